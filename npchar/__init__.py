@@ -1,0 +1,46 @@
+"""A character-level LSTM language model in plain NumPy, every gradient by hand.
+
+Dimensions, everywhere: T time, B batch, V vocabulary, H hidden, D a layer's
+input. Losses are nats per character unless they say bits.
+
+To read the code, follow the data: ``corpus.py`` and ``text.py`` (text to ids to
+windows), ``parameters.py``, ``lstm.py``, ``dense.py`` and ``network.py`` (ids to
+loss and gradient), ``gradcheck.py`` (the proof), ``optim.py``, ``parallel.py``
+and ``training.py`` (gradient to better weights), ``sampling.py`` and
+``model.py`` (weights to text), ``checkpoint.py`` (weights to disk).
+"""
+
+from npchar.checkpoint import CheckpointError
+from npchar.corpus import CorpusError, DownloadError, load_corpus
+from npchar.dense import Dense, softmax_cross_entropy
+from npchar.gradcheck import check_gradients
+from npchar.lstm import LSTM
+from npchar.model import Model
+from npchar.optim import RMSprop
+from npchar.parallel import WorkerError
+from npchar.sampling import reweight_distribution, sample
+from npchar.text import UnknownCharacterError, Vocabulary, windows
+from npchar.training import History, TrainingDiverged
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LSTM",
+    "CheckpointError",
+    "CorpusError",
+    "Dense",
+    "DownloadError",
+    "History",
+    "Model",
+    "RMSprop",
+    "TrainingDiverged",
+    "UnknownCharacterError",
+    "Vocabulary",
+    "WorkerError",
+    "check_gradients",
+    "load_corpus",
+    "reweight_distribution",
+    "sample",
+    "softmax_cross_entropy",
+    "windows",
+]

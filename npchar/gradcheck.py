@@ -1,0 +1,228 @@
+"""Are the gradients right? Two ways to differentiate without a single derivative.
+
+**Central differences**: ``(L(p + h) − L(p − h)) / 2h``, good to about ten
+digits in float64, where the cut-off of the series and the cancellation of the
+two losses balance.
+
+**Complex step** (Squire & Trapp 1998): ``Im L(p + ih) / h`` with h = 1e-20.
+Nothing cancels, so it is good to the last digit; but all of the forward pass
+must run in complex numbers and be analytic: no ``abs``, no conjugate, no
+complex value written into a real array.
+
+`complex_step` and `central_difference` take any function of a vector;
+`check_gradients` puts them beside a model's own backward pass.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from npchar.lstm import State
+from npchar.model import Model
+from npchar.network import Network
+from npchar.parameters import Array, Parameters
+
+Function = Callable[[Array], Array]  # of a vector, (n,), to a scalar
+
+COMPLEX_STEP_LIMIT = 1e-13
+CENTRAL_DIFFERENCE_LIMIT = 1e-7
+
+
+def complex_step(function: Function, x: Array, entries: Iterable[int], h: float = 1e-20) -> Array:
+    """The derivatives of `function` at `x`, (n,), by the named entries of it."""
+    x = x.astype(np.complex128)
+    derivatives = []
+    with warnings.catch_warnings():
+        # A complex value cast to a real one has lost its derivative.
+        warnings.simplefilter("error", np.exceptions.ComplexWarning)
+        for k in entries:
+            before = x[k]
+            x[k] = before + 1j * h
+            derivatives.append(function(x).imag / h)
+            x[k] = before
+    return np.array(derivatives)
+
+
+def central_difference(
+    function: Function, x: Array, entries: Iterable[int], h: float = 1e-5
+) -> Array:
+    """The derivatives of `function` at `x`, (n,), by the named entries of it."""
+    x = x.astype(np.float64)
+    derivatives = []
+    for k in entries:
+        before = x[k]
+        x[k] = before + h
+        above = function(x)
+        x[k] = before - h
+        derivatives.append((above - function(x)) / (2 * h))
+        x[k] = before
+    return np.array(derivatives)
+
+
+class Row(NamedTuple):
+    """What was found for one array."""
+
+    name: str
+    shape: tuple[int, ...]
+    checked: int  # how many of its entries
+    norm: float  # of the gradient by them
+    complex_step_error: float  # ‖numerical − analytic‖ / ‖analytic‖
+    central_difference_error: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether both errors are below their limits."""
+        return (
+            self.complex_step_error < COMPLEX_STEP_LIMIT
+            and self.central_difference_error < CENTRAL_DIFFERENCE_LIMIT
+        )
+
+
+class GradientCheck(NamedTuple):
+    """The outcome of `check_gradients`; printed, a table."""
+
+    loss: float
+    rows: list[Row]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every array passed."""
+        return all(row.passed for row in self.rows)
+
+    def __str__(self) -> str:
+        lines = [
+            f"Gradient of the loss ({self.loss:.4f} nats per character) by backpropagation, "
+            "against two",
+            "numerical derivatives that use the forward pass alone. Errors are relative:",
+            "the length of the difference over the length of the gradient.",
+            "",
+            f"{'by the array':<12} {'shape':<14} {'entries':>7} {'length':>9} "
+            f"{'complex step':>13} {'central diff.':>13}",
+        ]
+        for row in self.rows:
+            lines.append(
+                f"{row.name:<12} {str(row.shape).replace(' ', ''):<14} {row.checked:>7} "
+                f"{row.norm:>9.2e} {row.complex_step_error:>13.1e} "
+                f"{row.central_difference_error:>13.1e}  {'ok' if row.passed else 'WRONG'}"
+            )
+        lines += [
+            f"{'must be below':<45} {COMPLEX_STEP_LIMIT:>13.0e} {CENTRAL_DIFFERENCE_LIMIT:>13.0e}",
+            "",
+            "Every gradient is right."
+            if self.passed
+            else "A gradient is WRONG: backward does not match forward in the arrays marked so.",
+        ]
+        return "\n".join(lines)
+
+
+def check_gradients(
+    model: Model,
+    ids: Array | None = None,
+    targets: Array | None = None,
+    *,
+    samples: int | None = 20,
+    seed: int = 0,
+    verbose: bool = True,
+) -> GradientCheck:
+    """Compare a model's gradients with numerical ones, array by array.
+
+    Done on a float64 copy of the weights, from a random initial state, for
+    every array of the model, the input (as one-hot vectors) and the initial
+    states. The model itself stays as it is.
+
+    Parameters
+    ----------
+    model
+        The model, at any point of its training.
+    ids, targets
+        A batch, as for `Model.loss_and_gradient`; a small random one with a
+        target at every character when not given.
+    samples
+        How many entries of each array are checked, the ones with the largest
+        gradients and as many by chance; None for all, at three forward passes
+        an entry.
+    seed
+        For what is random.
+    verbose
+        Print the table.
+
+    Returns
+    -------
+    GradientCheck
+        Its `passed` tells whether all is well, its `rows` the errors.
+    """
+    rng = np.random.default_rng(seed)
+    network = model.network.astype(np.float64)
+    V, H, *_ = network.sizes
+    if ids is None:
+        ids = rng.integers(0, V, (8, 3))
+    if targets is None:
+        targets = rng.integers(0, V, ids.shape)
+    T, B = ids.shape
+
+    # Everything the loss depends on, as one vector.
+    shapes = dict(network.parameters.shapes)
+    for k in range(len(network.lstms)):
+        shapes |= {f"lstm{k}.h0": (B, H), f"lstm{k}.c0": (B, H)}
+    shapes["input"] = (T, B, V)
+    point = Parameters(shapes, np.float64)
+    weights = len(network.parameters.flat)
+    point.flat[:weights] = network.parameters.flat
+    point.flat[weights:] = rng.uniform(-0.5, 0.5, len(point.flat) - weights)
+    point["input"] = np.eye(V)[ids]
+
+    def parts(flat: Array) -> tuple[Network, Array, list[State]]:
+        values = Parameters(shapes, flat=flat)
+        own = Parameters(network.parameters.shapes, flat=flat[:weights])
+        states = [
+            State(values[f"lstm{k}.h0"], values[f"lstm{k}.c0"]) for k in range(len(network.lstms))
+        ]
+        return Network(network.sizes, own), values["input"], states
+
+    def loss(flat: Array) -> Array:
+        network, inputs, states = parts(flat)
+        return network.loss(inputs, targets, states)
+
+    # The weights' gradient by the way that training takes, through ids; the
+    # input's through vectors, since only they have one.
+    _, inputs, states = parts(point.flat)
+    result = network.gradients(ids, targets, states)
+    analytic = Parameters(shapes, np.float64)
+    analytic.flat[:weights] = result.parameters.flat
+    for k, (dh0, dc0) in enumerate(result.states):
+        analytic[f"lstm{k}.h0"], analytic[f"lstm{k}.c0"] = dh0, dc0
+    dinputs = network.gradients(inputs, targets, states).inputs
+    assert dinputs is not None
+    analytic["input"] = dinputs
+
+    rows = []
+    start = 0
+    for name, shape in shapes.items():
+        size = analytic[name].size
+        entries = chosen(analytic[name].reshape(-1), samples, rng)
+        expected = analytic[name].reshape(-1)[entries]
+        norm = float(np.linalg.norm(expected))
+        errors = [
+            float(np.linalg.norm(method(loss, point.flat, entries + start) - expected))
+            / (norm or 1)
+            for method in (complex_step, central_difference)
+        ]
+        rows.append(Row(name, shape, len(entries), norm, *errors))
+        start += size
+    check = GradientCheck(float(result.loss), rows)
+    if verbose:
+        print(check)
+    return check
+
+
+def chosen(gradient: Array, samples: int | None, rng: np.random.Generator) -> Array:
+    """Indices of `samples` entries of a gradient, (n,): the largest, and some by chance."""
+    if samples is None or samples >= gradient.size:
+        return np.arange(gradient.size)
+    order = np.argsort(-np.abs(gradient))
+    largest, rest = np.split(order, [(samples + 1) // 2])
+    return np.concatenate([largest, rng.choice(rest, samples // 2, replace=False)])

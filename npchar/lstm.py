@@ -1,0 +1,318 @@
+"""The LSTM: forward, backward through time, and a single step.
+
+Ids or vectors come from ``text.py`` or a layer below; the hidden states go to
+the next LSTM or to ``dense.py``. A layer is its three arrays and nothing else:
+the recurrent state is a value that goes in and comes out, and what backward
+needs of forward lies on a `Tape`.
+
+The equations, for each time t (Hochreiter & Schmidhuber 1997, with the forget
+gate of Gers et al. 2000)::
+
+    i = σ(x Wx[0] + h₋ Wh[0] + b[0])      input gate: how much of g to write
+    f = σ(x Wx[1] + h₋ Wh[1] + b[1])      forget gate: how much of c₋ to keep
+    o = σ(x Wx[2] + h₋ Wh[2] + b[2])      output gate: how much of c to show
+    g = tanh(x Wx[3] + h₋ Wh[3] + b[3])   the candidate to write
+    c = f c₋ + i g                        the cell, the long memory
+    h = o tanh(c)                         the hidden state, the output
+
+where h₋ and c₋ are the state before the step. Every gate array leads with the
+four gates, in that order, so that each gate is one contiguous slab.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from npchar.parameters import Array
+
+
+class State(NamedTuple):
+    """What an LSTM remembers between two characters."""
+
+    h: Array  # (B, H)
+    c: Array  # (B, H)
+
+
+class Step(NamedTuple):
+    """The views of one time step on a tape; ``_`` marks the value before the step."""
+
+    z: Array  # (4, B, H) the gates; after backward, the gradients of their sums
+    ifo: Array  # (3, B, H) the three of them that are sigmoids
+    i: Array  # (B, H), and so the rest
+    f: Array
+    o: Array
+    g: Array
+    c_: Array
+    c: Array
+    tanh_c: Array
+    h_: Array
+    h: Array
+
+
+class Tape:
+    """The buffers of one forward pass, for backward to read.
+
+    Made once for a (T, B) and used for every batch of that size: fresh memory
+    would cost more than the arithmetic on it. It takes 28 TBH bytes in
+    float32, and H (8 B + 4 H) of scratch.
+    """
+
+    def __init__(self, T: int, B: int, H: int, dtype: DTypeLike) -> None:
+        self.shape = (T, B)
+        self.z = np.empty((4, T, B, H), dtype)
+        self.c = np.empty((T + 1, B, H), dtype)
+        self.h = np.empty((T + 1, B, H), dtype)
+        self.tanh_c = np.empty((T, B, H), dtype)
+        self.sums = np.empty((2, 4, B, H), dtype)  # scratch: x Wx + b and h₋ Wh
+        self.scratch = np.empty((8, B, H), dtype)
+        self.x: Array | None = None
+        # The loops below run T times a batch: slicing these views there instead
+        # costs 2 µs a step.
+        self.steps = [
+            Step(z, z[:3], *z, c_, c, tanh_c, h_, h)
+            for z, c_, c, tanh_c, h_, h in zip(
+                self.z.swapaxes(0, 1), self.c, self.c[1:], self.tanh_c, self.h, self.h[1:]
+            )
+        ]
+
+    @property
+    def outputs(self) -> Array:
+        """The hidden state after each step, (T, B, H)."""
+        return self.h[1:]
+
+    @property
+    def final_state(self) -> State:
+        """A copy of the state after the last step."""
+        return State(self.h[-1].copy(), self.c[-1].copy())
+
+
+class LSTM:
+    """A layer of long short-term memory: its weights, and what is done with them.
+
+    Parameters
+    ----------
+    Wx
+        Input weights, (4, D, H), gates in the order i, f, o, g.
+    Wh
+        Recurrent weights, (4, H, H).
+    b
+        Biases, (4, H).
+
+    Notes
+    -----
+    A pass over T steps and B sequences costs about 8 TBH (D + H) floating-point
+    operations forward and twice that backward; with ids for input, D costs
+    nothing forward. All arrays have the weights' dtype: float32, float64, or
+    complex128 for the gradient check.
+    """
+
+    def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
+        self.Wx, self.Wh, self.b = Wx, Wh, b
+
+    @staticmethod
+    def shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of a layer's arrays."""
+        D, H = input_size, hidden_size
+        return {"Wx": (4, D, H), "Wh": (4, H, H), "b": (4, H)}
+
+    @classmethod
+    def create(
+        cls, input_size: int, hidden_size: int, seed: int = 0, dtype: DTypeLike = "float32"
+    ) -> LSTM:
+        """A layer of its own, outside a model, with initialised weights."""
+        shapes = cls.shapes(input_size, hidden_size)
+        layer = cls(**{name: np.zeros(shape, dtype) for name, shape in shapes.items()})
+        layer.initialise(np.random.default_rng(seed))
+        return layer
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Fill the weights as Keras does.
+
+        Glorot-uniform input weights, orthogonal recurrent weights, zero biases
+        but for the forget gate's, which are 1: a cell remembers until it learns
+        not to (Jozefowicz et al. 2015).
+        """
+        D, H = self.Wx.shape[1:]
+        limit = np.sqrt(6 / (D + 4 * H))  # the four gates count as one (D, 4H) matrix
+        self.Wx[...] = rng.uniform(-limit, limit, self.Wx.shape)
+        q, r = np.linalg.qr(rng.standard_normal((4 * H, H)))  # (4H, H), orthonormal columns
+        q *= np.sign(np.diag(r))  # without it the draw favours some rotations
+        self.Wh[...] = q.reshape(4, H, H).swapaxes(1, 2)
+        self.b[...] = 0
+        self.b[1] = 1
+
+    def zero_state(self, B: int) -> State:
+        """The state before the first character: all zeros."""
+        h = np.zeros((B, self.Wh.shape[1]), self.Wh.dtype)
+        return State(h, h.copy())
+
+    def forward(self, x: Array, state: State | None = None, tape: Tape | None = None) -> Tape:
+        """Run over T steps.
+
+        Parameters
+        ----------
+        x
+            Ids, (T, B), which stand for one-hot vectors; or vectors, (T, B, D).
+        state
+            The state before the first step; zeros when not given.
+        tape
+            A tape of an earlier pass of the same size, to use again.
+
+        Returns
+        -------
+        Tape
+            Its `outputs` are h after each step, its `final_state` the state
+            after the last.
+        """
+        T, B = x.shape[:2]
+        H = self.Wh.shape[1]
+        tape = Tape(T, B, H, self.Wh.dtype) if tape is None else tape
+        tape.x = x
+        tape.h[0], tape.c[0] = self.zero_state(B) if state is None else state
+
+        # What the input adds to the gates. An id picks a row of Wx, which costs a
+        # tenth of the product with a one-hot vector; vectors of all steps go in
+        # one product, straight to where the loop will read them.
+        rows = self.Wx + self.b[:, None]  # (4, D, H); for ids only
+        if x.ndim == 3:
+            np.matmul(x.reshape(T * B, -1), self.Wx, out=tape.z.reshape(4, T * B, H))
+            tape.z += self.b[:, None, None]
+        x_sum, h_sum = tape.sums  # (4, B, H) each
+        ig = tape.scratch[0]
+
+        with np.errstate(over="ignore"):
+            for t, (z, ifo, i, f, o, g, c_, c, tanh_c, h_, h) in enumerate(tape.steps):
+                np.matmul(h_, self.Wh, out=h_sum)
+                if x.ndim == 3:
+                    z += h_sum
+                else:
+                    np.take(rows, x[t], axis=1, out=x_sum, mode="clip")
+                    np.add(x_sum, h_sum, out=z)
+                sigmoid(ifo, out=ifo)
+                np.tanh(g, out=g)
+
+                np.multiply(f, c_, out=c)
+                np.multiply(i, g, out=ig)
+                c += ig  # c = f c₋ + i g
+                np.tanh(c, out=tanh_c)
+                np.multiply(o, tanh_c, out=h)  # h = o tanh(c)
+        return tape
+
+    def step(self, x: Array, state: State) -> State:
+        """One step, with nothing kept for backward: how text is generated.
+
+        Parameters
+        ----------
+        x
+            Ids, (B,), or vectors, (B, D).
+        state
+            The state before the step.
+        """
+        x_sum = self.Wx[:, x] if x.ndim == 1 else x @ self.Wx  # (4, B, H)
+        z = x_sum + self.b[:, None] + state.h @ self.Wh
+        with np.errstate(over="ignore"):
+            i, f, o = sigmoid(z[:3], out=z[:3])
+        g = np.tanh(z[3])
+        c = f * state.c + i * g
+        return State(o * np.tanh(c), c)
+
+    def backward(
+        self, tape: Tape, dh: Array | None, dstate: State | None, gradient: LSTM
+    ) -> tuple[Array | None, State]:
+        """Backpropagate through time.
+
+        With da for the gradient of the loss by a, and dh, dc gathering what
+        comes from the output above and from the step after::
+
+            dc += dh o (1 − tanh²c)
+            dzᵢ = dc g i (1 − i)        dz are the gradients of the gates' sums,
+            dz_f = dc c₋ f (1 − f)      of what is inside σ and tanh above
+            dzₒ = dh tanh(c) o (1 − o)
+            dz_g = dc i (1 − g²)
+            dc₋ = dc f
+            dh₋ = Σ dz Whᵀ              over the four gates
+
+        Parameters
+        ----------
+        tape
+            The tape that `forward` returned. It is used up: the gates on it are
+            overwritten by their gradients, which halves the memory to pass over.
+        dh
+            The gradient by each output, (T, B, H); None for zeros, as with a
+            loss at the last character alone.
+        dstate
+            The gradient by the final state; None for zeros.
+        gradient
+            A layer of the same shapes; its arrays are overwritten with the
+            gradients by this layer's.
+
+        Returns
+        -------
+        dx, dstate
+            The gradients by the vectors that came in, (T, B, D) (None for ids),
+            and by the initial state.
+        """
+        (T, B), H = tape.shape, self.Wh.shape[1]
+        x = tape.x
+        assert x is not None
+        WhT = self.Wh.swapaxes(1, 2)
+        dh_sum = tape.sums[0]  # (4, B, H)
+        dh_next, dh_h, dc, dc_, a = tape.scratch[:5]  # (B, H) each
+        one_minus = tape.scratch[5:]  # (3, B, H)
+        dh_next[...], dc[...] = (0, 0) if dstate is None else dstate
+
+        for t in range(T - 1, -1, -1):
+            z, ifo, i, f, o, g, c_, c, tanh_c, h_, h = tape.steps[t]
+            if dh is not None:
+                dh_next += dh[t]
+            np.multiply(dh_next, o, out=a)
+            dc += a
+            np.multiply(dh_next, h, out=dh_h)  # dh o tanh(c)
+            np.multiply(dh_h, tanh_c, out=a)
+            dc -= a  # both together: dc += dh o (1 − tanh²c)
+
+            np.subtract(1, ifo, out=one_minus)
+            np.multiply(dh_h, one_minus[2], out=o)  # dzₒ
+            np.multiply(dc, f, out=dc_)
+            np.multiply(dc_, c_, out=f)
+            f *= one_minus[1]  # dz_f
+            np.multiply(i, dc, out=a)
+            np.multiply(a, g, out=i)  # dc i g, shared by the two
+            np.multiply(i, g, out=g)
+            np.subtract(a, g, out=g)  # dz_g = dc i − dc i g²
+            i *= one_minus[0]  # dzᵢ
+            dc, dc_ = dc_, dc
+
+            np.matmul(z, WhT, out=dh_sum)
+            np.add.reduce(dh_sum, axis=0, out=dh_next)
+
+        dz = tape.z.reshape(4, T * B, H)
+        h_before = tape.h[:-1].reshape(T * B, H)
+        np.matmul(h_before.T, dz, out=gradient.Wh)
+        if x.ndim == 3:
+            x_rows = x.reshape(T * B, -1)  # (TB, D)
+            np.matmul(x_rows.T, dz, out=gradient.Wx)
+            np.add.reduce(dz, axis=1, out=gradient.b)
+            dx = dz[0] @ self.Wx[0].T
+            for dz_gate, W in zip(dz[1:], self.Wx[1:]):
+                dx += dz_gate @ W.T
+            dx = dx.reshape(T, B, -1)
+        else:
+            # As a product with one-hot rows: adding row by row is far slower.
+            one_hot = np.zeros((T * B, self.Wx.shape[1]), dz.dtype)
+            one_hot[np.arange(T * B), x.reshape(-1)] = 1
+            np.matmul(one_hot.T, dz, out=gradient.Wx)
+            np.add.reduce(gradient.Wx, axis=1, out=gradient.b)  # each row went to one id
+            dx = None
+        return dx, State(dh_next.copy(), dc.copy())
+
+
+def sigmoid(z: Array, out: Array) -> Array:
+    """σ(z) = 1/(1 + exp(−z)). For very negative z the exponential is inf and σ is 0."""
+    np.negative(z, out=out)
+    np.exp(out, out=out)
+    out += 1
+    return np.reciprocal(out, out=out)

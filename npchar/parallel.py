@@ -1,0 +1,301 @@
+"""The gradient of a batch, computed by several processes side by side.
+
+Each worker process holds a copy of the network and a share of the batch. The
+model's own process keeps the weights and does the rest of the training; per
+step it hands out weights and ids, and adds up the gradients, through one piece
+of shared memory: the flat vectors of ``parameters.py`` make that a line each.
+
+Processes, because threads would fight for Python's global lock between any two
+of the hundreds of NumPy calls of a step. Workers are started by a command of
+their own, not forked, so that this works in scripts, notebooks and beside
+other libraries' threads; and with one BLAS thread each, which an environment
+variable can only set before NumPy is loaded. A worker waits for a byte on its
+standard input: when the model's process ends, however it ends, the pipe closes
+and the worker ends too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from npchar.network import Network, Sizes
+from npchar.parameters import Array, Parameters
+
+BLAS_THREADS = (
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+ROWS_WORTH_A_WORKER = 8  # fewer sequences cost a process about as much as these
+
+GRADIENT, LOSS = 1, 2  # what a worker can be asked for
+LAST, ALL = 1, 2  # which characters have a target
+
+
+def available_cores() -> int:
+    """Processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_workers(batch_size: int) -> int:
+    """How many workers suit a batch on this machine; 1 means none beside this process."""
+    return max(1, min(available_cores(), batch_size // ROWS_WORTH_A_WORKER))
+
+
+def split_targets(batch: Array, targets: str) -> tuple[Array, Array]:
+    """A batch of windows, (T + 1, B), as inputs, (T, B), and their targets."""
+    return batch[:-1], (batch[1:] if targets == "all" else batch[-1])
+
+
+class InProcess:
+    """The gradient of a batch, computed here: the same methods as `Workers`."""
+
+    def __init__(self, network: Network, T: int, B: int) -> None:
+        self.network = network
+        self.tapes = network.tapes(T, B)
+
+    def __enter__(self) -> InProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def gradient(self, batch: Array, targets: str, seed: int, out: Parameters) -> float:
+        """Write the gradient of the batch's loss to `out`; return the loss."""
+        x, y = split_targets(batch, targets)
+        T, B = x.shape
+        result = self.network.gradients(
+            x, y, tapes=self._tapes(T, B), masks=self.network.dropout_masks(T, B, seed),
+            gradient=out,
+        )  # fmt: skip
+        return float(result.loss)
+
+    def loss(self, batch: Array, targets: str) -> float:
+        """The batch's loss, without dropout."""
+        x, y = split_targets(batch, targets)
+        return float(self.network.loss(x, y, tapes=self._tapes(*x.shape)))
+
+    def _tapes(self, T: int, B: int) -> Any:
+        return self.tapes if self.tapes[0].shape == (T, B) else None
+
+
+def gradient_source(
+    network: Network, T: int, B: int, count: int | None = None
+) -> InProcess | Workers:
+    """`count` workers for batches of B windows of T characters; by default as many as suit."""
+    count = default_workers(B) if count is None else min(count, B)
+    return InProcess(network, T, B) if count == 1 else Workers(network, T, B, count)
+
+
+class WorkerError(RuntimeError):
+    """A worker process ended before its time."""
+
+
+class Shared:
+    """What the processes share: a memory-mapped temporary file, and the arrays on it."""
+
+    def __init__(self, path: str, sizes: Sizes, dtype: str, T: int, B: int, count: int) -> None:
+        P = sum(int(np.prod(shape)) for shape in sizes.shapes().values())
+        layout: list[tuple[tuple[int, ...], Any]] = [
+            ((8,), np.int64),  # the command
+            ((count,), np.float64),  # losses
+            ((T + 1, B), np.intp),  # ids
+            ((P,), dtype),  # weights
+            ((count, P), dtype),  # gradients
+        ]
+        lengths = [-(-int(np.prod(s)) * np.dtype(t).itemsize // 64) * 64 for s, t in layout]
+        self.memory = np.memmap(path, np.uint8, "r+", shape=(sum(lengths),))
+        starts = np.cumsum([0, *lengths])
+        self.command, self.losses, self.ids, self.weights, self.gradients = (
+            np.ndarray(shape, t, self.memory, int(start))
+            for (shape, t), start in zip(layout, starts)
+        )
+
+
+class Workers:
+    """Processes that share out the gradient of a batch.
+
+    Use it as a context manager: leaving it ends the processes.
+
+    Parameters
+    ----------
+    network
+        The network; its weights at the time of each call are used.
+    T, B
+        The length and number of a batch's sequences, at most.
+    count
+        How many processes.
+    """
+
+    def __init__(self, network: Network, T: int, B: int, count: int) -> None:
+        self.network = network
+        dtype = network.parameters.flat.dtype.str
+        descriptor, self._path = tempfile.mkstemp(prefix="npchar-", suffix=".shared")
+        self._processes: list[subprocess.Popen[bytes]] = []
+        try:
+            size = network.parameters.flat.nbytes * (count + 1) + (T + 1) * B * 8 + (count + 8) * 64
+            os.truncate(descriptor, size)
+            os.close(descriptor)
+            self._shared = Shared(self._path, network.sizes, dtype, T, B, count)
+            program = (
+                f"import sys; sys.path[:] = {sys.path!r}; "
+                "from npchar.parallel import serve; serve(sys.argv[1])"
+            )
+            for rank in range(count):
+                job = json.dumps([rank, self._path, list(network.sizes), dtype, T, B, count])
+                self._processes.append(
+                    subprocess.Popen(
+                        [sys.executable, "-c", program, job],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        bufsize=0,
+                        env=os.environ | dict.fromkeys(BLAS_THREADS, "1"),
+                        start_new_session=True,  # Ctrl-C is for the model's process
+                    )
+                )
+            self._await_all()  # every worker has mapped the file, so its name can go
+        except BaseException:
+            self.close()
+            raise
+        self._remove_file()
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            assert process.stdin is not None and process.stdout is not None
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+        for process in self._processes:
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            process.stdout.close()  # type: ignore[union-attr]
+        self._processes = []
+        self._remove_file()
+
+    def _remove_file(self) -> None:
+        with contextlib.suppress(OSError):  # Windows keeps a mapped file until the end
+            os.unlink(self._path)
+
+    def gradient(self, batch: Array, targets: str, seed: int, out: Parameters) -> float:
+        """Write the gradient of the batch's loss to `out`; return the loss.
+
+        Parameters
+        ----------
+        batch
+            Ids of windows, (T + 1, B).
+        targets
+            "all" or "last".
+        seed
+            For the dropout masks: the same whatever the number of workers.
+        out
+            Room for the gradient.
+        """
+        shares = self._ask(GRADIENT, batch, targets, seed)
+        np.dot(shares.astype(out.flat.dtype), self._shared.gradients, out=out.flat)
+        return float(shares @ self._shared.losses)
+
+    def loss(self, batch: Array, targets: str) -> float:
+        """The batch's loss, without dropout."""
+        return float(self._ask(LOSS, batch, targets, 0) @ self._shared.losses)
+
+    def _ask(self, what: int, batch: Array, targets: str, seed: int) -> Array:
+        """Have the workers do it; return each one's share of the batch, (count,)."""
+        rows, B = batch.shape
+        shared = self._shared
+        shared.command[:5] = what, LAST if targets == "last" else ALL, rows, B, seed
+        shared.ids[:rows, :B] = batch
+        shared.weights[...] = self.network.parameters.flat
+        for process in self._processes:
+            assert process.stdin is not None
+            try:
+                process.stdin.write(b"g")
+            except OSError:
+                raise self._ended(process) from None
+        self._await_all()
+        count = len(self._processes)
+        return np.diff([B * rank // count for rank in range(count + 1)]) / B
+
+    def _await_all(self) -> None:
+        for process in self._processes:
+            assert process.stdout is not None
+            if not process.stdout.read(1):
+                raise self._ended(process)
+
+    @staticmethod
+    def _ended(process: subprocess.Popen[bytes]) -> WorkerError:
+        status = process.wait()
+        return WorkerError(
+            f"a training process ended before its time (exit status {status}); what it said "
+            "stands above. The model is as it was after the last whole step. Pass workers=1 "
+            "to train without such processes."
+        )
+
+
+GradientSource = InProcess | Workers
+
+
+def serve(job: str) -> None:
+    """What a worker process does: its share of each batch, until its input closes."""
+    rank, path, sizes, dtype, T, B, count = json.loads(job)
+    shared = Shared(path, Sizes(*sizes), dtype, T, B, count)
+    shapes = Sizes(*sizes).shapes()
+    network = Network(Sizes(*sizes), Parameters(shapes, flat=shared.weights))
+    gradient = Parameters(shapes, flat=shared.gradients[rank])
+
+    def share(B: int) -> tuple[int, int]:
+        return B * rank // count, B * (rank + 1) // count
+
+    first, last = share(B)
+    tapes = network.tapes(T, last - first)
+    for _ in requests_on_standard_input():
+        what, which, rows, columns, seed = (int(n) for n in shared.command[:5])
+        first, last = share(columns)
+        if first == last:  # a small last batch may leave a worker without a sequence
+            gradient.flat[...] = shared.losses[rank] = 0
+            continue
+        batch = shared.ids[:rows, first:last]
+        x, y = batch[:-1], (batch[-1] if which == LAST else batch[1:])
+        fits = tapes if tapes[0].shape == x.shape else None
+        if what == LOSS:
+            shared.losses[rank] = network.loss(x, y, tapes=fits)
+        else:
+            masks = network.dropout_masks(rows - 1, columns, seed)
+            masks = [mask[:, first:last] for mask in masks]
+            result = network.gradients(x, y, tapes=fits, masks=masks, gradient=gradient)
+            shared.losses[rank] = result.loss
+
+
+def requests_on_standard_input() -> Iterator[None]:
+    """Announce readiness; then yield once per byte that comes in, and answer it after."""
+    os.write(1, b".")
+    while os.read(0, 1):
+        yield
+        os.write(1, b".")

@@ -1,0 +1,121 @@
+"""Choosing the next character: logits or probabilities and a temperature to an id.
+
+Logits come from ``dense.py``; the ids go back into the model, in ``model.py``.
+All of it in float64: temperatures near zero stretch the logits far.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from npchar.parameters import Array
+
+
+def reweight_distribution(probabilities: ArrayLike, temperature: float = 0.5) -> Array:
+    """The book's function, made safe: p^(1/temperature), normalised.
+
+    Parameters
+    ----------
+    probabilities
+        (..., V), none negative; a row need not sum to 1.
+    temperature
+        Below 1 sharpens, above 1 flattens; 0 leaves only the most probable
+        (the first of them if several tie), infinity makes all that are possible
+        equally probable.
+
+    Returns
+    -------
+    Array
+        Float64, (..., V); rows sum to 1.
+    """
+    p = np.asarray(probabilities, np.float64)
+    if p.ndim == 0 or p.shape[-1] == 0:
+        raise ValueError("probabilities are empty; at least one is needed")
+    if not (np.isfinite(p).all() and (p >= 0).all() and (p.max(axis=-1) > 0).all()):
+        raise ValueError(
+            "probabilities must be finite, none negative, and in every row at least one "
+            "above zero"
+        )
+    with np.errstate(divide="ignore"):  # log 0 = −∞ is right: it stays impossible
+        weights = soften(np.log(p), temperature)
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return weights
+
+
+def sample(
+    probabilities: ArrayLike,
+    temperature: float = 1.0,
+    rng: np.random.Generator | None = None,
+) -> int:
+    """Draw an index from `probabilities`, (V,), reweighted by `temperature`.
+
+    Parameters
+    ----------
+    probabilities, temperature
+        As for `reweight_distribution`.
+    rng
+        Where chance comes from; a fresh one, never the same twice, when not given.
+    """
+    if np.ndim(probabilities) != 1:
+        raise ValueError(
+            f"probabilities have {np.ndim(probabilities)} dimensions; sample draws from one "
+            "distribution, (V,)"
+        )
+    rng = np.random.default_rng() if rng is None else rng
+    return int(draw(reweight_distribution(probabilities, temperature)[None], rng)[0])
+
+
+def require_temperature(temperature: float) -> None:
+    """Raise a ValueError unless `temperature` is a number from 0 to infinity."""
+    try:
+        good = float(temperature) >= 0  # NaN is not
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise ValueError(
+            f"temperature is {temperature!r}; it must be a number from 0 (always the most "
+            "probable character) to infinity (all equally probable)"
+        )
+
+
+def soften(logits: Array, temperature: float) -> Array:
+    """exp(logits / temperature) up to a factor a row, so that the largest is 1.
+
+    Parameters
+    ----------
+    logits
+        (..., V); −∞ stands for impossible.
+    temperature
+        0 to infinity.
+
+    Returns
+    -------
+    Array
+        Float64 weights, (..., V).
+    """
+    require_temperature(temperature)
+    z = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    if temperature == 0:
+        weights = np.zeros_like(z)
+        np.put_along_axis(weights, z.argmax(axis=-1, keepdims=True), 1, axis=-1)
+        return weights
+    if math.isinf(temperature):
+        return (z > -np.inf).astype(np.float64)
+    with np.errstate(over="ignore"):  # a tiny temperature: −∞, and exp makes it 0
+        z /= temperature
+    return np.exp(z, out=z)
+
+
+def draw(weights: Array, rng: np.random.Generator) -> Array:
+    """An index for each row of `weights`, (n, V), with chances in their proportion.
+
+    By the inverse of the cumulative sum, with one uniform number a row: unlike
+    a multinomial draw it needs no exact sum of 1, and it never picks a weight
+    of zero.
+    """
+    cumulative = weights.cumsum(axis=-1)  # (n, V)
+    u = rng.random(len(weights)) * cumulative[:, -1]
+    return (cumulative > u[:, None]).argmax(axis=-1)

@@ -1,0 +1,169 @@
+"""The training loop: epochs of shuffled batches, validation, progress, history.
+
+Windows come from ``text.py``, gradients from ``parallel.py``, steps from
+``optim.py``; ``model.py`` calls `train`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from npchar.network import Network
+from npchar.optim import RMSprop, clip_by_global_norm, learning_rate_at
+from npchar.parallel import GradientSource, gradient_source
+from npchar.parameters import Array
+from npchar.text import shuffled_batches, windows
+
+
+@dataclass
+class History:
+    """What became of each epoch, oldest first.
+
+    Losses are nats per character: `loss` the mean over the epoch's batches
+    while the weights changed, `val_loss` of the held-out text after it (empty
+    without one). `seconds` is the time of each epoch's training and
+    validation, callbacks left out.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    val_loss: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+
+Callback = Callable[[History], object]
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss or its gradient is no longer a finite number."""
+
+
+def train(
+    network: Network,
+    ids: Array,
+    validation_ids: Array | None,
+    *,
+    epochs: int,
+    maxlen: int,
+    step: int,
+    targets: str,
+    batch_size: int,
+    learning_rate: float,
+    schedule: str,
+    clip_norm: float | None,
+    seed: int,
+    callbacks: Sequence[Callback],
+    verbose: bool,
+    workers: int | None,
+) -> History:
+    """Train `network` in place; the arguments are `Model.fit`'s, which checked them."""
+    view = windows(ids, maxlen, step)
+    batch_size = min(batch_size, len(view))
+    steps = math.ceil(len(view) / batch_size) * epochs
+    rng = np.random.default_rng(seed)
+    weights = network.parameters.flat
+    gradient = network.parameters.zeros_like()
+    optimizer = RMSprop(weights.size, dtype=weights.dtype.str)
+    history = History()
+    progress = Progress(epochs, characters=len(view) * maxlen) if verbose else None
+    done = 0
+
+    with gradient_source(network, maxlen, batch_size, workers) as source:
+        for epoch in range(epochs):
+            start = time.perf_counter()
+            if progress:
+                progress.begin_epoch()
+            total, seen = 0.0, 0
+            for batch in shuffled_batches(view, batch_size, rng):
+                loss = source.gradient(batch, targets, int(rng.integers(1 << 62)), gradient)
+                norm = clip_by_global_norm(gradient.flat, clip_norm or math.inf)
+                if not math.isfinite(loss + norm):
+                    raise TrainingDiverged(
+                        f"in epoch {epoch + 1}, after {done} steps, the loss came out as {loss} "
+                        f"and its gradient's norm as {norm}; the weights are those of the last "
+                        "good step. Train with a lower learning_rate or a smaller clip_norm"
+                    )
+                rate = learning_rate_at(schedule, learning_rate, done / steps)
+                optimizer.update(weights, gradient.flat, rate)
+                done += 1
+                total += loss * batch.shape[1]
+                seen += batch.shape[1]
+                if progress:
+                    progress.update(epoch, seen * maxlen, total / seen)
+            history.loss.append(total / seen)
+            if validation_ids is not None:
+                view_held_out = windows(validation_ids, maxlen, step)
+                history.val_loss.append(mean_loss(source, view_held_out, targets, batch_size))
+            history.seconds.append(time.perf_counter() - start)
+            if progress:
+                progress.end_epoch(history)
+            if any([callback(history) is True for callback in callbacks]):
+                break
+    return history
+
+
+def mean_loss(source: GradientSource, view: Array, targets: str, batch_size: int) -> float:
+    """The mean loss over all windows of `view`, (n, maxlen + 1), in their order."""
+    total = 0.0
+    for start in range(0, len(view), batch_size):
+        batch = view[start : start + batch_size].T
+        total += source.loss(batch, targets) * batch.shape[1]
+    return total / len(view)
+
+
+class Progress:
+    """What a person sees of the training: on a terminal a line that is written over
+    while an epoch runs, and everywhere a line per epoch."""
+
+    def __init__(self, epochs: int, characters: int) -> None:
+        self.epochs = epochs
+        self.characters = characters  # in an epoch
+        self.seconds = 0.0  # of training, callbacks left out
+        self.live = sys.stdout.isatty()
+        self.epoch_start = self.last_shown = time.perf_counter()
+
+    def update(self, epoch: int, seen: int, loss: float) -> None:
+        """After a step: `seen` characters of this epoch are done."""
+        now = time.perf_counter()
+        if seen == 0 or not self.live or now - self.last_shown < 0.2:
+            return
+        self.last_shown = now
+        elapsed = self.seconds + now - self.epoch_start
+        share = (epoch + seen / self.characters) / self.epochs
+        rate = (epoch * self.characters + seen) / elapsed
+        left = elapsed / share - elapsed
+        self._show(f"{self._name(epoch)}  loss {loss:.4f}  {rate:,.0f} chars/s  "
+                   f"{clock(left)} left", end="")  # fmt: skip
+
+    def begin_epoch(self) -> None:
+        """Before an epoch's first step."""
+        self.epoch_start = self.last_shown = time.perf_counter()
+
+    def end_epoch(self, history: History) -> None:
+        """After an epoch and its validation."""
+        epoch = len(history.loss) - 1
+        self.seconds = sum(history.seconds)
+        left = self.seconds / (epoch + 1) * (self.epochs - epoch - 1)
+        val_loss = f"  val_loss {history.val_loss[-1]:.4f}" if history.val_loss else ""
+        rate = self.characters / history.seconds[-1]
+        self._show(f"{self._name(epoch)}  loss {history.loss[-1]:.4f}{val_loss}  "
+                   f"{rate:,.0f} chars/s  {clock(left)} left", end="\n")  # fmt: skip
+
+    def _name(self, epoch: int) -> str:
+        return f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"
+
+    def _show(self, line: str, end: str) -> None:
+        start = "\r\x1b[K" if self.live else ""
+        print(start + line, end=end, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    minutes, s = divmod(round(seconds), 60)
+    h, m = divmod(minutes, 60)
+    return f"{h}:{m:02}:{s:02}" if h else f"{m}:{s:02}"
