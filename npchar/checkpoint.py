@@ -42,9 +42,7 @@ def write(
     try:
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".npchar-", suffix=".tmp")
     except OSError as error:
-        raise type(error)(
-            error.errno, f"cannot write {path}: {error.strerror}", folder
-        ) from None
+        raise type(error)(error.errno, f"cannot write {path}: {error.strerror}", folder) from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             np.savez(file, allow_pickle=False, **members)

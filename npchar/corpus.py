@@ -65,7 +65,7 @@ def load_corpus(
         not asked again.
     encoding
         Of the file. A byte order mark at its beginning is left out, and line
-        ends of every kind become ``\\n``.
+        ends of every kind become a single line feed.
     progress
         Tell on standard error how a download goes.
 
@@ -100,7 +100,7 @@ def load_corpus(
 
 
 def decode(data: bytes, encoding: str, name: str) -> str:
-    """The text of a file's bytes: no byte order mark, ``\\n`` line ends."""
+    """The text of a file's bytes: no byte order mark, line feeds for line ends."""
     if encoding.lower().replace("_", "-") in ("utf-8", "utf8"):
         for mark, found in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
             if data.startswith(mark):

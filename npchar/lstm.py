@@ -72,7 +72,7 @@ class Tape:
         # The loops below run T times a batch: slicing these views there instead
         # costs 2 µs a step.
         self.steps = [
-            Step(z, z[:3], *z, c_, c, tanh_c, h_, h)
+            Step(z, z[:3], z[0], z[1], z[2], z[3], c_, c, tanh_c, h_, h)
             for z, c_, c, tanh_c, h_, h in zip(
                 self.z.swapaxes(0, 1), self.c, self.c[1:], self.tanh_c, self.h, self.h[1:]
             )

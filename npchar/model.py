@@ -249,6 +249,11 @@ class Model:
                 f"ids have the shape {ids.shape} and targets {targets.shape}; they must be "
                 "(T, B) and (T, B), or (T, B) and (B,)"
             )
+        if targets.size and not 0 <= targets.min() <= targets.max() < len(self.vocabulary):
+            raise ValueError(
+                f"targets run from {targets.min()} to {targets.max()}; this vocabulary has "
+                f"0 to {len(self.vocabulary) - 1}"
+            )
         result = self.network.gradients(ids, targets)
         return float(result.loss), result.parameters
 
@@ -310,7 +315,7 @@ class Model:
     # Generating
 
     @overload
-    def generate(
+    def generate(  # type: ignore[overload-overlap]  # a str is a Sequence[str] too
         self,
         prompt: str,
         length: int = ...,
@@ -396,9 +401,15 @@ class Model:
         """Check the arguments, read the prompts; then the next ids, (n,), without end."""
         if not prompts:
             raise ValueError("no prompt came; pass one string or a list of them")
-        temperatures = np.broadcast_to(temperature, len(prompts)).tolist()
+        temperatures = list(temperature) if isinstance(temperature, Sequence) else [temperature]
+        if len(temperatures) not in (1, len(prompts)):
+            raise ValueError(
+                f"{len(temperatures)} temperatures came for {len(prompts)} prompts; pass one "
+                "for all, or one for each"
+            )
         for value in temperatures:
             require_temperature(value)
+        temperatures *= len(prompts) // len(temperatures)
         read = []
         for prompt in prompts:
             ids = self.vocabulary.encode(prompt, unknown)

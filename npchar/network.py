@@ -81,8 +81,9 @@ class Network:
     def initialise(self, seed: int) -> None:
         """Fill the weights as Keras does, from a seed."""
         rng = np.random.default_rng(seed)
-        for layer in (*self.lstms, self.dense):
-            layer.initialise(rng)
+        for lstm in self.lstms:
+            lstm.initialise(rng)
+        self.dense.initialise(rng)
 
     def astype(self, dtype: DTypeLike) -> Network:
         """A copy with weights of another type."""

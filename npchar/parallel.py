@@ -187,7 +187,7 @@ class Workers:
     def close(self) -> None:
         """End the processes."""
         for process in self._processes:
-            assert process.stdin is not None and process.stdout is not None
+            assert process.stdin is not None
             with contextlib.suppress(OSError):
                 process.stdin.close()
         for process in self._processes:
@@ -196,7 +196,8 @@ class Workers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            process.stdout.close()  # type: ignore[union-attr]
+            assert process.stdout is not None
+            process.stdout.close()
         self._processes = []
         self._remove_file()
 
@@ -241,7 +242,8 @@ class Workers:
                 raise self._ended(process) from None
         self._await_all()
         count = len(self._processes)
-        return np.diff([B * rank // count for rank in range(count + 1)]) / B
+        shares: Array = np.diff([B * rank // count for rank in range(count + 1)]) / B
+        return shares
 
     def _await_all(self) -> None:
         for process in self._processes:

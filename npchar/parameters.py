@@ -49,9 +49,7 @@ class Parameters(Mapping[str, Array]):
         size = sum(math.prod(shape) for shape in self.shapes.values())
         self.flat: Array = np.zeros(size, dtype) if flat is None else flat
         if self.flat.shape != (size,):
-            raise ValueError(
-                f"flat has the shape {self.flat.shape}; these arrays need ({size},)"
-            )
+            raise ValueError(f"flat has the shape {self.flat.shape}; these arrays need ({size},)")
         self._views: dict[str, Array] = {}
         start = 0
         for name, shape in self.shapes.items():

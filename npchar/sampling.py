@@ -36,8 +36,7 @@ def reweight_distribution(probabilities: ArrayLike, temperature: float = 0.5) ->
         raise ValueError("probabilities are empty; at least one is needed")
     if not (np.isfinite(p).all() and (p >= 0).all() and (p.max(axis=-1) > 0).all()):
         raise ValueError(
-            "probabilities must be finite, none negative, and in every row at least one "
-            "above zero"
+            "probabilities must be finite, none negative, and in every row at least one above zero"
         )
     with np.errstate(divide="ignore"):  # log 0 = −∞ is right: it stays impossible
         weights = soften(np.log(p), temperature)
@@ -97,16 +96,18 @@ def soften(logits: Array, temperature: float) -> Array:
         Float64 weights, (..., V).
     """
     require_temperature(temperature)
-    z = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    z: Array = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)
     if temperature == 0:
-        weights = np.zeros_like(z)
-        np.put_along_axis(weights, z.argmax(axis=-1, keepdims=True), 1, axis=-1)
-        return weights
-    if math.isinf(temperature):
-        return (z > -np.inf).astype(np.float64)
-    with np.errstate(over="ignore"):  # a tiny temperature: −∞, and exp makes it 0
-        z /= temperature
-    return np.exp(z, out=z)
+        most_probable = z.argmax(axis=-1, keepdims=True)
+        z[...] = -np.inf
+        np.put_along_axis(z, most_probable, 0, axis=-1)
+    elif math.isinf(temperature):
+        z[z > -np.inf] = 0
+    else:
+        with np.errstate(over="ignore"):  # a tiny temperature: −∞, and exp makes it 0
+            z /= temperature
+    np.exp(z, out=z)
+    return z
 
 
 def draw(weights: Array, rng: np.random.Generator) -> Array:
@@ -118,4 +119,5 @@ def draw(weights: Array, rng: np.random.Generator) -> Array:
     """
     cumulative = weights.cumsum(axis=-1)  # (n, V)
     u = rng.random(len(weights)) * cumulative[:, -1]
-    return (cumulative > u[:, None]).argmax(axis=-1)
+    ids: Array = (cumulative > u[:, None]).argmax(axis=-1)  # (n,)
+    return ids

@@ -156,9 +156,7 @@ class Vocabulary:
         return iter(self._characters)
 
     def __contains__(self, character: object) -> bool:
-        return (
-            isinstance(character, str) and len(character) == 1 and character in self._characters
-        )
+        return isinstance(character, str) and len(character) == 1 and character in self._characters
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self._characters == other._characters
@@ -196,9 +194,7 @@ def windows(ids: Array, maxlen: int = 60, step: int = 3) -> Array:
     return sliding_window_view(ids, maxlen + 1)[::step]
 
 
-def shuffled_batches(
-    view: Array, batch_size: int, rng: np.random.Generator
-) -> Iterator[Array]:
+def shuffled_batches(view: Array, batch_size: int, rng: np.random.Generator) -> Iterator[Array]:
     """The windows in a random order, in batches: one pass over the text.
 
     Parameters

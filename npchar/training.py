@@ -117,8 +117,10 @@ def mean_loss(source: GradientSource, view: Array, targets: str, batch_size: int
 
 
 class Progress:
-    """What a person sees of the training: on a terminal a line that is written over
-    while an epoch runs, and everywhere a line per epoch."""
+    """What a person sees of the training: a line per epoch.
+
+    On a terminal the line of the epoch under way is written over as it goes.
+    """
 
     def __init__(self, epochs: int, characters: int) -> None:
         self.epochs = epochs

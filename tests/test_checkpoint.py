@@ -1,0 +1,171 @@
+"""Saved models: exact, whole or not at all, and read with suspicion."""
+
+import io
+import json
+import os
+import stat
+import zipfile
+
+import numpy as np
+import pytest
+
+import npchar
+from npchar import CheckpointError, Model, Vocabulary, checkpoint
+
+
+@pytest.fixture
+def saved(model, tmp_path):
+    path = tmp_path / "model.npz"
+    model.save(path)
+    return path
+
+
+def test_what_is_loaded_is_what_was_saved(tmp_path):
+    model = Model(
+        Vocabulary("aé\n☃"), hidden_size=6, num_layers=2, dropout=0.25, seed=3, dtype="float64"
+    )
+    path = tmp_path / "model.npz"
+    model.save(path)
+    loaded = Model.load(path)
+    assert loaded.vocabulary == model.vocabulary
+    assert loaded.network.sizes == model.network.sizes
+    assert loaded.parameters.flat.dtype == np.float64
+    assert loaded.parameters.flat.tobytes() == model.parameters.flat.tobytes()
+    assert loaded.generate("a", 30, seed=1) == model.generate("a", 30, seed=1)
+
+
+def test_numpy_reads_the_file_too(model, saved):
+    with np.load(saved, allow_pickle=False) as file:
+        np.testing.assert_array_equal(file["lstm0.Wh"], model.parameters["lstm0.Wh"])
+        assert json.loads(file["configuration"].tobytes())["hidden_size"] == 12
+
+
+def test_permissions_follow_the_umask(model, tmp_path):
+    before = os.umask(0o027)
+    try:
+        model.save(tmp_path / "model.npz")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "model.npz").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_failed_save_leaves_the_old_file(model, saved, monkeypatch, call):
+    before = saved.read_bytes()
+    model.parameters.flat[:] += 1
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.os, call, fail)
+    with pytest.raises(OSError, match="No space"):
+        model.save(saved)
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_a_folder_that_is_not_there_is_named(model, tmp_path):
+    with pytest.raises(OSError, match=r"cannot write .*model\.npz"):
+        model.save(tmp_path / "nowhere" / "model.npz")
+
+
+def test_every_damaged_byte_is_noticed_or_harmless(model, saved):
+    content = saved.read_bytes()
+    rng = np.random.default_rng(0)
+    harmless = 0
+    for position in rng.integers(0, len(content), 300):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << int(rng.integers(8))
+        saved.write_bytes(damaged)
+        try:
+            loaded = Model.load(saved)
+        except CheckpointError:
+            continue
+        harmless += 1
+        assert loaded.parameters.flat.tobytes() == model.parameters.flat.tobytes()
+    assert harmless < 60  # dates and the like in the zip's headers
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 5000])
+def test_a_truncated_file(saved, keep):
+    saved.write_bytes(saved.read_bytes()[:keep])
+    with pytest.raises(CheckpointError):
+        Model.load(saved)
+
+
+def rewritten(path, change, compression=zipfile.ZIP_STORED):
+    """Write the file again with `change` applied to its arrays."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    arrays = change(arrays)
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, array in arrays.items():
+            buffer = io.BytesIO()
+            np.lib.format.write_array(buffer, array, allow_pickle=True)
+            archive.writestr(f"{name}.npy", buffer.getvalue())
+
+
+def reconfigured(**changes):
+    def change(arrays):
+        configuration = json.loads(arrays["configuration"].tobytes()) | changes
+        text = json.dumps(configuration).encode()
+        return arrays | {"configuration": np.frombuffer(text, np.uint8)}
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: a | {"extra": np.zeros(3, np.float32)},
+        lambda a: {n: x for n, x in a.items() if n != "dense.b"},
+        lambda a: {n: x for n, x in a.items() if n != "configuration"},
+        lambda a: a | {"dense.b": a["dense.b"][:-1]},
+        lambda a: a | {"dense.b": a["dense.b"].astype(object)},
+        lambda a: a | {"dense.b": a["dense.b"].astype(complex)},
+        lambda a: a | {"configuration": np.frombuffer(b"[]", np.uint8)},
+        lambda a: a | {"configuration": np.frombuffer(b"{", np.uint8)},
+        lambda a: a | {"configuration": np.frombuffer(b"\xff", np.uint8)},
+        reconfigured(hidden_size=10**9),
+        reconfigured(num_layers=10**9),
+        reconfigured(num_layers="many"),
+        reconfigured(hidden_size=None),
+        reconfigured(characters="zyx"),
+        reconfigured(characters=[1, 2]),
+        reconfigured(dtype="object"),
+        reconfigured(dropout=7),
+        reconfigured(surprise=1),
+    ],
+)
+def test_files_that_are_not_models(saved, change):
+    rewritten(saved, change)
+    with pytest.raises(CheckpointError) as error:
+        Model.load(saved)
+    assert str(saved) in str(error.value)
+
+
+def test_compressed_members_are_refused(saved):
+    rewritten(saved, lambda a: a, zipfile.ZIP_DEFLATED)
+    with pytest.raises(CheckpointError, match="compressed"):
+        Model.load(saved)
+
+
+def test_a_false_shape_takes_no_memory(saved):
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f4", "fortran_order": False, "shape": (10**12,)}
+    )
+    with zipfile.ZipFile(saved, "a") as archive:
+        archive.writestr("huge.npy", header.getvalue() + b"1234")
+    with pytest.raises(CheckpointError, match="not what it declares"):
+        Model.load(saved)
+
+
+def test_something_else_entirely(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("dear diary")
+    with pytest.raises(CheckpointError, match="not a saved model"):
+        Model.load(path)
+    with pytest.raises(FileNotFoundError):
+        Model.load(tmp_path / "none.npz")
+    assert issubclass(npchar.CheckpointError, ValueError)

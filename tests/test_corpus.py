@@ -1,0 +1,248 @@
+"""Corpora from files and from a real HTTPS server on this machine."""
+
+import hashlib
+import http.server
+import ssl
+import subprocess
+import sys
+import threading
+
+import pytest
+import trustme
+
+import npchar
+from npchar import CorpusError, DownloadError, corpus, load_corpus
+
+TEXT = "Supposing that Truth is a woman--what then?\n" * 50
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers by what the test put under the path."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        answers = self.server.answers[self.path]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        answer(self)
+
+    def log_message(self, *_):
+        pass
+
+
+def body(data, declared=None, drop=False):
+    """An answer with this body; `declared` lies about its length."""
+
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(declared or len(data)))
+        handler.end_headers()
+        handler.wfile.write(data)
+        if drop:
+            handler.close_connection = True
+
+    return answer
+
+
+def status(code, **headers):
+    def answer(handler):
+        handler.send_response(code)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    authority = trustme.CA()
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return authority, path
+
+
+@pytest.fixture
+def server(authority, tmp_path, monkeypatch):
+    ca, ca_path = authority
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("localhost").configure_cert(context)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.answers, server.asked = {}, []
+    server.url = f"https://localhost:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca_path))
+    monkeypatch.setenv("NPCHAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    monkeypatch.setattr(corpus.time, "sleep", lambda seconds: server.asked.append(seconds))
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def files(tmp_path):
+    return sorted(path.name for path in (tmp_path / "cache").iterdir())
+
+
+def test_fetched_once_then_kept(server, tmp_path, capsys):
+    server.answers["/a.txt"] = [body(TEXT.encode())]
+    assert load_corpus(f"{server.url}/a.txt") == TEXT
+    assert f"fetching {server.url}/a.txt" in capsys.readouterr().err
+    assert load_corpus(f"{server.url}/a.txt") == TEXT
+    assert server.asked == ["/a.txt"]
+    assert len(files(tmp_path)) == 1
+
+
+def test_a_named_corpus_is_verified(server, tmp_path, monkeypatch):
+    data = TEXT.encode()
+    source = corpus.Source(f"{server.url}/n.txt", hashlib.sha256(data).hexdigest())
+    monkeypatch.setitem(corpus.CORPORA, "nietzsche", source)
+    server.answers["/n.txt"] = [body(data + b"!"), body(data)]
+    with pytest.raises(CorpusError, match=r"no longer the file it was.*SHA-256.*kept as") as error:
+        load_corpus("nietzsche", progress=False)
+    kept = tmp_path / "cache" / files(tmp_path)[0]
+    assert str(kept) in str(error.value)
+    assert load_corpus(kept) == TEXT + "!"
+    assert load_corpus("nietzsche", progress=False) == TEXT
+    (tmp_path / "cache" / files(tmp_path)[0]).write_bytes(b"spoilt")
+    assert load_corpus("nietzsche", progress=False) == TEXT
+    assert len(server.asked) == 3
+
+
+def test_a_dropped_download_is_tried_again(server):
+    data = TEXT.encode()
+    server.answers["/a.txt"] = [body(data[:700], len(data), drop=True), body(data)]
+    assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
+
+
+def test_a_download_that_always_drops_leaves_nothing(server, tmp_path):
+    server.answers["/a.txt"] = [body(b"x" * 700, 2200, drop=True)]
+    with pytest.raises(DownloadError, match="broke off after 700 of 2,200 bytes"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    assert server.asked.count("/a.txt") == 3
+    assert files(tmp_path) == []
+
+
+def test_a_busy_server_is_asked_again_when_it_says(server):
+    server.answers["/a.txt"] = [
+        status(503, Retry_After="7"),
+        status(429, Retry_After="9999"),
+        body(TEXT.encode()),
+    ]
+    assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
+    assert server.asked == ["/a.txt", 7, "/a.txt", corpus.MAX_WAIT, "/a.txt"]
+
+
+def test_not_found_is_final(server):
+    server.answers["/a.txt"] = [status(404)]
+    with pytest.raises(DownloadError, match="404.*pass the path"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    assert server.asked == ["/a.txt"]
+
+
+def test_redirects_stay_on_https(server):
+    server.answers["/a.txt"] = [status(302, Location="/b.txt")]
+    server.answers["/b.txt"] = [body(TEXT.encode())]
+    server.answers["/c.txt"] = [status(301, Location="http://localhost/plain.txt")]
+    server.answers["/d.txt"] = [status(301, Location="/d.txt")]
+    assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
+    with pytest.raises(DownloadError, match="leads to http://localhost/plain.txt.*not https"):
+        load_corpus(f"{server.url}/c.txt", progress=False)
+    with pytest.raises(DownloadError, match="more than 5 redirects"):
+        load_corpus(f"{server.url}/d.txt", progress=False)
+
+
+def test_too_large_and_empty_are_refused(server, monkeypatch, tmp_path):
+    monkeypatch.setattr(corpus, "MAX_BYTES", 1000)
+    server.answers["/a.txt"] = [body(TEXT.encode())]
+    with pytest.raises(DownloadError, match="larger than 1,000 bytes"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    server.answers["/e.txt"] = [status(200)]
+    with pytest.raises(DownloadError, match="empty"):
+        load_corpus(f"{server.url}/e.txt", progress=False)
+    assert files(tmp_path) == []
+
+
+def test_no_network_and_a_certificate_nobody_knows(server, monkeypatch):
+    server.answers["/a.txt"] = [body(b"x")]
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    with pytest.raises(DownloadError, match=r"(?i)certificate"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    with pytest.raises(DownloadError, match="connection was refused"):
+        load_corpus("https://localhost:1/a.txt", progress=False)
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("NPCHAR_CACHE", str(tmp_path / "file"))
+    with pytest.raises(CorpusError, match="NPCHAR_CACHE"):
+        load_corpus("https://localhost:1/a.txt", progress=False)
+
+
+def test_the_cache_is_where_the_system_keeps_such(monkeypatch, tmp_path):
+    monkeypatch.delenv("NPCHAR_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    for platform, expected in (("linux", tmp_path / "npchar"), ("win32", tmp_path / "npchar")):
+        monkeypatch.setattr(corpus.sys, "platform", platform)
+        assert corpus.cache_directory() == expected
+    monkeypatch.setattr(corpus.sys, "platform", "darwin")
+    assert corpus.cache_directory().parts[-3:] == ("Library", "Caches", "npchar")
+
+
+# Files
+
+
+@pytest.mark.parametrize("data", [b"a\r\nb\rc\n", b"\xef\xbb\xbfa\nb\nc\n"])
+def test_marks_and_line_ends(tmp_path, data):
+    path = tmp_path / "text.txt"
+    path.write_bytes(data)
+    assert load_corpus(path) == "a\nb\nc\n"
+
+
+def test_other_encodings(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes("Götzen".encode("cp1252"))
+    with pytest.raises(CorpusError, match=r"0xf6 at offset 1 \(line 1\).*cp1252"):
+        load_corpus(path)
+    assert load_corpus(path, encoding="cp1252") == "Götzen"
+    with pytest.raises(CorpusError, match="no encoding 'klingon'"):
+        load_corpus(path, encoding="klingon")
+    path.write_bytes("Götzen".encode("utf-16"))
+    with pytest.raises(CorpusError, match="encoding='utf-16'"):
+        load_corpus(path)
+    assert load_corpus(path, encoding="utf-16") == "Götzen"
+
+
+def test_what_is_not_a_text(tmp_path):
+    (tmp_path / "zeros").write_bytes(b"abc\0def")
+    (tmp_path / "empty").write_bytes(b"")
+    for source, message in (
+        (tmp_path / "zeros", "zero byte, at character 3"),
+        (tmp_path / "empty", "is empty"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "none.txt", "no file"),
+        ("nietsche", "no file 'nietsche', nor a corpus.*nietzsche"),
+        ("http://localhost/a.txt", "only https"),
+        ("ftp://localhost/a.txt", "only https"),
+    ):
+        with pytest.raises(CorpusError, match=message):
+            load_corpus(source)
+
+
+def test_the_real_corpus_is_the_named_one(corpus_path):
+    assert corpus.hash_of(corpus_path) == corpus.CORPORA["nietzsche"].sha256
+
+
+def test_requests_is_loaded_only_when_used(corpus_path):
+    program = (
+        "import sys, npchar; npchar.load_corpus(sys.argv[1]); "
+        "print('requests' in sys.modules, npchar.__version__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, corpus_path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"False {npchar.__version__}\n"

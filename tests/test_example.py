@@ -1,0 +1,126 @@
+"""The main job as a person runs it: a real process each time."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import npchar
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "nietzsche.py"
+SMALL = ["--epochs", "2", "--hidden-size", "12", "--maxlen", "20"]
+
+
+def run(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, EXAMPLE, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | environment,
+    )
+
+
+@pytest.fixture
+def short_corpus(tmp_path):
+    path = tmp_path / "short.txt"
+    path.write_text("The Cat sat on the mat, and the rat sat on the cat.\n" * 60)
+    return path
+
+
+def test_the_main_job(short_corpus, tmp_path):
+    saved = tmp_path / "best.npz"
+    done = run("--corpus", short_corpus, "--save", saved, *SMALL)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "corpus length: 3,120" in done.stdout
+    assert "unique characters: 15" in done.stdout
+    assert len(re.findall(r"^epoch [12]/2  loss .* left$", done.stdout, re.MULTILINE)) == 2
+    for temperature in (0.2, 0.5, 1.0, 1.2):
+        assert done.stdout.count(f"------ temperature: {temperature}\n") == 2
+    prompt = re.search(r'Writing on from: "([^"]{60})"', done.stdout)
+    assert prompt is not None
+    assert f"temperature: 0.2\n{prompt[1]}" in done.stdout
+    model = npchar.Model.load(saved)
+    assert model.network.sizes.hidden_size == 12
+    again = run("--corpus", short_corpus, "--save", saved, *SMALL)
+    assert re.sub(r"[\d,]+ chars/s.*", "", again.stdout) == re.sub(
+        r"[\d,]+ chars/s.*", "", done.stdout
+    )
+
+
+def test_the_book(short_corpus):
+    done = run("--book", "--corpus", short_corpus, "--epochs", 1, "--hidden-size", 8)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^epoch 1/1  loss [\d.]+  [\d,]+ chars/s", done.stdout, re.MULTILINE)
+
+
+def test_without_a_network_it_goes_on(tmp_path):
+    done = run(
+        "--epochs", 1, "--hidden-size", 4, "--batch-size", 128,
+        NPCHAR_CACHE=str(tmp_path), HTTPS_PROXY="http://localhost:1", https_proxy="http://localhost:1",
+        NO_PROXY="", no_proxy="",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "cannot fetch https://" in done.stdout
+    assert "Going on without Nietzsche" in done.stdout
+    assert "epoch 1/1" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("after", ["unique characters", "/5000  loss"])
+def test_ctrl_c_ends_it_cleanly(short_corpus, tmp_path, after):
+    saved = tmp_path / "best.npz"
+    process = subprocess.Popen(
+        [sys.executable, "-u", EXAMPLE, "--corpus", short_corpus, "--save", saved,
+         "--epochs", "5000", "--hidden-size", "12"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if after in line:
+            break
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert "nterrupted" in out + errors
+    if after == "/5000  loss":
+        assert f"The best model is in {saved}" in out
+        assert len(npchar.Model.load(saved).generate("the ", 5)) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--corpus", "no-such-file.txt"], "no file 'no-such-file.txt'"),
+        (["--corpus", "."], "is a folder"),
+        (["--corpus", sys.executable], "is not utf-8 text"),
+        (["--maxlen", "0"], "maxlen is 0"),
+        (["--maxlen", "100000"], "pass a longer text"),
+        (["--step", "-1"], "step is -1"),
+        (["--epochs", "0"], "epochs is 0"),
+        (["--save", "no-such-folder/model.npz"], "no-such-folder"),
+    ],
+)
+def test_errors_are_one_sentence(short_corpus, arguments, message):
+    if "--corpus" not in arguments:
+        arguments = [*arguments, "--corpus", short_corpus]
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_help_helps():
+    done = run("--help")
+    assert done.returncode == 0
+    for option in ("--book", "--corpus", "--epochs", "--targets", "--step", "--maxlen",
+                   "--batch-size", "--hidden-size", "--seed", "--save"):  # fmt: skip
+        assert option in done.stdout

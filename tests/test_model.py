@@ -1,0 +1,214 @@
+"""The model as a user meets it: training, scoring, writing, and what errors say."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+import npchar
+from npchar import Model, Vocabulary
+
+QUIET = {"maxlen": 20, "batch_size": 8, "verbose": False}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    text = "the cat sat on the mat, and the rat sat on the cat. " * 60
+    model = Model(Vocabulary.from_text(text), hidden_size=24)
+    history = model.fit(text, epochs=8, workers=1, **QUIET)
+    return model, history, text
+
+
+def test_it_learns(trained):
+    model, history, text = trained
+    assert len(history.loss) == len(history.val_loss) == len(history.seconds) == 8
+    assert history.val_loss[-1] < 0.35 < history.val_loss[0]
+    assert model.generate("the cat sat on ", 30, temperature=0)[:7] in ("the mat", "the cat")
+    held_out = text[len(text) - len(text) // 10 :]
+    assert model.evaluate(held_out, maxlen=20).loss == pytest.approx(history.val_loss[-1], rel=1e-5)
+
+
+def test_the_books_way_learns_too(text):
+    model = Model(Vocabulary.from_text(text), hidden_size=24)
+    history = model.fit(
+        text, epochs=1, targets="last", schedule="constant", validation_split=0.0, **QUIET
+    )
+    assert history.loss[0] < 1.5
+    assert history.val_loss == []
+
+
+def test_same_seed_same_bits(text):
+    def run(seed, **options):
+        model = Model(Vocabulary.from_text(text), hidden_size=8, num_layers=2, dropout=0.3)
+        history = model.fit(text, epochs=1, seed=seed, **QUIET, **options)
+        return model.parameters.flat.tobytes(), history.loss, history.val_loss
+
+    for workers in (1, 2):
+        assert run(3, workers=workers) == run(3, workers=workers)
+    assert run(3) != run(4)
+    one, two = Model(Vocabulary("ab"), seed=1), Model(Vocabulary("ab"), seed=2)
+    assert (one.parameters.flat != two.parameters.flat).any()
+
+
+def test_generation_repeats_with_its_seed(trained):
+    model, _, _ = trained
+    written = model.generate("the ", 50, temperature=0.8, seed=5)
+    assert len(written) == 50
+    assert written == model.generate("the ", 50, temperature=0.8, seed=5)
+    assert written != model.generate("the ", 50, temperature=0.8, seed=6)
+    stream = model.stream("the ", temperature=0.8, seed=5)
+    assert "".join(itertools.islice(stream, 50)) == written
+
+
+def test_generation_carries_the_state_it_should(trained):
+    model, _, _ = trained
+    prompt = "the rat sat on the "
+    greedy = model.generate(prompt, 12, temperature=0)
+    again = prompt
+    for _ in range(12):  # the slow way: the whole text through the network for each character
+        logits, _ = model.network.logits(model.vocabulary.encode(again)[:, None])
+        again += model.vocabulary.characters[int(logits[-1, 0].argmax())]
+    assert again == prompt + greedy
+
+
+def test_several_prompts_side_by_side(trained):
+    model, _, _ = trained
+    prompts = ["the cat ", "a", "and the rat sat"]
+    together = model.generate(prompts, 20, temperature=0)
+    assert together == [model.generate(p, 20, temperature=0) for p in prompts]
+    cold, hot = model.generate(["the "] * 2, 200, temperature=[0.01, math.inf], seed=1)
+    assert cold[:20] == model.generate("the ", 20, temperature=0)
+    assert len(set(hot)) == len(model.vocabulary)
+
+
+def test_score_is_the_chain_rule(trained):
+    model, _, text = trained
+    sample = text[:1500]  # longer than one chunk
+    score = model.score(sample)
+    assert score.log_probabilities.shape == (1499,)
+    logits, _ = model.network.logits(model.vocabulary.encode(sample)[:-1, None])
+    expected, _ = npchar.softmax_cross_entropy(
+        logits[:, 0].astype(float), model.vocabulary.encode(sample)[1:]
+    )
+    assert score.loss == pytest.approx(float(expected), rel=1e-6)
+    assert score.bits_per_character == pytest.approx(score.loss / math.log(2))
+    assert score.loss < 0.3
+
+
+def test_gradient_as_the_contract_names_it(trained):
+    model, _, text = trained
+    ids = model.vocabulary.encode(text[:22]).reshape(11, 2)
+    loss, gradient = model.loss_and_gradient(ids[:-1], ids[1:])
+    assert isinstance(loss, float)
+    assert gradient["lstm0.Wx"].shape == model.parameters["lstm0.Wx"].shape
+    assert {name: array.shape for name, array in model.parameters.items()} == {
+        "lstm0.Wx": (4, len(model.vocabulary), 24),
+        "lstm0.Wh": (4, 24, 24),
+        "lstm0.b": (4, 24),
+        "dense.W": (24, len(model.vocabulary)),
+        "dense.b": (len(model.vocabulary),),
+    }
+    assert all(np.shares_memory(a, model.parameters.flat) for a in model.parameters.values())
+
+
+def test_a_callback_sees_each_epoch_and_can_end_it(text):
+    model = Model(Vocabulary.from_text(text), hidden_size=4)
+    seen = []
+
+    def stop_after_two(history):
+        seen.append(list(history.loss))
+        return len(history.loss) == 2
+
+    history = model.fit(text, epochs=9, callbacks=[stop_after_two], workers=1, **QUIET)
+    assert len(history.loss) == 2
+    assert seen == [history.loss[:1], history.loss]
+
+
+def test_a_line_per_epoch(text, capsys):
+    model = Model(Vocabulary.from_text(text), hidden_size=4)
+    history = model.fit(text, epochs=2, maxlen=20, batch_size=8, workers=1)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"epoch 1/2  loss {history.loss[0]:.4f}")
+    assert f"val_loss {history.val_loss[1]:.4f}" in second
+    assert "chars/s" in second
+    assert second.endswith("0:00 left")
+
+
+def test_a_loss_that_is_no_number_ends_the_training(text):
+    model = Model(Vocabulary.from_text(text), hidden_size=4)
+    model.parameters["dense.W"][...] = np.inf
+    before = model.parameters.flat.copy()
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(npchar.TrainingDiverged, match=r"epoch 1, after 0 steps.*learning_rate"),
+    ):
+        model.fit(text, epochs=1, workers=1, **QUIET)
+    np.testing.assert_array_equal(model.parameters.flat, before)
+
+
+@pytest.mark.parametrize("targets", ["all", "last"])
+def test_a_long_rest_of_batch_sizes(targets):
+    text = "abcdefgh" * 17  # 136 characters: batches of 5 leave a rest
+    model = Model(Vocabulary.from_text(text), hidden_size=4)
+    history = model.fit(text, epochs=2, maxlen=10, batch_size=5, targets=targets, verbose=False)
+    assert np.isfinite(history.loss + history.val_loss).all()
+
+
+def small():
+    return Model(Vocabulary("abc"), hidden_size=4)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Model(Vocabulary("a")), "one character, 'a'"),
+        (lambda: Model(Vocabulary("ab"), hidden_size=0), "hidden_size is 0"),
+        (lambda: Model(Vocabulary("ab"), num_layers=1.5), "num_layers is 1.5"),
+        (lambda: Model(Vocabulary("ab"), dropout=1), "dropout is 1"),
+        (lambda: Model(Vocabulary("ab"), dtype="int8"), "dtype is 'int8'"),
+        (lambda: small().fit(""), "has 0 characters"),
+        (lambda: small().fit("abc" * 20), "has 60 characters.*at least maxlen"),
+        (lambda: small().fit("abc" * 40), "12 held out.*maxlen"),
+        (lambda: small().fit("abc" * 900, maxlen=0), "maxlen is 0"),
+        (lambda: small().fit("abc" * 900, step=-3), "step is -3"),
+        (lambda: small().fit("abc" * 900, epochs=0), "epochs is 0"),
+        (lambda: small().fit("abc" * 900, batch_size=0), "batch_size is 0"),
+        (lambda: small().fit("abc" * 900, workers=0), "workers is 0"),
+        (lambda: small().fit("abc" * 900, targets="some"), "targets is 'some'"),
+        (lambda: small().fit("abc" * 900, schedule="cosine"), "schedule is 'cosine'"),
+        (lambda: small().fit("abc" * 900, learning_rate=0), "learning_rate is 0"),
+        (lambda: small().fit("abc" * 900, learning_rate=math.nan), "learning_rate is nan"),
+        (lambda: small().fit("abc" * 900, clip_norm=-1), "clip_norm is -1"),
+        (lambda: small().fit("abc" * 900, validation_split=1), "validation_split is 1"),
+        (lambda: small().fit("abcx" * 900), "'x'.*position 3"),
+        (lambda: small().generate(""), "prompt '' has no character"),
+        (lambda: small().generate("xyz", unknown="skip"), "prompt 'xyz' has no character"),
+        (lambda: small().generate("abz"), "'z'.*position 2"),
+        (lambda: small().generate([]), "no prompt"),
+        (lambda: small().generate("a", 0), "length is 0"),
+        (lambda: small().generate("a", temperature=-1), "temperature is -1"),
+        (lambda: small().generate("a", temperature=math.nan), "temperature is nan"),
+        (lambda: small().generate(["a", "b"], temperature=[1, 1, 1]), "3 temperatures.*2 prompts"),
+        (lambda: small().stream("abz"), "'z'.*position 2"),
+        (lambda: small().stream("", temperature=1), "prompt ''"),
+        (lambda: small().evaluate("a"), "at least two"),
+        (lambda: small().score(""), "at least two"),
+        (lambda: small().loss_and_gradient(np.zeros((3, 2), int), np.zeros(3, int)), "shape"),
+        (lambda: small().loss_and_gradient(np.full((3, 2), 7), np.zeros(2, int)), "0 to 2"),
+        (lambda: small().loss_and_gradient(np.full((3, 2), -1), np.zeros(2, int)), "0 to 2"),
+        (
+            lambda: small().loss_and_gradient(np.zeros((3, 2), int), np.full(2, 3)),
+            "targets.*0 to 2",
+        ),
+    ],
+)
+def test_errors_say_what_is_wrong(call, message):
+    with pytest.raises(ValueError, match=message) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+def test_a_text_for_a_vocabulary():
+    with pytest.raises(TypeError, match="Vocabulary.from_text"):
+        Model("abc")

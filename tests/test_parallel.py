@@ -1,0 +1,126 @@
+"""Worker processes: the same gradient, and none left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import randomised
+
+import npchar
+from npchar.network import Network, Sizes
+from npchar.parallel import InProcess, WorkerError, Workers, default_workers
+
+POSIX = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
+
+
+@pytest.fixture
+def network():
+    return randomised(Network(Sizes(11, 6, 2, 0.25), dtype="float64"))
+
+
+@pytest.mark.parametrize("targets", ["all", "last"])
+@pytest.mark.parametrize("count", [2, 3])
+def test_workers_compute_what_one_process_does(network, targets, count):
+    T, B = 7, 8
+    expected, found = network.parameters.zeros_like(), network.parameters.zeros_like()
+    here = InProcess(network, T, B)
+    rng = np.random.default_rng(1)
+    with Workers(network, T, B, count) as workers:
+        for columns in (B, 5, 1):  # 1: fewer sequences than workers
+            batch = rng.integers(0, 11, (T + 1, columns))
+            loss = here.gradient(batch, targets, seed=9, out=expected)
+            assert workers.gradient(batch, targets, seed=9, out=found) == pytest.approx(loss)
+            np.testing.assert_allclose(found.flat, expected.flat, rtol=1e-12, atol=1e-15)
+            assert workers.loss(batch, targets) == pytest.approx(here.loss(batch, targets))
+            network.parameters.flat[:] += 0.01  # each call takes the weights of its time
+
+
+@POSIX
+def test_a_worker_that_dies_is_an_error_not_a_hang(network):
+    with Workers(network, 4, 4, 2) as workers:
+        workers._processes[1].send_signal(signal.SIGKILL)
+        out = network.parameters.zeros_like()
+        with pytest.raises(WorkerError, match="exit status -9"):
+            for _ in range(3):
+                workers.gradient(np.zeros((5, 4), int), "all", 0, out)
+    assert workers._processes == []
+
+
+@POSIX
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_and_no_file_survives_the_parent(tmp_path, how):
+    program = textwrap.dedent(
+        """
+        import npchar
+        text = "the cat sat on the mat. " * 400
+        model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=16)
+        model.fit(text, epochs=10_000, batch_size=16, workers=2)
+        """
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-u", "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    assert parent.stdout is not None
+    assert "epoch" in parent.stdout.readline()
+    children = children_of(parent.pid)
+    assert len(children) == 2
+    parent.send_signal(how)
+    _, errors = parent.communicate(timeout=30)
+    assert parent.returncode != 0
+    assert ("KeyboardInterrupt" in errors) == (how == signal.SIGINT)
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(alive(pid) for pid in children)
+    assert list(tmp_path.iterdir()) == []
+
+
+def children_of(pid):
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in children.split()]
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_script_without_a_main_guard(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import npchar\n"
+        "print('once')\n"
+        "text = 'hello world, ' * 200\n"
+        "model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=8)\n"
+        "model.fit(text, epochs=1, workers=2, verbose=False)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr, done.returncode) == ("once\n", "", 0)
+
+
+def test_small_batches_take_no_workers():
+    assert default_workers(1) == 1
+    assert default_workers(10_000) >= 1
+
+
+def test_interrupting_leaves_a_model_that_works(text):
+    model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=8)
+
+    def interrupt(history):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(text, epochs=3, workers=2, callbacks=[interrupt], verbose=False)
+    assert len(model.generate("the ", 10)) == 10

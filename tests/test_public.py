@@ -1,0 +1,57 @@
+"""The public face: names, docstrings that run, an acyclic house."""
+
+import ast
+import doctest
+import importlib
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import npchar
+
+MODULES = [m.name for m in pkgutil.iter_modules(npchar.__path__)]
+
+
+def test_the_public_names():
+    assert set(npchar.__all__) == {
+        "LSTM", "CheckpointError", "CorpusError", "Dense", "DownloadError", "History", "Model",
+        "RMSprop", "TrainingDiverged", "UnknownCharacterError", "Vocabulary", "WorkerError",
+        "check_gradients", "load_corpus", "reweight_distribution", "sample",
+        "softmax_cross_entropy", "windows",
+    }  # fmt: skip
+    assert all(getattr(npchar, name).__doc__ for name in npchar.__all__)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    module = importlib.import_module(f"npchar.{name}")
+    assert doctest.testmod(module).failed == 0
+
+
+def imports_of(name):
+    """The modules of npchar that one imports when it is loaded."""
+    tree = ast.parse(Path(npchar.__path__[0], f"{name}.py").read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("npchar"):
+            inner = node.module.removeprefix("npchar").removeprefix(".")
+            found |= {inner} if inner else {alias.name for alias in node.names}
+    return found & set(MODULES)
+
+
+def test_imports_run_one_way():
+    graph = {name: imports_of(name) for name in MODULES}
+    while graph:
+        leaves = [name for name, needs in graph.items() if not needs & set(graph)]
+        assert leaves, f"these import each other in a circle: {sorted(graph)}"
+        for name in leaves:
+            del graph[name]
+
+
+def test_rooms_keep_to_themselves():
+    assert "model" not in imports_of("text") | imports_of("lstm") | imports_of("corpus")
+    assert imports_of("lstm") <= {"parameters"}
+    assert imports_of("optim") <= {"parameters"}
+    assert imports_of("checkpoint") <= {"parameters"}
+    assert imports_of("corpus") == set()
