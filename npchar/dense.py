@@ -49,9 +49,10 @@ class Dense:
 
     def forward(self, h: Array) -> Array:
         """Logits, (..., V), of hidden states, (..., H). Costs 2 HV operations a row."""
-        logits: Array = h @ self.W  # (..., V)
+        H, V = self.W.shape
+        logits = h.reshape(-1, H) @ self.W  # (n, V): one product for all steps
         logits += self.b
-        return logits
+        return logits.reshape(*h.shape[:-1], V)
 
     def backward(self, h: Array, dlogits: Array, gradient: Dense) -> Array:
         """Write the gradients by W and b to `gradient`; return the one by h.
@@ -68,8 +69,8 @@ class Dense:
         H, V = self.W.shape
         rows = dlogits.reshape(-1, V)
         np.matmul(h.reshape(-1, H).T, rows, out=gradient.W)
-        np.add.reduce(rows, axis=0, out=gradient.b)
-        return dlogits @ self.W.T
+        np.matmul(np.ones(len(rows), rows.dtype), rows, out=gradient.b)  # a sum, by BLAS
+        return (rows @ self.W.T).reshape(h.shape)
 
 
 def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
@@ -104,9 +105,8 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     picked = np.arange(n), targets.reshape(-1)
     shifted = rows - rows.real.max(axis=1, keepdims=True)  # exp cannot overflow
     dlogits = np.exp(shifted)
-    total = dlogits.sum(axis=1, keepdims=True)  # (n, 1)
-    loss = (np.log(total[:, 0]) - shifted[picked]).mean()
-    dlogits /= total
-    dlogits[picked] -= 1
-    dlogits /= n
+    total = dlogits @ np.ones(dlogits.shape[1], rows.dtype)  # (n,): a sum, by BLAS
+    loss = (np.log(total) - shifted[picked]).mean()
+    dlogits /= (n * total)[:, None]
+    dlogits[picked] -= dlogits.dtype.type(1 / n)
     return loss, dlogits.reshape(logits.shape)

@@ -42,7 +42,7 @@ def gates_of(model):
     """The first layer's sigmoid gates over a few steps."""
     ids = np.random.default_rng(0).integers(0, len(model.vocabulary), (8, 3))
     _, tapes = model.network.forward(ids)
-    return tapes[0].z[:3]
+    return tapes[0].gates[:, :3]
 
 
 @pytest.mark.parametrize("condition", ["fresh", "trained", "saturated"])
