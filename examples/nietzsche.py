@@ -2,6 +2,7 @@
 
     python examples/nietzsche.py            three minutes, better text than the book's
     python examples/nietzsche.py --book     the book's listing to the letter, an hour and more
+    mpiexec -n 4 python -m mpi4py examples/nietzsche.py     on four processes, here or anywhere
 
 Trains on Nietzsche's writings and after every epoch writes on from a random
 place in them, at four temperatures. Ctrl-C ends it.
@@ -28,7 +29,7 @@ def main() -> int:
     options = parse_options()
     try:
         return train_and_write(options)
-    except (ValueError, OSError) as error:  # npchar's errors say what to do
+    except (ValueError, OSError, npchar.MissingMPIError) as error:  # they say what to do
         print(f"nietzsche.py: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -71,26 +72,31 @@ def parse_options() -> argparse.Namespace:
 def load_text(corpus: str | None) -> str:
     """The corpus, lower-cased as in the book; without a network, what Python carries."""
     try:
-        return npchar.load_corpus(corpus or "nietzsche").lower()
+        return npchar.load_corpus(corpus or "nietzsche", progress=npchar.rank() == 0).lower()
     except npchar.DownloadError as error:
         if corpus is not None:
             raise
-        print(f"{error}\n")
-        print("Going on without Nietzsche, with the help texts that every Python carries.\n")
+        say(f"{error}\n")
+        say("Going on without Nietzsche, with the help texts that every Python carries.\n")
         return "\n".join(topics.topics.values()).lower()
+
+
+def say(line: str) -> None:
+    """Print, once for all processes of an MPI job."""
+    if npchar.rank() == 0:
+        print(line, flush=True)
 
 
 def train_and_write(options: argparse.Namespace) -> int:
     """The main job."""
     text = load_text(options.corpus)
     vocabulary = npchar.Vocabulary.from_text(text)
-    print(f"corpus length: {len(text):,}")
-    print(f"unique characters: {len(vocabulary)}")
+    say(f"corpus length: {len(text):,}")
+    say(f"unique characters: {len(vocabulary)}")
     model = npchar.Model(vocabulary, hidden_size=options.hidden_size, seed=options.seed)
     if options.save and not os.path.isdir(folder := os.path.dirname(options.save) or "."):
         raise ValueError(f"cannot save to {options.save}: there is no folder {folder}")
-    print(model)
-    print()
+    say(f"{model}\n")
 
     best = float("inf")
 
@@ -98,8 +104,8 @@ def train_and_write(options: argparse.Namespace) -> int:
         nonlocal best
         latest = (history.val_loss or history.loss)[-1]
         if options.save and latest < best:
-            best = latest
             model.save(options.save)
+            best = latest  # only now: a Ctrl-C meanwhile leaves the earlier one the best
 
     rng = np.random.default_rng(options.seed)
 
@@ -131,14 +137,16 @@ def train_and_write(options: argparse.Namespace) -> int:
             callbacks=[keep_best, write],
         )
     except KeyboardInterrupt:
-        print("\n\nInterrupted.")
-        if options.save and best == float("inf"):  # not one whole epoch: better than nothing
+        say("\n\nInterrupted.")
+        if (
+            options.save and npchar.rank() == 0 and best == float("inf")
+        ):  # not one whole epoch: better than nothing
             model.save(options.save)
         status = 130
     else:
         status = 0
     if options.save:
-        print(f"The best model is in {options.save}: npchar.Model.load({options.save!r}) reads it.")
+        say(f"The best model is in {options.save}: npchar.Model.load({options.save!r}) reads it.")
     return status
 
 

@@ -5,14 +5,15 @@ input. Losses are nats per character unless they say bits.
 
 To read the code, follow the data: ``corpus.py`` and ``text.py`` (text to ids to
 windows), ``parameters.py``, ``lstm.py``, ``dense.py`` and ``network.py`` (ids to
-loss and gradient), ``gradcheck.py`` (the proof), ``optim.py``, ``parallel.py``
-and ``training.py`` (gradient to better weights), ``sampling.py`` and
+loss and gradient), ``gradcheck.py`` (the proof), ``optim.py``, ``parallel.py``,
+``distributed.py`` and ``training.py`` (gradient to better weights), ``sampling.py`` and
 ``model.py`` (weights to text), ``checkpoint.py`` (weights to disk).
 """
 
 from npchar.checkpoint import CheckpointError
 from npchar.corpus import CorpusError, DownloadError, load_corpus
 from npchar.dense import Dense, softmax_cross_entropy
+from npchar.distributed import MissingMPIError, rank
 from npchar.gradcheck import check_gradients
 from npchar.lstm import LSTM
 from npchar.model import Model
@@ -31,6 +32,7 @@ __all__ = [
     "Dense",
     "DownloadError",
     "History",
+    "MissingMPIError",
     "Model",
     "RMSprop",
     "TrainingDiverged",
@@ -39,6 +41,7 @@ __all__ = [
     "WorkerError",
     "check_gradients",
     "load_corpus",
+    "rank",
     "reweight_distribution",
     "sample",
     "softmax_cross_entropy",

@@ -11,14 +11,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
-import zipfile
 from collections.abc import Mapping
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from npchar.parameters import Array
+
+if TYPE_CHECKING:
+    import zipfile  # where it is used: it would add a tenth to the time of `import npchar`
 
 CONFIGURATION = "configuration"
 
@@ -35,6 +36,8 @@ def write(
     The new file takes the old one's place only once it is on the disk: whatever
     happens on the way, `path` holds the old content or the new.
     """
+    import tempfile
+
     text = json.dumps(configuration, ensure_ascii=True).encode()
     members: dict[str, Any] = {CONFIGURATION: np.frombuffer(text, np.uint8), **arrays}
     path = os.path.abspath(path)
@@ -84,6 +87,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]
     OSError
         When there is no such file, or it cannot be read.
     """
+    import zipfile
+
     name = os.fspath(path)
     with open(path, "rb") as file:
         try:
@@ -103,6 +108,8 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]
 
 def read_members(archive: zipfile.ZipFile) -> dict[str, Array]:
     """All arrays of a zip file, none larger than the bytes it takes in the file."""
+    import zipfile
+
     arrays: dict[str, Array] = {}
     for info in archive.infolist():
         member = info.filename.removesuffix(".npy")

@@ -7,18 +7,17 @@ imports ``requests``, and only when something has to be fetched.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import random
 import re
 import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
-from urllib.parse import urljoin, urlsplit
 
+# What only fetching and reading need is imported there: it would double the time of
+# `import npchar`.
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import requests
 
 
@@ -76,6 +75,8 @@ def load_corpus(
     DownloadError
         When the network does not deliver; it is a CorpusError too.
     """
+    from pathlib import Path
+
     name = os.fspath(source)
     if name in CORPORA:
         path = fetched(CORPORA[name].url, CORPORA[name].sha256, progress)
@@ -130,6 +131,8 @@ def decode(data: bytes, encoding: str, name: str) -> str:
 
 def cache_directory() -> Path:
     """Where fetched corpora are kept: ``NPCHAR_CACHE``, or the system's place for caches."""
+    from pathlib import Path
+
     if own := os.environ.get("NPCHAR_CACHE"):
         return Path(own).expanduser()
     if sys.platform == "win32":
@@ -143,6 +146,11 @@ def cache_directory() -> Path:
 
 def fetched(url: str, sha256: str | None, progress: bool) -> Path:
     """The cached file of `url`, fetched first if it is not there or not what it must be."""
+    import hashlib
+    import tempfile
+    from pathlib import Path
+    from urllib.parse import urlsplit
+
     name = re.sub(r"[^\w.-]", "_", urlsplit(url).path.rpartition("/")[2]) or "corpus"
     path = cache_directory() / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
     if path.is_file() and (sha256 is None or hash_of(path) == sha256):
@@ -174,6 +182,8 @@ def fetched(url: str, sha256: str | None, progress: bool) -> Path:
 
 def hash_of(path: Path) -> str:
     """The SHA-256 of a file."""
+    import hashlib
+
     with open(path, "rb") as file:
         digest = hashlib.sha256()
         while chunk := file.read(1 << 20):
@@ -183,6 +193,8 @@ def hash_of(path: Path) -> str:
 
 def download(url: str, path: Path, progress: bool) -> None:
     """Fetch `url` to `path`, whole; a passing fault is tried again, a few times."""
+    import random
+
     import requests
 
     for attempt in range(1, ATTEMPTS + 1):
@@ -213,6 +225,8 @@ def download(url: str, path: Path, progress: bool) -> None:
 
 def get(session: requests.Session, url: str) -> requests.Response:
     """Ask for `url`, following redirects to https addresses only."""
+    from urllib.parse import urljoin
+
     for _ in range(MAX_REDIRECTS + 1):
         response = session.get(
             url,

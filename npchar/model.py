@@ -16,7 +16,7 @@ import numpy as np
 from npchar import checkpoint
 from npchar.lstm import State
 from npchar.network import Network, Sizes
-from npchar.parallel import InProcess
+from npchar.parallel import Share
 from npchar.parameters import Array, Parameters
 from npchar.sampling import draw, require_temperature, soften
 from npchar.text import Vocabulary, require_positive, windows
@@ -166,7 +166,8 @@ class Model:
             Print a line per epoch.
         workers
             Processes that share out each batch; as many as suit when not given,
-            and 1 for none beside this one.
+            and 1 for none beside this one. In an MPI job the ranks do that, and
+            this does not count.
 
         Returns
         -------
@@ -281,7 +282,7 @@ class Model:
         maxlen = min(maxlen, len(ids) - 1)
         view = windows(ids, maxlen, maxlen)
         B = min(128, len(view))
-        loss = mean_loss(InProcess(self.network, maxlen, B), view, targets, B)
+        loss = mean_loss(Share(self.network, maxlen, B), view, targets, B)
         foretold = len(view) * (maxlen if targets == "all" else 1)
         return Evaluation(loss, loss / math.log(2), foretold)
 
@@ -410,22 +411,29 @@ class Model:
         for value in temperatures:
             require_temperature(value)
         temperatures *= len(prompts) // len(temperatures)
-        read = []
-        for prompt in prompts:
-            ids = self.vocabulary.encode(prompt, unknown)
+        encoded = [self.vocabulary.encode(prompt, unknown) for prompt in prompts]
+        for prompt, ids in zip(prompts, encoded):
             if not len(ids):
                 raise ValueError(
                     f"the prompt {prompt!r} has no character that the model knows; give it at "
                     "least one to go on from"
                 )
-            logits, states = self.network.logits(ids[:, None])
-            read.append((logits[-1], states))
-        logits = np.concatenate([last for last, _ in read])  # (n, V)
-        states = [
-            State(*(np.concatenate(arrays) for arrays in zip(*of_layer)))
-            for of_layer in zip(*(states for _, states in read))
-        ]
+        logits, states = self._read(encoded)
         return self._write_on(logits, states, temperatures, np.random.default_rng(seed))
+
+    def _read(self, prompts: Sequence[Array]) -> tuple[Array, list[State]]:
+        """The logits, (n, V), and states after each prompt; those of a length go together."""
+        _, H, layers, _ = self.network.sizes
+        dtype = self.parameters.flat.dtype
+        logits = np.empty((len(prompts), len(self.vocabulary)), dtype)
+        states = [State(*np.empty((2, len(prompts), H), dtype)) for _ in range(layers)]
+        for length in {len(ids) for ids in prompts}:
+            where = [k for k, ids in enumerate(prompts) if len(ids) == length]
+            after, reached = self.network.logits(np.stack([prompts[k] for k in where], axis=1))
+            logits[where] = after[-1]
+            for state, new in zip(states, reached):
+                state.h[where], state.c[where] = new
+        return logits, states
 
     def _write_on(
         self,
@@ -434,11 +442,19 @@ class Model:
         temperatures: list[float],
         rng: np.random.Generator,
     ) -> Iterator[Array]:
+        step = self.network.steps_from(states)
+        weights = np.empty(logits.shape)
+        rows = {t: np.flatnonzero(np.equal(temperatures, t)) for t in temperatures}
         while True:
-            weights = np.stack([soften(z, t) for z, t in zip(logits, temperatures)])
-            ids = draw(weights, rng)
-            yield ids
-            logits, states = self.network.step(ids, states)
+            for u in rng.random((256, len(logits), 1)):  # drawing one by one costs 1 µs each
+                if len(rows) == 1:
+                    weights = soften(logits, temperatures[0])
+                else:
+                    for temperature, where in rows.items():
+                        weights[where] = soften(logits[where], temperature)
+                ids = draw(weights, u)
+                yield ids
+                logits = step(ids)
 
     # Files
 

@@ -7,14 +7,14 @@ one flat parameter vector. Knows no text: ``model.py`` joins it to a vocabulary,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from npchar.dense import Dense, softmax_cross_entropy
-from npchar.lstm import LSTM, State, Tape
+from npchar.lstm import LSTM, State, Stepper, Tape
 from npchar.parameters import Array, Parameters
 
 
@@ -157,13 +157,22 @@ class Network:
         outputs, tapes = self.forward(x, states)
         return self.dense.forward(outputs), [tape.final_state for tape in tapes]
 
-    def step(self, x: Array, states: Sequence[State]) -> tuple[Array, list[State]]:
-        """One character further: ids, (B,), and states in; logits, (B, V), and states out."""
-        after = []
-        for lstm, state in zip(self.lstms, states):
-            after.append(lstm.step(x, state))
-            x = after[-1].h
-        return self.dense.forward(x), after
+    def steps_from(self, states: Sequence[State]) -> Callable[[Array], Array]:
+        """A function that takes ids, (B,), goes one character on, and returns logits, (B, V).
+
+        It goes on from `states` with the weights of now, and remembers where it is.
+        """
+        steppers = [Stepper(lstm, state) for lstm, state in zip(self.lstms, states)]
+        W, b = self.dense.W.copy(), self.dense.b.copy()
+
+        def step(x: Array) -> Array:
+            for stepper in steppers:
+                x = stepper.step(x)
+            logits: Array = x @ W
+            logits += b
+            return logits
+
+        return step
 
     def loss(
         self,

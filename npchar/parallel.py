@@ -19,17 +19,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from npchar.lstm import Tape
 from npchar.network import Network, Sizes
 from npchar.parameters import Array, Parameters
+
+if TYPE_CHECKING:
+    import subprocess  # where it is used: `import npchar` need not wait for it
 
 BLAS_THREADS = (
     "OPENBLAS_NUM_THREADS",
@@ -56,49 +58,77 @@ def default_workers(batch_size: int) -> int:
     return max(1, min(available_cores(), batch_size // ROWS_WORTH_A_WORKER))
 
 
-def split_targets(batch: Array, targets: str) -> tuple[Array, Array]:
-    """A batch of windows, (T + 1, B), as inputs, (T, B), and their targets."""
-    return batch[:-1], (batch[1:] if targets == "all" else batch[-1])
+class Share:
+    """One process's share of the gradient of a batch; by default all of it, computed here.
 
+    Parameters
+    ----------
+    network
+        The network; its weights at the time of each call are used.
+    T, B
+        The length and number of a batch's sequences, at most.
+    rank, count
+        Which of how many shares of about B / count sequences.
+    """
 
-class InProcess:
-    """The gradient of a batch, computed here: the same methods as `Workers`."""
+    leads = True  # prints, validates and calls back; see `distributed.Ranks`
 
-    def __init__(self, network: Network, T: int, B: int) -> None:
-        self.network = network
-        self.tapes = network.tapes(T, B)
+    def __init__(self, network: Network, T: int, B: int, rank: int = 0, count: int = 1) -> None:
+        self.network, self.rank, self.count = network, rank, count
+        first, last = self.bounds(B)
+        self._tapes = network.tapes(T, last - first)
 
-    def __enter__(self) -> InProcess:
+    def __enter__(self) -> Share:
         return self
 
     def __exit__(self, *_: object) -> None:
         pass
 
+    def bounds(self, B: int) -> tuple[int, int]:
+        """The first of this share's sequences in a batch of B, and the one after its last."""
+        return B * self.rank // self.count, B * (self.rank + 1) // self.count
+
     def gradient(self, batch: Array, targets: str, seed: int, out: Parameters) -> float:
-        """Write the gradient of the batch's loss to `out`; return the loss."""
-        x, y = split_targets(batch, targets)
-        T, B = x.shape
-        result = self.network.gradients(
-            x, y, tapes=self._tapes(T, B), masks=self.network.dropout_masks(T, B, seed),
-            gradient=out,
-        )  # fmt: skip
-        return float(result.loss)
+        """Write the gradient of the share's mean loss to `out`; return that loss.
+
+        Parameters
+        ----------
+        batch
+            Ids of the whole batch's windows, (T + 1, B).
+        targets
+            "all" or "last".
+        seed
+            For the dropout masks, which do not depend on how the batch is shared out.
+        out
+            Room for the gradient.
+        """
+        B = batch.shape[1]
+        first, last = self.bounds(B)
+        if first == last:  # a small last batch may leave a process without a sequence
+            out.flat[...] = 0
+            return 0.0
+        x, y, tapes = self._inputs(batch, targets)
+        masks = [mask[:, first:last] for mask in self.network.dropout_masks(len(x), B, seed)]
+        return float(self.network.gradients(x, y, tapes=tapes, masks=masks, gradient=out).loss)
 
     def loss(self, batch: Array, targets: str) -> float:
-        """The batch's loss, without dropout."""
-        x, y = split_targets(batch, targets)
-        return float(self.network.loss(x, y, tapes=self._tapes(*x.shape)))
+        """The share's mean loss, without dropout."""
+        first, last = self.bounds(batch.shape[1])
+        if first == last:
+            return 0.0
+        x, y, tapes = self._inputs(batch, targets)
+        return float(self.network.loss(x, y, tapes=tapes))
 
-    def _tapes(self, T: int, B: int) -> Any:
-        return self.tapes if self.tapes[0].shape == (T, B) else None
+    def agreed(self, value: float) -> float:
+        """What the process that leads found."""
+        return value
 
-
-def gradient_source(
-    network: Network, T: int, B: int, count: int | None = None
-) -> InProcess | Workers:
-    """`count` workers for batches of B windows of T characters; by default as many as suit."""
-    count = default_workers(B) if count is None else min(count, B)
-    return InProcess(network, T, B) if count == 1 else Workers(network, T, B, count)
+    def _inputs(self, batch: Array, targets: str) -> tuple[Array, Array, list[Tape] | None]:
+        """The share's ids, (T, b), their targets, and tapes if there are any of that size."""
+        first, last = self.bounds(batch.shape[1])
+        own = batch[:, first:last]
+        x, y = own[:-1], (own[1:] if targets == "all" else own[-1])
+        return x, y, self._tapes if self._tapes[0].shape == x.shape else None
 
 
 class WorkerError(RuntimeError):
@@ -142,6 +172,9 @@ class Workers:
     """
 
     def __init__(self, network: Network, T: int, B: int, count: int) -> None:
+        import subprocess
+        import tempfile
+
         self.network = network
         dtype = network.parameters.flat.dtype.str
         descriptor, self._path = tempfile.mkstemp(prefix="npchar-", suffix=".shared")
@@ -173,6 +206,8 @@ class Workers:
             raise
         self._remove_file()
 
+    leads = True
+
     def __enter__(self) -> Workers:
         return self
 
@@ -186,6 +221,8 @@ class Workers:
 
     def close(self) -> None:
         """End the processes."""
+        import subprocess
+
         for process in self._processes:
             assert process.stdin is not None
             with contextlib.suppress(OSError):
@@ -206,19 +243,7 @@ class Workers:
             os.unlink(self._path)
 
     def gradient(self, batch: Array, targets: str, seed: int, out: Parameters) -> float:
-        """Write the gradient of the batch's loss to `out`; return the loss.
-
-        Parameters
-        ----------
-        batch
-            Ids of windows, (T + 1, B).
-        targets
-            "all" or "last".
-        seed
-            For the dropout masks: the same whatever the number of workers.
-        out
-            Room for the gradient.
-        """
+        """Write the gradient of the batch's mean loss to `out`; return the loss: see `Share`."""
         shares = self._ask(GRADIENT, batch, targets, seed)
         np.dot(shares.astype(out.flat.dtype), self._shared.gradients, out=out.flat)
         return float(shares @ self._shared.losses)
@@ -226,6 +251,10 @@ class Workers:
     def loss(self, batch: Array, targets: str) -> float:
         """The batch's loss, without dropout."""
         return float(self._ask(LOSS, batch, targets, 0) @ self._shared.losses)
+
+    def agreed(self, value: float) -> float:
+        """What the process that leads found: this one."""
+        return value
 
     def _ask(self, what: int, batch: Array, targets: str, seed: int) -> Array:
         """Have the workers do it; return each one's share of the batch, (count,)."""
@@ -261,9 +290,6 @@ class Workers:
         )
 
 
-GradientSource = InProcess | Workers
-
-
 def serve(job: str) -> None:
     """What a worker process does: its share of each batch, until its input closes."""
     rank, path, sizes, dtype, T, B, count = json.loads(job)
@@ -271,28 +297,15 @@ def serve(job: str) -> None:
     shapes = Sizes(*sizes).shapes()
     network = Network(Sizes(*sizes), Parameters(shapes, flat=shared.weights))
     gradient = Parameters(shapes, flat=shared.gradients[rank])
-
-    def share(B: int) -> tuple[int, int]:
-        return B * rank // count, B * (rank + 1) // count
-
-    first, last = share(B)
-    tapes = network.tapes(T, last - first)
+    share = Share(network, T, B, rank, count)
     for _ in requests_on_standard_input():
         what, which, rows, columns, seed = (int(n) for n in shared.command[:5])
-        first, last = share(columns)
-        if first == last:  # a small last batch may leave a worker without a sequence
-            gradient.flat[...] = shared.losses[rank] = 0
-            continue
-        batch = shared.ids[:rows, first:last]
-        x, y = batch[:-1], (batch[-1] if which == LAST else batch[1:])
-        fits = tapes if tapes[0].shape == x.shape else None
-        if what == LOSS:
-            shared.losses[rank] = network.loss(x, y, tapes=fits)
+        batch = shared.ids[:rows, :columns]
+        targets = "last" if which == LAST else "all"
+        if what == GRADIENT:
+            shared.losses[rank] = share.gradient(batch, targets, seed, gradient)
         else:
-            masks = network.dropout_masks(rows - 1, columns, seed)
-            masks = [mask[:, first:last] for mask in masks]
-            result = network.gradients(x, y, tapes=fits, masks=masks, gradient=gradient)
-            shared.losses[rank] = result.loss
+            shared.losses[rank] = share.loss(batch, targets)
 
 
 def requests_on_standard_input() -> Iterator[None]:

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 
 from npchar.parameters import Array
 
+TINY_TEMPERATURE = 1e-250  # below it, quotients would overflow, and all is decided anyway
+
 
 def reweight_distribution(probabilities: ArrayLike, temperature: float = 0.5) -> Array:
     """The book's function, made safe: p^(1/temperature), normalised.
@@ -31,6 +33,7 @@ def reweight_distribution(probabilities: ArrayLike, temperature: float = 0.5) ->
     Array
         Float64, (..., V); rows sum to 1.
     """
+    require_temperature(temperature)
     p = np.asarray(probabilities, np.float64)
     if p.ndim == 0 or p.shape[-1] == 0:
         raise ValueError("probabilities are empty; at least one is needed")
@@ -64,7 +67,8 @@ def sample(
             "distribution, (V,)"
         )
     rng = np.random.default_rng() if rng is None else rng
-    return int(draw(reweight_distribution(probabilities, temperature)[None], rng)[0])
+    weights = reweight_distribution(probabilities, temperature)[None]
+    return int(draw(weights, rng.random((1, 1)))[0])
 
 
 def require_temperature(temperature: float) -> None:
@@ -88,15 +92,15 @@ def soften(logits: Array, temperature: float) -> Array:
     logits
         (..., V); −∞ stands for impossible.
     temperature
-        0 to infinity.
+        0 to infinity; the caller has checked it.
 
     Returns
     -------
     Array
         Float64 weights, (..., V).
     """
-    require_temperature(temperature)
-    z: Array = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)
+    largest = np.maximum.reduce(logits, axis=-1, keepdims=True)
+    z: Array = np.subtract(logits, largest, dtype=np.float64)
     if temperature == 0:
         most_probable = z.argmax(axis=-1, keepdims=True)
         z[...] = -np.inf
@@ -104,20 +108,18 @@ def soften(logits: Array, temperature: float) -> Array:
     elif math.isinf(temperature):
         z[z > -np.inf] = 0
     else:
-        with np.errstate(over="ignore"):  # a tiny temperature: −∞, and exp makes it 0
-            z /= temperature
+        z /= max(temperature, TINY_TEMPERATURE)
     np.exp(z, out=z)
     return z
 
 
-def draw(weights: Array, rng: np.random.Generator) -> Array:
+def draw(weights: Array, u: Array) -> Array:
     """An index for each row of `weights`, (n, V), with chances in their proportion.
 
-    By the inverse of the cumulative sum, with one uniform number a row: unlike
-    a multinomial draw it needs no exact sum of 1, and it never picks a weight
-    of zero.
+    By the inverse of the cumulative sum, from one uniform number of [0, 1) a
+    row, `u`, (n, 1): unlike a multinomial draw it needs no exact sum of 1, and
+    it never picks a weight of zero.
     """
-    cumulative = weights.cumsum(axis=-1)  # (n, V)
-    u = rng.random(len(weights)) * cumulative[:, -1]
-    ids: Array = (cumulative > u[:, None]).argmax(axis=-1)  # (n,)
+    cumulative = np.add.accumulate(weights, axis=1)  # (n, V)
+    ids: Array = (cumulative > u * cumulative[:, -1:]).argmax(axis=1)  # (n,)
     return ids

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from npchar.distributed import Ranks, communicator
 from npchar.network import Network
 from npchar.optim import RMSprop, clip_by_global_norm, learning_rate_at
-from npchar.parallel import GradientSource, gradient_source
+from npchar.parallel import Share, Workers, default_workers
 from npchar.parameters import Array
 from npchar.text import shuffled_batches, windows
 
@@ -36,6 +37,7 @@ class History:
     seconds: list[float] = field(default_factory=list)
 
 
+GradientSource = Share | Workers | Ranks
 Callback = Callable[[History], object]
 
 
@@ -70,10 +72,11 @@ def train(
     gradient = network.parameters.zeros_like()
     optimizer = RMSprop(weights.size, dtype=weights.dtype.str)
     history = History()
-    progress = Progress(epochs, characters=len(view) * maxlen) if verbose else None
     done = 0
 
     with gradient_source(network, maxlen, batch_size, workers) as source:
+        talks = verbose and source.leads
+        progress = Progress(epochs, characters=len(view) * maxlen) if talks else None
         for epoch in range(epochs):
             start = time.perf_counter()
             if progress:
@@ -97,14 +100,27 @@ def train(
                     progress.update(epoch, seen * maxlen, total / seen)
             history.loss.append(total / seen)
             if validation_ids is not None:
-                view_held_out = windows(validation_ids, maxlen, step)
-                history.val_loss.append(mean_loss(source, view_held_out, targets, batch_size))
+                held_out = windows(validation_ids, maxlen, step)
+                loss = mean_loss(source, held_out, targets, batch_size) if source.leads else 0.0
+                history.val_loss.append(source.agreed(loss))
             history.seconds.append(time.perf_counter() - start)
             if progress:
                 progress.end_epoch(history)
-            if any([callback(history) is True for callback in callbacks]):
+            stop = source.leads and any([callback(history) is True for callback in callbacks])
+            if source.agreed(stop):
                 break
     return history
+
+
+def gradient_source(network: Network, T: int, B: int, workers: int | None) -> GradientSource:
+    """What computes gradients of batches of at most B windows of T characters.
+
+    All ranks of an MPI job; else `workers` processes, or as many as suit.
+    """
+    if world := communicator():
+        return Ranks(network, T, B, world)
+    count = default_workers(B) if workers is None else min(workers, B)
+    return Share(network, T, B) if count == 1 else Workers(network, T, B, count)
 
 
 def mean_loss(source: GradientSource, view: Array, targets: str, batch_size: int) -> float:

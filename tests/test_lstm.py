@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import randomised
 
-from npchar.lstm import LSTM, State
+from npchar.lstm import LSTM, State, Stepper
 from npchar.network import Network, Sizes
 
 T, B, D, H = 7, 3, 5, 4
@@ -70,12 +70,18 @@ def test_ids_stand_for_one_hot_vectors(layer, state):
     np.testing.assert_allclose(by_ids.outputs, expected, rtol=0, atol=1e-12)
 
 
-def test_steps_are_forward(layer, state):
-    ids = np.random.default_rng(7).integers(0, D, (T, B))
-    outputs = layer.forward(ids, state).outputs
+@pytest.mark.parametrize("vectors", [False, True])
+def test_steps_are_forward(layer, state, vectors):
+    x = np.random.default_rng(7).integers(0, D, (T, B))
+    if vectors:
+        x = np.random.default_rng(7).normal(size=(T, B, D))
+    outputs = layer.forward(x, state).outputs
+    stepper = Stepper(layer, state)
     for t in range(T):
-        state = layer.step(ids[t], state)
+        state = layer.step(x[t], state)
         np.testing.assert_allclose(state.h, outputs[t], rtol=0, atol=1e-14)
+        np.testing.assert_allclose(stepper.step(x[t]), outputs[t], rtol=0, atol=1e-14)
+        np.testing.assert_allclose(stepper.c, state.c, rtol=0, atol=1e-14)
 
 
 def test_one_long_run_is_its_chunks(layer, state):
@@ -126,8 +132,9 @@ def test_no_other_dtype_appears(dtype, targets):
     result = network.gradients(ids, y)
     assert result.loss.dtype == result.parameters.flat.dtype == dtype
     assert {a.dtype for state in result.states for a in state} == {np.dtype(dtype)}
-    logits, states = network.step(ids[0], [tape.final_state for tape in tapes])
-    assert logits.dtype == states[1].c.dtype == dtype
+    states = [tape.final_state for tape in tapes]
+    assert network.steps_from(states)(ids[0]).dtype == dtype
+    assert network.lstms[0].step(ids[0], states[0]).c.dtype == dtype
 
 
 def test_saturated_gates_make_no_warning():
@@ -136,7 +143,7 @@ def test_saturated_gates_make_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = network.gradients(ids, ids)
-        network.step(ids[0], [layer.zero_state(4) for layer in network.lstms])
+        network.lstms[0].step(ids[0], network.lstms[0].zero_state(4))
     assert np.isfinite(result.parameters.flat).all()
 
 

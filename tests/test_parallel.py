@@ -14,7 +14,7 @@ from conftest import randomised
 
 import npchar
 from npchar.network import Network, Sizes
-from npchar.parallel import InProcess, WorkerError, Workers, default_workers
+from npchar.parallel import Share, WorkerError, Workers, default_workers
 
 POSIX = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
 
@@ -29,7 +29,7 @@ def network():
 def test_workers_compute_what_one_process_does(network, targets, count):
     T, B = 7, 8
     expected, found = network.parameters.zeros_like(), network.parameters.zeros_like()
-    here = InProcess(network, T, B)
+    here = Share(network, T, B)
     rng = np.random.default_rng(1)
     with Workers(network, T, B, count) as workers:
         for columns in (B, 5, 1):  # 1: fewer sequences than workers

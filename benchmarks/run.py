@@ -1,0 +1,473 @@
+"""Measure npchar beside its peers, and write ``results.json`` and ``results.png``.
+
+    pip install ".[bench]"
+    python benchmarks/run.py --corpus nietzsche.txt
+
+Every contender has a process of its own and they take turns, so that a slow
+minute of the machine is everyone's; the figures are medians over the turns,
+with the quartiles. A peer that is not installed is left out, and said so.
+Takes about half an hour with all peers; ``--only`` picks sections.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+BATCHES = (16, 32, 64, 128, 256)
+GOAL = 1.45  # nats per character, held out
+PAUSE = 0.25  # seconds between two turns: idle threads of the last one have gone to sleep
+
+PEERS: dict[str, tuple[str, dict[str, str]]] = {  # the module each needs, and its environment
+    "PyTorch": ("torch", {}),
+    "PyTorch compiled": ("torch", {}),
+    "Keras TensorFlow": ("tensorflow", {"KERAS_BACKEND": "tensorflow"}),
+    "Keras JAX": ("jax", {"KERAS_BACKEND": "jax"}),
+    "Keras PyTorch": ("torch", {"KERAS_BACKEND": "torch"}),
+}
+
+
+def installed(peer: str) -> bool:
+    """Whether a peer can take part."""
+    modules = [PEERS[peer][0]] + ["keras"] * peer.startswith("Keras")
+    return all(importlib.util.find_spec(module) for module in modules)
+
+
+class Contender:
+    """A process that works when it is its turn."""
+
+    def __init__(
+        self, name: str, job: str, environment: dict[str, str] | None = None, **arguments: Any
+    ) -> None:
+        self.name = name
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
+        self.process = subprocess.Popen(
+            [sys.executable, HERE / "contenders.py", job, json.dumps(arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            env=os.environ | quiet | (environment or {}),
+        )
+
+    def answer(self) -> Any:
+        """The next line of JSON it prints; other lines are passed over."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with contextlib.suppress(json.JSONDecodeError):
+                return json.loads(line)
+        self.log.seek(0)
+        said = self.log.read().strip().splitlines() or ["nothing"]
+        raise RuntimeError(f"{self.name} ended; it last said: {said[-1]}")
+
+    def turn(self) -> Any:
+        """Let it work for one turn."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def end(self) -> None:
+        """End its process, and its children by their closed pipes."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(timeout=5)
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+@contextlib.contextmanager
+def ready(contenders: list[Contender]) -> Iterator[list[Contender]]:
+    """Those of them that come up."""
+    able = []
+    try:
+        for contender in contenders:
+            try:
+                contender.answer()
+                able.append(contender)
+            except RuntimeError as error:
+                print(f"  left out: {error}")
+        yield able
+    finally:
+        for contender in contenders:
+            contender.end()
+
+
+def interleaved(contenders: list[Contender], rounds: int) -> dict[str, dict[str, float]]:
+    """Median and quartiles of each contender's turns, taken one after the other."""
+    taken: dict[str, list[float]] = {}
+    with ready(contenders) as able:
+        for number in range(rounds + 2):
+            for contender in able:
+                value = contender.turn()
+                if number >= 2:  # two turns to warm up
+                    taken.setdefault(contender.name, []).append(value)
+                time.sleep(PAUSE)
+    return {name: summary(values) for name, values in taken.items()}
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """The median and the quartiles."""
+    low, middle, high = statistics.quantiles(values, n=4)
+    return {"median": middle, "low": low, "high": high, "turns": len(values)}
+
+
+def peer_steps(peer: str, **arguments: Any) -> Contender:
+    """A peer's contender for training steps."""
+    environment = PEERS[peer][1]
+    if peer.startswith("Keras"):
+        return Contender(peer, "keras_steps", environment, **arguments)
+    return Contender(peer, "torch_steps", environment, compiled="compiled" in peer, **arguments)
+
+
+def measure_steps(rounds: int, batches: Sequence[int]) -> list[dict[str, Any]]:
+    """Seconds of a training step."""
+    cases = [(B, targets, 128, 1) for targets in ("last", "all") for B in batches]
+    if 128 in batches:
+        cases.append((128, "all", 512, 2))
+    found = []
+    for B, targets, H, layers in cases:
+        turn = 1 if H == 512 else max(3, 640 // B)
+        arguments = {"B": B, "targets": targets, "H": H, "layers": layers, "turn": turn}
+        peers = [p for p in PEERS if installed(p)]
+        if H == 512:
+            peers = [p for p in peers if p == "PyTorch"]
+        elif B != 128:  # the slow ones at the book's batch alone
+            peers = [p for p in peers if p not in ("PyTorch compiled", "Keras PyTorch")]
+        contenders = [
+            Contender("npchar", "npchar_steps", **arguments),
+            Contender("floor", "floor_steps", ONE_THREAD, **arguments),
+            *(peer_steps(p, **arguments) for p in peers),
+        ]
+        case = {"B": B, "targets": targets, "H": H, "layers": layers}
+        result = case | {"seconds": interleaved(contenders, rounds if H == 128 else 3)}
+        found.append(result)
+        show_steps(result)
+    return found
+
+
+def show_steps(result: dict[str, Any]) -> None:
+    """A line for each contender."""
+    print(f"  B {result['B']}, H {result['H']}, {result['layers']} layer(s), "
+          f"targets {result['targets']}")  # fmt: skip
+    ours = result["seconds"]["npchar"]["median"]
+    for name, s in result["seconds"].items():
+        low, high = 1e3 * s["low"], 1e3 * s["high"]
+        ratio = f"npchar takes {ours / s['median']:.2f} of it" if name != "npchar" else ""
+        print(f"    {name:<18}{1e3 * s['median']:8.1f} ms  ({low:.1f} to {high:.1f})  {ratio}")
+
+
+def measure_generation(rounds: int) -> dict[str, Any]:
+    """Characters per second."""
+    contenders = [
+        Contender("npchar", "npchar_generation", streams=1, n=4000),
+        Contender("npchar, 64 streams", "npchar_generation", streams=64, n=200),
+    ]
+    if installed("PyTorch"):
+        contenders.append(Contender("PyTorch", "torch_generation", n=1000))
+    if installed("Keras TensorFlow"):
+        environment = PEERS["Keras TensorFlow"][1]
+        contenders.append(Contender("Keras predict", "keras_generation", environment, n=15))
+    found = interleaved(contenders, rounds)
+    for name, s in found.items():
+        print(f"    {name:<18}{s['median']:10,.0f} chars/s  ({s['low']:,.0f} to {s['high']:,.0f})")
+    return found
+
+
+def measure_to_loss(corpus: str, limit: float) -> dict[str, Any]:
+    """Seconds from nothing to the goal, one contender after the other."""
+    arguments = {"path": corpus, "goal": GOAL, "limit": limit}
+    makers: dict[str, Callable[[], Contender]] = {
+        "npchar": lambda: Contender("npchar", "npchar_to_loss", **arguments)
+    }
+    if installed("PyTorch"):
+        makers["PyTorch, npchar's recipe"] = lambda: Contender(
+            "PyTorch", "torch_to_loss", book=False, **arguments
+        )
+        makers["PyTorch, the book's"] = lambda: Contender(
+            "PyTorch", "torch_to_loss", book=True, **arguments
+        )
+    if installed("Keras TensorFlow"):
+        makers["Keras, the book's"] = lambda: Contender(
+            "Keras", "keras_to_loss", PEERS["Keras TensorFlow"][1], **arguments
+        )
+    found = {}
+    for name, make in makers.items():
+        with ready([make()]) as able:
+            for contender in able:
+                curve = contender.turn()["curve"]
+                reached = [seconds for seconds, loss in curve if loss <= GOAL]
+                found[name] = {"seconds": reached[0] if reached else None, "curve": curve}
+                best = min(loss for _, loss in curve)
+                when = f"{reached[0]:.1f} s" if reached else "never"
+                print(f"    {name:<26} to {GOAL}: {when}; best {best:.4f}, "
+                      f"{curve[-1][0]:.0f} s in all")  # fmt: skip
+    return found
+
+
+def tree(pid: int) -> list[int]:
+    """A process and its descendants."""
+    found = [pid]
+    for parent in found:
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+            found += map(int, children.split())
+    return found
+
+
+def proportional_memory(pid: int) -> int:
+    """Bytes that a process and its descendants take, what they share counted once."""
+    total = 0
+    for member in tree(pid):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{member}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += 1024 * int(line.split()[1])
+    return total
+
+
+def peak_memory(contender: Contender) -> int:
+    """The most that it and its workers take together, looked up a hundred times a second."""
+    peak = 0
+    over = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not over.wait(0.01):
+            peak = max(peak, proportional_memory(contender.process.pid))
+
+    with ready([contender]) as able:
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        for one in able:
+            one.turn()
+            time.sleep(0.1)
+        over.set()
+        watcher.join()
+    return peak
+
+
+def measure_memory(corpus: str) -> dict[str, Any]:
+    """Peak memory of training and generating, workers included."""
+    base = peak_memory(Contender("NumPy", "only_numpy"))
+    found: dict[str, Any] = {"interpreter and NumPy": base}
+    print(f"    interpreter and NumPy      {base / 1e6:7.1f} MB")
+    text = Path(corpus).read_text(encoding="utf-8")
+    for name, size in (("the corpus", len(text)), ("10 MB", 10**7), ("100 MB", 10**8)):
+        with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
+            file.write((text * (size // len(text) + 1))[:size])
+            file.flush()
+            seconds = 10 + size / 2e7
+            peak = peak_memory(Contender(name, "npchar_memory", path=file.name, seconds=seconds))
+        found[name] = peak
+        print(f"    {name:<26} {peak / 1e6:7.1f} MB, {(peak - base) / size:.2f} bytes a character "
+              "beyond that")  # fmt: skip
+    return found
+
+
+def measure_import(rounds: int) -> dict[str, float]:
+    """Seconds that ``import npchar`` takes beyond NumPy's."""
+    code = (
+        "import numpy, time; t = time.perf_counter(); import npchar; print(time.perf_counter() - t)"
+    )
+    values = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(rounds)]
+    found = summary(values)
+    print(f"    import npchar: {1e3 * found['median']:.0f} ms beyond NumPy")
+    return found
+
+
+def measure_growth(rounds: int) -> dict[str, Any]:
+    """How the seconds of a step, or of an epoch, grow with each size."""
+    usual = {"B": 32, "targets": "all", "H": 128, "layers": 1, "turn": 6}
+    series: dict[str, tuple[str, list[int]]] = {
+        "T": ("maxlen", [15, 30, 60, 120, 240]),
+        "B": ("B", [16, 32, 64, 128, 256]),
+        "H": ("H", [32, 64, 128, 256, 512]),
+        "layers": ("layers", [1, 2, 3, 4]),
+        "characters": ("turn", [6, 12, 24, 48]),
+    }
+    found: dict[str, Any] = {}
+    for name, (argument, sizes) in series.items():
+        contenders = [
+            Contender(str(size), "npchar_steps", **(usual | {argument: size})) for size in sizes
+        ]
+        medians = [s["median"] for s in interleaved(contenders, rounds).values()]
+        if name == "characters":  # seconds of an epoch
+            medians = [m * turns for m, turns in zip(medians, sizes)]
+            sizes = [32 * 60 * turns for turns in sizes]
+        slope = float(np.polyfit(np.log(sizes), np.log(medians), 1)[0])
+        found[name] = {"sizes": sizes, "seconds": medians, "slope": slope}
+        print(f"    {name:<12}" + "  ".join(f"{n}: {1e3 * s:.1f} ms" for n, s in
+              zip(sizes, medians)) + f"  (slope {slope:.2f})")  # fmt: skip
+    return found
+
+
+def measure_flatness(corpus: str, steps: int) -> dict[str, float]:
+    """Milliseconds of a step early and late in a run of the book's listing."""
+    code = f"""
+import time, npchar, npchar.training as training
+text = npchar.load_corpus({corpus!r}).lower()
+stamps = []
+class Stamps(training.RMSprop):
+    def update(self, *arguments):
+        super().update(*arguments)
+        stamps.append(time.perf_counter())
+        if len(stamps) > {steps}:
+            raise KeyboardInterrupt
+training.RMSprop = Stamps
+model = npchar.Model(npchar.Vocabulary.from_text(text))
+try:
+    model.fit(text, epochs=1000, targets="last", schedule="constant", batch_size=32,
+              validation_split=0.0, verbose=False)
+except KeyboardInterrupt:
+    pass
+import json, numpy
+d = numpy.diff(stamps) * 1e3
+print(json.dumps({{str(at): float(numpy.median(d[at - 100:at + 100])) for at in
+                  (100, {steps} // 4, {steps} // 2, {steps} - 100)}}))
+"""
+    found = json.loads(subprocess.check_output([sys.executable, "-c", code]))
+    print("    ms a step at step " + ", ".join(f"{k}: {v:.1f}" for k, v in found.items()))
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on."""
+    cpu = platform.processor()
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
+    versions = {}
+    for package in ("npchar", "numpy", "torch", "keras", "tensorflow-cpu", "tensorflow", "jax"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]  # type: ignore[index]
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "blas": f"{blas['name']} {blas.get('version', '')}, one thread in each npchar worker",
+        "peers' threads": "PyTorch as many as cores; TensorFlow and JAX as they choose",
+        "versions": versions,
+    }
+
+
+def plot(results: dict[str, Any], path: Path) -> None:
+    """Steps by batch, losses over time, and growth beside the ideal."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 2, figsize=(13, 9), layout="constrained")
+    colours: dict[str, str] = {}
+
+    def colour(name: str) -> str:
+        return colours.setdefault(name, f"C{len(colours)}" if name != "floor" else "0.6")
+
+    for axis, targets, title in (
+        (axes[0, 0], "last", "A training step, one target a window (the book's)"),
+        (axes[0, 1], "all", "A training step, a target at every character"),
+    ):
+        cases = [r for r in results.get("steps", []) if r["targets"] == targets and r["H"] == 128]
+        for name in dict.fromkeys(n for r in cases for n in r["seconds"]):
+            own = [(r["B"], r["seconds"][name]) for r in cases if name in r["seconds"]]
+            sizes = [B for B, _ in own]
+            middle = np.array([1e3 * s["median"] for _, s in own])
+            spread = np.abs([[1e3 * s[k] for _, s in own] for k in ("low", "high")] - middle)
+            axis.errorbar(sizes, middle, spread, marker="o", capsize=3, color=colour(name),
+                          ls=":" if name == "floor" else "-",
+                          label=name)  # fmt: skip
+        axis.set(xscale="log", yscale="log", xlabel="batch", ylabel="ms a step", title=title)
+        axis.set_xticks(BATCHES, [str(B) for B in BATCHES])
+        axis.minorticks_off()
+        if cases:
+            axis.legend()
+
+    axis = axes[1, 0]
+    for name, run in results.get("to_loss", {}).items():
+        seconds, losses = np.array(run["curve"]).T
+        axis.plot(seconds, losses, label=name)
+    axis.axhline(GOAL, color="0.6", ls=":")
+    axis.set(xlabel="seconds from nothing", ylabel="held-out nats a character", ylim=(1.3, 2.2),
+             xscale="log", title=f"To {GOAL} nats a character")  # fmt: skip
+    if results.get("to_loss"):
+        axis.legend()
+
+    axis = axes[1, 1]
+    for number, (name, run) in enumerate(results.get("growth", {}).items()):
+        sizes, seconds = np.array(run["sizes"]), np.array(run["seconds"])
+        grown, cost = sizes / sizes[0], seconds / seconds[0]
+        axis.plot(grown, cost, "o-", color=f"C{number}",
+                  label=f"{name} from {sizes[0]:,} (slope {run['slope']:.2f})")  # fmt: skip
+    axis.plot([1, 16], [1, 16], ":", color="0.6", label="ideal: in proportion")
+    axis.plot([1, 16], [1, 256], "--", color="0.6", label="ideal for H: its square")
+    axis.set(xscale="log", yscale="log", xlabel="size, times the smallest",
+             ylabel="cost, times the smallest", title="How npchar's cost grows")  # fmt: skip
+    axis.legend()
+    versions = ", ".join(f"{k} {v}" for k, v in results["machine"]["versions"].items())
+    figure.suptitle(f"{results['machine']['cpu']}, {results['machine']['cores']} cores; {versions}",
+                    fontsize=9)  # fmt: skip
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    sections = ("steps", "generation", "to_loss", "memory", "import", "growth", "flatness")
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
+    parser.add_argument("--corpus", required=True, metavar="PATH", help="the Nietzsche text")
+    parser.add_argument("--only", nargs="+", choices=sections, default=sections)
+    parser.add_argument("--batches", nargs="+", type=int, default=BATCHES, metavar="N",
+                        help="the batch sizes of the section steps (16 to 256)")  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=9, help="turns each contender takes (9)")
+    parser.add_argument("--limit", type=float, default=300, metavar="SECONDS",
+                        help="the most the book's recipe gets to reach the loss (300)")  # fmt: skip
+    parser.add_argument("--write", type=Path, default=HERE / "results.json", metavar="PATH",
+                        help="where the figures go; the plot stands beside them")  # fmt: skip
+    options = parser.parse_args()
+    missing = [p for p in PEERS if not installed(p)]
+    if missing:
+        print(f"not installed, so left out: {', '.join(missing)}")
+    jobs: dict[str, Callable[[], Any]] = {
+        "steps": lambda: measure_steps(options.rounds, options.batches),
+        "generation": lambda: measure_generation(options.rounds),
+        "to_loss": lambda: measure_to_loss(options.corpus, options.limit),
+        "memory": lambda: measure_memory(options.corpus),
+        "import": lambda: measure_import(options.rounds),
+        "growth": lambda: measure_growth(options.rounds),
+        "flatness": lambda: measure_flatness(options.corpus, 10_000),
+    }
+    results = json.loads(options.write.read_text()) if options.write.exists() else {}
+    results["machine"] = machine()
+    for section in options.only:
+        print(section)
+        results[section] = jobs[section]()
+        options.write.write_text(json.dumps(results, indent=1) + "\n")  # after each: none is lost
+    with contextlib.suppress(ImportError):
+        plot(results, options.write.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

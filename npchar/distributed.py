@@ -1,0 +1,112 @@
+"""One model trained by several MPI processes, on one machine or many.
+
+``mpiexec -n 4 python -m mpi4py script.py`` runs a script four times at once.
+Each run (a rank) builds the same model and calls `Model.fit` with the same
+text; here each computes its share of every batch, and one ``Allreduce`` of the
+flat gradient gives all of them the sum, bit for bit the same. So every rank
+makes the same step, and all end with the same weights. Rank 0 alone prints,
+validates and calls the callbacks.
+
+Needs mpi4py, which ``pip install "npchar[mpi]"`` brings with an MPI.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from npchar.network import Network
+from npchar.parallel import Share
+from npchar.parameters import Array, Parameters
+
+LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # what the launchers of MPI tell their processes
+
+
+class MissingMPIError(ImportError):
+    """Launched as several MPI processes, but mpi4py is not installed."""
+
+
+def communicator() -> Any:
+    """The MPI communicator of all ranks, or None where there is only this process."""
+    launched = max(int(os.environ.get(name, 1)) for name in LAUNCHED) > 1
+    if not launched and "mpi4py" not in sys.modules:
+        return None
+    try:
+        from mpi4py import MPI
+    except ImportError:
+        raise MissingMPIError(
+            "this is one of several MPI processes, and they need mpi4py to train together: "
+            'pip install "npchar[mpi]", then mpiexec -n N python -m mpi4py ...'
+        ) from None
+    world = MPI.COMM_WORLD
+    return world if world.Get_size() > 1 else None
+
+
+def rank() -> int:
+    """Which of the MPI processes this is; 0, the one that prints, where there are none."""
+    world = communicator()
+    return int(world.Get_rank()) if world else 0
+
+
+class Ranks:
+    """The gradient of a batch, computed by all MPI ranks: the same methods as `Share`.
+
+    Use it as a context manager: leaving it by an error ends the whole job,
+    since the other ranks would wait for this one for ever.
+    """
+
+    def __init__(self, network: Network, T: int, B: int, world: Any) -> None:
+        self.network, self.world = network, world
+        self.leads = world.Get_rank() == 0
+        self._share = Share(network, T, B, world.Get_rank(), world.Get_size())
+        weights = network.parameters
+        # The loss travels in front of the gradient: one message a step.
+        self._message: Array = np.zeros(1 + weights.flat.size, weights.flat.dtype)
+        self._gradient = Parameters(weights.shapes, flat=self._message[1:])
+        self._limits: Any = contextlib.nullcontext()
+
+    def __enter__(self) -> Ranks:
+        with contextlib.suppress(ImportError):
+            from threadpoolctl import threadpool_limits
+
+            self._limits = threadpool_limits(1)  # a core each: threads would fight over them
+        self._limits.__enter__()
+        self.world.Bcast(self.network.parameters.flat, root=0)  # hosts may differ in rounding
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._limits.__exit__(kind, error, trace)
+        if isinstance(error, Exception):
+            traceback.print_exception(error)
+            print(f"rank {self.world.Get_rank()} failed: the job ends", file=sys.stderr, flush=True)
+            self.world.Abort(1)
+
+    def gradient(self, batch: Array, targets: str, seed: int, out: Parameters) -> float:
+        """Write the gradient of the batch's mean loss to `out`; return the loss."""
+        from mpi4py import MPI
+
+        first, last = self._share.bounds(batch.shape[1])
+        self._message[0] = self._share.gradient(batch, targets, seed, self._gradient)
+        self._message *= (last - first) / batch.shape[1]
+        self.world.Allreduce(MPI.IN_PLACE, self._message)
+        out.flat[...] = self._message[1:]
+        return float(self._message[0])
+
+    def loss(self, batch: Array, targets: str) -> float:
+        """The batch's loss, without dropout, computed by this rank alone."""
+        return Share(self.network, len(batch) - 1, batch.shape[1]).loss(batch, targets)
+
+    def agreed(self, value: float) -> float:
+        """What rank 0 found."""
+        return float(self.world.bcast(value, root=0))
