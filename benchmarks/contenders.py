@@ -59,8 +59,10 @@ def npchar_steps(B: int, targets: str, H: int, layers: int, turn: int, maxlen: i
     print(json.dumps("ready"), flush=True)
     if not sys.stdin.readline():
         return
-    model.fit(text, epochs=1_000_000, targets=targets, step=step, batch_size=B, maxlen=maxlen,
-              schedule="constant", validation_split=0.0, callbacks=[one_turn], verbose=False)  # fmt: skip
+    model.fit(
+        text, epochs=1_000_000, targets=targets, step=step, batch_size=B, maxlen=maxlen,
+        schedule="constant", validation_split=0.0, callbacks=[one_turn], verbose=False,
+    )  # fmt: skip
 
 
 class TorchModel:
@@ -248,7 +250,7 @@ def keras_generation(n: int) -> None:
     rng = np.random.default_rng(0)
 
     def work() -> float:
-        window = list(range(V)) + [0, 1, 2]
+        window = [*range(V), 0, 1, 2]
         start = time.perf_counter()
         for _ in range(n):
             x = np.zeros((1, T, V))

@@ -104,7 +104,7 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     n = rows.shape[0]
     picked = np.arange(n), targets.reshape(-1)
     shifted = rows - rows.real.max(axis=1, keepdims=True)  # exp cannot overflow
-    dlogits = np.exp(shifted)
+    dlogits = np.exp(shifted)  # (n, V)
     total = dlogits @ np.ones(dlogits.shape[1], rows.dtype)  # (n,): a sum, by BLAS
     loss = (np.log(total) - shifted[picked]).mean()
     dlogits /= (n * total)[:, None]

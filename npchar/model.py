@@ -14,13 +14,12 @@ from typing import NamedTuple, overload
 import numpy as np
 
 from npchar import checkpoint
-from npchar.lstm import State
+from npchar.generation import write_on
 from npchar.network import Network, Sizes
 from npchar.parallel import Share
 from npchar.parameters import Array, Parameters
-from npchar.sampling import draw, require_temperature, soften
 from npchar.text import Vocabulary, require_positive, windows
-from npchar.training import Callback, History, mean_loss, train
+from npchar.training import Callback, History, mean_loss, require_targets, train
 
 DTYPES = ("float32", "float64")
 
@@ -183,37 +182,9 @@ class Model:
         TrainingDiverged
             When the loss is no longer finite.
         """
-        if targets not in ("all", "last"):
-            raise ValueError(f"targets is {targets!r}; it must be 'all' or 'last'")
-        if step is None:
-            step = maxlen if targets == "all" else 3
-        require_positive(epochs=epochs, maxlen=maxlen, step=step, batch_size=batch_size)
-        if workers is not None:
-            require_positive(workers=workers)
-        if schedule not in ("linear", "constant"):
-            raise ValueError(f"schedule is {schedule!r}; it must be 'linear' or 'constant'")
-        if not 0 < learning_rate < math.inf:
-            raise ValueError(f"learning_rate is {learning_rate!r}; it must be above 0")
-        if clip_norm is not None and not clip_norm > 0:
-            raise ValueError(f"clip_norm is {clip_norm!r}; it must be above 0, or None")
-        if not 0 <= validation_split < 1:
-            raise ValueError(
-                f"validation_split is {validation_split!r}; it must be from 0 to below 1"
-            )
-        ids = self.vocabulary.encode(text)
-        split = len(ids) - int(len(ids) * validation_split)
-        needed = maxlen + 1
-        held_out = ids[split:] if split < len(ids) else None
-        if split < needed or (held_out is not None and len(held_out) < needed):
-            raise ValueError(
-                f"the text has {len(ids)} characters, {split} to learn from and "
-                f"{len(ids) - split} held out; each part needs at least maxlen + 1 = {needed}: "
-                "pass a longer text, a smaller maxlen or validation_split=0"
-            )
         return train(
             self.network,
-            ids[:split],
-            held_out,
+            self.vocabulary.encode(text),
             epochs=epochs,
             maxlen=maxlen,
             step=step,
@@ -222,6 +193,7 @@ class Model:
             learning_rate=learning_rate,
             schedule=schedule,
             clip_norm=clip_norm,
+            validation_split=validation_split,
             seed=seed,
             callbacks=callbacks,
             verbose=verbose,
@@ -276,8 +248,7 @@ class Model:
             "all" or "last", as for `fit`.
         """
         require_positive(maxlen=maxlen)
-        if targets not in ("all", "last"):
-            raise ValueError(f"targets is {targets!r}; it must be 'all' or 'last'")
+        require_targets(targets)
         ids = self._at_least_two(text)
         maxlen = min(maxlen, len(ids) - 1)
         view = windows(ids, maxlen, maxlen)
@@ -372,7 +343,7 @@ class Model:
         """
         require_positive(length=length)
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        streams = self._streams(prompts, temperature, seed, unknown)
+        streams = write_on(self.network, self.vocabulary, prompts, temperature, seed, unknown)
         written = np.stack([next(streams) for _ in range(length)], axis=1)  # (n, length)
         texts = [self.vocabulary.decode(row) for row in written]
         return texts[0] if isinstance(prompt, str) else texts
@@ -389,72 +360,8 @@ class Model:
 
         The arguments are `generate`'s, and so is the text for the same seed.
         """
-        streams = self._streams([prompt], temperature, seed, unknown)
+        streams = write_on(self.network, self.vocabulary, [prompt], temperature, seed, unknown)
         return (self.vocabulary.characters[ids[0]] for ids in streams)
-
-    def _streams(
-        self,
-        prompts: Sequence[str],
-        temperature: float | Sequence[float],
-        seed: int | None,
-        unknown: str,
-    ) -> Iterator[Array]:
-        """Check the arguments, read the prompts; then the next ids, (n,), without end."""
-        if not prompts:
-            raise ValueError("no prompt came; pass one string or a list of them")
-        temperatures = list(temperature) if isinstance(temperature, Sequence) else [temperature]
-        if len(temperatures) not in (1, len(prompts)):
-            raise ValueError(
-                f"{len(temperatures)} temperatures came for {len(prompts)} prompts; pass one "
-                "for all, or one for each"
-            )
-        for value in temperatures:
-            require_temperature(value)
-        temperatures *= len(prompts) // len(temperatures)
-        encoded = [self.vocabulary.encode(prompt, unknown) for prompt in prompts]
-        for prompt, ids in zip(prompts, encoded):
-            if not len(ids):
-                raise ValueError(
-                    f"the prompt {prompt!r} has no character that the model knows; give it at "
-                    "least one to go on from"
-                )
-        logits, states = self._read(encoded)
-        return self._write_on(logits, states, temperatures, np.random.default_rng(seed))
-
-    def _read(self, prompts: Sequence[Array]) -> tuple[Array, list[State]]:
-        """The logits, (n, V), and states after each prompt; those of a length go together."""
-        _, H, layers, _ = self.network.sizes
-        dtype = self.parameters.flat.dtype
-        logits = np.empty((len(prompts), len(self.vocabulary)), dtype)
-        states = [State(*np.empty((2, len(prompts), H), dtype)) for _ in range(layers)]
-        for length in {len(ids) for ids in prompts}:
-            where = [k for k, ids in enumerate(prompts) if len(ids) == length]
-            after, reached = self.network.logits(np.stack([prompts[k] for k in where], axis=1))
-            logits[where] = after[-1]
-            for state, new in zip(states, reached):
-                state.h[where], state.c[where] = new
-        return logits, states
-
-    def _write_on(
-        self,
-        logits: Array,
-        states: list[State],
-        temperatures: list[float],
-        rng: np.random.Generator,
-    ) -> Iterator[Array]:
-        step = self.network.steps_from(states)
-        weights = np.empty(logits.shape)
-        rows = {t: np.flatnonzero(np.equal(temperatures, t)) for t in temperatures}
-        while True:
-            for u in rng.random((256, len(logits), 1)):  # drawing one by one costs 1 µs each
-                if len(rows) == 1:
-                    weights = soften(logits, temperatures[0])
-                else:
-                    for temperature, where in rows.items():
-                        weights[where] = soften(logits[where], temperature)
-                ids = draw(weights, u)
-                yield ids
-                logits = step(ids)
 
     # Files
 

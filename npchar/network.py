@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from npchar.dense import Dense, softmax_cross_entropy
-from npchar.lstm import LSTM, State, Stepper, Tape
+from npchar.lstm import LSTM, State, Tape
 from npchar.parameters import Array, Parameters
+from npchar.stepper import Stepper
 
 
 class Sizes(NamedTuple):

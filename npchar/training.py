@@ -19,7 +19,7 @@ from npchar.network import Network
 from npchar.optim import RMSprop, clip_by_global_norm, learning_rate_at
 from npchar.parallel import Share, Workers, default_workers
 from npchar.parameters import Array
-from npchar.text import shuffled_batches, windows
+from npchar.text import require_positive, shuffled_batches, windows
 
 
 @dataclass
@@ -48,23 +48,46 @@ class TrainingDiverged(ArithmeticError):
 def train(
     network: Network,
     ids: Array,
-    validation_ids: Array | None,
     *,
     epochs: int,
     maxlen: int,
-    step: int,
+    step: int | None,
     targets: str,
     batch_size: int,
     learning_rate: float,
     schedule: str,
     clip_norm: float | None,
+    validation_split: float,
     seed: int,
     callbacks: Sequence[Callback],
     verbose: bool,
     workers: int | None,
 ) -> History:
-    """Train `network` in place; the arguments are `Model.fit`'s, which checked them."""
-    view = windows(ids, maxlen, step)
+    """Train `network` in place on a text's ids; the other arguments are `Model.fit`'s."""
+    require_targets(targets)
+    if step is None:
+        step = maxlen if targets == "all" else 3
+    require_positive(epochs=epochs, maxlen=maxlen, step=step, batch_size=batch_size)
+    if workers is not None:
+        require_positive(workers=workers)
+    if schedule not in ("linear", "constant"):
+        raise ValueError(f"schedule is {schedule!r}; it must be 'linear' or 'constant'")
+    if not 0 < learning_rate < math.inf:
+        raise ValueError(f"learning_rate is {learning_rate!r}; it must be above 0")
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"clip_norm is {clip_norm!r}; it must be above 0, or None")
+    if not 0 <= validation_split < 1:
+        raise ValueError(f"validation_split is {validation_split!r}; it must be from 0 to below 1")
+    split = len(ids) - int(len(ids) * validation_split)
+    needed = maxlen + 1
+    held_out = ids[split:] if split < len(ids) else None
+    if split < needed or (held_out is not None and len(held_out) < needed):
+        raise ValueError(
+            f"the text has {len(ids)} characters, {split} to learn from and "
+            f"{len(ids) - split} held out; each part needs at least maxlen + 1 = {needed}: "
+            "pass a longer text, a smaller maxlen or validation_split=0"
+        )
+    view = windows(ids[:split], maxlen, step)
     batch_size = min(batch_size, len(view))
     steps = math.ceil(len(view) / batch_size) * epochs
     rng = np.random.default_rng(seed)
@@ -99,9 +122,9 @@ def train(
                 if progress:
                     progress.update(epoch, seen * maxlen, total / seen)
             history.loss.append(total / seen)
-            if validation_ids is not None:
-                held_out = windows(validation_ids, maxlen, step)
-                loss = mean_loss(source, held_out, targets, batch_size) if source.leads else 0.0
+            if held_out is not None:
+                view_of_it = windows(held_out, maxlen, step)
+                loss = mean_loss(source, view_of_it, targets, batch_size) if source.leads else 0.0
                 history.val_loss.append(source.agreed(loss))
             history.seconds.append(time.perf_counter() - start)
             if progress:
@@ -110,6 +133,12 @@ def train(
             if source.agreed(stop):
                 break
     return history
+
+
+def require_targets(targets: str) -> None:
+    """Raise a ValueError unless `targets` is one of the two kinds."""
+    if targets not in ("all", "last"):
+        raise ValueError(f"targets is {targets!r}; it must be 'all' or 'last'")
 
 
 def gradient_source(network: Network, T: int, B: int, workers: int | None) -> GradientSource:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from conftest import randomised
 
-from npchar.lstm import LSTM, State, Stepper
+from npchar.lstm import LSTM, State
 from npchar.network import Network, Sizes
+from npchar.stepper import Stepper
 
 T, B, D, H = 7, 3, 5, 4
 

@@ -14,11 +14,12 @@ MODULES = [m.name for m in pkgutil.iter_modules(npchar.__path__)]
 
 
 def test_the_public_names():
-    assert set(npchar.__all__) == set(
-        "LSTM CheckpointError CorpusError Dense DownloadError History MissingMPIError Model "
-        "RMSprop TrainingDiverged UnknownCharacterError Vocabulary WorkerError check_gradients "
-        "load_corpus rank reweight_distribution sample softmax_cross_entropy windows".split()
-    )
+    assert set(npchar.__all__) == {
+        *("LSTM", "CheckpointError", "CorpusError", "Dense", "DownloadError", "History"),
+        *("MissingMPIError", "Model", "RMSprop", "TrainingDiverged", "UnknownCharacterError"),
+        *("Vocabulary", "WorkerError", "check_gradients", "load_corpus", "rank"),
+        *("reweight_distribution", "sample", "softmax_cross_entropy", "windows"),
+    }
     assert all(getattr(npchar, name).__doc__ for name in npchar.__all__)
 
 
