@@ -48,7 +48,7 @@ def write(
         raise type(error)(error.errno, f"cannot write {path}: {error.strerror}", folder) from None
     try:
         with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, allow_pickle=False, **members)
+            np.savez(file, **members)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~current_umask())  # mkstemp's is for the owner alone
