@@ -103,10 +103,6 @@ class Ranks:
         out.flat[...] = self._message[1:]
         return float(self._message[0])
 
-    def loss(self, batch: Array, targets: str) -> float:
-        """The batch's loss, without dropout, computed by this rank alone."""
-        return Share(self.network, len(batch) - 1, batch.shape[1]).loss(batch, targets)
-
     def agreed(self, value: float) -> float:
         """What rank 0 found."""
         return float(self.world.bcast(value, root=0))

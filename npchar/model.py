@@ -16,10 +16,9 @@ import numpy as np
 from npchar import checkpoint
 from npchar.generation import write_on
 from npchar.network import Network, Sizes
-from npchar.parallel import Share
 from npchar.parameters import Array, Parameters
-from npchar.text import Vocabulary, require_positive, windows
-from npchar.training import Callback, History, mean_loss, require_targets, train
+from npchar.text import Vocabulary, require_positive
+from npchar.training import Callback, History, train
 
 DTYPES = ("float32", "float64")
 
@@ -154,7 +153,9 @@ class Model:
         clip_norm
             The longest gradient that is followed; None for no limit.
         validation_split
-            The share of the text, from its end, that is held out: 0 for none.
+            The share of the text, from its end, that is held out: 0 for none. Its
+            loss is that of reading it as one text, with the memory of what came
+            before ("all"), or of the last characters of its windows ("last").
         seed
             For the order of the batches and for dropout. The same seed on the
             same machine gives the same weights, to the bit.
@@ -232,30 +233,21 @@ class Model:
 
     # Scoring
 
-    def evaluate(self, text: str, *, maxlen: int = 60, targets: str = "all") -> Evaluation:
-        """How well the model foretells a text it may not have seen.
+    def evaluate(self, text: str) -> Evaluation:
+        """How well the model foretells a text it may not have seen, in quick reading.
 
-        Read as in training with the same `maxlen`, in windows end to end, each
-        from an empty memory: on the held-out part of a text this is its `val_loss`.
+        Each character is foretold from those before it; of a long text, up to 64
+        pieces are read side by side. On the held-out part of a text this is the
+        `val_loss` of `fit`.
 
         Parameters
         ----------
         text
             Any text of the vocabulary's characters, longer than one character.
-        maxlen
-            Characters in a window; a shorter text is one window.
-        targets
-            "all" or "last", as for `fit`.
         """
-        require_positive(maxlen=maxlen)
-        require_targets(targets)
         ids = self._at_least_two(text)
-        maxlen = min(maxlen, len(ids) - 1)
-        view = windows(ids, maxlen, maxlen)
-        B = min(128, len(view))
-        loss = mean_loss(Share(self.network, maxlen, B), view, targets, B)
-        foretold = len(view) * (maxlen if targets == "all" else 1)
-        return Evaluation(loss, loss / math.log(2), foretold)
+        loss = self.network.reading_loss(ids)
+        return Evaluation(loss, loss / math.log(2), len(ids) - 1)
 
     def score(self, text: str) -> Score:
         """The log-probability of each character of a text after its first.

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npchar.lstm import Tape
 from npchar.network import Network, Sizes
 from npchar.parameters import Array, Parameters
 
@@ -47,8 +46,7 @@ WORKER_ENVIRONMENT = {
 }
 ROWS_WORTH_A_WORKER = 8  # fewer sequences cost a process about as much as these
 
-GRADIENT, LOSS = 1, 2  # what a worker can be asked for
-LAST, ALL = 1, 2  # which characters have a target
+LAST, ALL = 1, 2  # which characters have a target, as a worker is told
 
 
 def available_cores() -> int:
@@ -112,28 +110,15 @@ class Share:
         if first == last:  # a small last batch may leave a process without a sequence
             out.flat[...] = 0
             return 0.0
-        x, y, tapes = self._inputs(batch, targets)
+        own = batch[:, first:last]
+        x, y = own[:-1], (own[1:] if targets == "all" else own[-1])
+        tapes = self._tapes if self._tapes[0].shape == x.shape else None
         masks = [mask[:, first:last] for mask in self.network.dropout_masks(len(x), B, seed)]
         return float(self.network.gradients(x, y, tapes=tapes, masks=masks, gradient=out).loss)
-
-    def loss(self, batch: Array, targets: str) -> float:
-        """The share's mean loss, without dropout."""
-        first, last = self.bounds(batch.shape[1])
-        if first == last:
-            return 0.0
-        x, y, tapes = self._inputs(batch, targets)
-        return float(self.network.loss(x, y, tapes=tapes))
 
     def agreed(self, value: float) -> float:
         """What the process that leads found."""
         return value
-
-    def _inputs(self, batch: Array, targets: str) -> tuple[Array, Array, list[Tape] | None]:
-        """The share's ids, (T, b), their targets, and tapes if there are any of that size."""
-        first, last = self.bounds(batch.shape[1])
-        own = batch[:, first:last]
-        x, y = own[:-1], (own[1:] if targets == "all" else own[-1])
-        return x, y, self._tapes if self._tapes[0].shape == x.shape else None
 
 
 class WorkerError(RuntimeError):
@@ -249,23 +234,9 @@ class Workers:
 
     def gradient(self, batch: Array, targets: str, seed: int, out: Parameters) -> float:
         """Write the gradient of the batch's mean loss to `out`; return the loss: see `Share`."""
-        shares = self._ask(GRADIENT, batch, targets, seed)
-        np.dot(shares.astype(out.flat.dtype), self._shared.gradients, out=out.flat)
-        return float(shares @ self._shared.losses)
-
-    def loss(self, batch: Array, targets: str) -> float:
-        """The batch's loss, without dropout."""
-        return float(self._ask(LOSS, batch, targets, 0) @ self._shared.losses)
-
-    def agreed(self, value: float) -> float:
-        """What the process that leads found: this one."""
-        return value
-
-    def _ask(self, what: int, batch: Array, targets: str, seed: int) -> Array:
-        """Have the workers do it; return each one's share of the batch, (count,)."""
         rows, B = batch.shape
         shared = self._shared
-        shared.command[:5] = what, LAST if targets == "last" else ALL, rows, B, seed
+        shared.command[:4] = rows, B, LAST if targets == "last" else ALL, seed
         shared.ids[:rows, :B] = batch
         shared.weights[...] = self.network.parameters.flat
         for process in self._processes:
@@ -276,8 +247,13 @@ class Workers:
                 raise self._ended(process) from None
         self._await_all()
         count = len(self._processes)
-        shares: Array = np.diff([B * rank // count for rank in range(count + 1)]) / B
-        return shares
+        shares = np.diff([B * rank // count for rank in range(count + 1)]) / B
+        np.dot(shares.astype(out.flat.dtype), shared.gradients, out=out.flat)
+        return float(shares @ shared.losses)
+
+    def agreed(self, value: float) -> float:
+        """What the process that leads found: this one."""
+        return value
 
     def _await_all(self) -> None:
         for process in self._processes:
@@ -304,13 +280,10 @@ def serve(job: str) -> None:
     gradient = Parameters(shapes, flat=shared.gradients[rank])
     share = Share(network, T, B, rank, count)
     for _ in requests_on_standard_input():
-        what, which, rows, columns, seed = (int(n) for n in shared.command[:5])
-        batch = shared.ids[:rows, :columns]
+        rows, columns, which, seed = (int(n) for n in shared.command[:4])
         targets = "last" if which == LAST else "all"
-        if what == GRADIENT:
-            shared.losses[rank] = share.gradient(batch, targets, seed, gradient)
-        else:
-            shared.losses[rank] = share.loss(batch, targets)
+        batch = shared.ids[:rows, :columns]
+        shared.losses[rank] = share.gradient(batch, targets, seed, gradient)
 
 
 def requests_on_standard_input() -> Iterator[None]:

@@ -87,7 +87,7 @@ def test_ctrl_c_ends_it_cleanly(short_corpus, tmp_path, after):
             break
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert "nterrupted" in out + errors
     if after == "/5000  loss":

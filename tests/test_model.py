@@ -26,7 +26,7 @@ def test_it_learns(trained):
     assert history.val_loss[-1] < 0.35 < history.val_loss[0]
     assert model.generate("the cat sat on ", 30, temperature=0)[:7] in ("the mat", "the cat")
     held_out = text[len(text) - len(text) // 10 :]
-    assert model.evaluate(held_out, maxlen=20).loss == pytest.approx(history.val_loss[-1], rel=1e-5)
+    assert model.evaluate(held_out).loss == pytest.approx(history.val_loss[-1], rel=1e-12)
 
 
 def test_the_books_way_learns_too(text):
@@ -94,6 +94,22 @@ def test_score_is_the_chain_rule(trained):
     assert score.loss == pytest.approx(float(expected), rel=1e-6)
     assert score.bits_per_character == pytest.approx(score.loss / math.log(2))
     assert score.loss < 0.3
+
+
+def test_evaluation_is_nearly_the_score(trained):
+    model, _, text = trained
+    short = text[:900]  # one piece: the same reading
+    assert model.evaluate(short).loss == pytest.approx(model.score(short).loss, rel=1e-5)
+    long = text[:3100]  # three pieces of 1033 and a rest
+    found = model.evaluate(long)
+    assert found.characters == 3099
+    assert found.bits_per_character == pytest.approx(found.loss / math.log(2))
+    pieces = [model.score(long[k * 1033 : (k + 1) * 1033 + 1]) for k in range(3)]
+    assert found.loss == pytest.approx(sum(p.loss for p in pieces) / 3, rel=1e-5)
+    rest = model.evaluate(text[:3102])  # 3101 = 3 * 1033 + 2
+    together = [*pieces[:2], model.score(text[2066:3102])]
+    exact = sum(-p.log_probabilities.sum() for p in together) / 3101
+    assert rest.loss == pytest.approx(exact, rel=1e-5)
 
 
 def test_gradient_as_the_contract_names_it(trained):

@@ -37,7 +37,6 @@ def test_workers_compute_what_one_process_does(network, targets, count):
             loss = here.gradient(batch, targets, seed=9, out=expected)
             assert workers.gradient(batch, targets, seed=9, out=found) == pytest.approx(loss)
             np.testing.assert_allclose(found.flat, expected.flat, rtol=1e-12, atol=1e-15)
-            assert workers.loss(batch, targets) == pytest.approx(here.loss(batch, targets))
             network.parameters.flat[:] += 0.01  # each call takes the weights of its time
 
 
