@@ -339,7 +339,7 @@ class Stamps(training.RMSprop):
 training.RMSprop = Stamps
 model = npchar.Model(npchar.Vocabulary.from_text(text))
 try:
-    model.fit(text, epochs=1000, targets="last", schedule="constant", batch_size=32,
+    model.fit(text, epochs=1000, targets="last", schedule="constant", batch_size=16,
               validation_split=0.0, verbose=False)
 except KeyboardInterrupt:
     pass
@@ -456,7 +456,7 @@ def main() -> None:
         "to_loss": lambda: measure_to_loss(options.corpus, options.limit),
         "memory": lambda: measure_memory(options.corpus),
         "import": lambda: measure_import(options.rounds),
-        "growth": lambda: measure_growth(options.rounds),
+        "growth": lambda: measure_growth(min(options.rounds, 5)),
         "flatness": lambda: measure_flatness(options.corpus, 10_000),
     }
     results = json.loads(options.write.read_text()) if options.write.exists() else {}

@@ -11,9 +11,9 @@ place in them, at four temperatures. Ctrl-C ends it.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
-from pydoc_data import topics
 
 import numpy as np
 
@@ -23,13 +23,24 @@ TEMPERATURES = (0.2, 0.5, 1.0, 1.2)
 SEED_LENGTH = 60  # characters of the text to write on from
 WRITTEN_LENGTH = 400
 
+EXPECTED = (
+    ValueError,
+    OSError,
+    MemoryError,
+    npchar.TrainingDiverged,
+    npchar.WorkerError,
+    npchar.MissingMPIError,
+)
+
 
 def main() -> int:
     """Run the example; the result is the process's exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a console may lack some of the characters
+        sys.stdout.reconfigure(errors="replace")
     options = parse_options()
     try:
         return train_and_write(options)
-    except (ValueError, OSError, npchar.MissingMPIError) as error:  # they say what to do
+    except EXPECTED as error:  # they say what to do
         print(f"nietzsche.py: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -44,7 +55,8 @@ def parse_options() -> argparse.Namespace:
         epilog="By default it learns from every character, with small batches and a learning "
         "rate that falls to zero, and holds out the last tenth of the text. --book learns as "
         "the book does: one target for each window of 60 characters, a window every 3, batches "
-        "of 128, a constant rate, the whole text, 59 epochs.",
+        "of 128, a constant rate, the whole text, 59 epochs; only the loss from logits and the "
+        "gradient clipped at norm 1 are not the listing's, which diverges without.",
     )
     add = parser.add_argument
     add("--book", action="store_true", help="the book's listing to the letter")
@@ -76,6 +88,8 @@ def load_text(corpus: str | None) -> str:
     except npchar.DownloadError as error:
         if corpus is not None:
             raise
+        from pydoc_data import topics
+
         say(f"{error}\n")
         say("Going on without Nietzsche, with the help texts that every Python carries.\n")
         return "\n".join(topics.topics.values()).lower()
@@ -94,8 +108,12 @@ def train_and_write(options: argparse.Namespace) -> int:
     say(f"corpus length: {len(text):,}")
     say(f"unique characters: {len(vocabulary)}")
     model = npchar.Model(vocabulary, hidden_size=options.hidden_size, seed=options.seed)
-    if options.save and not os.path.isdir(folder := os.path.dirname(options.save) or "."):
-        raise ValueError(f"cannot save to {options.save}: there is no folder {folder}")
+    if options.save:  # better now than after the first epoch
+        folder = os.path.dirname(options.save) or "."
+        if os.path.isdir(options.save):
+            raise ValueError(f"cannot save to {options.save}: it is a folder; name a file in it")
+        if not os.access(folder, os.W_OK):
+            raise ValueError(f"cannot save to {options.save}: no folder {folder} to write in")
     say(f"{model}\n")
 
     best = float("inf")
@@ -138,14 +156,17 @@ def train_and_write(options: argparse.Namespace) -> int:
         )
     except KeyboardInterrupt:
         say("\n\nInterrupted.")
-        if (
-            options.save and npchar.rank() == 0 and best == float("inf")
-        ):  # not one whole epoch: better than nothing
-            model.save(options.save)
         status = 130
+        # Not one whole epoch: better than nothing, but not than an earlier run's model.
+        if options.save and best == float("inf") and not os.path.exists(options.save):
+            if npchar.rank() == 0:
+                model.save(options.save)
+            best = float("nan")
     else:
         status = 0
-    if options.save:
+    if options.save and best == float("inf"):
+        say(f"{options.save} is left as it was.")
+    elif options.save:
         say(f"The best model is in {options.save}: npchar.Model.load({options.save!r}) reads it.")
     return status
 

@@ -29,7 +29,7 @@ LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # what the launchers of MPI tel
 
 
 class MissingMPIError(ImportError):
-    """Launched as several MPI processes, but mpi4py is not installed."""
+    """Launched as several MPI processes, but without an mpi4py that fits."""
 
 
 def communicator() -> Any:
@@ -45,6 +45,11 @@ def communicator() -> Any:
             'pip install "npchar[mpi]", then mpiexec -n N python -m mpi4py ...'
         ) from None
     world = MPI.COMM_WORLD
+    if launched and world.Get_size() == 1:
+        raise MissingMPIError(
+            "this is one of several MPI processes, but mpi4py sees itself alone: it belongs to "
+            "another MPI than the launcher; use the mpiexec that came with it"
+        )
     return world if world.Get_size() > 1 else None
 
 
@@ -57,8 +62,9 @@ def rank() -> int:
 class Ranks:
     """The gradient of a batch, computed by all MPI ranks: the same methods as `Share`.
 
-    Use it as a context manager: leaving it by an error ends the whole job,
-    since the other ranks would wait for this one for ever.
+    Use it as a context manager: leaving it by an exception ends the whole job,
+    since the other ranks would wait for this one for ever. (Ctrl-C reaches all
+    ranks by itself, and they may have something to save.)
     """
 
     def __init__(self, network: Network, T: int, B: int, world: Any) -> None:

@@ -14,7 +14,7 @@ from npchar.lstm import State
 from npchar.network import Network
 from npchar.parameters import Array
 from npchar.sampling import draw, require_temperature, soften
-from npchar.text import Vocabulary
+from npchar.text import Vocabulary, require_seed
 
 
 def write_on(
@@ -26,6 +26,7 @@ def write_on(
     unknown: str,
 ) -> Iterator[Array]:
     """Check the arguments, read the prompts; then the next ids, (n,), without end."""
+    require_seed(seed)
     if not prompts:
         raise ValueError("no prompt came; pass one string or a list of them")
     temperatures = np.ravel(temperature).tolist()
@@ -56,9 +57,13 @@ def read(network: Network, prompts: Sequence[Array]) -> tuple[Array, list[State]
     states = [State(*np.empty((2, len(prompts), H), dtype)) for _ in range(layers)]
     for length in {len(ids) for ids in prompts}:
         where = [k for k, ids in enumerate(prompts) if len(ids) == length]
-        after, reached = network.logits(np.stack([prompts[k] for k in where], axis=1))
-        logits[where] = after[-1]
-        for state, new in zip(states, reached):
+        ids = np.stack([prompts[k] for k in where], axis=1)  # (length, B)
+        reached = None
+        for start in range(0, length, 1024):  # in chunks: a tape takes 28 H bytes a character
+            outputs, tapes = network.forward(ids[start : start + 1024], reached)
+            reached = [tape.final_state for tape in tapes]
+        logits[where] = network.dense.forward(outputs[-1])
+        for state, new in zip(states, reached or []):
             state.h[where], state.c[where] = new
     return logits, states
 

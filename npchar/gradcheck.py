@@ -28,6 +28,7 @@ from npchar.lstm import State
 from npchar.model import Model
 from npchar.network import Network
 from npchar.parameters import Array, Parameters
+from npchar.text import require_positive
 
 Function = Callable[[Array], Array]  # of a vector, (n,), to a scalar
 
@@ -161,13 +162,17 @@ def check_gradients(
     GradientCheck
         Its `passed` tells whether all is well, its `rows` the errors.
     """
+    if samples is not None:
+        require_positive(samples=samples)
     rng = np.random.default_rng(seed)
     network = model.network.astype(np.float64)
     V, H, *_ = network.sizes
     if ids is None:
         ids = rng.integers(0, V, (8, 3))
     if targets is None:
-        targets = rng.integers(0, V, ids.shape)
+        targets = rng.integers(0, V, np.shape(ids))
+    ids, targets = np.asarray(ids), np.asarray(targets)
+    model.loss_and_gradient(ids, targets)  # says what is wrong with them
     T, B = ids.shape
 
     # Everything the loss depends on, as one vector.

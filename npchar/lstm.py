@@ -6,7 +6,7 @@ the recurrent state is a value that goes in and comes out, and what backward
 needs of forward lies on a `Tape`.
 
 The equations, for each time t (Hochreiter & Schmidhuber 1997, with the forget
-gate of Gers et al. 2000)::
+gate of Gers et al. 2000, in the symbols now usual; vectors are rows)::
 
     i = σ(x Wx[0] + h₋ Wh[0] + b[0])      input gate: how much of g to write
     f = σ(x Wx[1] + h₋ Wh[1] + b[1])      forget gate: how much of c₋ to keep
@@ -15,7 +15,9 @@ gate of Gers et al. 2000)::
     c = f c₋ + i g                        the cell, the long memory
     h = o tanh(c)                         the hidden state, the output
 
-where h₋ and c₋ are the state before the step. Every gate array leads with the
+where h₋ and c₋ are the state before the step. The gradient is the full one, to
+the first step (Graves & Schmidhuber 2005; the paper of 1997 cuts it short at
+the gates). Every gate array leads with the
 four gates, in that order, so that each gate is one contiguous slab.
 """
 
@@ -56,7 +58,7 @@ class Tape:
     """The buffers of one forward pass, for backward to read.
 
     Made once for a (T, B) and used for every batch of that size: fresh memory
-    would cost more than the arithmetic on it. It takes 7 TBH numbers, and 15 BH
+    would cost more than the arithmetic on it. It takes 7 TBH numbers, and 12 BH
     of scratch.
     """
 
@@ -66,7 +68,7 @@ class Tape:
         self.c = np.empty((T + 1, B, H), dtype)
         self.h = np.empty((T + 1, B, H), dtype)
         self.tanh_c = np.empty((T, B, H), dtype)
-        self.scratch = np.empty((15, B, H), dtype)
+        self.scratch = np.empty((12, B, H), dtype)
         self.x: Array | None = None
         # The loops below run T times a batch: slicing these views there instead
         # costs 2 µs a step.
@@ -111,8 +113,8 @@ class LSTM:
     -----
     A pass over T steps and B sequences costs about 8 TBH (D + H) floating-point
     operations forward and twice that backward; with ids for input, D costs
-    nothing forward. All arrays have the weights' dtype: float32, float64, or
-    complex128 for the gradient check.
+    nothing forward. All arrays have the weights' dtype: float32, float64,
+    and for the gradient check longdouble and complex128.
     """
 
     def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
@@ -176,6 +178,13 @@ class LSTM:
         T, B = x.shape[:2]
         H = self.Wh.shape[1]
         tape = Tape(T, B, H, self.Wh.dtype) if tape is None else tape
+        if tape.shape != (T, B):
+            raise ValueError(f"the tape is for (T, B) = {tape.shape}; x has {(T, B)}")
+        if x.ndim == 2:
+            D = self.Wx.shape[1]
+            if x.size and not 0 <= x.min() <= x.max() < D:
+                raise ValueError(f"ids run from {x.min()} to {x.max()}; they must be 0 to {D - 1}")
+            x = x.astype(np.intp, copy=False)  # what take wants: spares T casts
         tape.x = x
         tape.h[0], tape.c[0] = self.zero_state(B) if state is None else state
 
@@ -195,7 +204,7 @@ class LSTM:
             for t, (ifo, i, f, o, g, c_, c, tanh_c, h_, h, waiting) in enumerate(tape.steps):
                 np.matmul(h_, self.Wh, out=sums)  # (4, B, H)
                 if x.ndim == 2:
-                    np.take(picked, x[t], axis=1, out=x_sums, mode="clip")
+                    np.take(picked, x[t], axis=1, out=x_sums, mode="clip")  # "raise" buffers
                     sums += x_sums
                 else:
                     sums += waiting
@@ -210,7 +219,7 @@ class LSTM:
         return tape
 
     def step(self, x: Array, state: State) -> State:
-        """One step, with nothing kept for backward: how text is generated.
+        """One step, with nothing kept for backward; ``stepper.py`` does it quickly.
 
         Parameters
         ----------
@@ -241,7 +250,8 @@ class LSTM:
             dzₒ = dh tanh(c) o (1 − o)
             dz_g = dc i (1 − g²)
             dc₋ = dc f
-            dh₋ = Σ dz Whᵀ              over the four gates
+            dh₋ = Σ dz Whᵀ              over the four gates, and so dx = Σ dz Wxᵀ
+            dWx = Σ xᵀ dz, dWh = Σ h₋ᵀ dz, db = Σ dz    over time and batch
 
         Parameters
         ----------
@@ -299,6 +309,7 @@ class LSTM:
             dc, dc_ = dc_, dc
             np.matmul(tape.rows[t * B : (t + 1) * B], WhT, out=dh_next)
 
+        # A product of (TB, ·) matrices sums over time and batch at once.
         dz_rows = tape.rows  # (TB, 4H)
         h_rows = tape.h[:-1].reshape(T * B, H)
         gradient.Wh[...] = parted(h_rows.T @ dz_rows)
@@ -312,7 +323,7 @@ class LSTM:
             one_hot = np.zeros((T * B, self.Wx.shape[1]), dz_rows.dtype)
             one_hot[np.arange(T * B), x.reshape(-1)] = 1
             gradient.Wx[...] = parted(one_hot.T @ dz_rows)
-            np.add.reduce(gradient.Wx, axis=1, out=gradient.b)  # each row went to one id
+            np.add.reduce(gradient.Wx, axis=1, out=gradient.b)  # one-hot rows sum to 1
             dx = None
         return dx, State(dh_next.copy(), dc.copy())
 

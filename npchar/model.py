@@ -17,7 +17,7 @@ from npchar import checkpoint
 from npchar.generation import write_on
 from npchar.network import Network, Sizes
 from npchar.parameters import Array, Parameters
-from npchar.text import Vocabulary, require_positive
+from npchar.text import Vocabulary, require_positive, require_seed
 from npchar.training import Callback, History, train
 
 DTYPES = ("float32", "float64")
@@ -89,7 +89,8 @@ class Model:
         require_positive(hidden_size=hidden_size, num_layers=num_layers)
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout!r}; it must be from 0 to below 1")
-        if str(np.dtype(dtype)) not in DTYPES:
+        require_seed(seed)
+        if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
         self.vocabulary = vocabulary
         self.network = Network(
@@ -154,10 +155,11 @@ class Model:
             The longest gradient that is followed; None for no limit.
         validation_split
             The share of the text, from its end, that is held out: 0 for none. Its
-            loss is that of reading it as one text, with the memory of what came
-            before ("all"), or of the last characters of its windows ("last").
+            loss is `evaluate`'s ("all"), or that of the last characters of its
+            windows ("last").
         seed
-            For the order of the batches and for dropout. The same seed on the
+            For the order of the batches, where in the text an epoch's first window
+            begins ("all"), and dropout. The same seed on the
             same machine gives the same weights, to the bit.
         callbacks
             Each is called with the `History` after every epoch; one that returns
@@ -218,6 +220,11 @@ class Model:
             `gradient` has the names and shapes of `parameters`.
         """
         ids, targets = np.asarray(ids), np.asarray(targets)
+        if not ids.size or ids.dtype.kind not in "iu" or targets.dtype.kind not in "iu":
+            raise ValueError(
+                f"ids are {ids.size} {ids.dtype} and targets {targets.size} {targets.dtype}; both "
+                "must be whole numbers, at least one"
+            )
         if ids.ndim != 2 or targets.shape not in (ids.shape, ids.shape[1:]):
             raise ValueError(
                 f"ids have the shape {ids.shape} and targets {targets.shape}; they must be "
@@ -237,8 +244,8 @@ class Model:
         """How well the model foretells a text it may not have seen, in quick reading.
 
         Each character is foretold from those before it; of a long text, up to 64
-        pieces are read side by side. On the held-out part of a text this is the
-        `val_loss` of `fit`.
+        pieces are read side by side, each from an empty memory. On the held-out
+        part of a text this is the `val_loss` of `fit` with a target at every character.
 
         Parameters
         ----------
@@ -269,7 +276,7 @@ class Model:
         return Score(log_p, loss, loss / math.log(2))
 
     def _at_least_two(self, text: str) -> Array:
-        if len(text) < 2:
+        if isinstance(text, str) and len(text) < 2:
             raise ValueError(
                 f"the text is {text!r}; at least two characters are needed, one to read and one "
                 "to foretell"
@@ -334,6 +341,8 @@ class Model:
             What was written, without the prompt.
         """
         require_positive(length=length)
+        if not isinstance(prompt, (str, Sequence)):
+            raise TypeError(f"prompt is {prompt!r}; pass a str or a list of them")
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         streams = write_on(self.network, self.vocabulary, prompts, temperature, seed, unknown)
         written = np.stack([next(streams) for _ in range(length)], axis=1)  # (n, length)

@@ -137,13 +137,6 @@ class Network:
         outputs, tapes
             The top layer's hidden states, (T, B, H), and every layer's tape.
         """
-        if x.ndim == 2:
-            if x.size and not (x.min() >= 0 and x.max() < self.sizes.vocabulary_size):
-                raise ValueError(
-                    f"ids run from {x.min()} to {x.max()}; this vocabulary has "
-                    f"0 to {self.sizes.vocabulary_size - 1}"
-                )
-            x = x.astype(np.intp, copy=False)  # what np.take wants: spares T casts
         done = []
         for k, lstm in enumerate(self.lstms):
             if k > 0 and masks:

@@ -46,6 +46,7 @@ WORKER_ENVIRONMENT = {
 }
 ROWS_WORTH_A_WORKER = 8  # fewer sequences cost a process about as much as these
 
+ANSWER = b"."  # what a worker writes when it is ready, and after each request
 LAST, ALL = 1, 2  # which characters have a target, as a worker is told
 
 
@@ -161,6 +162,8 @@ class Workers:
         How many processes.
     """
 
+    leads = True
+
     def __init__(self, network: Network, T: int, B: int, count: int) -> None:
         import subprocess
         import tempfile
@@ -169,13 +172,14 @@ class Workers:
         dtype = network.parameters.flat.dtype.str
         descriptor, self._path = tempfile.mkstemp(prefix="npchar-", suffix=".shared")
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._shared: Shared | None = None
         try:
             size = network.parameters.flat.nbytes * (count + 1) + (T + 1) * B * 8 + (count + 8) * 64
-            os.truncate(descriptor, size)
-            os.close(descriptor)
+            with os.fdopen(descriptor, "wb") as file:
+                file.truncate(size)
             self._shared = Shared(self._path, network.sizes, dtype, T, B, count)
             program = (
-                f"import sys; sys.path[:] = {sys.path!r}; "
+                f"import sys; sys.path[:] = {[str(p) for p in sys.path]!r}; "
                 "from npchar.parallel import serve; serve(sys.argv[1])"
             )
             for rank in range(count):
@@ -187,7 +191,8 @@ class Workers:
                         stdout=subprocess.PIPE,
                         bufsize=0,
                         env=os.environ | WORKER_ENVIRONMENT,
-                        start_new_session=True,  # Ctrl-C is for the model's process
+                        start_new_session=True,  # Ctrl-C is for the model's process alone
+                        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
                     )
                 )
             self._await_all()  # every worker has mapped the file, so its name can go
@@ -195,8 +200,6 @@ class Workers:
             self.close()
             raise
         self._remove_file()
-
-    leads = True
 
     def __enter__(self) -> Workers:
         return self
@@ -226,6 +229,7 @@ class Workers:
             assert process.stdout is not None
             process.stdout.close()
         self._processes = []
+        self._shared = None
         self._remove_file()
 
     def _remove_file(self) -> None:
@@ -236,6 +240,7 @@ class Workers:
         """Write the gradient of the batch's mean loss to `out`; return the loss: see `Share`."""
         rows, B = batch.shape
         shared = self._shared
+        assert shared is not None
         shared.command[:4] = rows, B, LAST if targets == "last" else ALL, seed
         shared.ids[:rows, :B] = batch
         shared.weights[...] = self.network.parameters.flat
@@ -258,8 +263,14 @@ class Workers:
     def _await_all(self) -> None:
         for process in self._processes:
             assert process.stdout is not None
-            if not process.stdout.read(1):
+            answer = process.stdout.read(1)
+            if not answer:
                 raise self._ended(process)
+            if answer != ANSWER:
+                raise WorkerError(
+                    f"a training process printed {answer!r}, where its answers go: something "
+                    "prints when Python starts. Pass workers=1 to train without such processes"
+                )
 
     @staticmethod
     def _ended(process: subprocess.Popen[bytes]) -> WorkerError:
@@ -288,7 +299,8 @@ def serve(job: str) -> None:
 
 def requests_on_standard_input() -> Iterator[None]:
     """Announce readiness; then yield once per byte that comes in, and answer it after."""
-    os.write(1, b".")
-    while os.read(0, 1):
-        yield
-        os.write(1, b".")
+    with contextlib.suppress(BrokenPipeError):  # the model's process ended meanwhile
+        os.write(1, ANSWER)
+        while os.read(0, 1):
+            yield
+            os.write(1, ANSWER)

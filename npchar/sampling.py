@@ -73,11 +73,7 @@ def sample(
 
 def require_temperature(temperature: float) -> None:
     """Raise a ValueError unless `temperature` is a number from 0 to infinity."""
-    try:
-        good = float(temperature) >= 0  # NaN is not
-    except (TypeError, ValueError):
-        good = False
-    if not good:
+    if not isinstance(temperature, (int, float, np.number)) or not temperature >= 0:  # or NaN
         raise ValueError(
             f"temperature is {temperature!r}; it must be a number from 0 (always the most "
             "probable character) to infinity (all equally probable)"

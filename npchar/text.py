@@ -108,6 +108,8 @@ class Vocabulary:
         UnknownCharacterError
             With `unknown="error"`, naming the first one and its position.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"a {type(text).__name__} came where a text should; pass a str")
         if unknown not in ("error", "skip") and unknown not in self:
             raise ValueError(
                 f"unknown is {unknown!r}; it must be 'error', 'skip' or a character of the "
@@ -217,6 +219,13 @@ def shuffled_batches(view: Array, batch_size: int, rng: np.random.Generator) -> 
     rng.shuffle(order)
     for start in range(0, len(order), batch_size):
         yield np.ascontiguousarray(view[order[start : start + batch_size]].T)
+
+
+def require_seed(seed: int | None) -> None:
+    """Raise a ValueError unless `seed` is None or a whole number from 0."""
+    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    if seed is not None and not (whole and seed >= 0):
+        raise ValueError(f"seed is {seed!r}; it must be a whole number, 0 or more")
 
 
 def require_positive(**arguments: int) -> None:

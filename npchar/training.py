@@ -19,7 +19,7 @@ from npchar.network import Network
 from npchar.optim import RMSprop, clip_by_global_norm, learning_rate_at
 from npchar.parallel import Share, Workers, default_workers
 from npchar.parameters import Array
-from npchar.text import require_positive, shuffled_batches, windows
+from npchar.text import require_positive, require_seed, shuffled_batches, windows
 
 
 @dataclass
@@ -70,6 +70,7 @@ def train(
     require_positive(epochs=epochs, maxlen=maxlen, step=step, batch_size=batch_size)
     if workers is not None:
         require_positive(workers=workers)
+    require_seed(seed)
     if schedule not in ("linear", "constant"):
         raise ValueError(f"schedule is {schedule!r}; it must be 'linear' or 'constant'")
     if not 0 < learning_rate < math.inf:
@@ -106,9 +107,8 @@ def train(
                 progress.begin_epoch()
             total, seen = 0.0, 0
             if targets == "all":
-                # Other windows in each epoch: a loss at every character sees each once
-                # anyway, but now from another distance to its window's beginning. Worth
-                # 0.014 nats held out.
+                # Other windows in each epoch, so that a character stands at another
+                # distance from its window's beginning: worth 0.014 nats held out.
                 first = int(rng.integers(min(step, split - maxlen)))
                 view = windows(ids[first:split], maxlen, step)
             for batch in shuffled_batches(view, batch_size, rng):
@@ -181,6 +181,7 @@ class Progress:
         self.characters = characters  # in an epoch
         self.seconds = 0.0  # of training, callbacks left out
         self.live = sys.stdout.isatty()
+        self.width = 0  # of what stands on the terminal's line
         self.epoch_start = self.last_shown = time.perf_counter()
 
     def update(self, epoch: int, seen: int, loss: float) -> None:
@@ -214,8 +215,9 @@ class Progress:
         return f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"
 
     def _show(self, line: str, end: str) -> None:
-        start = "\r\x1b[K" if self.live else ""
-        print(start + line, end=end, flush=True)
+        start = "\r" if self.live else ""
+        print(start + line.ljust(self.width), end=end, flush=True)
+        self.width = 0 if end else len(line)
 
 
 def clock(seconds: float) -> str:

@@ -71,6 +71,7 @@ def test_without_a_network_it_goes_on(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent a Ctrl-C there")
 @pytest.mark.parametrize("after", ["unique characters", "/5000  loss"])
 def test_ctrl_c_ends_it_cleanly(short_corpus, tmp_path, after):
     saved = tmp_path / "best.npz"
@@ -106,6 +107,8 @@ def test_ctrl_c_ends_it_cleanly(short_corpus, tmp_path, after):
         (["--step", "-1"], "step is -1"),
         (["--epochs", "0"], "epochs is 0"),
         (["--save", "no-such-folder/model.npz"], "no-such-folder"),
+        (["--save", "."], "is a folder"),
+        (["--seed", "-1"], "seed is -1"),
     ],
 )
 def test_errors_are_one_sentence(short_corpus, arguments, message):

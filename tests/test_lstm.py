@@ -106,6 +106,16 @@ def test_a_tape_can_be_used_again(layer):
     np.testing.assert_array_equal(again.outputs, layer.forward(second).outputs)
 
 
+def test_a_tape_and_ids_must_fit(layer):
+    ids = np.zeros((5, 2), int)
+    tape = layer.forward(ids)
+    with pytest.raises(ValueError, match=r"tape is for .*\(5, 2\).*\(6, 2\)"):
+        layer.forward(np.zeros((6, 2), int), tape=tape)
+    for wrong in (-1, D):
+        with pytest.raises(ValueError, match="must be 0 to 4"):
+            layer.forward(ids + wrong)
+
+
 def test_initialisation_is_keras():
     layer = LSTM.create(57, 128, seed=0, dtype="float64")
     limit = np.sqrt(6 / (57 + 4 * 128))

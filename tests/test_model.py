@@ -183,6 +183,15 @@ def small():
         (lambda: Model(Vocabulary("ab"), num_layers=1.5), "num_layers is 1.5"),
         (lambda: Model(Vocabulary("ab"), dropout=1), "dropout is 1"),
         (lambda: Model(Vocabulary("ab"), dtype="int8"), "dtype is 'int8'"),
+        (lambda: Model(Vocabulary("ab"), dtype=None), "dtype is None"),
+        (lambda: Model(Vocabulary("ab"), seed=-1), "seed is -1"),
+        (lambda: small().fit("abc" * 900, seed=1.5), "seed is 1.5"),
+        (lambda: small().generate("a", seed="x"), "seed is 'x'"),
+        (lambda: small().generate("a", temperature="0.5"), "temperature is '0.5'"),
+        (lambda: npchar.check_gradients(small(), samples=0), "samples is 0"),
+        (lambda: npchar.check_gradients(small(), [[0, 99]]), "0 to 2"),
+        (lambda: small().loss_and_gradient([[0.5]], [[1]]), "whole numbers"),
+        (lambda: small().loss_and_gradient(np.empty((0, 2), int), np.empty((0, 2), int)), "least"),
         (lambda: small().fit(""), "has 0 characters"),
         (lambda: small().fit("abc" * 20), "has 60 characters.*at least maxlen"),
         (lambda: small().fit("abc" * 40), "12 held out.*maxlen"),
@@ -225,6 +234,25 @@ def test_errors_say_what_is_wrong(call, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_text_for_a_vocabulary():
-    with pytest.raises(TypeError, match="Vocabulary.from_text"):
-        Model("abc")
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Model("abc"), "Vocabulary.from_text"),
+        (lambda: small().fit(None), "a NoneType came where a text should"),
+        (lambda: small().generate(5), "prompt is 5"),
+        (lambda: small().generate(b"ab"), "an? int came"),
+        (lambda: small().stream(["ab"]), "a list came"),
+        (lambda: small().score(7), "a int came"),
+    ],
+)
+def test_wrong_types(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_a_long_prompt_is_read_in_chunks(trained):
+    model, _, text = trained
+    prompt = text[:2600]
+    logits, _ = model.network.logits(model.vocabulary.encode(prompt)[:, None])
+    best = model.vocabulary.characters[int(logits[-1, 0].argmax())]
+    assert model.generate(prompt, 1, temperature=0) == best
