@@ -55,8 +55,8 @@ def parse_options() -> argparse.Namespace:
         epilog="By default it learns from every character, with small batches and a learning "
         "rate that falls to zero, and holds out the last tenth of the text. --book learns as "
         "the book does: one target for each window of 60 characters, a window every 3, batches "
-        "of 128, a constant rate, the whole text, 59 epochs; only the loss from logits and the "
-        "gradient clipped at norm 1 are not the listing's, which diverges without.",
+        "of 128, a constant rate, the whole text, 59 epochs. Only the loss from logits and the "
+        "gradient clipped at norm 1 are not the listing's, whose run diverged.",
     )
     add = parser.add_argument
     add("--book", action="store_true", help="the book's listing to the letter")
