@@ -275,12 +275,18 @@ def measure_memory(corpus: str) -> dict[str, Any]:
     found: dict[str, Any] = {"interpreter and NumPy": base}
     print(f"    interpreter and NumPy      {base / 1e6:7.1f} MB")
     text = Path(corpus).read_text(encoding="utf-8")
-    for name, size in (("the corpus", len(text)), ("10 MB", 10**7), ("100 MB", 10**8)):
+    for name, size, lower in (
+        ("the corpus", len(text), True),
+        ("10 MB", 10**7, False),
+        ("100 MB", 10**8, False),
+        ("100 MB, then str.lower", 10**8, True),
+    ):
         with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
             file.write((text * (size // len(text) + 1))[:size])
             file.flush()
             seconds = 10 + size / 2e7
-            peak = peak_memory(Contender(name, "npchar_memory", path=file.name, seconds=seconds))
+            arguments = {"path": file.name, "seconds": seconds, "lower": lower}
+            peak = peak_memory(Contender(name, "npchar_memory", **arguments))
         found[name] = peak
         print(f"    {name:<26} {peak / 1e6:7.1f} MB, {(peak - base) / size:.2f} bytes a character "
               "beyond that")  # fmt: skip
