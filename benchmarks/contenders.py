@@ -308,7 +308,11 @@ def torch_to_loss(path: str, goal: float, limit: float, book: bool) -> None:
         torch = model.torch
         epochs, B, step = (10_000, 128, 3) if book else (20, 32, T)
         train_windows = torch.tensor(train).unfold(0, T + 1, step)
-        held = torch.tensor(held_out).unfold(0, T + 1, 20 if book else T).T
+        if book:
+            held = torch.tensor(held_out).unfold(0, T + 1, 20).T
+        else:  # as npchar reads what is held out: pieces of 1,000, memory carried within each
+            pieces = (len(held_out) - 1) // 1000
+            held = torch.tensor(held_out[: pieces * 1000 + 1]).unfold(0, 1001, 1000).T
         steps_an_epoch = -(-len(train_windows) // B)
         curve: list[tuple[float, float]] = []
 
