@@ -123,6 +123,7 @@ class Model:
         batch_size: int = 32,
         learning_rate: float = 0.01,
         schedule: str = "linear",
+        epsilon: float | None = None,
         clip_norm: float | None = 1.0,
         validation_split: float = 0.1,
         seed: int = 0,
@@ -151,6 +152,9 @@ class Model:
             Windows in a step. Small ones learn sooner.
         learning_rate, schedule
             RMSprop's rate, and its way: "linear" to zero at the end, or "constant".
+        epsilon
+            RMSprop's ε. When not given, Keras' 1e-7 for "last"; and 1e-12 for "all",
+            where gradients of 1e-4 are usual and an ε of 1e-7 would slow them down.
         clip_norm
             The longest gradient that is followed; None for no limit.
         validation_split
@@ -195,6 +199,7 @@ class Model:
             batch_size=batch_size,
             learning_rate=learning_rate,
             schedule=schedule,
+            epsilon=epsilon,
             clip_norm=clip_norm,
             validation_split=validation_split,
             seed=seed,

@@ -56,6 +56,7 @@ def train(
     batch_size: int,
     learning_rate: float,
     schedule: str,
+    epsilon: float | None,
     clip_norm: float | None,
     validation_split: float,
     seed: int,
@@ -75,6 +76,10 @@ def train(
         raise ValueError(f"schedule is {schedule!r}; it must be 'linear' or 'constant'")
     if not 0 < learning_rate < math.inf:
         raise ValueError(f"learning_rate is {learning_rate!r}; it must be above 0")
+    if epsilon is None:
+        epsilon = 1e-12 if targets == "all" else 1e-7
+    if not 0 < epsilon < math.inf:
+        raise ValueError(f"epsilon is {epsilon!r}; it must be above 0")
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"clip_norm is {clip_norm!r}; it must be above 0, or None")
     if not 0 <= validation_split < 1:
@@ -94,7 +99,7 @@ def train(
     rng = np.random.default_rng(seed)
     weights = network.parameters.flat
     gradient = network.parameters.zeros_like()
-    optimizer = RMSprop(weights.size, dtype=weights.dtype.str)
+    optimizer = RMSprop(weights.size, epsilon=epsilon, dtype=weights.dtype.str)
     history = History()
     done = 0
 

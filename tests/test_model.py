@@ -204,6 +204,7 @@ def small():
         (lambda: small().fit("abc" * 900, schedule="cosine"), "schedule is 'cosine'"),
         (lambda: small().fit("abc" * 900, learning_rate=0), "learning_rate is 0"),
         (lambda: small().fit("abc" * 900, learning_rate=math.nan), "learning_rate is nan"),
+        (lambda: small().fit("abc" * 900, epsilon=0), "epsilon is 0"),
         (lambda: small().fit("abc" * 900, clip_norm=-1), "clip_norm is -1"),
         (lambda: small().fit("abc" * 900, validation_split=1), "validation_split is 1"),
         (lambda: small().fit("abcx" * 900), "'x'.*position 3"),
