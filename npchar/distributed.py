@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 import traceback
 from types import TracebackType
 from typing import Any
@@ -94,8 +95,10 @@ class Ranks:
     ) -> None:
         self._limits.__exit__(kind, error, trace)
         if isinstance(error, Exception):
-            traceback.print_exception(error)
-            print(f"rank {self.world.Get_rank()} failed: the job ends", file=sys.stderr, flush=True)
+            name = f"rank {self.world.Get_rank()} failed: the job ends\n"
+            sys.stderr.write("".join([*traceback.format_exception(error), name]))
+            sys.stderr.flush()
+            time.sleep(1)  # Abort kills the launcher too: let it pass the message on first
             self.world.Abort(1)
 
     def gradient(self, batch: Array, targets: str, seed: int, out: Parameters) -> float:
