@@ -275,7 +275,7 @@ def plain_reason(error: Exception) -> str:
     """What went wrong in a few words, out of the nested exceptions that requests raises."""
     text = str(error)
     if "NameResolutionError" in text or "getaddrinfo" in text:
-        return "its host name cannot be looked up; is this machine online?"
+        return "its host name cannot be looked up (no network?)"
     if "refused" in text:
         return "the connection was refused"
     if "timed out" in text:

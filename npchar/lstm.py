@@ -192,7 +192,7 @@ class LSTM:
         ig = tape.scratch[8]
 
         # What the input adds to the sums. An id picks a row of Wx, which costs a
-        # tenth of the product with a one-hot vector. Vectors of all steps go in one
+        # fraction of the product with a one-hot vector. Vectors of all steps go in one
         # product; it waits on the memory that the gates will take, step by step.
         if x.ndim == 2:
             picked = self.Wx + self.b[:, None]  # (4, D, H)

@@ -17,7 +17,8 @@ class Stepper:
 
     `LSTM.step`, made quick for the thousands of steps of generated text: weights
     prepared and buffers allocated once, and one exponential for all four gates,
-    since tanh(z) = 2σ(2z) − 1. One sequence takes a fifth of `LSTM.step`'s time.
+    since tanh(z) = 2σ(2z) − 1. One sequence takes two thirds of `LSTM.step`'s
+    time (17 µs beside 25).
 
     Parameters
     ----------
