@@ -30,6 +30,8 @@ from numpy.typing import DTypeLike
 
 from npchar.parameters import Array
 
+ONE = np.ones((), np.float32)  # a Python number takes 0.5 µs more, half of a small operation
+
 
 class State(NamedTuple):
     """What an LSTM remembers between two characters."""
@@ -75,7 +77,7 @@ class Tape:
         # costs 2 µs a step.
         dz = self.rows.reshape(T, B, 4, H).transpose(0, 2, 1, 3)
         self.steps = [
-            Step(gates, gates[:3], gates[0], gates[1], gates[2], gates[3], c_, c, tanh_c, h_, h, dz_t)
+            Step(gates, gates[:3], *gates, c_, c, tanh_c, h_, h, dz_t)
             for gates, c_, c, tanh_c, h_, h, dz_t in zip(
                 self.gates, self.c, self.c[1:], self.tanh_c, self.h, self.h[1:], dz
             )
@@ -346,7 +348,8 @@ def sigmoid(z: Array, out: Array) -> Array:
 
 def prescaled(W: Array) -> Array:
     """A copy of (4, D, H), with i, f and o times −1 and g times −2: see `activate`."""
-    return W * np.array([-1, -1, -1, -2], W.dtype)[:, None, None]
+    scaled: Array = W * np.array([-1, -1, -1, -2], W.dtype)[:, None, None]
+    return scaled
 
 
 def activate(z: Array, gates: Array, g: Array) -> None:
@@ -357,10 +360,10 @@ def activate(z: Array, gates: Array, g: Array) -> None:
     two of its exponentials.
     """
     np.exp(z, out=z)
-    z += 1
+    z += ONE
     np.reciprocal(z, out=gates)
     g += g
-    g -= 1
+    g -= ONE
 
 
 def joined(W: Array) -> Array:

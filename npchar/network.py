@@ -156,15 +156,16 @@ class Network:
 
         It goes on from `states` with the weights of now, and remembers where it is.
         """
-        steppers = [Stepper(lstm, state) for lstm, state in zip(self.lstms, states)]
-        W, b = self.dense.W.copy(), self.dense.b.copy()
+        top = len(self.lstms) - 1
+        steppers = [
+            Stepper(lstm, state, self.dense if k == top else None)
+            for k, (lstm, state) in enumerate(zip(self.lstms, states))
+        ]
 
         def step(x: Array) -> Array:
             for stepper in steppers:
                 x = stepper.step(x)
-            logits: Array = x @ W
-            logits += b
-            return logits
+            return x
 
         return step
 
