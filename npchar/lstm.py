@@ -45,41 +45,53 @@ class Step(NamedTuple):
 
     gates: Array  # (4, B, H)
     ifo: Array  # (3, B, H) those that are sigmoids
-    i: Array  # (B, H), and so the rest
+    i: Array  # (B, H), and so the rest unless it says otherwise
     f: Array
     o: Array
     g: Array
-    c_: Array
-    c: Array
+    terms: Array  # (2, B, H)
+    ig: Array
+    fc_: Array
     tanh_c: Array
     h_: Array
     h: Array
-    dz: Array  # (4, B, H), on the memory of the gates, but with a row's four gates together
+    # On the memory of the gates, but with a row's four gates together:
+    dz_ifo: Array  # (3, B, H)
+    dz_g: Array
 
 
 class Tape:
     """The buffers of one forward pass, for backward to read.
 
     Made once for a (T, B) and used for every batch of that size: fresh memory
-    would cost more than the arithmetic on it. It takes 7 TBH numbers, and 12 BH
+    would cost more than the arithmetic on it. It takes 8 TBH numbers, and 10 BH
     of scratch.
     """
 
     def __init__(self, T: int, B: int, H: int, dtype: DTypeLike) -> None:
         self.shape = (T, B)
         self.gates = np.empty((T, 4, B, H), dtype)
-        self.c = np.empty((T + 1, B, H), dtype)
-        self.h = np.empty((T + 1, B, H), dtype)
+        self.terms = np.empty((T, 2, B, H), dtype)  # i g and f c₋, whose sum is the cell
         self.tanh_c = np.empty((T, B, H), dtype)
-        self.scratch = np.empty((12, B, H), dtype)
+        self.h = np.empty((T + 1, B, H), dtype)
+        self.c = np.empty((B, H), dtype)  # of the latest step
+        self.scratch = np.empty((10, B, H), dtype)
         self.x: Array | None = None
         # The loops below run T times a batch: slicing these views there instead
         # costs 2 µs a step.
         dz = self.rows.reshape(T, B, 4, H).transpose(0, 2, 1, 3)
         self.steps = [
-            Step(gates, gates[:3], *gates, c_, c, tanh_c, h_, h, dz_t)
-            for gates, c_, c, tanh_c, h_, h, dz_t in zip(
-                self.gates, self.c, self.c[1:], self.tanh_c, self.h, self.h[1:], dz
+            Step(
+                gates,
+                gates[:3],
+                *(gates[0], gates[1], gates[2], gates[3]),
+                terms,
+                *(terms[0], terms[1]),
+                *(tanh_c, h_, h),
+                *(dz_t[:3], dz_t[3]),
+            )
+            for gates, terms, tanh_c, h_, h, dz_t in zip(
+                self.gates, self.terms, self.tanh_c, self.h, self.h[1:], dz
             )
         ]
 
@@ -97,7 +109,7 @@ class Tape:
     @property
     def final_state(self) -> State:
         """A copy of the state after the last step."""
-        return State(self.h[-1].copy(), self.c[-1].copy())
+        return State(self.h[-1].copy(), self.c.copy())
 
 
 class LSTM:
@@ -189,10 +201,10 @@ class LSTM:
                 raise ValueError(f"ids run from {x.min()} to {x.max()}; they must be 0 to {D - 1}")
             x = x.astype(np.intp, copy=False)  # what take wants: spares T casts
         tape.x = x
-        tape.h[0], tape.c[0] = self.zero_state(B) if state is None else state
+        tape.h[0], tape.c[...] = self.zero_state(B) if state is None else state
+        c = tape.c
 
         sums, x_sums = tape.scratch[:8].reshape(2, 4, B, H)
-        ig = tape.scratch[8]
         Wh = prescaled(self.Wh)
 
         # What the input adds to the sums. An id picks a row of Wx, which costs a
@@ -203,20 +215,22 @@ class LSTM:
         else:
             np.matmul(x.reshape(T * B, -1), joined(prescaled(self.Wx)), out=tape.rows)  # (TB, 4H)
             tape.rows[...] += prescaled(self.b[:, None]).reshape(-1)
+            waiting = tape.rows.reshape(T, B, 4, H).swapaxes(1, 2)  # (T, 4, B, H)
 
         with np.errstate(over="ignore"):
-            for t, (gates, _, i, f, o, g, c_, c, tanh_c, h_, h, waiting) in enumerate(tape.steps):
+            for t, step in enumerate(tape.steps):
+                gates, _, i, f, o, g, _, ig, fc_, tanh_c, h_, h, _, _ = step
                 np.matmul(h_, Wh, out=sums)  # (4, B, H)
                 if x.ndim == 2:
                     np.take(picked, x[t], axis=1, out=x_sums, mode="clip")  # "raise" buffers
                     sums += x_sums
                 else:
-                    sums += waiting
+                    sums += waiting[t]
                 activate(sums, gates, g)
 
-                np.multiply(f, c_, out=c)
+                np.multiply(f, c, out=fc_)
                 np.multiply(i, g, out=ig)
-                c += ig  # c = f c₋ + i g
+                np.add(fc_, ig, out=c)  # c = f c₋ + i g
                 np.tanh(c, out=tanh_c)
                 np.multiply(o, tanh_c, out=h)  # h = o tanh(c)
         return tape
@@ -248,13 +262,16 @@ class LSTM:
         comes from the output above and from the step after::
 
             dc += dh o (1 − tanh²c)
-            dzᵢ = dc g i (1 − i)        dz are the gradients of the gates' sums,
-            dz_f = dc c₋ f (1 − f)      of what is inside σ and tanh above
-            dzₒ = dh tanh(c) o (1 − o)
+            dzᵢ = dc i g (1 − i)        dz are the gradients of the gates' sums,
+            dz_f = dc f c₋ (1 − f)      of what is inside σ and tanh above
+            dzₒ = dh h (1 − o)
             dz_g = dc i (1 − g²)
             dc₋ = dc f
             dh₋ = Σ dz Whᵀ              over the four gates, and so dx = Σ dz Wxᵀ
             dWx = Σ xᵀ dz, dWh = Σ h₋ᵀ dz, db = Σ dz    over time and batch
+
+        The first three are alike, what a gate has let through by what it has held
+        back, and are computed as one.
 
         Parameters
         ----------
@@ -281,12 +298,13 @@ class LSTM:
         assert x is not None
         # The four products and their sum as one product: a sixth of the loop's time.
         WhT = self.Wh.swapaxes(1, 2).reshape(4 * H, H)
-        dh_next, dh_h, dc, dc_, ig, a = tape.scratch[:6]  # (B, H) each
-        ones, local = tape.scratch[6:9], tape.scratch[9:12]  # (3, B, H) each
+        dh_next, dc, dc_, a = tape.scratch[:4]  # (B, H) each
+        through, held = tape.scratch[4:7], tape.scratch[7:10]  # (3, B, H) each
+        dc_terms, dh_h = through[:2], through[2]
         dh_next[...], dc[...] = (0, 0) if dstate is None else dstate
 
         for t in range(T - 1, -1, -1):
-            _, ifo, i, f, o, g, c_, _, tanh_c, _, h, dz = tape.steps[t]
+            _, ifo, i, f, o, g, terms, ig, _, tanh_c, _, h, dz_ifo, dz_g = tape.steps[t]
             if dh is not None:
                 dh_next += dh[t]
             np.multiply(dh_next, o, out=a)
@@ -295,20 +313,15 @@ class LSTM:
             np.multiply(dh_h, tanh_c, out=a)
             dc -= a  # both together: dc += dh o (1 − tanh²c)
 
-            # The factors of dc in dzᵢ, dz_f and dz_g, in this order
-            np.subtract(1, ifo, out=ones)
-            np.multiply(i, g, out=ig)
-            np.multiply(ig, ones[0], out=local[0])  # g i (1 − i)
-            np.multiply(c_, f, out=local[1])
-            local[1] *= ones[1]  # c₋ f (1 − f)
+            np.multiply(terms, dc, out=dc_terms)
+            np.subtract(ONE, ifo, out=held)
             np.multiply(ig, g, out=a)
-            np.subtract(i, a, out=local[2])  # i (1 − g²)
+            np.subtract(i, a, out=a)  # i (1 − g²)
             np.multiply(dc, f, out=dc_)
 
             # From here on the gates are needed no more: dz takes their memory.
-            np.multiply(dh_h, ones[2], out=dz[2])
-            np.multiply(local[:2], dc, out=dz[:2])
-            np.multiply(local[2], dc, out=dz[3])
+            np.multiply(through, held, out=dz_ifo)
+            np.multiply(a, dc, out=dz_g)
             dc, dc_ = dc_, dc
             np.matmul(tape.rows[t * B : (t + 1) * B], WhT, out=dh_next)
 

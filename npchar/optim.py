@@ -32,28 +32,25 @@ class RMSprop:
         The weights' type.
     """
 
-    # A rare character's v decays as 0.9ᵗ into subnormal numbers, on which x86
-    # computes tens of times slower, and would stay there for good. Beside an
-    # ε of 1e-7, 1e-30 is nothing.
-    SMALLEST_V = 1e-30
-
     def __init__(
         self, size: int, rho: float = 0.9, epsilon: float = 1e-7, dtype: str = "float32"
     ) -> None:
         self.rho, self.epsilon = rho, epsilon
-        self.v: Array = np.zeros(size, dtype)
+        # v + ε rather than v. A rare character's v would decay as 0.9ᵗ into subnormal
+        # numbers, on which x86 computes tens of times slower; this stops at ε. And it
+        # spares a pass over the weights.
+        self.v_plus_epsilon: Array = np.full(size, epsilon, dtype)
         self._scratch = np.empty(size, dtype)
 
     def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
         """Change `weights`, (size,), in place by one step; `gradient` stays as it is."""
-        v, a = self.v, self._scratch
+        v_plus_epsilon, a = self.v_plus_epsilon, self._scratch
         np.multiply(gradient, gradient, out=a)
+        a += self.epsilon
         a *= 1 - self.rho
-        v *= self.rho
-        v += a
-        np.maximum(v, self.SMALLEST_V, out=v)
-        np.add(v, self.epsilon, out=a)
-        np.sqrt(a, out=a)
+        v_plus_epsilon *= self.rho
+        v_plus_epsilon += a
+        np.sqrt(v_plus_epsilon, out=a)
         np.divide(gradient, a, out=a)
         a *= learning_rate
         weights -= a

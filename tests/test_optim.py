@@ -28,8 +28,8 @@ def test_no_subnormal_is_left_behind():
     weights = np.zeros(3, np.float32)
     for step in range(2000):
         optimizer.update(weights, np.full(3, 1e-3 if step == 0 else 0, np.float32), 0.01)
-    assert (optimizer.v >= np.finfo(np.float32).tiny).all()
-    assert optimizer.v.dtype == weights.dtype == np.float32
+    assert (optimizer.v_plus_epsilon >= np.finfo(np.float32).tiny).all()
+    assert optimizer.v_plus_epsilon.dtype == weights.dtype == np.float32
 
 
 def test_clipping():
