@@ -345,7 +345,7 @@ class Stamps(training.RMSprop):
 training.RMSprop = Stamps
 model = npchar.Model(npchar.Vocabulary.from_text(text))
 try:
-    model.fit(text, epochs=1000, targets="last", schedule="constant", batch_size=16,
+    model.fit(text, epochs=1000, targets="last", schedule="constant", batch_size=128,
               validation_split=0.0, verbose=False)
 except KeyboardInterrupt:
     pass
