@@ -2,6 +2,7 @@
 
     python examples/nietzsche.py            three minutes, better text than the book's
     python examples/nietzsche.py --book     the book's listing to the letter, an hour and more
+    python examples/nietzsche.py --checkpoint run.npz --resume     begin, or go on where it ended
     mpiexec -n 4 python -m mpi4py examples/nietzsche.py     on four processes, here or anywhere
 
 Trains on Nietzsche's writings and after every epoch writes on from a random
@@ -16,6 +17,7 @@ import os
 import sys
 
 import numpy as np
+import numpy.random  # NumPy would load it later, and lose a Ctrl-C that comes meanwhile
 
 import npchar
 
@@ -71,7 +73,12 @@ def parse_options() -> argparse.Namespace:
     add("--hidden-size", type=int, default=128, metavar="N", help="the LSTM's units (128)")
     add("--seed", type=int, default=0, metavar="N", help="the same seed gives the same run (0)")
     add("--save", metavar="PATH", help="keep the best model so far in this file")
+    add("--checkpoint", metavar="PATH", help="keep the training in this file, every 30 seconds "
+        "and when it is interrupted")  # fmt: skip
+    add("--resume", action="store_true", help="go on from the checkpoint, if it is there")
     options = parser.parse_args()
+    if options.resume and not options.checkpoint:
+        parser.error("--resume needs --checkpoint PATH, to know what to go on from")
     recipe = {"epochs": 20, "targets": "all", "batch_size": 32}
     if options.book:
         recipe = {"epochs": 59, "targets": "last", "batch_size": 128}
@@ -116,18 +123,18 @@ def train_and_write(options: argparse.Namespace) -> int:
             raise ValueError(f"cannot save to {options.save}: no folder {folder} to write in")
     say(f"{model}\n")
 
-    best = float("inf")
+    saved = False
 
     def keep_best(history: npchar.History) -> None:
-        nonlocal best
-        latest = (history.val_loss or history.loss)[-1]
-        if options.save and latest < best:
+        nonlocal saved
+        losses = history.val_loss or history.loss
+        if options.save and losses[-1] <= min(losses):
             model.save(options.save)
-            best = latest  # only now: a Ctrl-C meanwhile leaves the earlier one the best
-
-    rng = np.random.default_rng(options.seed)
+            saved = True
 
     def write(history: npchar.History) -> None:
+        # The same for an epoch, however often the training was interrupted before it
+        rng = np.random.default_rng([options.seed, len(history.loss)])
         start = int(rng.integers(max(1, len(text) - SEED_LENGTH)))
         prompt = text[start : start + SEED_LENGTH]
         print(f'\nWriting on from: "{prompt}"')
@@ -153,18 +160,22 @@ def train_and_write(options: argparse.Namespace) -> int:
             validation_split=0.0 if options.book else 0.1,
             seed=options.seed,
             callbacks=[keep_best, write],
+            checkpoint=options.checkpoint,
+            resume=options.resume,
         )
     except KeyboardInterrupt:
         say("\n\nInterrupted.")
         status = 130
+        if options.checkpoint:
+            say(f"The training is kept in {options.checkpoint}; add --resume to go on with it.")
         # Not one whole epoch: better than nothing, but not than an earlier run's model.
-        if options.save and best == float("inf") and not os.path.exists(options.save):
+        if options.save and not saved and not os.path.exists(options.save):
             if npchar.rank() == 0:
                 model.save(options.save)
-            best = float("nan")
+            saved = True
     else:
         status = 0
-    if options.save and best == float("inf"):
+    if options.save and not saved and npchar.rank() == 0:
         say(f"{options.save} is left as it was.")
     elif options.save:
         say(f"The best model is in {options.save}: npchar.Model.load({options.save!r}) reads it.")

@@ -12,19 +12,21 @@ loss and gradient), ``gradcheck.py`` (the proof), ``optim.py``, ``parallel.py``,
 """
 
 from npchar.checkpoint import CheckpointError
-from npchar.corpus import CorpusError, DownloadError, load_corpus
+from npchar.corpus import load_corpus
 from npchar.dense import Dense, softmax_cross_entropy
 from npchar.distributed import MissingMPIError, rank
+from npchar.doctor import examine
+from npchar.download import CorpusError, DownloadError
 from npchar.gradcheck import check_gradients
+from npchar.guard import TrainingDiverged
+from npchar.history import History
 from npchar.lstm import LSTM
 from npchar.model import Model
 from npchar.optim import RMSprop
 from npchar.parallel import WorkerError
 from npchar.sampling import reweight_distribution, sample
 from npchar.text import UnknownCharacterError, Vocabulary, windows
-from npchar.training import History, TrainingDiverged
-
-__version__ = "0.1.0"
+from npchar.version import __version__ as __version__
 
 __all__ = [
     "LSTM",
@@ -41,6 +43,7 @@ __all__ = [
     "Vocabulary",
     "WorkerError",
     "check_gradients",
+    "examine",
     "load_corpus",
     "rank",
     "reweight_distribution",

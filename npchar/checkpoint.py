@@ -3,16 +3,19 @@
 A file is an ``.npz`` with stored (uncompressed) members: ``configuration``, a
 JSON text as bytes, and one array for each name. There is no pickle in it, so a
 stranger's file can at worst be refused. Knows nothing of what the arrays mean:
-``model.py`` does.
+``model.py`` says which there must be, ``training.py`` adds what it needs to go
+on later.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO
+import re
+from collections.abc import Callable, Mapping
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,11 +24,21 @@ from npchar.parameters import Array
 if TYPE_CHECKING:
     import zipfile  # where it is used: it would add a tenth to the time of `import npchar`
 
+FORMAT = 1  # the version of the files' format
 CONFIGURATION = "configuration"
+DTYPES = ("<f4", "<f8", "|u1", "<u2", "<u4", "<u8")
+
+# The header of a .npy of version 1.0, as NumPy writes it
+HEADER = re.compile(
+    rb"\{'descr': '([<|][uf][1248])', 'fortran_order': False, "
+    rb"'shape': \(((?:\d{1,18},)?(?: \d{1,18},)*(?: \d{1,18})?)\), \} *\n"
+)
+
+Layout = dict[str, tuple[str, tuple[int, ...]]]  # each array's dtype and shape
 
 
 class CheckpointError(ValueError):
-    """A file that is not a model of npchar's, or no longer whole."""
+    """A file that is not one of npchar's, is no longer whole, or belongs to something else."""
 
 
 def write(
@@ -35,27 +48,36 @@ def write(
 
     The new file takes the old one's place only once it is on the disk: whatever
     happens on the way, `path` holds the old content or the new.
+
+    Raises
+    ------
+    OSError
+        Of the kind that the system raised, saying which file could not be written.
     """
     import tempfile
 
-    text = json.dumps(configuration, ensure_ascii=True).encode()
+    text = json.dumps({"format": FORMAT, **configuration}, ensure_ascii=True).encode()
     members: dict[str, Any] = {CONFIGURATION: np.frombuffer(text, np.uint8), **arrays}
     path = os.path.abspath(path)
     folder = os.path.dirname(path)
+    temporary = None
     try:
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".npchar-", suffix=".tmp")
-    except OSError as error:
-        raise type(error)(error.errno, f"cannot write {path}: {error.strerror}", folder) from None
-    try:
         with os.fdopen(descriptor, "wb") as file:
             np.savez(file, **members)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~current_umask())  # mkstemp's is for the owner alone
         os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+    except BaseException as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        if isinstance(error, OSError):
+            why = f"cannot write {path}: {error.strerror or error}"
+            if os.path.isfile(path):
+                why += "; the file that was there is untouched"
+            raise type(error)(error.errno, why) from None
         raise
     sync_folder(folder)
 
@@ -77,8 +99,19 @@ def sync_folder(folder: str) -> None:
             os.close(descriptor)
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]]:
+def read(
+    path: str | os.PathLike[str], layout: Callable[[dict[str, Any]], Layout]
+) -> tuple[dict[str, Any], dict[str, Array]]:
     """The configuration and the arrays that `write` put into `path`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    layout
+        Tells from a configuration which arrays there must be, and raises a
+        ValueError, KeyError or TypeError for one that makes no sense. No array
+        is read before all that the file has are found to be as it says.
 
     Raises
     ------
@@ -91,47 +124,92 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]
 
     name = os.fspath(path)
     with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
         try:
             with zipfile.ZipFile(file) as archive:
-                arrays = read_members(archive)
-            configuration = json.loads(arrays.pop(CONFIGURATION).tobytes())
-            if not isinstance(configuration, dict):
-                raise ValueError("its configuration is not a table")
+                return read_members(archive, size, layout)
         except zipfile.BadZipFile as error:
-            raise CheckpointError(f"{name} is damaged or not a saved model: {error}") from None
-        except KeyError:
-            raise CheckpointError(f"{name} has no configuration: npchar did not save it") from None
-        except (ValueError, EOFError, NotImplementedError, RuntimeError) as error:
-            raise CheckpointError(f"{name} is not a saved model: {error}") from None
+            reason = f"is damaged or not a saved model: {error}"
+        except CheckpointError as error:
+            reason = str(error)
+        except Exception as error:
+            # What a hostile file makes zipfile and json raise is not to be listed: OSError
+            # for an offset, RuntimeError for a password, RecursionError for brackets...
+            reason = f"is not a saved model: {type(error).__name__}: {error}"
+    raise CheckpointError(f"{name} {reason}")
+
+
+def read_members(
+    archive: zipfile.ZipFile, size: int, layout: Callable[[dict[str, Any]], Layout]
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The configuration and arrays of a zip file of `size` bytes."""
+    import zipfile
+
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        member = info.filename.removesuffix(".npy")
+        if member == info.filename or member in members:
+            raise CheckpointError(f"is not a saved model: {info.filename!r} has no place in it")
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+            raise CheckpointError(f"is not a saved model: {info.filename!r} is compressed")
+        members[member] = info
+    if sum(info.file_size for info in members.values()) > size:
+        raise CheckpointError("is not a saved model: its members are larger than the file")
+    if CONFIGURATION not in members:
+        raise CheckpointError("has no configuration: npchar did not save it")
+
+    def opened(member: str, expected: tuple[str, tuple[int, ...]] | None) -> IO[bytes]:
+        stream = archive.open(members[member])
+        dtype, shape, length = read_header(stream, member)
+        if expected is not None and (dtype, shape) != expected:
+            raise CheckpointError(
+                f"is not a saved model: the array {member!r} is {dtype} {shape} and should be "
+                f"{expected[0]} {expected[1]}"
+            )
+        if members[member].file_size != length + math.prod(shape) * np.dtype(dtype).itemsize:
+            raise CheckpointError(
+                f"is not a saved model: the array {member!r} is not of the size that it declares"
+            )
+        return stream
+
+    with opened(CONFIGURATION, None) as stream:
+        configuration = json.loads(stream.read())
+    if not isinstance(configuration, dict):
+        raise CheckpointError("is not a saved model: its configuration is not a table")
+    if configuration.get("format") != FORMAT:
+        raise CheckpointError(
+            f"has the format version {configuration.get('format')!r}; this npchar reads {FORMAT}: "
+            "install a newer one"
+        )
+    try:
+        expected = layout(configuration)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CheckpointError(f"does not describe a model: {error!r}") from None
+    if expected.keys() != members.keys() - {CONFIGURATION}:
+        odd = sorted(expected.keys() ^ (members.keys() - {CONFIGURATION}))[:3]
+        raise CheckpointError(
+            f"is not a saved model: of the arrays {odd}, some are missing and some too many"
+        )
+    for member, description in expected.items():
+        opened(member, description).close()
+    arrays = {}
+    for member, (dtype, shape) in expected.items():
+        with opened(member, (dtype, shape)) as stream:
+            arrays[member] = np.frombuffer(stream.read(), dtype).reshape(shape)
     return configuration, arrays
 
 
-def read_members(archive: zipfile.ZipFile) -> dict[str, Array]:
-    """All arrays of a zip file, none larger than the bytes it takes in the file."""
-    import zipfile
+def read_header(stream: IO[bytes], name: str) -> tuple[str, tuple[int, ...], int]:
+    """The dtype and shape that a ``.npy`` declares, and the length of its header.
 
-    arrays: dict[str, Array] = {}
-    for info in archive.infolist():
-        member = info.filename.removesuffix(".npy")
-        if member == info.filename or member in arrays:
-            raise ValueError(f"the member {info.filename!r} has no place in it")
-        if info.compress_type != zipfile.ZIP_STORED:
-            raise ValueError(f"the member {info.filename!r} is compressed")
-        with archive.open(info) as stream:
-            arrays[member] = read_array(stream, info.file_size, member)
-    return arrays
-
-
-def read_array(stream: Any, size: int, name: str) -> Array:
-    """One ``.npy`` of `size` bytes: its header is believed only if it accounts for them all."""
-    file: BinaryIO = stream
-    version = np.lib.format.read_magic(file)
-    if version != (1, 0):
-        raise ValueError(f"the array {name!r} has a format version other than 1.0")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    if fortran or dtype.hasobject or dtype.str not in ("|u1", "<f4", "<f8"):
-        raise ValueError(f"the array {name!r} has the type {dtype}, in an unexpected order")
-    data = file.read()
-    if len(data) != dtype.itemsize * int(np.prod(shape, dtype=object)) or file.tell() != size:
-        raise ValueError(f"the array {name!r} has {len(data)} bytes, and not what it declares")
-    return np.frombuffer(data, dtype).reshape(shape)
+    NumPy's own reader evaluates the header as Python, which brackets enough can
+    upset; here only what NumPy writes is read.
+    """
+    start = stream.read(10)
+    length = int.from_bytes(start[8:10], "little")
+    header = stream.read(length)
+    found = HEADER.fullmatch(header) if start[:8] == b"\x93NUMPY\x01\x00" else None
+    if found is None or len(header) != length or found[1].decode() not in DTYPES:
+        raise CheckpointError(f"is not a saved model: the array {name!r} has another format")
+    shape = tuple(int(n) for n in found[2].replace(b",", b" ").split())
+    return found[1].decode(), shape, 10 + length

@@ -15,10 +15,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
 import traceback
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +29,9 @@ from npchar.parallel import Share
 from npchar.parameters import Array, Parameters
 
 LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # what the launchers of MPI tell their processes
+
+
+SECONDS_TO_SAVE = 3.0  # after a Ctrl-C
 
 
 class MissingMPIError(ImportError):
@@ -60,17 +65,40 @@ def rank() -> int:
     return int(world.Get_rank()) if world else 0
 
 
+Result = TypeVar("Result")
+
+
+def on_rank_0(make: Callable[[], Result]) -> Result:
+    """What `make` returns or raises on rank 0, on all ranks; it is called there alone."""
+    world = communicator()
+    if world is None:
+        return make()
+    found: Any = None
+    error: Exception | None = None
+    if world.Get_rank() == 0:
+        try:
+            found = make()
+        except Exception as failure:
+            error = failure
+    found, error = world.bcast((found, error), root=0)
+    if error is not None:
+        raise error
+    result: Result = found
+    return result
+
+
 class Ranks:
     """The gradient of a batch, computed by all MPI ranks: the same methods as `Share`.
 
     Use it as a context manager: leaving it by an exception ends the whole job,
-    since the other ranks would wait for this one for ever. (Ctrl-C reaches all
-    ranks by itself, and they may have something to save.)
+    since the other ranks would wait for this one for ever. After a Ctrl-C, which
+    reaches all ranks but perhaps in different steps, they have some seconds to save
+    and to say what they have to.
     """
 
     def __init__(self, network: Network, T: int, B: int, world: Any) -> None:
         self.network, self.world = network, world
-        self.leads = world.Get_rank() == 0
+        self.leads, self.count = world.Get_rank() == 0, world.Get_size()
         self._share = Share(network, T, B, world.Get_rank(), world.Get_size())
         weights = network.parameters
         # The loss travels in front of the gradient: one message a step.
@@ -100,6 +128,10 @@ class Ranks:
             sys.stderr.flush()
             time.sleep(1)  # Abort kills the launcher too: let it pass the message on first
             self.world.Abort(1)
+        elif error is not None:
+            end = threading.Timer(SECONDS_TO_SAVE, self.world.Abort, [130])
+            end.daemon = True
+            end.start()
 
     def gradient(self, batch: Array, targets: str, seed: int, out: Parameters) -> float:
         """Write the gradient of the batch's mean loss to `out`; return the loss."""

@@ -9,16 +9,22 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
 from npchar import checkpoint
+from npchar.baselines import baselines
+from npchar.distributed import on_rank_0, rank
+from npchar.doctor import examine
 from npchar.generation import write_on
+from npchar.history import History
 from npchar.network import Network, Sizes
 from npchar.parameters import Array, Parameters
+from npchar.resume import Checkpoint, require_every, training_layout
 from npchar.text import Vocabulary, require_positive, require_seed
-from npchar.training import Callback, History, train
+from npchar.training import Callback, train
+from npchar.version import __version__
 
 DTYPES = ("float32", "float64")
 
@@ -29,6 +35,7 @@ class Evaluation(NamedTuple):
     loss: float  # nats per character
     bits_per_character: float
     characters: int  # how many were foretold
+    baselines: dict[str, float]  # nats per character of simple models, see `Model.evaluate`
 
 
 class Score(NamedTuple):
@@ -126,12 +133,22 @@ class Model:
         epsilon: float | None = None,
         clip_norm: float | None = 1.0,
         validation_split: float = 0.1,
+        patience: int | None = None,
+        restore_best: bool = True,
         seed: int = 0,
         callbacks: Sequence[Callback] = (),
         verbose: bool = True,
         workers: int | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: tuple[float, str] = (30, "seconds"),
+        resume: bool = False,
     ) -> History:
         """Train on a text.
+
+        When the loss or its gradient is not a finite number, or the loss rises far
+        above its best, the best weights are put back and it goes on with a quarter
+        of the learning rate, up to five times; `History.events` and the lines of
+        `verbose` say so.
 
         Parameters
         ----------
@@ -161,6 +178,11 @@ class Model:
             The share of the text, from its end, that is held out: 0 for none. Its
             loss is `evaluate`'s ("all"), or that of the last characters of its
             windows ("last").
+        patience
+            End when so many epochs in a row were no better held out (without a
+            held-out part, in training) than the best before; None for never.
+        restore_best
+            Put the weights of the epoch with the best `val_loss` back at the end.
         seed
             For the order of the batches, where in the text an epoch's first window
             begins ("all"), and dropout. The same seed on the
@@ -169,11 +191,22 @@ class Model:
             Each is called with the `History` after every epoch; one that returns
             True ends the training.
         verbose
-            Print a line per epoch.
+            Print what is odd about the text (`npchar.examine`), what simple models
+            make of it, and a line per epoch.
         workers
             Processes that share out each batch; as many as suit when not given,
             and 1 for none beside this one. In an MPI job the ranks do that, and
             this does not count.
+        checkpoint
+            A file to keep the training in, now and then, when it ends, and when it is
+            interrupted by Ctrl-C, SIGTERM or an error; after a kill it is as it was
+            last saved. It is a model's file too: `load` reads the latest weights.
+        checkpoint_every
+            How often: a number and "seconds", "steps" or "epochs".
+        resume
+            Go on from the checkpoint if the file is there: to the bit as if it had
+            never been interrupted. The text, the model and the other arguments
+            must be the same. Without it, a file that is there is an error.
 
         Returns
         -------
@@ -187,11 +220,29 @@ class Model:
         UnknownCharacterError
             For a character outside the vocabulary.
         TrainingDiverged
-            When the loss is no longer finite.
+            When it went wrong again after five lower learning rates; the weights are
+            the best ones then.
+        CheckpointError
+            When the checkpoint is damaged, or of another model, text or training.
+        OSError
+            When the checkpoint cannot be written, at the beginning or the end; one in
+            between is a warning, and the training goes on.
         """
+        ids = self.vocabulary.encode(text)
+        if verbose and rank() == 0:
+            for finding in examine(text, maxlen=maxlen, validation_split=validation_split):
+                print(f"the text: {finding}", flush=True)
+        kept = None
+        if checkpoint is not None:
+            require_every(checkpoint_every)
+            configuration = self._configuration()
+            saved = on_rank_0(lambda: saved_training(checkpoint, resume))
+            kept = Checkpoint(checkpoint, configuration, checkpoint_every, saved)
+        elif resume:
+            raise ValueError("resume is True, but no checkpoint is named to go on from")
         return train(
             self.network,
-            self.vocabulary.encode(text),
+            ids,
             epochs=epochs,
             maxlen=maxlen,
             step=step,
@@ -202,10 +253,13 @@ class Model:
             epsilon=epsilon,
             clip_norm=clip_norm,
             validation_split=validation_split,
+            patience=patience,
+            restore_best=restore_best,
             seed=seed,
             callbacks=callbacks,
             verbose=verbose,
             workers=workers,
+            checkpoint=kept,
         )
 
     def loss_and_gradient(self, ids: Array, targets: Array) -> tuple[float, Parameters]:
@@ -245,7 +299,7 @@ class Model:
 
     # Scoring
 
-    def evaluate(self, text: str) -> Evaluation:
+    def evaluate(self, text: str, *, learned: str | None = None) -> Evaluation:
         """How well the model foretells a text it may not have seen, in quick reading.
 
         Each character is foretold from those before it; of a long text, up to 64
@@ -256,10 +310,18 @@ class Model:
         ----------
         text
             Any text of the vocabulary's characters, longer than one character.
+        learned
+            The text that the model learned from, to count what simple models would
+            make of `text` if they had learned from it too. Without it there is only
+            "uniform", every character as probable as any.
         """
         ids = self._at_least_two(text)
         loss = self.network.reading_loss(ids)
-        return Evaluation(loss, loss / math.log(2), len(ids) - 1)
+        V = len(self.vocabulary)
+        simple = {"uniform": math.log(V)}
+        if learned is not None:
+            simple = baselines(self._at_least_two(learned), ids, V)
+        return Evaluation(loss, loss / math.log(2), len(ids) - 1, simple)
 
     def score(self, text: str) -> Score:
         """The log-probability of each character of a text after its first.
@@ -377,42 +439,67 @@ class Model:
         An ``.npz`` of plain arrays and a JSON description, no pickle: `load`
         reads it, and so does ``numpy.load``.
         """
+        checkpoint.write(path, self._configuration(), self.parameters)
+
+    def _configuration(self) -> dict[str, Any]:
         V, H, layers, dropout = self.network.sizes
-        configuration = {
-            "characters": self.vocabulary.characters,
-            "hidden_size": H,
-            "num_layers": layers,
-            "dropout": dropout,
-            "dtype": str(self.parameters.flat.dtype),
+        return {
+            "npchar": __version__,
+            "model": {
+                "characters": self.vocabulary.characters,
+                "hidden_size": H,
+                "num_layers": layers,
+                "dropout": dropout,
+                "dtype": str(self.parameters.flat.dtype),
+            },
         }
-        checkpoint.write(path, configuration, dict(self.parameters))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
-        """The model that `save` wrote.
+        """The model that `save` wrote, or the latest of a `fit` with a checkpoint.
 
         Raises
         ------
         CheckpointError
             When the file is not one of npchar's, or is damaged.
         """
-        configuration, arrays = checkpoint.read(path)
-        try:
-            vocabulary = Vocabulary(configuration["characters"])
-            if vocabulary.characters != configuration.pop("characters"):
-                raise ValueError("its characters are not sorted")
-            if configuration["num_layers"] > len(arrays):
-                raise ValueError("it has fewer arrays than its layers need")
-            sizes = Sizes(len(vocabulary), *(configuration[name] for name in Sizes._fields[1:]))
-            # Before a model of that size is made: a false size must not take the memory.
-            found = {name: array.shape for name, array in arrays.items()}
-            if found != sizes.shapes():
-                raise ValueError(f"it needs the arrays {sizes.shapes()} and has {found}")
-            model = cls(vocabulary, **configuration)
-        except (KeyError, TypeError, ValueError) as error:
-            raise checkpoint.CheckpointError(
-                f"{os.fspath(path)} does not describe a model: {error}"
-            ) from None
-        for name, array in arrays.items():
-            model.parameters[name] = array
+        configuration, arrays = checkpoint.read(path, layout)
+        described = dict(configuration["model"])
+        model = cls(Vocabulary(described.pop("characters")), **described)
+        for name in model.parameters:
+            model.parameters[name] = arrays[name]
         return model
+
+
+def layout(configuration: dict[str, Any]) -> checkpoint.Layout:
+    """The arrays of a model's file; raises an error if its configuration makes no sense."""
+    described = dict(configuration["model"])
+    characters, dtype = described.pop("characters"), described.pop("dtype")
+    vocabulary = Vocabulary(characters)
+    if vocabulary.characters != characters or len(vocabulary) < 2:
+        raise ValueError("its characters are not two or more in their order")
+    sizes = Sizes(len(vocabulary), **described)
+    require_positive(hidden_size=sizes.hidden_size, num_layers=sizes.num_layers)
+    if sizes.num_layers > 1000 or dtype not in DTYPES or not 0 <= sizes.dropout < 1:
+        raise ValueError(f"it has {sizes} and the type {dtype!r}")
+    code = np.dtype(dtype).str
+    shapes = sizes.shapes()
+    arrays: checkpoint.Layout = {name: (code, shape) for name, shape in shapes.items()}
+    if "training" in configuration:
+        size = sum(math.prod(shape) for shape in shapes.values())
+        arrays |= training_layout(configuration["training"], size, code)
+    return arrays
+
+
+def saved_training(
+    path: str | os.PathLike[str], resume: bool
+) -> tuple[dict[str, Any], dict[str, Array]] | None:
+    """What a checkpoint holds to go on from; None where there is none yet."""
+    if not os.path.exists(path):
+        return None
+    if not resume:
+        raise FileExistsError(
+            f"there is a file {os.fspath(path)!r} already; go on from it by resume=True, or name "
+            "another checkpoint"
+        )
+    return checkpoint.read(path, layout)

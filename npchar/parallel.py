@@ -168,7 +168,7 @@ class Workers:
         import subprocess
         import tempfile
 
-        self.network = network
+        self.network, self.count = network, count
         dtype = network.parameters.flat.dtype.str
         descriptor, self._path = tempfile.mkstemp(prefix="npchar-", suffix=".shared")
         self._processes: list[subprocess.Popen[bytes]] = []

@@ -196,17 +196,26 @@ def windows(ids: Array, maxlen: int = 60, step: int = 3) -> Array:
     return sliding_window_view(ids, maxlen + 1)[::step]
 
 
-def shuffled_batches(view: Array, batch_size: int, rng: np.random.Generator) -> Iterator[Array]:
-    """The windows in a random order, in batches: one pass over the text.
+def shuffled(n: int, rng: np.random.Generator) -> Array:
+    """The numbers below n in a random order, (n,), in the smallest unsigned type."""
+    order = np.arange(n, dtype=np.min_scalar_type(n))
+    rng.shuffle(order)
+    return order
+
+
+def batches(view: Array, order: Array, batch_size: int, first: int = 0) -> Iterator[Array]:
+    """The windows in a given order, in batches: one pass over the text.
 
     Parameters
     ----------
     view
         What `windows` returned, (n, maxlen + 1).
+    order
+        Which of them, one after the other.
     batch_size
         Windows in a batch; the last batch has what is left.
-    rng
-        Where the order comes from.
+    first
+        The number of the batch to begin with.
 
     Yields
     ------
@@ -215,9 +224,7 @@ def shuffled_batches(view: Array, batch_size: int, rng: np.random.Generator) -> 
         inputs, the rows from the second its targets.
     """
     require_positive(batch_size=batch_size)
-    order = np.arange(len(view), dtype=np.min_scalar_type(len(view)))
-    rng.shuffle(order)
-    for start in range(0, len(order), batch_size):
+    for start in range(first * batch_size, len(order), batch_size):
         yield np.ascontiguousarray(view[order[start : start + batch_size]].T)
 
 

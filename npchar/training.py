@@ -1,48 +1,53 @@
-"""The training loop: epochs of shuffled batches, validation, progress, history.
+"""The training loop: epochs of shuffled batches, validation, checkpoints, history.
 
 Windows come from ``text.py``, gradients from ``parallel.py``, steps from
-``optim.py``; ``model.py`` calls `train`.
+``optim.py``; ``guard.py`` watches over it, ``progress.py`` shows it, and
+``model.py`` calls `train`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
+from npchar.baselines import baselines
+from npchar.checkpoint import CheckpointError
 from npchar.distributed import Ranks, communicator
+from npchar.guard import Guard
+from npchar.history import History
+from npchar.interrupts import Interrupts
 from npchar.network import Network
 from npchar.optim import RMSprop, clip_by_global_norm, learning_rate_at
 from npchar.parallel import Share, Workers, default_workers
 from npchar.parameters import Array
-from npchar.text import require_positive, require_seed, shuffled_batches, windows
-
-
-@dataclass
-class History:
-    """What became of each epoch, oldest first.
-
-    Losses are nats per character: `loss` the mean over the epoch's batches
-    while the weights changed, `val_loss` of the held-out text after it (empty
-    without one). `seconds` is the time of each epoch's training and
-    validation, callbacks left out.
-    """
-
-    loss: list[float] = field(default_factory=list)
-    val_loss: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-
+from npchar.progress import Progress
+from npchar.resume import Checkpoint, made_by
+from npchar.text import batches, require_positive, require_seed, shuffled, windows
 
 GradientSource = Share | Workers | Ranks
 Callback = Callable[[History], object]
 
 
-class TrainingDiverged(ArithmeticError):
-    """The loss or its gradient is no longer a finite number."""
+@dataclass
+class Position:
+    """Where a training stands, but for arrays and the guard."""
+
+    epochs: int = 0  # whole ones
+    steps: int = 0  # in all
+    batches: int = 0  # of the epoch under way, and the rest likewise
+    windows: int = 0  # whose losses are numbers
+    loss: float = 0.0  # sum over them
+    norm: float = 0.0
+    seconds: float = 0.0
+    first: int = 0  # where in the text its first window begins
+    finished: bool = False
 
 
 def train(
@@ -59,10 +64,13 @@ def train(
     epsilon: float | None,
     clip_norm: float | None,
     validation_split: float,
+    patience: int | None,
+    restore_best: bool,
     seed: int,
     callbacks: Sequence[Callback],
     verbose: bool,
     workers: int | None,
+    checkpoint: Checkpoint | None,
 ) -> History:
     """Train `network` in place on a text's ids; the other arguments are `Model.fit`'s."""
     require_targets(targets)
@@ -71,6 +79,8 @@ def train(
     require_positive(epochs=epochs, maxlen=maxlen, step=step, batch_size=batch_size)
     if workers is not None:
         require_positive(workers=workers)
+    if patience is not None:
+        require_positive(patience=patience)
     require_seed(seed)
     if schedule not in ("linear", "constant"):
         raise ValueError(f"schedule is {schedule!r}; it must be 'linear' or 'constant'")
@@ -86,64 +96,28 @@ def train(
         raise ValueError(f"validation_split is {validation_split!r}; it must be from 0 to below 1")
     split = len(ids) - int(len(ids) * validation_split)
     needed = maxlen + 1
-    held_out = ids[split:] if split < len(ids) else None
-    if split < needed or (held_out is not None and len(held_out) < needed):
+    learned, held_out = ids[:split], ids[split:]
+    if split < needed or 0 < len(held_out) < needed:
         raise ValueError(
             f"the text has {len(ids)} characters, {split} to learn from and "
-            f"{len(ids) - split} held out; each part needs at least maxlen + 1 = {needed}: "
+            f"{len(held_out)} held out; each part needs at least maxlen + 1 = {needed}: "
             "pass a longer text, a smaller maxlen or validation_split=0"
         )
-    view = windows(ids[:split], maxlen, step)
-    batch_size = min(batch_size, len(view))
-    steps = math.ceil(len(view) / batch_size) * epochs
-    rng = np.random.default_rng(seed)
-    weights = network.parameters.flat
-    gradient = network.parameters.zeros_like()
-    optimizer = RMSprop(weights.size, epsilon=epsilon, dtype=weights.dtype.str)
-    history = History()
-    done = 0
-
-    with gradient_source(network, maxlen, batch_size, workers) as source:
-        talks = verbose and source.leads
-        progress = Progress(epochs, characters=len(view) * maxlen) if talks else None
-        for epoch in range(epochs):
-            start = time.perf_counter()
-            if progress:
-                progress.begin_epoch()
-            total, seen = 0.0, 0
-            if targets == "all":
-                # Other windows in each epoch, so that a character stands at another
-                # distance from its window's beginning: worth 0.014 nats held out.
-                first = int(rng.integers(min(step, split - maxlen)))
-                view = windows(ids[first:split], maxlen, step)
-            for batch in shuffled_batches(view, batch_size, rng):
-                loss = source.gradient(batch, targets, int(rng.integers(1 << 62)), gradient)
-                norm = clip_by_global_norm(gradient.flat, clip_norm or math.inf)
-                if not math.isfinite(loss + norm):
-                    raise TrainingDiverged(
-                        f"in epoch {epoch + 1}, after {done} steps, the loss came out as {loss} "
-                        f"and its gradient's norm as {norm}; the weights are those of the last "
-                        "good step. Train with a lower learning_rate or a smaller clip_norm"
-                    )
-                rate = learning_rate_at(schedule, learning_rate, done / steps)
-                optimizer.update(weights, gradient.flat, rate)
-                done += 1
-                total += loss * batch.shape[1]
-                seen += batch.shape[1]
-                if progress:
-                    progress.update(epoch, seen * maxlen, total / seen)
-            history.loss.append(total / seen)
-            if held_out is not None:
-                arguments = (network, held_out, targets, maxlen, step)
-                loss = held_out_loss(*arguments) if source.leads else 0.0
-                history.val_loss.append(source.agreed(loss))
-            history.seconds.append(time.perf_counter() - start)
-            if progress:
-                progress.end_epoch(history)
-            stop = source.leads and any([callback(history) is True for callback in callbacks])
-            if source.agreed(stop):
-                break
-    return history
+    batch_size = min(batch_size, len(windows(learned, maxlen, step)))
+    settings = {
+        "epochs": epochs, "maxlen": maxlen, "step": step, "targets": targets,
+        "batch_size": batch_size, "learning_rate": learning_rate, "schedule": schedule,
+        "epsilon": epsilon, "clip_norm": clip_norm, "validation_split": validation_split,
+        "patience": patience, "restore_best": restore_best, "seed": seed,
+    }  # fmt: skip
+    if checkpoint is not None and checkpoint.training is not None and workers is None:
+        workers = int(checkpoint.training["made_by"]["processes"])
+    with (
+        gradient_source(network, maxlen, batch_size, workers) as source,
+        Interrupts(terminate=checkpoint is not None) as interrupts,
+    ):
+        training = Training(network, learned, held_out, settings, source, interrupts, checkpoint)
+        return training.run(callbacks, verbose)
 
 
 def require_targets(targets: str) -> None:
@@ -163,70 +137,226 @@ def gradient_source(network: Network, T: int, B: int, workers: int | None) -> Gr
     return Share(network, T, B) if count == 1 else Workers(network, T, B, count)
 
 
+class Training:
+    """A training under way; its arguments are what `train` has found to be right."""
+
+    def __init__(
+        self,
+        network: Network,
+        learned: Array,
+        held_out: Array,
+        settings: dict[str, Any],
+        source: GradientSource,
+        interrupts: Interrupts,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.network, self.learned, self.held_out = network, learned, held_out
+        self.settings, self.source, self.interrupts = settings, source, interrupts
+        self.checkpoint = checkpoint
+        self.weights = network.parameters.flat
+        self.gradient = network.parameters.zeros_like()
+        self.optimizer = RMSprop(
+            self.weights.size, epsilon=settings["epsilon"], dtype=self.weights.dtype.str
+        )
+        V = network.sizes.vocabulary_size
+        self.guard = Guard(self.weights, self.optimizer, math.log(V))
+        self.rng = np.random.default_rng(settings["seed"])
+        self.at = Position()
+        self.order: Array = np.empty(0, np.uint8)  # of the windows of the epoch under way
+        self.history = History()
+        self.progress: Progress | None = None
+        self.whole = True  # no step is half done
+        per_epoch = len(windows(learned, settings["maxlen"], settings["step"]))
+        self.total_steps = settings["epochs"] * math.ceil(per_epoch / settings["batch_size"])
+
+        if checkpoint is not None:
+            self.corpus = hashlib.sha256(learned.tobytes() + b"|" + held_out.tobytes()).hexdigest()
+            if checkpoint.training is not None:
+                checkpoint.check(settings, self.corpus, source.count)
+                self._go_on_from(checkpoint.training, checkpoint.arrays)
+        if not self.history.baselines:
+            losses = baselines(learned, held_out if len(held_out) else learned, V)
+            simple = losses if len(held_out) else dict(list(losses.items())[:2])
+            self.history.baselines = simple
+
+    def _go_on_from(self, training: dict[str, Any], arrays: dict[str, Array]) -> None:
+        try:
+            at, history = Position(**training["position"]), History(**training["history"])
+            order = arrays["training.order"]
+            if any(type(value) is not type(default) for value, default in
+                   zip(asdict(at).values(), asdict(Position()).values())):  # fmt: skip
+                raise ValueError(f"{at} has other types")
+            if not np.array_equal(np.sort(order), np.arange(len(order))):
+                raise ValueError("its order is not one")
+            self.guard.load(training["guard"], arrays["training.best"], arrays["training.best_v"])
+            self.rng.bit_generator.state = training["generator"]
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise CheckpointError(f"the checkpoint's training makes no sense: {error!r}") from None
+        self.at, self.history, self.order = at, history, order
+        self.optimizer.v_plus_epsilon[...] = arrays["training.v"]
+        network = self.network.parameters
+        for name in network:
+            network[name] = arrays[name]
+
+    def run(self, callbacks: Sequence[Callback], verbose: bool) -> History:
+        """All epochs that are left."""
+        at, settings, history, guard = self.at, self.settings, self.history, self.guard
+        if verbose and self.source.leads:
+            self.progress = Progress(settings["epochs"], len(self.learned))
+            self.progress.begin(history, at.epochs, at.finished)
+        if at.finished:
+            return history
+        self._save(must=True)  # better to fail now than after hours
+        try:
+            while at.epochs < settings["epochs"] and not self._patience_is_over():
+                self._epoch()
+                if self.progress:
+                    self.progress.end_epoch(history)
+                if self.checkpoint is not None and self.checkpoint.is_due(at.epochs, at.steps):
+                    self._save()
+                stop = self.source.leads and any([call(history) is True for call in callbacks])
+                if self.source.agreed(stop):
+                    break
+        except BaseException:
+            # Ctrl-C, a mistake in a callback, a worker's death: what is done so far is kept.
+            if self.whole:
+                self._save()
+            raise
+        if self._patience_is_over():
+            self._event(f"ended after epoch {at.epochs}: none of the last {settings['patience']} "
+                        "was better held out")  # fmt: skip
+        if settings["restore_best"] and history.val_loss and 0 < guard.best_epoch < at.epochs:
+            guard.restore()
+            self._event(f"the weights are those of epoch {guard.best_epoch}, the best held out")
+        at.finished = True
+        self._save(must=True)
+        return history
+
+    @property
+    def _T(self) -> int:
+        return int(self.settings["maxlen"])
+
+    def _patience_is_over(self) -> bool:
+        patience = self.settings["patience"]
+        return patience is not None and self.guard.epochs_since_best >= patience
+
+    def _epoch(self) -> None:
+        """What is left of the epoch under way, its validation and what it adds to the history."""
+        at, settings, history = self.at, self.settings, self.history
+        T, step = self._T, settings["step"]
+        if not len(self.order):
+            if settings["targets"] == "all":
+                # Other windows in each epoch, so that a character stands at another
+                # distance from its window's beginning: worth 0.014 nats held out.
+                at.first = int(self.rng.integers(min(step, len(self.learned) - T)))
+            self.order = shuffled(len(windows(self.learned[at.first :], T, step)), self.rng)
+        view = windows(self.learned[at.first :], T, step)
+        start = time.perf_counter() - at.seconds
+        for batch in batches(view, self.order, settings["batch_size"], first=at.batches):
+            self._step(batch)
+            at.seconds = time.perf_counter() - start
+            if self.progress and at.windows:
+                share = min(1.0, at.batches * settings["batch_size"] / len(self.order))
+                self.progress.update(at.epochs, share, at.loss / at.windows)
+            if self.checkpoint is not None and self.checkpoint.is_due(at.epochs, at.steps):
+                self._save()
+
+        loss, norm = math.inf, math.inf  # if none was a number
+        if at.windows:
+            loss, norm = at.loss / at.windows, at.norm / at.windows
+        val_loss = None
+        if len(self.held_out):
+            arguments = (self.network, self.held_out, settings["targets"], T, step)
+            found = held_out_loss(*arguments) if self.source.leads else 0.0
+            val_loss = self.source.agreed(found)
+        with self.interrupts.uninterrupted():
+            history.loss.append(loss)
+            if val_loss is not None:
+                history.val_loss.append(val_loss)
+            history.gradient_norm.append(norm)
+            history.seconds.append(time.perf_counter() - start)
+            self.guard.epoch_ended(at.epochs + 1, loss if val_loss is None else val_loss)
+            self.order = np.empty(0, np.uint8)
+            at.epochs += 1
+            at.batches = at.windows = at.first = 0
+            at.loss = at.norm = at.seconds = 0.0
+
+    def _step(self, batch: Array) -> None:
+        """One batch: its gradient, and better weights."""
+        at, settings, gradient = self.at, self.settings, self.gradient.flat
+        B = batch.shape[1]
+        with self.interrupts.uninterrupted():
+            before = self.rng.bit_generator.state
+            seed = int(self.rng.integers(1 << 62))  # for dropout
+            try:
+                loss = self.source.gradient(batch, settings["targets"], seed, self.gradient)
+            except BaseException:
+                self.rng.bit_generator.state = before  # as if the step had not begun
+                raise
+            self.whole = False
+            norm = clip_by_global_norm(gradient, settings["clip_norm"] or math.inf)
+            rate = self.guard.rate_factor * learning_rate_at(
+                settings["schedule"], settings["learning_rate"], at.steps / self.total_steps
+            )
+            at.batches += 1
+            last = at.batches * settings["batch_size"] >= len(self.order)
+            count = B * (self._T if settings["targets"] == "all" else 1)
+            if wrong := self.guard.saw(loss, norm, count, last):
+                where = f"in epoch {at.epochs + 1}, after {at.steps} steps"
+                self._event(self.guard.roll_back(where, wrong, rate))
+            else:
+                self.optimizer.update(self.weights, gradient, rate)
+            at.steps += 1
+            if math.isfinite(loss + norm):
+                at.windows += B
+                at.loss += loss * B
+                at.norm += norm * B
+            self.whole = True
+
+    def _event(self, sentence: str) -> None:
+        self.history.events.append(sentence)
+        if self.progress:
+            self.progress.say(sentence)
+
+    def _save(self, must: bool = False) -> None:
+        """Write the checkpoint, if there is one.
+
+        It may fail, with a warning, unless it `must` not: a training is worth more
+        than its file.
+        """
+        if self.checkpoint is None or not self.source.leads:
+            return
+        training = {
+            "settings": self.settings,
+            "corpus": self.corpus,
+            "made_by": made_by() | {"processes": self.source.count},
+            "windows": len(self.order),
+            "position": asdict(self.at),
+            "history": asdict(self.history),
+            "guard": self.guard.state(),
+            "generator": self.rng.bit_generator.state,
+        }
+        arrays = {
+            "training.v": self.optimizer.v_plus_epsilon,
+            "training.best": self.guard.best,
+            "training.best_v": self.guard.best_v,
+            "training.order": self.order,
+        }
+        at = self.at
+        try:
+            self.checkpoint.save(at.epochs, at.steps, training, self.network.parameters, arrays)
+        except OSError as error:
+            if must:
+                raise
+            warnings.warn(f"{error}. The training goes on and tries again later", stacklevel=2)
+
+
 def held_out_loss(network: Network, ids: Array, targets: str, maxlen: int, step: int) -> float:
     """The loss on a text, in the way that the targets ask for: see `Model.fit`."""
     if targets == "all":
         return network.reading_loss(ids)
     view = windows(ids, maxlen, step)
     total = 0.0
-    for start in range(0, len(view), 128):
-        batch = view[start : start + 128].T  # (maxlen + 1, B)
+    for batch in batches(view, np.arange(len(view)), 128):
         total += batch.shape[1] * float(network.loss(batch[:-1], batch[-1]))
     return total / len(view)
-
-
-class Progress:
-    """What a person sees of the training: a line per epoch.
-
-    On a terminal the line of the epoch under way is written over as it goes.
-    """
-
-    def __init__(self, epochs: int, characters: int) -> None:
-        self.epochs = epochs
-        self.characters = characters  # in an epoch
-        self.seconds = 0.0  # of training, callbacks left out
-        self.live = sys.stdout.isatty()
-        self.width = 0  # of what stands on the terminal's line
-        self.epoch_start = self.last_shown = time.perf_counter()
-
-    def update(self, epoch: int, seen: int, loss: float) -> None:
-        """After a step: `seen` characters of this epoch are done."""
-        now = time.perf_counter()
-        if seen == 0 or not self.live or now - self.last_shown < 0.2:
-            return
-        self.last_shown = now
-        elapsed = self.seconds + now - self.epoch_start
-        share = (epoch + seen / self.characters) / self.epochs
-        rate = (epoch * self.characters + seen) / elapsed
-        left = elapsed / share - elapsed
-        self._show(f"{self._name(epoch)}  loss {loss:.4f}  {rate:,.0f} chars/s  "
-                   f"{clock(left)} left", end="")  # fmt: skip
-
-    def begin_epoch(self) -> None:
-        """Before an epoch's first step."""
-        self.epoch_start = self.last_shown = time.perf_counter()
-
-    def end_epoch(self, history: History) -> None:
-        """After an epoch and its validation."""
-        epoch = len(history.loss) - 1
-        self.seconds = sum(history.seconds)
-        left = self.seconds / (epoch + 1) * (self.epochs - epoch - 1)
-        val_loss = f"  val_loss {history.val_loss[-1]:.4f}" if history.val_loss else ""
-        rate = self.characters / history.seconds[-1]
-        self._show(f"{self._name(epoch)}  loss {history.loss[-1]:.4f}{val_loss}  "
-                   f"{rate:,.0f} chars/s  {clock(left)} left", end="\n")  # fmt: skip
-
-    def _name(self, epoch: int) -> str:
-        return f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"
-
-    def _show(self, line: str, end: str) -> None:
-        start = "\r" if self.live else ""
-        print(start + line.ljust(self.width), end=end, flush=True)
-        self.width = 0 if end else len(line)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 1:02:03 or 2:03."""
-    minutes, s = divmod(round(seconds), 60)
-    h, m = divmod(minutes, 60)
-    return f"{h}:{m:02}:{s:02}" if h else f"{m}:{s:02}"

@@ -1,10 +1,15 @@
 """Saved models: exact, whole or not at all, and read with suspicion."""
 
+import hashlib
+import importlib.util
 import io
 import json
 import os
+import random
 import stat
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,7 +42,10 @@ def test_what_is_loaded_is_what_was_saved(tmp_path):
 def test_numpy_reads_the_file_too(model, saved):
     with np.load(saved, allow_pickle=False) as file:
         np.testing.assert_array_equal(file["lstm0.Wh"], model.parameters["lstm0.Wh"])
-        assert json.loads(file["configuration"].tobytes())["hidden_size"] == 12
+        configuration = json.loads(file["configuration"].tobytes())
+    assert configuration["model"]["hidden_size"] == 12
+    assert configuration["format"] == 1
+    assert configuration["npchar"] == npchar.__version__
 
 
 def test_permissions_follow_the_umask(model, tmp_path):
@@ -107,7 +115,8 @@ def rewritten(path, change, compression=zipfile.ZIP_STORED):
 
 def reconfigured(**changes):
     def change(arrays):
-        configuration = json.loads(arrays["configuration"].tobytes()) | changes
+        configuration = json.loads(arrays["configuration"].tobytes())
+        configuration["model"] |= changes
         text = json.dumps(configuration).encode()
         return arrays | {"configuration": np.frombuffer(text, np.uint8)}
 
@@ -157,7 +166,57 @@ def test_a_false_shape_takes_no_memory(saved):
     )
     with zipfile.ZipFile(saved, "a") as archive:
         archive.writestr("huge.npy", header.getvalue() + b"1234")
-    with pytest.raises(CheckpointError, match="not what it declares"):
+    with pytest.raises(CheckpointError, match="of the arrays|not of the size"):
+        Model.load(saved)
+
+
+def benchmark(name):
+    """One of the scripts beside the tests, as a module."""
+    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_hostile_files_do_no_harm(tmp_path):
+    """A short run of what benchmarks/fuzz.py does at length."""
+    found = benchmark("fuzz").fuzz(400, seed=1, folder=tmp_path)
+    assert found["refused"] > 250
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
+def test_killed_trainings_lose_nothing(tmp_path):
+    """A short run of what benchmarks/survive.py does at length."""
+    found = benchmark("survive").kills(tmp_path, wanted=4, rng=random.Random(1))
+    assert found["kills"] >= 4
+
+
+VERSION_1 = Path(__file__).parent / "model_v1.npz"
+VERSION_1_SHA256 = "7eb8e01d5d8a29b29dcffc68be9b41e47d5043d6363cad0726f1ea177cb23f52"
+VERSION_1_LOSS = 2.076414
+
+
+def test_the_first_version_is_read_for_good():
+    """Written once, by 0.1.0, and never again.
+
+    Model(Vocabulary("abcdeé☃\\n"), hidden_size=5, num_layers=2, dropout=0.25, seed=3)
+    """
+    model = Model.load(VERSION_1)
+    assert model.vocabulary.characters == "\nabcdeé☃"
+    assert model.network.sizes == (8, 5, 2, 0.25)
+    assert hashlib.sha256(model.parameters.flat.tobytes()).hexdigest() == VERSION_1_SHA256
+    assert model.evaluate("abcde\né☃" * 5).loss == pytest.approx(VERSION_1_LOSS, rel=1e-5)
+
+
+def test_a_later_version_is_refused(saved):
+    def change(arrays):
+        configuration = json.loads(arrays["configuration"].tobytes()) | {"format": 2}
+        text = json.dumps(configuration).encode()
+        return arrays | {"configuration": np.frombuffer(text, np.uint8)}
+
+    rewritten(saved, change)
+    with pytest.raises(CheckpointError, match="format version 2; this npchar reads 1"):
         Model.load(saved)
 
 

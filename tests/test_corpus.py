@@ -1,17 +1,23 @@
 """Corpora from files and from a real HTTPS server on this machine."""
 
+import contextlib
+import gzip
 import hashlib
 import http.server
+import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import trustme
+import urllib3
 
 import npchar
-from npchar import CorpusError, DownloadError, corpus, load_corpus
+from npchar import CorpusError, DownloadError, corpus, download, load_corpus
 
 TEXT = "Supposing that Truth is a woman--what then?\n" * 50
 
@@ -76,7 +82,7 @@ def server(authority, tmp_path, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca_path))
     monkeypatch.setenv("NPCHAR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "localhost")
-    monkeypatch.setattr(corpus.time, "sleep", lambda seconds: server.asked.append(seconds))
+    monkeypatch.setattr(download.time, "sleep", lambda seconds: server.asked.append(seconds))
     yield server
     server.shutdown()
     thread.join()
@@ -133,7 +139,7 @@ def test_a_busy_server_is_asked_again_when_it_says(server):
         body(TEXT.encode()),
     ]
     assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
-    assert server.asked == ["/a.txt", 7, "/a.txt", corpus.MAX_WAIT, "/a.txt"]
+    assert server.asked == ["/a.txt", 7, "/a.txt", download.MAX_WAIT, "/a.txt"]
 
 
 def test_not_found_is_final(server):
@@ -156,7 +162,7 @@ def test_redirects_stay_on_https(server):
 
 
 def test_too_large_and_empty_are_refused(server, monkeypatch, tmp_path):
-    monkeypatch.setattr(corpus, "MAX_BYTES", 1000)
+    monkeypatch.setattr(download, "MAX_BYTES", 1000)
     server.answers["/a.txt"] = [body(TEXT.encode())]
     with pytest.raises(DownloadError, match="larger than 1,000 bytes"):
         load_corpus(f"{server.url}/a.txt", progress=False)
@@ -164,6 +170,140 @@ def test_too_large_and_empty_are_refused(server, monkeypatch, tmp_path):
     with pytest.raises(DownloadError, match="empty"):
         load_corpus(f"{server.url}/e.txt", progress=False)
     assert files(tmp_path) == []
+
+
+def test_a_web_page_is_no_corpus(server, tmp_path):
+    page = b"\n <!DOCTYPE html><html><title>Please log in</title></html>"
+    server.answers["/a.txt"] = [body(page)]
+    with pytest.raises(DownloadError, match="a web page came in its place"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    assert files(tmp_path) == []
+
+
+def test_what_comes_packed_is_not_unpacked(server, tmp_path):
+    bomb = gzip.compress(b"x" * 10_000_000)
+
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Content-Length", str(len(bomb)))
+        handler.end_headers()
+        handler.wfile.write(bomb)
+
+    server.answers["/a.txt"] = [answer]
+    with pytest.raises(DownloadError, match="packed as gzip"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    assert files(tmp_path) == []
+
+
+def endless(pause):
+    """A body that never ends, a piece at a time."""
+
+    def answer(handler):
+        handler.send_response(200)
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                handler.wfile.write(b"on and on ")
+                threading.Event().wait(pause)  # sleep is replaced here
+
+    return answer
+
+
+def test_an_endless_body_ends(server, monkeypatch, tmp_path):
+    server.answers["/a.txt"] = [endless(0)]
+    monkeypatch.setattr(download, "MAX_BYTES", 100_000)
+    with pytest.raises(DownloadError, match="larger than 100,000 bytes"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(urllib3.HTTPResponse, "read1"), reason="urllib3 before 2.1")
+def test_a_trickle_meets_the_deadline(server, monkeypatch, tmp_path):
+    server.answers["/a.txt"] = [endless(0.05)]
+    monkeypatch.setattr(download, "DEADLINE", 0.5)
+    start = time.monotonic()
+    with pytest.raises(DownloadError, match=r"only \d+ bytes of it came within"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    assert time.monotonic() - start < 5
+    assert files(tmp_path) == []
+
+
+def test_a_stall_is_tried_again(server, monkeypatch, tmp_path):
+    over = threading.Event()
+
+    def stall(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b"so far")
+        handler.wfile.flush()
+        over.wait(10)
+
+    monkeypatch.setattr(download, "TIMEOUT", (5, 0.3))
+    server.answers["/a.txt"] = [stall, body(TEXT.encode())]
+    assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
+    server.answers["/b.txt"] = [stall]
+    with pytest.raises(DownloadError, match="took too long"):
+        load_corpus(f"{server.url}/b.txt", progress=False)
+    over.set()
+    assert len(files(tmp_path)) == 1
+
+
+def test_a_reset_half_way_is_tried_again(server):
+    def reset(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100000")
+        handler.end_headers()
+        handler.wfile.write(b"x" * 5000)
+        handler.wfile.flush()
+        linger = struct.pack("ii", 1, 0)  # close by a reset
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        handler.connection.close()
+
+    server.answers["/a.txt"] = [reset, status(503), body(TEXT.encode())]
+    assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
+
+
+def test_two_processes_fetch_at_once(server, tmp_path):
+    data = TEXT.encode() * 200
+
+    def slowly(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        for start in range(0, len(data), 65536):
+            handler.wfile.write(data[start : start + 65536])
+            threading.Event().wait(0.02)
+
+    server.answers["/a.txt"] = [slowly]
+    program = (
+        "import sys, hashlib, npchar; "
+        "print(hashlib.sha256(npchar.load_corpus(sys.argv[1]).encode()).hexdigest())"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, f"{server.url}/a.txt"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    expected = hashlib.sha256(data).hexdigest() + "\n"
+    for process in processes:
+        out, errors = process.communicate(timeout=60)
+        assert (process.returncode, out) == (0, expected), errors
+    assert len(files(tmp_path)) == 1
+
+
+def test_offline_with_the_file_there_asks_nobody(server, monkeypatch):
+    server.answers["/a.txt"] = [body(TEXT.encode())]
+    load_corpus(f"{server.url}/a.txt", progress=False)
+    server.shutdown()
+    monkeypatch.setattr(socket, "create_connection", None)  # any connection would fail
+    assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
+    assert server.asked == ["/a.txt"]
 
 
 def test_no_network_and_a_certificate_nobody_knows(server, monkeypatch):
@@ -187,10 +327,10 @@ def test_the_cache_is_where_the_system_keeps_such(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
     for platform, expected in (("linux", tmp_path / "npchar"), ("win32", tmp_path / "npchar")):
-        monkeypatch.setattr(corpus.sys, "platform", platform)
-        assert corpus.cache_directory() == expected
-    monkeypatch.setattr(corpus.sys, "platform", "darwin")
-    assert corpus.cache_directory().parts[-3:] == ("Library", "Caches", "npchar")
+        monkeypatch.setattr(download.sys, "platform", platform)
+        assert download.cache_directory() == expected
+    monkeypatch.setattr(download.sys, "platform", "darwin")
+    assert download.cache_directory().parts[-3:] == ("Library", "Caches", "npchar")
 
 
 # Files
@@ -211,10 +351,30 @@ def test_other_encodings(tmp_path):
     assert load_corpus(path, encoding="cp1252") == "Götzen"
     with pytest.raises(CorpusError, match="no encoding 'klingon'"):
         load_corpus(path, encoding="klingon")
-    path.write_bytes("Götzen".encode("utf-16"))
-    with pytest.raises(CorpusError, match="encoding='utf-16'"):
-        load_corpus(path)
-    assert load_corpus(path, encoding="utf-16") == "Götzen"
+    with pytest.raises(CorpusError, match=r"ascii text: the byte 0xf6"):
+        load_corpus(path, encoding="ascii")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_goes_before_the_encoding(tmp_path, capsys, encoding):
+    path = tmp_path / "text.txt"
+    path.write_bytes("Götzen\r\nDämmerung\r".encode(encoding))
+    assert load_corpus(path) == "Götzen\nDämmerung\n"
+    assert capsys.readouterr().err == (
+        f"{path}: a byte order mark says {encoding.removesuffix('-sig')}; it is left out; "
+        "1 CRLF and 1 CR line ends became line feeds\n"
+    )
+
+
+def test_several_files(tmp_path):
+    for name, content in (("a", "one"), ("b", "two\n"), ("c", "three")):
+        (tmp_path / name).write_text(content)
+    paths = [tmp_path / name for name in "abc"]
+    assert load_corpus(paths) == "one\ntwo\nthree"
+    with pytest.raises(CorpusError, match="no corpus came"):
+        load_corpus([])
+    with pytest.raises(CorpusError, match="no file"):
+        load_corpus([paths[0], tmp_path / "d"])
 
 
 def test_what_is_not_a_text(tmp_path):
@@ -234,7 +394,7 @@ def test_what_is_not_a_text(tmp_path):
 
 
 def test_the_real_corpus_is_the_named_one(corpus_path):
-    assert corpus.hash_of(corpus_path) == corpus.CORPORA["nietzsche"].sha256
+    assert download.hash_of(corpus_path) == corpus.CORPORA["nietzsche"].sha256
 
 
 def test_requests_is_loaded_only_when_used(corpus_path):

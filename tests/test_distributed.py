@@ -138,6 +138,50 @@ def is_python(pid):
         return False
 
 
+@with_mpi
+def test_ranks_resume_to_the_bit(script, tmp_path):
+    program = script("""
+        def crash(history):
+            if sys.argv[2] == "crash" and len(history.loss) == 2:
+                raise RuntimeError("on purpose")
+
+        history = model.fit(text, verbose=False, callbacks=[crash], checkpoint=sys.argv[1],
+                            resume=True, **options)
+        np.save(f"{sys.argv[1]}.{npchar.rank()}.npy",
+                np.append(model.parameters.flat, history.loss + history.val_loss))
+    """)
+
+    def results(name, *crashes):
+        path = tmp_path / name
+        for how in (*crashes, "end"):
+            process = mpirun(2, program, path, how)
+            _, errors = process.communicate(timeout=60)
+            assert (process.returncode == 0) == (how == "end"), errors
+        return [np.load(f"{path}.{rank}.npy").tobytes() for rank in (0, 1)]
+
+    whole = results("whole.npz")
+    assert results("resumed.npz", "crash") == whole
+    assert whole[0] == whole[1]
+
+
+@with_mpi
+def test_interrupted_ranks_save_and_end(script, tmp_path):
+    program = script("""
+        options["epochs"] = 100_000
+        model.fit(text, checkpoint=sys.argv[1], checkpoint_every=(1e9, "steps"), **options)
+    """)
+    path = tmp_path / "run.npz"
+    process = mpirun(2, program, path, start_new_session=True)
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    with np.load(path) as file:  # what was there at the beginning, or what was done since
+        assert b'"training"' in file["configuration"].tobytes()
+    npchar.Model.load(path)
+
+
 def test_without_mpi4py_there_is_a_hint(tmp_path):
     hidden = tmp_path / "mpi4py"
     hidden.mkdir()

@@ -55,7 +55,8 @@ def test_the_main_job(short_corpus, tmp_path):
 def test_the_book(short_corpus):
     done = run("--book", "--corpus", short_corpus, "--epochs", 1, "--hidden-size", 8)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^epoch 1/1  loss [\d.]+  [\d,]+ chars/s", done.stdout, re.MULTILINE)
+    line = r"^epoch 1/1  loss [\d.]+ = [\d.]+ bits \(unigram [\d.]+\)  [\d,]+ chars/s"
+    assert re.search(line, done.stdout, re.MULTILINE)
 
 
 def test_without_a_network_it_goes_on(tmp_path):
@@ -96,6 +97,33 @@ def test_ctrl_c_ends_it_cleanly(short_corpus, tmp_path, after):
         assert len(npchar.Model.load(saved).generate("the ", 5)) == 5
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent a Ctrl-C there")
+def test_an_interrupted_run_goes_on(short_corpus, tmp_path):
+    arguments = ["--corpus", short_corpus, "--epochs", "6", "--hidden-size", "12"]
+    whole = run(*arguments, "--checkpoint", tmp_path / "whole.npz")
+    assert whole.returncode == 0, whole.stderr
+    command = [*arguments, "--checkpoint", tmp_path / "run.npz", "--resume"]
+    process = subprocess.Popen(
+        [sys.executable, "-u", EXAMPLE, *command], stdout=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if line.startswith("epoch 3/6"):
+            break
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "add --resume" in out
+    rest = run(*command)
+    assert rest.returncode == 0, rest.stderr
+    assert "going on after epoch" in rest.stdout
+
+    def results(text):  # the last epochs: their losses, and what was written
+        at = text.index("epoch 5/6")
+        return re.sub(r"[\d,]+ chars/s.*", "", text[at:])
+
+    assert results(rest.stdout) == results(whole.stdout)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -109,6 +137,9 @@ def test_ctrl_c_ends_it_cleanly(short_corpus, tmp_path, after):
         (["--save", "no-such-folder/model.npz"], "no-such-folder"),
         (["--save", "."], "is a folder"),
         (["--seed", "-1"], "seed is -1"),
+        (["--checkpoint", "no-such-folder/run.npz"], "cannot write"),
+        (["--checkpoint", sys.executable], "there is a file"),
+        (["--checkpoint", sys.executable, "--resume"], "damaged or not a saved model"),
     ],
 )
 def test_errors_are_one_sentence(short_corpus, arguments, message):
@@ -125,5 +156,6 @@ def test_help_helps():
     done = run("--help")
     assert done.returncode == 0
     for option in ("--book", "--corpus", "--epochs", "--targets", "--step", "--maxlen",
-                   "--batch-size", "--hidden-size", "--seed", "--save"):  # fmt: skip
+                   "--batch-size", "--hidden-size", "--seed", "--save", "--checkpoint",
+                   "--resume"):  # fmt: skip
         assert option in done.stdout

@@ -17,7 +17,7 @@ def test_the_public_names():
     assert set(npchar.__all__) == {
         *("LSTM", "CheckpointError", "CorpusError", "Dense", "DownloadError", "History"),
         *("MissingMPIError", "Model", "RMSprop", "TrainingDiverged", "UnknownCharacterError"),
-        *("Vocabulary", "WorkerError", "check_gradients", "load_corpus", "rank"),
+        *("Vocabulary", "WorkerError", "check_gradients", "examine", "load_corpus", "rank"),
         *("reweight_distribution", "sample", "softmax_cross_entropy", "windows"),
     }
     assert all(getattr(npchar, name).__doc__ for name in npchar.__all__)
@@ -54,4 +54,5 @@ def test_rooms_keep_to_themselves():
     assert imports_of("lstm") <= {"parameters"}
     assert imports_of("optim") <= {"parameters"}
     assert imports_of("checkpoint") <= {"parameters"}
-    assert imports_of("corpus") == set()
+    assert imports_of("corpus") == {"download"}
+    assert imports_of("download") == set()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import npchar
 from npchar import text as text_module
-from npchar.text import UnknownCharacterError, Vocabulary, shuffled_batches, windows
+from npchar.text import UnknownCharacterError, Vocabulary, batches, shuffled, windows
 
 texts = st.text(min_size=1, max_size=200)
 
@@ -118,17 +118,21 @@ def test_windows(n, maxlen, step):
 @given(st.integers(1, 50), st.integers(1, 12), st.integers(0, 5))
 def test_batches_are_all_windows_once(n, batch_size, seed):
     view = windows(np.arange(n + 4), 4, 1)
-    batches = list(shuffled_batches(view, batch_size, np.random.default_rng(seed)))
-    assert [b.shape[1] for b in batches[:-1]] == [batch_size] * (len(batches) - 1)
-    seen = sorted(column.tolist() for batch in batches for column in batch.T)
+    order = shuffled(len(view), np.random.default_rng(seed))
+    all_of_them = list(batches(view, order, batch_size))
+    assert [b.shape[1] for b in all_of_them[:-1]] == [batch_size] * (len(all_of_them) - 1)
+    seen = sorted(column.tolist() for batch in all_of_them for column in batch.T)
     assert seen == view.tolist()
+    later = list(batches(view, order, batch_size, first=2))
+    assert [b.tolist() for b in later] == [b.tolist() for b in all_of_them[2:]]
 
 
 def test_batches_are_shuffled_by_the_seed():
     view = windows(np.arange(500), 4, 1)
 
     def starts(seed):
-        return [b[0].tolist() for b in shuffled_batches(view, 16, np.random.default_rng(seed))]
+        order = shuffled(len(view), np.random.default_rng(seed))
+        return [b[0].tolist() for b in batches(view, order, 16)]
 
     assert starts(1) == starts(1) != starts(2)
     assert starts(1)[0] != sorted(starts(1)[0])

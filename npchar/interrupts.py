@@ -1,0 +1,70 @@
+"""Ctrl-C and SIGTERM, taken between two steps of a training and not within one.
+
+In the middle of a step the weights are half changed: nothing to save.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+
+class Interrupts:
+    """While it is entered, holds back what comes in within `uninterrupted`.
+
+    A second Ctrl-C is not held back. Where the program has handlers of its own,
+    or in another thread than the main one, it changes nothing.
+
+    Parameters
+    ----------
+    terminate
+        Whether SIGTERM ends the training as Ctrl-C does, by a SystemExit of 143,
+        so that there is time to save.
+    """
+
+    def __init__(self, terminate: bool) -> None:
+        self.wanted: dict[int, object] = {signal.SIGINT: signal.default_int_handler}
+        if terminate:
+            self.wanted[signal.SIGTERM] = signal.SIG_DFL
+        self.busy = False
+        self.held: int | None = None
+        self.taken: list[int] = []
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number, usual in self.wanted.items():
+                if signal.getsignal(number) is usual:
+                    signal.signal(number, self._handle)
+                    self.taken.append(number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in self.taken:
+            signal.signal(number, self.wanted[number])  # type: ignore[arg-type]
+
+    @contextlib.contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """What stands in it is done whole, unless it fails by itself."""
+        self.busy = True
+        try:
+            yield
+        finally:
+            self.busy = False
+        if self.held is not None:
+            number, self.held = self.held, None
+            self._raise(number)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if self.busy and self.held is None:
+            self.held = number
+        else:
+            self._raise(number)
+
+    @staticmethod
+    def _raise(number: int) -> None:
+        if number == signal.SIGTERM:
+            raise SystemExit(128 + number)
+        raise KeyboardInterrupt

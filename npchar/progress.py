@@ -1,0 +1,78 @@
+"""What a person sees of the training: a line per epoch, and what is worth saying.
+
+``training.py`` calls it; the numbers are those of ``history.py``.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+
+from npchar.history import History
+
+
+class Progress:
+    """A line per epoch; on a terminal the one under way is written over as it goes."""
+
+    def __init__(self, epochs: int, characters: int) -> None:
+        self.epochs = epochs
+        self.characters = characters  # in an epoch
+        self.live = sys.stdout.isatty()
+        self.width = 0  # of what stands on the terminal's line
+        self.last_shown = self.begun = time.perf_counter()
+        self.share: float | None = None  # of the epoch, at the first step that is seen of it
+
+    def begin(self, history: History, epochs_done: int, finished: bool) -> None:
+        """Before the first step: what there is to beat, and where it goes on."""
+        simple = ", ".join(f"{name} {loss:.3f}" for name, loss in history.baselines.items())
+        self.say(f"simple models' losses, nats per character: {simple}")
+        if finished:
+            self.say(f"the training was finished, after epoch {epochs_done}")
+        elif epochs_done:
+            self.say(f"going on after epoch {epochs_done}")
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._show(line, end="\n")
+
+    def update(self, epoch: int, share: float, loss: float) -> None:
+        """After a step: this share of the epoch is done."""
+        now = time.perf_counter()
+        if self.share is None or share < self.share:  # the first step of an epoch
+            self.share, self.begun = share, now
+        if not self.live or now - self.last_shown < 0.2 or share == self.share:
+            return
+        self.last_shown = now
+        rate = (share - self.share) * self.characters / (now - self.begun)
+        left = (self.epochs - epoch - share) * self.characters / rate
+        self._show(f"{self._name(epoch)}  loss {loss:.4f}  {rate:,.0f} chars/s  "
+                   f"{clock(left)} left", end="")  # fmt: skip
+
+    def end_epoch(self, history: History) -> None:
+        """After an epoch and its validation."""
+        epoch = len(history.loss) - 1
+        line = f"{self._name(epoch)}  loss {history.loss[-1]:.4f}"
+        if history.val_loss:
+            line += f"  val_loss {history.val_loss[-1]:.4f}"
+        name, simple = list(history.baselines.items())[-1]
+        line += f" = {history.bits_per_character[-1]:.2f} bits"
+        line += f" ({name} {simple / math.log(2):.2f})"
+        rate = self.characters / history.seconds[-1]
+        left = history.seconds[-1] * (self.epochs - epoch - 1)
+        self.say(f"{line}  {rate:,.0f} chars/s  {clock(left)} left")
+
+    def _name(self, epoch: int) -> str:
+        return f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"
+
+    def _show(self, line: str, end: str) -> None:
+        start = "\r" if self.live else ""
+        print(start + line.ljust(self.width), end=end, flush=True)
+        self.width = 0 if end else len(line)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    minutes, s = divmod(round(seconds), 60)
+    h, m = divmod(minutes, 60)
+    return f"{h}:{m:02}:{s:02}" if h else f"{m}:{s:02}"

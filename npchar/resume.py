@@ -1,0 +1,154 @@
+"""The checkpoint of a training: what it must hold to go on as if never interrupted.
+
+``training.py`` says when it is a good moment, ``checkpoint.py`` puts it on the
+disk. The file is that of a model (its weights are the latest), with one more
+table in its configuration, ``training``, and four more arrays.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+
+from npchar import checkpoint
+from npchar.checkpoint import CheckpointError, Layout
+from npchar.parameters import Array, Parameters
+from npchar.version import __version__
+
+UNITS = ("epochs", "steps", "seconds")
+
+
+class Checkpoint:
+    """A file that a training is kept in.
+
+    Parameters
+    ----------
+    path
+        Where.
+    configuration
+        What describes the model, and must be the same when going on.
+    every
+        How often: a number and one of "epochs", "steps", "seconds".
+    saved
+        What the file held, if the training is to go on from it.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        configuration: dict[str, Any],
+        every: tuple[float, str],
+        saved: tuple[dict[str, Any], dict[str, Array]] | None,
+    ) -> None:
+        self.path, self.configuration = os.fspath(path), configuration
+        self.number, self.unit = require_every(every)
+        self.training: dict[str, Any] | None = None
+        self.arrays: dict[str, Array] = {}
+        if saved is not None:
+            found, self.arrays = saved
+            self.training = found.get("training")
+            if self.training is None:
+                raise CheckpointError(
+                    f"{self.path} holds a model, but no training to go on with: read it by "
+                    "npchar.Model.load and train it anew, with another checkpoint"
+                )
+            self._require_same("is of another model", found["model"], configuration["model"])
+        self._begin_count(0, 0)
+
+    def _require_same(self, what: str, then: dict[str, Any], now: dict[str, Any]) -> None:
+        different = [
+            f"{name} was {then.get(name)!r} and is {now.get(name)!r}"
+            for name in sorted(then.keys() | now.keys())
+            if then.get(name) != now.get(name)
+        ]
+        if different:
+            raise CheckpointError(
+                f"{self.path} {what}: {'; '.join(different)}. Use what it was begun with, or "
+                "another checkpoint"
+            )
+
+    def check(self, settings: dict[str, Any], corpus: str, shares: int) -> None:
+        """Raise a CheckpointError unless it is of this training; warn if bits may differ."""
+        assert self.training is not None
+        self._require_same("is of a training with other settings", self.training["settings"],
+                           settings)  # fmt: skip
+        if self.training["corpus"] != corpus:
+            raise CheckpointError(
+                f"{self.path} is of a training on another text. Use the text it was begun with, "
+                "or another checkpoint"
+            )
+        now = made_by() | {"processes": shares}
+        different = [
+            f"{name} was {then} and is {now.get(name)}"
+            for name, then in self.training["made_by"].items()
+            if then != now.get(name)
+        ]
+        if different:
+            warnings.warn(
+                f"{self.path}: {'; '.join(different)}. The training goes on, but not to the bit "
+                "as it would have there",
+                stacklevel=2,
+            )
+
+    def _begin_count(self, epochs: int, steps: int) -> None:
+        self.counts: dict[str, float] = {"epochs": epochs, "steps": steps,
+                                         "seconds": time.monotonic()}  # fmt: skip
+
+    def is_due(self, epochs: int, steps: int) -> bool:
+        """Whether it is time to save, after so many epochs and steps."""
+        now = {"epochs": epochs, "steps": steps, "seconds": time.monotonic()}
+        return now[self.unit] - self.counts[self.unit] >= self.number
+
+    def save(
+        self,
+        epochs: int,
+        steps: int,
+        training: dict[str, Any],
+        parameters: Parameters,
+        arrays: dict[str, Array],
+    ) -> None:
+        """Write it all; the arguments but for the first two are as `read` gives them."""
+        self._begin_count(epochs, steps)  # also if it fails: not again at the next step
+        checkpoint.write(
+            self.path, self.configuration | {"training": training}, {**parameters, **arrays}
+        )
+
+
+def require_every(every: tuple[float, str]) -> tuple[float, str]:
+    """Raise a ValueError unless it is a number above 0 and a unit."""
+    try:
+        number, unit = every
+        right = unit in UNITS and number > 0
+    except (TypeError, ValueError):
+        right = False
+    if not right:
+        raise ValueError(
+            f"checkpoint_every is {every!r}; it must be a number above 0 and a unit, as in "
+            '(30, "seconds"), (500, "steps") or (1, "epochs")'
+        )
+    return number, unit
+
+
+def training_layout(training: dict[str, Any], size: int, dtype: str) -> Layout:
+    """The arrays that a training adds to the file of a model of `size` weights."""
+    windows = training["windows"]
+    if not isinstance(windows, int) or not 0 <= windows < 1 << 40:
+        raise ValueError(f"it has {windows!r} windows")
+    return {
+        "training.v": (dtype, (size,)),
+        "training.best": (dtype, (size,)),
+        "training.best_v": (dtype, (size,)),
+        "training.order": (np.min_scalar_type(windows).str, (windows,)),
+    }
+
+
+def made_by() -> dict[str, str]:
+    """What a result may depend on to the bit, beside the number of processes."""
+    import platform
+
+    return {"npchar": __version__, "numpy": np.__version__, "machine": platform.machine(),
+            "system": platform.system()}  # fmt: skip

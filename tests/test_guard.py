@@ -1,0 +1,148 @@
+"""The guard: spikes, best weights, patience, and what is said about them."""
+
+import math
+
+import numpy as np
+import pytest
+
+import npchar
+from npchar import Model, TrainingDiverged, Vocabulary
+from npchar.guard import Guard
+from npchar.optim import RMSprop
+
+QUIET = {"maxlen": 20, "batch_size": 8, "verbose": False, "workers": 1}
+
+
+def guard(weights=None):
+    weights = np.zeros(3, np.float32) if weights is None else weights
+    return Guard(weights, RMSprop(len(weights)), math.log(50))
+
+
+def feed(watch, loss, steps=50):
+    """The first thing wrong in so many steps of 200 targets."""
+    return next(filter(None, (watch.saw(loss, 1.0, 200, False) for _ in range(steps))), None)
+
+
+def test_a_falling_loss_is_right():
+    watch = guard()
+    for loss in (9.0, 3.5, 2.5, 2.0, 1.9, 2.0, 1.5):  # the first block may swing
+        assert feed(watch, loss) is None
+
+
+@pytest.mark.parametrize(("before", "after"), [(1.3, 2.0), (3.9, 4.9), (0.01, 0.7)])
+def test_a_spike_is_seen(before, after):
+    watch = guard()
+    assert feed(watch, before) is None
+    assert f"rose to {after:.3g}, from {before:.3g}" in feed(watch, after)
+
+
+def test_chance_is_no_spike():
+    rng = np.random.default_rng(0)
+    for batch in (1, 8, 128):
+        watch = guard()
+        for _ in range(20_000):  # a target's loss scatters by about 1.5
+            assert watch.saw(1.5 + rng.normal(0, 1.5 / math.sqrt(batch)), 1, batch, False) is None
+
+
+def test_what_is_no_number_is_seen_at_once():
+    assert "loss came out as nan" in guard().saw(math.nan, 1, 9, False)
+    assert "norm as inf" in guard().saw(1.0, math.inf, 9, False)
+
+
+def test_rolling_back_restores_weights_and_memory_and_lowers_the_rate():
+    weights = np.ones(3, np.float32)
+    watch = guard(weights)
+    watch.epoch_ended(1, 2.0)
+    memory = watch.optimizer.v_plus_epsilon.copy()
+    weights += 5
+    watch.optimizer.v_plus_epsilon += 7
+    watch.epoch_ended(2, 2.5)  # worse: not kept
+    said = watch.roll_back("in epoch 3, after 9 steps", "the loss rose", 0.01)
+    assert weights.tolist() == [1, 1, 1]
+    np.testing.assert_array_equal(watch.optimizer.v_plus_epsilon, memory)
+    assert watch.rate_factor == 0.25
+    assert said == (
+        "in epoch 3, after 9 steps, the loss rose: its steps were too long. Back to the best "
+        "weights, the weights of epoch 1, and on with a quarter of the learning rate, 0.0025"
+    )
+    for _ in range(4):
+        watch.roll_back("in epoch 3, after 9 steps", "the loss rose", 0.01)
+    weights += 5
+    with pytest.raises(TrainingDiverged, match="the 6th time.*weights of epoch 1.*learning_rate"):
+        watch.roll_back("in epoch 3, after 9 steps", "the loss rose", 0.01)
+    assert weights.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("rate", [1, 10, 100])
+@pytest.mark.parametrize("clip", [1.0, math.inf, None])
+def test_wild_learning_rates_end_well(text, tmp_path, rate, clip):
+    model = Model(Vocabulary.from_text(text), hidden_size=24)
+    path = tmp_path / "run.npz"
+    options = {"learning_rate": rate, "clip_norm": clip, "epochs": 12, "schedule": "constant"}
+    events = []
+    try:
+        history = model.fit(text * 4, checkpoint=path, **QUIET, **options)
+        events = history.events
+        assert history.val_loss[-1] < math.log(len(model.vocabulary))
+    except TrainingDiverged as error:
+        events = [str(error)]
+    assert any("learning rate" in event for event in events)
+    assert all("6th time" in event or "Back to the best weights" in event for event in events
+               if "learning rate" in event)  # fmt: skip
+    for found in (model, Model.load(path)):
+        assert np.isfinite(found.parameters.flat).all()
+        found.save(tmp_path / "model.npz")
+        assert len(found.generate("the ", 20)) == 20
+
+
+def test_a_line_repeated_for_ever():
+    text = "all work and no play makes jack a dull boy\n" * 200
+    model = Model(Vocabulary.from_text(text), hidden_size=16)
+    history = model.fit(text, epochs=6, learning_rate=0.05, schedule="constant", **QUIET)
+    assert min(history.val_loss) < 0.1
+    assert model.evaluate(text).loss < 0.1
+    assert np.isfinite(model.parameters.flat).all()
+
+
+def test_the_best_weights_are_restored(text):
+    kept = []
+    model = Model(Vocabulary.from_text(text), hidden_size=12)
+
+    def keep(history):
+        kept.append(model.parameters.flat.copy())
+        if len(kept) == 2:
+            model.parameters.flat[:] *= 3  # from here on it is worse
+
+    history = model.fit(text, epochs=4, learning_rate=1e-4, callbacks=[keep], **QUIET)
+    best = int(np.argmin(history.val_loss))
+    assert best == 1
+    np.testing.assert_array_equal(model.parameters.flat, kept[1])
+    assert history.events[-1] == "the weights are those of epoch 2, the best held out"
+    held_out = text[len(text) - len(text) // 10 :]
+    assert model.evaluate(held_out).loss == pytest.approx(min(history.val_loss), rel=1e-12)
+
+    kept.clear()
+    model = Model(Vocabulary.from_text(text), hidden_size=12)
+    model.fit(text, epochs=4, learning_rate=1e-4, callbacks=[keep], restore_best=False, **QUIET)
+    np.testing.assert_array_equal(model.parameters.flat, kept[3])
+
+
+def test_patience(text):
+    model = Model(Vocabulary.from_text(text), hidden_size=12)
+    worse = [lambda history: model.parameters.flat.__imul__(3)]
+    history = model.fit(text, epochs=40, learning_rate=1e-4, patience=3, callbacks=worse, **QUIET)
+    best = int(np.argmin(history.val_loss))
+    assert len(history.loss) == best + 1 + 3
+    assert "none of the last 3 was better" in history.events[-2]
+
+
+def test_the_gradient_norm_is_the_one_before_clipping(text):
+    def norms(clip_norm):
+        model = Model(Vocabulary.from_text(text), hidden_size=12)
+        return model.fit(
+            text, epochs=1, learning_rate=1e-9, clip_norm=clip_norm, **QUIET
+        ).gradient_norm
+
+    assert norms(1e-3) == pytest.approx(norms(None), rel=1e-3)
+    assert norms(None)[0] > 0.01
+    assert npchar.History().bits_per_character == []

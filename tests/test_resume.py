@@ -1,0 +1,377 @@
+"""Checkpoints: a training that was interrupted goes on as if it had not been."""
+
+import io
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import npchar
+from npchar import CheckpointError, Model, Vocabulary, checkpoint
+from npchar.interrupts import Interrupts
+
+TEXT = "the cat sat on the mat, and the rat sat on the cat. " * 12
+SETTINGS = {
+    "epochs": 3,
+    "maxlen": 10,
+    "batch_size": 8,
+    "learning_rate": 0.02,
+    "workers": 1,
+    "verbose": False,
+}
+
+
+def make(**changes):
+    sizes = {"hidden_size": 8, "num_layers": 2, "dropout": 0.2, "seed": 1} | changes
+    return Model(Vocabulary.from_text(TEXT), **sizes)
+
+
+def outcome(model, history):
+    """All of a training's result that must come out the same, to the bit."""
+    return (
+        model.parameters.flat.tobytes(),
+        history.loss,
+        history.val_loss,
+        history.gradient_norm,
+        history.events,
+        model.generate("the ", 40, temperature=0.7, seed=2),
+    )
+
+
+def fit(model, path, text=TEXT, **changes):
+    return model.fit(text, checkpoint=path, resume=True, **SETTINGS | changes)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    model = make()
+    return outcome(model, model.fit(TEXT, **SETTINGS))
+
+
+class Crash(Exception):
+    """What ends a training in these tests."""
+
+
+def crash_after(monkeypatch, steps):
+    """End the training by an exception in the middle of a later gradient."""
+    count = itertools.count()
+    original = npchar.network.Network.gradients
+
+    def gradients(self, *arguments, **named):
+        if next(count) == steps:
+            raise Crash
+        return original(self, *arguments, **named)
+
+    monkeypatch.setattr(npchar.network.Network, "gradients", gradients)
+
+
+@pytest.mark.parametrize("after", [0, 1, 5, 7, 8, 13, 18, 20])  # an epoch has 7 steps
+@pytest.mark.parametrize("every", [(3, "steps"), (1, "epochs"), (0.001, "seconds")])
+def test_a_crash_anywhere_changes_nothing(tmp_path, monkeypatch, uninterrupted, after, every):
+    path = tmp_path / "run.npz"
+    with monkeypatch.context() as patch:
+        crash_after(patch, after)
+        with pytest.raises(Crash):
+            fit(make(), path, checkpoint_every=every)
+    model = make(seed=5)  # what it starts from must not matter
+    assert outcome(model, fit(model, path, checkpoint_every=every)) == uninterrupted
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_last_saved_step_is_enough(tmp_path, monkeypatch, uninterrupted):
+    """As after a SIGKILL: nothing is saved at the end."""
+    path, copy = tmp_path / "run.npz", tmp_path / "copy.npz"
+    original = checkpoint.write
+    kept = []
+
+    def write(*arguments):
+        original(*arguments)
+        kept.append(path.read_bytes())
+
+    monkeypatch.setattr(checkpoint, "write", write)
+    model = make()
+    assert outcome(model, fit(model, path, checkpoint_every=(4, "steps"))) == uninterrupted
+    assert len(kept) == 1 + 5 + 1  # at the start, at steps 4, 8, .. 20, and at the end
+    for content in kept:
+        copy.write_bytes(content)
+        Model.load(copy)
+        model = make()
+        assert outcome(model, fit(model, copy)) == uninterrupted
+
+
+def test_a_finished_training_is_not_done_again(tmp_path, uninterrupted):
+    path = tmp_path / "run.npz"
+    fit(make(), path)
+    model = make(seed=3)
+    start = time.perf_counter()
+    assert outcome(model, fit(model, path)) == uninterrupted
+    assert time.perf_counter() - start < 0.5
+    assert Model.load(path).parameters.flat.tobytes() == uninterrupted[0]
+
+
+def test_targets_last_resumes_too(tmp_path, monkeypatch):
+    options = {"targets": "last", "schedule": "constant", "validation_split": 0.0, "step": 7}
+    model = make()
+    expected = outcome(model, model.fit(TEXT, **SETTINGS | options))
+    with monkeypatch.context() as patch:
+        crash_after(patch, 14)
+        with pytest.raises(Crash):
+            fit(make(), tmp_path / "run.npz", **options)
+    model = make()
+    assert outcome(model, fit(model, tmp_path / "run.npz", **options)) == expected
+
+
+def test_workers_resume_with_as_many(tmp_path, monkeypatch):
+    options = {"workers": 2, "batch_size": 16}
+    model = make()
+    expected = outcome(model, model.fit(TEXT, **SETTINGS | options))
+
+    def stop(history):
+        raise Crash
+
+    with pytest.raises(Crash):
+        fit(make(), tmp_path / "run.npz", callbacks=[stop], **options)
+    model = make()
+    found = fit(model, tmp_path / "run.npz", **options | {"workers": None})
+    assert outcome(model, found) == expected
+    with pytest.raises(Crash):
+        fit(make(), tmp_path / "other.npz", callbacks=[stop], **options)
+    with pytest.warns(UserWarning, match="processes was 2 and is 1"):
+        fit(make(), tmp_path / "other.npz", **options | {"workers": 1})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rate": 0.5}, "learning_rate was 0.02 and is 0.5"),
+        ({"epochs": 9}, "epochs was 3 and is 9"),
+        ({"seed": 1}, "seed was 0 and is 1"),
+        ({"text": TEXT.replace("rat", "cat")}, "another text"),
+        ({"model": {"hidden_size": 9}}, "another model: hidden_size was 8 and is 9"),
+        ({"model": {"dropout": 0.1}}, "dropout was 0.2 and is 0.1"),
+    ],
+)
+def test_nothing_is_mixed(tmp_path, changes, message):
+    path = tmp_path / "run.npz"
+    fit(make(), path)
+    before = path.read_bytes()
+    model = make(**changes.pop("model", {}))
+    weights = model.parameters.flat.copy()
+    with pytest.raises(CheckpointError, match=message) as error:
+        fit(model, path, **changes)
+    assert "another checkpoint" in str(error.value)
+    assert path.read_bytes() == before
+    np.testing.assert_array_equal(model.parameters.flat, weights)
+
+
+def test_another_numpy_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "run.npz"
+    with monkeypatch.context() as patch:
+        patch.setattr(npchar.resume.np, "__version__", "1.0.0")
+        fit(make(), path)
+    with pytest.warns(UserWarning, match=r"numpy was 1\.0\.0 and is .*not to the bit"):
+        fit(make(), path)
+
+
+def test_an_earlier_run_is_not_overwritten(tmp_path):
+    path = tmp_path / "run.npz"
+    fit(make(), path)
+    with pytest.raises(FileExistsError, match="resume=True"):
+        make().fit(TEXT, checkpoint=path, **SETTINGS)
+    make().save(path)
+    with pytest.raises(CheckpointError, match="no training to go on with"):
+        fit(make(), path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resume": True}, "no checkpoint is named"),
+        ({"checkpoint": "x.npz", "checkpoint_every": 5}, "checkpoint_every is 5"),
+        ({"checkpoint": "x.npz", "checkpoint_every": (5, "days")}, "'days'"),
+        ({"checkpoint": "x.npz", "checkpoint_every": (0, "steps")}, r"\(0, 'steps'\)"),
+        ({"patience": 0}, "patience is 0"),
+    ],
+)
+def test_errors_say_what_is_wrong(options, message):
+    with pytest.raises(ValueError, match=message):
+        make().fit(TEXT, **SETTINGS | options)
+
+
+# Interrupts
+
+SCRIPT = """
+import sys, npchar
+text = "the cat sat on the mat, and the rat sat on the cat. " * 60
+model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=16)
+print("begun", flush=True)
+model.fit(text, epochs=5000, maxlen=20, workers=int(sys.argv[2]),
+          checkpoint=sys.argv[1], resume=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes there get no such signals")
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)]
+)
+def test_signals_save_and_end(tmp_path, number, status, workers):
+    path = tmp_path / "run.npz"
+    positions = []
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-c", SCRIPT, path, str(workers)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for line in process.stdout:
+            if line.startswith("epoch"):
+                break
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == status, errors
+        with np.load(path) as file:
+            found = json.loads(file["configuration"].tobytes())
+        positions.append(found["training"]["position"]["steps"])
+    assert 0 < positions[0] < positions[1]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_held_interrupt_comes_after_the_step():
+    seen = []
+    with pytest.raises(KeyboardInterrupt), Interrupts(terminate=False) as interrupts:
+        with interrupts.uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            seen.append("the step went on")
+        seen.append("never reached")
+    assert seen == ["the step went on"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_training_in_another_thread_needs_no_signals(tmp_path, uninterrupted):
+    found = []
+
+    def work():
+        model = make()
+        found.append(outcome(model, fit(model, tmp_path / "run.npz")))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [uninterrupted]
+
+
+# Disks that fail
+
+
+class FaultyFile(io.FileIO):
+    """A file whose writes count, and of which one fails."""
+
+    fault = None
+
+    def write(self, data):
+        FaultyFile.fault()
+        return super().write(data)
+
+
+def count_down(monkeypatch, k):
+    """Make the k-th write, fsync or replace of all that follow fail; returns the count."""
+    done = [0]
+
+    def tick(*_):
+        done[0] += 1
+        if done[0] == k:
+            raise OSError(28, "No space left on device")
+
+    FaultyFile.fault = tick
+    for name in ("fsync", "replace"):
+        original = getattr(os, name)
+
+        def faulty(*arguments, original=original):
+            tick()
+            return original(*arguments)
+
+        monkeypatch.setattr(checkpoint.os, name, faulty)
+    monkeypatch.setattr(
+        checkpoint.os, "fdopen", lambda fd, mode: io.BufferedWriter(FaultyFile(fd, mode))
+    )
+    return done
+
+
+@pytest.mark.filterwarnings("ignore:.*goes on and tries again")
+def test_whatever_fails_on_the_disk_nothing_is_lost(tmp_path):
+    options = {"checkpoint_every": (1, "epochs"), "epochs": 2}
+    model = make()
+    uninterrupted = outcome(model, model.fit(TEXT, **SETTINGS | {"epochs": 2}))
+    for k in itertools.count(1):
+        path = tmp_path / f"{k}.npz"
+        model = make()
+        with pytest.MonkeyPatch.context() as patch:
+            done = count_down(patch, k)
+            failure = None
+            try:
+                history = fit(model, path, **options)
+            except OSError as error:  # of the first save, or the last
+                failure = str(error)
+        if failure is None:  # or none, or one in between: it costs nothing
+            assert outcome(model, history) == uninterrupted
+        else:
+            assert f"cannot write {path}: No space left on device" in failure
+            assert path.exists() == ("untouched" in failure)
+            trained = model.parameters.flat.tobytes() == uninterrupted[0]
+            assert trained == path.exists()  # after the last, the result is in memory
+        if path.exists():
+            Model.load(path)
+        model = make()
+        assert outcome(model, fit(model, path, **options)) == uninterrupted
+        if done[0] < k:
+            break
+        path.unlink()
+        assert list(tmp_path.iterdir()) == []
+    assert k > 20  # so many writes, fsyncs and replaces there were
+
+
+def test_a_failure_in_between_is_told(tmp_path, monkeypatch, uninterrupted):
+    path = tmp_path / "run.npz"
+    original, count = checkpoint.write, itertools.count()
+
+    def write(*arguments):
+        if next(count) == 2:
+            raise OSError(28, "cannot write it")
+        original(*arguments)
+
+    monkeypatch.setattr(checkpoint, "write", write)
+    model = make()
+    with pytest.warns(UserWarning, match="cannot write it.*goes on"):
+        history = fit(model, path, checkpoint_every=(2, "steps"))
+    assert outcome(model, history) == uninterrupted
+
+
+def test_a_file_that_vanishes_is_made_again(tmp_path, uninterrupted):
+    path = tmp_path / "run.npz"
+    model = make()
+    history = fit(model, path, callbacks=[lambda _: path.unlink(missing_ok=True)])
+    assert outcome(model, history) == uninterrupted
+    assert Model.load(path).parameters.flat.tobytes() == uninterrupted[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes anywhere")
+def test_a_folder_that_cannot_be_written(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(OSError, match="cannot write"):
+        fit(make(), tmp_path / "run.npz")
+
+
+def test_a_real_full_disk(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full here")
+    with pytest.raises(OSError, match="No space left"), open("/dev/full", "wb", 0) as file:
+        np.savez(file, a=np.zeros(9))  # what a full disk raises is what the others here fake
