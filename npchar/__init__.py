@@ -5,10 +5,12 @@ input. Losses are nats per character unless they say bits.
 
 To read the code, follow the data: ``corpus.py`` and ``text.py`` (text to ids to
 windows), ``parameters.py``, ``lstm.py``, ``dense.py`` and ``network.py`` (ids to
-loss and gradient), ``gradcheck.py`` (the proof), ``optim.py``, ``parallel.py``,
-``distributed.py`` and ``training.py`` (gradient to better weights), ``stepper.py``,
-``sampling.py`` and ``generation.py`` (weights to text), ``checkpoint.py``
-(weights to disk), and ``model.py``, which is all of it for a user.
+loss and gradient), ``gradcheck.py`` (the proof), ``optim.py``, ``guard.py`` and
+``training.py`` (gradient to better weights), ``parallel.py`` and
+``distributed.py`` (the same by several processes), ``stepper.py``,
+``sampling.py`` and ``generation.py`` (weights to text), ``checkpoint.py`` and
+``resume.py`` (weights and trainings to disk), and ``model.py``, which is all of
+it for a user.
 """
 
 from npchar.checkpoint import CheckpointError

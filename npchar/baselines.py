@@ -13,7 +13,8 @@ import numpy as np
 from npchar.parameters import Array
 
 ORDER = 5  # characters that the longest model looks at, its own included
-MOST_COUNTED = 1_000_000  # characters to count: 5 arrays of 8 bytes each
+MOST_COUNTED = 1_000_000  # characters to count: some arrays of 8 bytes each
+MOST_FORETOLD = 200_000  # and to foretell
 
 
 def baselines(learned: Array, held_out: Array, vocabulary_size: int) -> dict[str, float]:
@@ -24,7 +25,8 @@ def baselines(learned: Array, held_out: Array, vocabulary_size: int) -> dict[str
     learned
         The ids to count, (n,): of a long text the last million.
     held_out
-        The ids to foretell, (m,), at least two; the first is only looked at.
+        The ids to foretell, (m,), at least two; the first is only looked at. Of a
+        long text the first 200,000.
     vocabulary_size
         How many characters there may be, V.
 
@@ -35,6 +37,7 @@ def baselines(learned: Array, held_out: Array, vocabulary_size: int) -> dict[str
         (by how often it comes), and up to "5-gram".
     """
     V = vocabulary_size
+    held_out = held_out[:MOST_FORETOLD]
     orders = [n for n in range(1, ORDER + 1) if n <= len(learned) and V**n < 1 << 62]
     losses = {"uniform": float(np.log(V))}
     p = np.full(len(held_out) - 1, 1 / V)

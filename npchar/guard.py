@@ -128,7 +128,7 @@ class Guard:
         return {name: getattr(self, name) for name in names}
 
     def load(self, state: dict[str, Any], best: Array, best_v: Array) -> None:
-        """Go on from a checkpoint."""
+        """Go on from a checkpoint, whose state is of the same kinds as `state()`'s."""
         for name in self.state():
-            setattr(self, name, type(getattr(self, name))(state[name]))
+            setattr(self, name, state[name])
         self.best[...], self.best_v[...] = best, best_v

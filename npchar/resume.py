@@ -20,6 +20,8 @@ from npchar.parameters import Array, Parameters
 from npchar.version import __version__
 
 UNITS = ("epochs", "steps", "seconds")
+TABLES = {"settings": dict, "corpus": str, "made_by": dict, "position": dict, "history": dict,
+          "guard": dict, "generator": dict}  # fmt: skip
 
 
 class Checkpoint:
@@ -135,15 +137,33 @@ def require_every(every: tuple[float, str]) -> tuple[float, str]:
 
 def training_layout(training: dict[str, Any], size: int, dtype: str) -> Layout:
     """The arrays that a training adds to the file of a model of `size` weights."""
-    windows = training["windows"]
-    if not isinstance(windows, int) or not 0 <= windows < 1 << 40:
-        raise ValueError(f"it has {windows!r} windows")
+    for name, kind in TABLES.items():
+        if not isinstance(training[name], kind):
+            raise ValueError(f"its {name} is {training[name]!r:.50}")
+    windows = require_kind(training["windows"], 0)
+    require_kind(training["made_by"]["processes"], 0)
     return {
         "training.v": (dtype, (size,)),
         "training.best": (dtype, (size,)),
         "training.best_v": (dtype, (size,)),
         "training.order": (np.min_scalar_type(windows).str, (windows,)),
     }
+
+
+def require_kind(value: Any, example: Any) -> Any:
+    """The value, if it is of the example's kind, else a ValueError.
+
+    A list or table is, if all its values are of the kind of the example's first.
+    """
+    if isinstance(example, (list, dict)):
+        if type(value) is not type(example):
+            raise ValueError(f"{value!r:.50} came where a {type(example).__name__} should")
+        inner = next(iter(example.values() if isinstance(example, dict) else example))
+        for one in value.values() if isinstance(value, dict) else value:
+            require_kind(one, inner)
+    elif type(value) is not type(example) or (type(value) is int and not 0 <= value < 1 << 53):
+        raise ValueError(f"{value!r:.50} came where one like {example!r} should")
+    return value
 
 
 def made_by() -> dict[str, str]:

@@ -28,7 +28,7 @@ from npchar.optim import RMSprop, clip_by_global_norm, learning_rate_at
 from npchar.parallel import Share, Workers, default_workers
 from npchar.parameters import Array
 from npchar.progress import Progress
-from npchar.resume import Checkpoint, made_by
+from npchar.resume import Checkpoint, made_by, require_kind
 from npchar.text import batches, require_positive, require_seed, shuffled, windows
 
 GradientSource = Share | Workers | Ranks
@@ -170,7 +170,9 @@ class Training:
         self.total_steps = settings["epochs"] * math.ceil(per_epoch / settings["batch_size"])
 
         if checkpoint is not None:
-            self.corpus = hashlib.sha256(learned.tobytes() + b"|" + held_out.tobytes()).hexdigest()
+            text = hashlib.sha256(learned.data)
+            text.update(held_out.data)
+            self.corpus = text.hexdigest()
             if checkpoint.training is not None:
                 checkpoint.check(settings, self.corpus, source.count)
                 self._go_on_from(checkpoint.training, checkpoint.arrays)
@@ -182,12 +184,16 @@ class Training:
     def _go_on_from(self, training: dict[str, Any], arrays: dict[str, Array]) -> None:
         try:
             at, history = Position(**training["position"]), History(**training["history"])
+            for name, default in asdict(Position()).items():
+                require_kind(getattr(at, name), default)
+            for name in asdict(History()):
+                kind = {"events": [""], "baselines": {"": 0.0}}.get(name, [0.0])
+                require_kind(getattr(history, name), kind)
             order = arrays["training.order"]
-            if any(type(value) is not type(default) for value, default in
-                   zip(asdict(at).values(), asdict(Position()).values())):  # fmt: skip
-                raise ValueError(f"{at} has other types")
             if not np.array_equal(np.sort(order), np.arange(len(order))):
                 raise ValueError("its order is not one")
+            for name, now in self.guard.state().items():
+                require_kind(training["guard"][name], now)
             self.guard.load(training["guard"], arrays["training.best"], arrays["training.best_v"])
             self.rng.bit_generator.state = training["generator"]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -245,11 +251,12 @@ class Training:
         at, settings, history = self.at, self.settings, self.history
         T, step = self._T, settings["step"]
         if not len(self.order):
-            if settings["targets"] == "all":
-                # Other windows in each epoch, so that a character stands at another
-                # distance from its window's beginning: worth 0.014 nats held out.
-                at.first = int(self.rng.integers(min(step, len(self.learned) - T)))
-            self.order = shuffled(len(windows(self.learned[at.first :], T, step)), self.rng)
+            with self.interrupts.uninterrupted():
+                if settings["targets"] == "all":
+                    # Other windows in each epoch, so that a character stands at another
+                    # distance from its window's beginning: worth 0.014 nats held out.
+                    at.first = int(self.rng.integers(min(step, len(self.learned) - T)))
+                self.order = shuffled(len(windows(self.learned[at.first :], T, step)), self.rng)
         view = windows(self.learned[at.first :], T, step)
         start = time.perf_counter() - at.seconds
         for batch in batches(view, self.order, settings["batch_size"], first=at.batches):

@@ -73,15 +73,16 @@ def test_rolling_back_restores_weights_and_memory_and_lowers_the_rate():
     assert weights.tolist() == [1, 1, 1]
 
 
-@pytest.mark.parametrize("rate", [1, 10, 100])
-@pytest.mark.parametrize("clip", [1.0, math.inf, None])
+@pytest.mark.parametrize(
+    ("rate", "clip"), [(1, 1.0), (1, math.inf), (10, math.inf), (100, 1.0), (100, math.inf)]
+)
 def test_wild_learning_rates_end_well(text, tmp_path, rate, clip):
     model = Model(Vocabulary.from_text(text), hidden_size=24)
     path = tmp_path / "run.npz"
-    options = {"learning_rate": rate, "clip_norm": clip, "epochs": 12, "schedule": "constant"}
+    options = {"learning_rate": rate, "clip_norm": clip, "epochs": 9, "schedule": "constant"}
     events = []
     try:
-        history = model.fit(text * 4, checkpoint=path, **QUIET, **options)
+        history = model.fit(text * 3, checkpoint=path, **QUIET | {"batch_size": 16}, **options)
         events = history.events
         assert history.val_loss[-1] < math.log(len(model.vocabulary))
     except TrainingDiverged as error:

@@ -72,8 +72,11 @@ def crash_after(monkeypatch, steps):
     monkeypatch.setattr(npchar.network.Network, "gradients", gradients)
 
 
-@pytest.mark.parametrize("after", [0, 1, 5, 7, 8, 13, 18, 20])  # an epoch has 7 steps
-@pytest.mark.parametrize("every", [(3, "steps"), (1, "epochs"), (0.001, "seconds")])
+@pytest.mark.parametrize(
+    ("after", "every"),  # an epoch has 7 steps
+    [(after, (3, "steps")) for after in (0, 1, 5, 7, 8, 13, 18, 20)]
+    + [(9, (1, "epochs")), (9, (0.001, "seconds"))],
+)
 def test_a_crash_anywhere_changes_nothing(tmp_path, monkeypatch, uninterrupted, after, every):
     path = tmp_path / "run.npz"
     with monkeypatch.context() as patch:
@@ -169,6 +172,41 @@ def test_nothing_is_mixed(tmp_path, changes, message):
     assert "another checkpoint" in str(error.value)
     assert path.read_bytes() == before
     np.testing.assert_array_equal(model.parameters.flat, weights)
+
+
+@pytest.mark.parametrize(
+    ("table", "changes"),
+    [
+        ("position", {"steps": -1}),
+        ("position", {"batches": 1.5}),
+        ("position", {"surprise": 1}),
+        ("history", {"loss": 7}),
+        ("history", {"events": [None]}),
+        ("history", {"baselines": {"uniform": "x"}}),
+        ("guard", {"rollbacks": 10**400}),
+        ("guard", {"best_loss": None}),
+        ("generator", {"state": {"state": -1, "inc": "x"}}),
+        ("made_by", {"processes": "two"}),
+        ("settings", None),
+    ],
+)
+def test_a_training_that_makes_no_sense(tmp_path, table, changes):
+    path = tmp_path / "run.npz"
+    fit(make(), path, epochs=1)
+    with np.load(path) as file:
+        members = {name: file[name] for name in file.files}
+    configuration = json.loads(members["configuration"].tobytes())
+    if changes is None:
+        del configuration["training"][table]
+    else:
+        configuration["training"][table] |= changes
+    members["configuration"] = np.frombuffer(json.dumps(configuration).encode(), np.uint8)
+    np.savez(path, **members)
+    model = make(seed=9)
+    before = model.parameters.flat.copy()
+    with pytest.raises(CheckpointError, match="makes no sense|does not describe"):
+        fit(model, path, epochs=1)
+    np.testing.assert_array_equal(model.parameters.flat, before)
 
 
 def test_another_numpy_is_told(tmp_path, monkeypatch):
@@ -308,9 +346,9 @@ def count_down(monkeypatch, k):
 
 @pytest.mark.filterwarnings("ignore:.*goes on and tries again")
 def test_whatever_fails_on_the_disk_nothing_is_lost(tmp_path):
-    options = {"checkpoint_every": (1, "epochs"), "epochs": 2}
+    options = {"checkpoint_every": (1, "epochs"), "epochs": 1}
     model = make()
-    uninterrupted = outcome(model, model.fit(TEXT, **SETTINGS | {"epochs": 2}))
+    uninterrupted = outcome(model, model.fit(TEXT, **SETTINGS | {"epochs": 1}))
     for k in itertools.count(1):
         path = tmp_path / f"{k}.npz"
         model = make()
