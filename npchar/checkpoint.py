@@ -10,10 +10,8 @@ on later.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
-import re
 from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
@@ -22,14 +20,14 @@ import numpy as np
 from npchar.parameters import Array
 
 if TYPE_CHECKING:
-    import zipfile  # where it is used: it would add a tenth to the time of `import npchar`
+    import zipfile  # this, json and re where they are used: `import npchar` need not wait
 
 FORMAT = 1  # the version of the files' format
 CONFIGURATION = "configuration"
 DTYPES = ("<f4", "<f8", "|u1", "<u2", "<u4", "<u8")
 
-# The header of a .npy of version 1.0, as NumPy writes it
-HEADER = re.compile(
+# The header of a .npy of version 1.0, as NumPy writes it: a regular expression
+HEADER = (
     rb"\{'descr': '([<|][uf][1248])', 'fortran_order': False, "
     rb"'shape': \(((?:\d{1,18},)?(?: \d{1,18},)*(?: \d{1,18})?)\), \} *\n"
 )
@@ -54,6 +52,7 @@ def write(
     OSError
         Of the kind that the system raised, saying which file could not be written.
     """
+    import json
     import tempfile
 
     text = json.dumps({"format": FORMAT, **configuration}, ensure_ascii=True).encode()
@@ -143,6 +142,7 @@ def read_members(
     archive: zipfile.ZipFile, size: int, layout: Callable[[dict[str, Any]], Layout]
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     """The configuration and arrays of a zip file of `size` bytes."""
+    import json
     import zipfile
 
     members: dict[str, zipfile.ZipInfo] = {}
@@ -205,10 +205,12 @@ def read_header(stream: IO[bytes], name: str) -> tuple[str, tuple[int, ...], int
     NumPy's own reader evaluates the header as Python, which brackets enough can
     upset; here only what NumPy writes is read.
     """
+    import re
+
     start = stream.read(10)
     length = int.from_bytes(start[8:10], "little")
     header = stream.read(length)
-    found = HEADER.fullmatch(header) if start[:8] == b"\x93NUMPY\x01\x00" else None
+    found = re.fullmatch(HEADER, header) if start[:8] == b"\x93NUMPY\x01\x00" else None
     if found is None or len(header) != length or found[1].decode() not in DTYPES:
         raise CheckpointError(f"is not a saved model: the array {name!r} has another format")
     shape = tuple(int(n) for n in found[2].replace(b",", b" ").split())

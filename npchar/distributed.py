@@ -15,9 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 import time
-import traceback
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
@@ -122,6 +120,9 @@ class Ranks:
         trace: TracebackType | None,
     ) -> None:
         self._limits.__exit__(kind, error, trace)
+        import threading
+        import traceback
+
         if isinstance(error, Exception):
             name = f"rank {self.world.Get_rank()} failed: the job ends\n"
             sys.stderr.write("".join([*traceback.format_exception(error), name]))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -34,6 +33,8 @@ class Interrupts:
         self.taken: list[int] = []
 
     def __enter__(self) -> Interrupts:
+        import threading
+
         if threading.current_thread() is threading.main_thread():
             for number, usual in self.wanted.items():
                 if signal.getsignal(number) is usual:

@@ -17,7 +17,6 @@ and the worker ends too.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -165,6 +164,7 @@ class Workers:
     leads = True
 
     def __init__(self, network: Network, T: int, B: int, count: int) -> None:
+        import json
         import subprocess
         import tempfile
 
@@ -284,6 +284,8 @@ class Workers:
 
 def serve(job: str) -> None:
     """What a worker process does: its share of each batch, until its input closes."""
+    import json
+
     rank, path, sizes, dtype, T, B, count = json.loads(job)
     shared = Shared(path, Sizes(*sizes), dtype, T, B, count)
     shapes = Sizes(*sizes).shapes()

@@ -7,7 +7,6 @@ Windows come from ``text.py``, gradients from ``parallel.py``, steps from
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 import warnings
@@ -170,6 +169,8 @@ class Training:
         self.total_steps = settings["epochs"] * math.ceil(per_epoch / settings["batch_size"])
 
         if checkpoint is not None:
+            import hashlib  # here, as `import npchar` need not wait for it
+
             text = hashlib.sha256(learned.data)
             text.update(held_out.data)
             self.corpus = text.hexdigest()
