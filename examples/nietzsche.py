@@ -62,7 +62,7 @@ def parse_options() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--book", action="store_true", help="the book's listing to the letter")
-    add("--corpus", metavar="PATH", help="another text: a file, or an https address")
+    add("--corpus", metavar="PATH", nargs="+", help="another text: files, or https addresses")
     add("--epochs", type=int, metavar="N", help="passes over the text (20; --book: 59)")
     add("--targets", choices=("all", "last"), help="learn from every character (the default), "
         "or from the last of each window (--book)")  # fmt: skip
@@ -88,7 +88,7 @@ def parse_options() -> argparse.Namespace:
     return options
 
 
-def load_text(corpus: str | None) -> str:
+def load_text(corpus: list[str] | None) -> str:
     """The corpus, lower-cased as in the book; without a network, what Python carries."""
     try:
         return npchar.load_corpus(corpus or "nietzsche", progress=npchar.rank() == 0).lower()

@@ -26,7 +26,7 @@ from npchar.lstm import LSTM
 from npchar.model import Model
 from npchar.optim import RMSprop
 from npchar.parallel import WorkerError
-from npchar.sampling import reweight_distribution, sample
+from npchar.sampling import entropy, reweight_distribution, sample
 from npchar.text import UnknownCharacterError, Vocabulary, windows
 from npchar.version import __version__ as __version__
 
@@ -45,6 +45,7 @@ __all__ = [
     "Vocabulary",
     "WorkerError",
     "check_gradients",
+    "entropy",
     "examine",
     "load_corpus",
     "rank",

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from npchar.network import Network
-from npchar.parallel import Share
+from npchar.parallel import Share, Workers, default_workers
 from npchar.parameters import Array, Parameters
 
 LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # what the launchers of MPI tell their processes
@@ -148,3 +148,17 @@ class Ranks:
     def agreed(self, value: float) -> float:
         """What rank 0 found."""
         return float(self.world.bcast(value, root=0))
+
+
+GradientSource = Share | Workers | Ranks
+
+
+def gradient_source(network: Network, T: int, B: int, workers: int | None) -> GradientSource:
+    """What computes gradients of batches of at most B windows of T characters.
+
+    All ranks of an MPI job; else `workers` processes, or as many as suit.
+    """
+    if world := communicator():
+        return Ranks(network, T, B, world)
+    count = default_workers(B) if workers is None else min(workers, B)
+    return Share(network, T, B) if count == 1 else Workers(network, T, B, count)

@@ -6,14 +6,14 @@ Prompts come from ``model.py`` as text; each next character is chosen by
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from npchar.lstm import State
 from npchar.network import Network
 from npchar.parameters import Array
-from npchar.sampling import draw, require_temperature, soften
+from npchar.sampling import chooser, require_temperature, require_top
 from npchar.text import Vocabulary, require_seed
 
 
@@ -22,11 +22,13 @@ def write_on(
     vocabulary: Vocabulary,
     prompts: Sequence[str],
     temperature: float | Sequence[float],
-    seed: int | None,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int | Sequence[int] | None,
     unknown: str,
 ) -> Iterator[Array]:
     """Check the arguments, read the prompts; then the next ids, (n,), without end."""
-    require_seed(seed)
+    require_top(top_k, top_p)
     if not prompts:
         raise ValueError("no prompt came; pass one string or a list of them")
     temperatures = np.ravel(temperature).tolist()
@@ -45,8 +47,24 @@ def write_on(
                 f"the prompt {prompt!r} has no character that the model knows; give it at "
                 "least one to go on from"
             )
+    rngs = [np.random.default_rng(one) for one in seeds(seed, len(prompts))]
     logits, states = read(network, encoded)
-    return endless(network, logits, states, temperatures, np.random.default_rng(seed))
+    choose = chooser(temperatures, len(vocabulary), rngs, top_k, top_p)
+    return endless(network, logits, states, choose)
+
+
+def seeds(seed: int | Sequence[int] | None, n: int) -> list[int | None]:
+    """A seed for each of n streams: one number counts up, so that none are alike."""
+    if seed is None:
+        return [None] * n
+    if isinstance(seed, Sequence) and not isinstance(seed, str):
+        if len(seed) != n:
+            raise ValueError(f"{len(seed)} seeds came for {n} prompts; pass one each, or one")
+        for one in seed:
+            require_seed(one)
+        return list(seed)
+    require_seed(seed)
+    return [seed + k for k in range(n)]
 
 
 def read(network: Network, prompts: Sequence[Array]) -> tuple[Array, list[State]]:
@@ -72,20 +90,37 @@ def endless(
     network: Network,
     logits: Array,
     states: list[State],
-    temperatures: list[float],
-    rng: np.random.Generator,
+    choose: Callable[[Array], Array],
 ) -> Iterator[Array]:
     """Choose ids by the logits, yield them, (n,), take a step with them, and so on."""
     step = network.steps_from(states)
-    weights = np.empty(logits.shape)
-    rows = {t: np.flatnonzero(np.equal(temperatures, t)) for t in temperatures}
     while True:
-        for u in rng.random((256, len(logits), 1)):  # drawing one by one costs 1 µs each
-            if len(rows) == 1:
-                weights = soften(logits, temperatures[0])
-            else:
-                for temperature, where in rows.items():
-                    weights[where] = soften(logits[where], temperature)
-            ids = draw(weights, u)
-            yield ids
-            logits = step(ids)
+        ids = choose(logits)
+        yield ids
+        logits = step(ids)
+
+
+def require_stops(stop: str | Sequence[str] | None) -> list[str]:
+    """The strings that end a text, as a list; a ValueError for an empty one."""
+    stops = [stop] if isinstance(stop, str) else list(stop or ())
+    if not all(isinstance(one, str) and one for one in stops):
+        raise ValueError(f"stop is {stop!r}; it must be a string or several, none of them empty")
+    return stops
+
+
+def until(characters: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
+    """The characters up to the first of the stop strings, which is left out.
+
+    What may be the beginning of one is held back until it turns out not to be.
+    """
+    held = ""
+    for character in characters:
+        held += character
+        if any(held.endswith(stop) for stop in stops):
+            stop = max((stop for stop in stops if held.endswith(stop)), key=len)
+            yield from held[: len(held) - len(stop)]
+            return
+        while held and not any(stop.startswith(held) for stop in stops):
+            yield held[0]
+            held = held[1:]
+    yield from held

@@ -17,7 +17,7 @@ from npchar import checkpoint
 from npchar.baselines import baselines
 from npchar.distributed import on_rank_0, rank
 from npchar.doctor import examine
-from npchar.generation import write_on
+from npchar.generation import require_stops, until, write_on
 from npchar.history import History
 from npchar.network import Network, Sizes
 from npchar.parameters import Array, Parameters
@@ -101,7 +101,7 @@ class Model:
             raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
         self.vocabulary = vocabulary
         self.network = Network(
-            Sizes(len(vocabulary), hidden_size, num_layers, float(dropout)), dtype=dtype
+            Sizes(len(vocabulary), int(hidden_size), int(num_layers), float(dropout)), dtype=dtype
         )
         self.network.initialise(seed)
 
@@ -359,6 +359,9 @@ class Model:
         length: int = ...,
         *,
         temperature: float = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        stop: str | Sequence[str] | None = ...,
         seed: int | None = ...,
         unknown: str = ...,
     ) -> str: ...
@@ -370,7 +373,10 @@ class Model:
         length: int = ...,
         *,
         temperature: float | Sequence[float] = ...,
-        seed: int | None = ...,
+        top_k: int | None = ...,
+        top_p: float | None = ...,
+        stop: str | Sequence[str] | None = ...,
+        seed: int | Sequence[int] | None = ...,
         unknown: str = ...,
     ) -> list[str]: ...
 
@@ -380,7 +386,10 @@ class Model:
         length: int = 400,
         *,
         temperature: float | Sequence[float] = 1.0,
-        seed: int | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | Sequence[int] | None = None,
         unknown: str = "error",
     ) -> str | list[str]:
         """Write on from a prompt.
@@ -391,13 +400,19 @@ class Model:
             The text to go on from, at least one character; or several, which
             are continued side by side, for much less than one after the other.
         length
-            Characters to write.
+            Characters to write, at most where there is a `stop`.
         temperature
             0 always takes the most probable character, 1 samples as the model
             believes, infinity takes any with equal chance. With several prompts,
             one for all or one for each.
+        top_k, top_p
+            Choose among the k most probable alone, or among the most probable whose
+            chances sum up to p.
+        stop
+            A string, or several, that end a text; left out of what is returned.
         seed
-            The same seed gives the same text; without one it differs each time.
+            The same seed gives the same text; without one it differs each time. With
+            several prompts, one for each, or a number that counts up from the first.
         unknown
             What to do with a prompt's characters outside the vocabulary, as for
             `Vocabulary.encode`.
@@ -408,12 +423,27 @@ class Model:
             What was written, without the prompt.
         """
         require_positive(length=length)
+        stops = require_stops(stop)
         if not isinstance(prompt, (str, Sequence)):
             raise TypeError(f"prompt is {prompt!r}; pass a str or a list of them")
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        streams = write_on(self.network, self.vocabulary, prompts, temperature, seed, unknown)
-        written = np.stack([next(streams) for _ in range(length)], axis=1)  # (n, length)
-        texts = [self.vocabulary.decode(row) for row in written]
+        streams = write_on(
+            self.network, self.vocabulary, prompts, temperature, top_k, top_p, seed, unknown
+        )
+        if not stops:
+            written = np.stack([next(streams) for _ in range(length)], axis=1)  # (n, length)
+            texts = [self.vocabulary.decode(row) for row in written]
+        else:
+            texts = [""] * len(prompts)
+            going = set(range(len(prompts)))
+            for _ in range(length):
+                ids = next(streams)
+                for k in going:
+                    texts[k] += self.vocabulary.characters[ids[k]]
+                going = {k for k in going if not texts[k].endswith(tuple(stops))}
+                if not going:
+                    break
+            texts = ["".join(until(iter(text), stops)) for text in texts]
         return texts[0] if isinstance(prompt, str) else texts
 
     def stream(
@@ -421,15 +451,23 @@ class Model:
         prompt: str,
         *,
         temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: str | Sequence[str] | None = None,
         seed: int | None = None,
         unknown: str = "error",
     ) -> Iterator[str]:
-        """Write on from a prompt without end, a character at a time.
+        """Write on from a prompt, a character at a time, without end or up to a `stop`.
 
-        The arguments are `generate`'s, and so is the text for the same seed.
+        The arguments are `generate`'s, and so is the text for the same seed. With
+        `stop`, what may be its beginning comes only when it turns out not to be.
         """
-        streams = write_on(self.network, self.vocabulary, [prompt], temperature, seed, unknown)
-        return (self.vocabulary.characters[ids[0]] for ids in streams)
+        stops = require_stops(stop)
+        streams = write_on(
+            self.network, self.vocabulary, [prompt], temperature, top_k, top_p, seed, unknown
+        )
+        characters = (self.vocabulary.characters[ids[0]] for ids in streams)
+        return until(characters, stops) if stops else characters
 
     # Files
 

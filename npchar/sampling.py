@@ -1,19 +1,22 @@
 """Choosing the next character: logits or probabilities and a temperature to an id.
 
-Logits come from ``dense.py``; the ids go back into the model, in ``model.py``.
-Float32 logits stay so at the usual temperatures, which is quick and leaves each
-chance right to 1e-7; those far from 1, and all probabilities, are taken in float64.
+Logits come from ``dense.py``; the ids go back into the model, in
+``generation.py``. `reweight_distribution` and `sample` are the book's two steps,
+as one reads them; `chooser` draws from the same distribution in a third of the
+time. All of it in float64: temperatures near zero stretch the logits far.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from npchar.parameters import Array
 
+NOISE = 16_384  # numbers that are drawn at once
 TINY_TEMPERATURE = 1e-250  # below it, quotients would overflow, and all is decided anyway
 
 
@@ -68,8 +71,10 @@ def sample(
             "distribution, (V,)"
         )
     rng = np.random.default_rng() if rng is None else rng
-    weights = reweight_distribution(probabilities, temperature)[None]
-    return int(draw(weights, rng.random((1, 1)))[0])
+    # The inverse of the cumulative sum: unlike a multinomial draw it needs no exact
+    # sum of 1, and it never picks a weight of zero.
+    cumulative = np.cumsum(reweight_distribution(probabilities, temperature))  # (V,)
+    return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
 
 
 def require_temperature(temperature: float) -> None:
@@ -94,11 +99,9 @@ def soften(logits: Array, temperature: float) -> Array:
     Returns
     -------
     Array
-        Weights, (..., V), of the logits' type, or float64 where the temperature is
-        beyond what float32 can hold.
+        Float64 weights, (..., V).
     """
-    largest = np.maximum.reduce(logits, axis=-1, keepdims=True)
-    z: Array = logits - largest
+    z: Array = np.subtract(logits, logits.max(axis=-1, keepdims=True), dtype=np.float64)
     if temperature == 0:
         most_probable = z.argmax(axis=-1, keepdims=True)
         z[...] = -np.inf
@@ -106,25 +109,120 @@ def soften(logits: Array, temperature: float) -> Array:
     elif math.isinf(temperature):
         z[z > -np.inf] = 0
     else:
-        if not 1e-3 < temperature < 1e3:
-            z = z.astype(np.float64)
         z /= max(temperature, TINY_TEMPERATURE)
     np.exp(z, out=z)
     return z
 
 
-def draw(weights: Array, u: Array) -> Array:
-    """An index for each row of `weights`, (n, V), with chances in their proportion.
+def entropy(probabilities: ArrayLike) -> Array:
+    """How uncertain distributions are: −Σ p log p, in nats.
 
-    By the inverse of the cumulative sum, from one uniform number of [0, 1) a
-    row, `u`, (n, 1): unlike a multinomial draw it needs no exact sum of 1, and
-    it never picks a weight of zero.
+    From 0, where one outcome is certain, to log V, where all V are equally
+    probable; exp of it is the number of equally probable outcomes that would be as
+    uncertain. What a temperature does to it: ``entropy(reweight_distribution(p, T))``.
+
+    Parameters
+    ----------
+    probabilities
+        (..., V), rows that need not sum to 1.
+
+    Returns
+    -------
+    Array
+        (...), float64.
     """
-    cumulative = np.add.accumulate(weights, axis=1)  # (n, V)
-    limits = u * cumulative[:, -1:]
-    ids: Array
-    if len(weights) == 1:  # the same for one row, in half the time
-        ids = cumulative[0].searchsorted(limits[0], "right")
-    else:
-        ids = (cumulative > limits).argmax(axis=1)  # (n,)
-    return ids
+    p = reweight_distribution(probabilities, 1.0)
+    result: Array = -(p * np.log(np.where(p > 0, p, 1))).sum(axis=-1)
+    return result
+
+
+def chooser(
+    temperatures: Sequence[float],
+    V: int,
+    rngs: Sequence[np.random.Generator],
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> Callable[[Array], Array]:
+    """A function that draws an id for each row of logits, (n, V), from softmax(logits / T).
+
+    By Gumbel's trick: the place of the largest of logits + T g, with independent
+    g = −log(−log u) of u uniform in (0, 1), has exactly the distribution of the
+    softmax (Gumbel 1954; Maddison et al. 2014). The noise is made for many rows at
+    once, so that a choice costs a sum and an argmax; and nothing happens to logits at
+    a temperature of 0.
+
+    Parameters
+    ----------
+    temperatures
+        A row's temperature each, 0 to infinity; the caller has checked them.
+    V
+        The number of ids.
+    rngs
+        Where each row's chance comes from, so that it does not depend on other rows.
+    top_k, top_p
+        As for `among_the_best`.
+    """
+    T = np.array(temperatures, np.float64)[:, None]  # (n, 1)
+    # Above 1 the logits shrink, as the noise would grow without end at infinity.
+    noise_factors, logit_factors = np.minimum(T, 1), 1 / np.maximum(T, 1)
+    hot = bool((T > 1).any())
+    rows = max(1, NOISE // (len(T) * V))
+
+    def noises() -> Iterator[Array]:
+        while True:
+            # −log u is a standard exponential number.
+            noise = np.stack([rng.standard_exponential((rows, V)) for rng in rngs], axis=1)
+            np.maximum(noise, 1e-300, out=noise)  # (rows, n, V)
+            np.log(noise, out=noise)
+            noise *= -noise_factors
+            yield from noise
+
+    noise = noises()
+
+    def choose(logits: Array) -> Array:
+        z = (logits * logit_factors if hot else logits) + next(noise)
+        if top_k is not None or top_p is not None:
+            z[~among_the_best(logits, T, top_k, top_p)] = -np.inf
+        ids: Array = z.argmax(axis=1)
+        return ids
+
+    return choose
+
+
+def among_the_best(logits: Array, T: Array, top_k: int | None, top_p: float | None) -> Array:
+    """Which of the ids may be chosen: true or false, (n, V).
+
+    Parameters
+    ----------
+    logits
+        (n, V).
+    T
+        The temperature of each row, (n, 1).
+    top_k
+        Keep this many of the most probable (Fan et al. 2018).
+    top_p
+        Keep the most probable until their chances, at the temperature, sum up to
+        this (Holtzman et al. 2020): the last one needed is kept too.
+    """
+    order = np.argsort(-logits, axis=1, kind="stable")  # (n, V)
+    kept = np.ones(logits.shape, bool)  # in that order
+    if top_k is not None:
+        kept[:, top_k:] = False
+    if top_p is not None:
+        rows = np.take_along_axis(logits, order, axis=1)
+        p = np.stack([soften(row, float(t)) for row, (t,) in zip(rows, T)])  # falling
+        before = np.cumsum(p, axis=1) - p
+        kept &= before < top_p * p.sum(axis=1, keepdims=True)
+    allowed = np.empty(logits.shape, bool)
+    np.put_along_axis(allowed, order, kept, axis=1)
+    return allowed
+
+
+def require_top(top_k: int | None, top_p: float | None) -> None:
+    """Raise a ValueError unless both are None or in their range."""
+    whole = isinstance(top_k, (int, np.integer)) and not isinstance(top_k, bool)
+    if top_k is not None and not (whole and top_k >= 1):
+        raise ValueError(f"top_k is {top_k!r}; it must be a whole number, 1 or more, or None")
+    number = isinstance(top_p, (int, float, np.number)) and not isinstance(top_p, bool)
+    if top_p is not None and not (number and 0 < top_p <= 1):
+        raise ValueError(f"top_p is {top_p!r}; it must be above 0 and up to 1, or None")

@@ -18,19 +18,17 @@ import numpy as np
 
 from npchar.baselines import baselines
 from npchar.checkpoint import CheckpointError
-from npchar.distributed import Ranks, communicator
+from npchar.distributed import GradientSource, gradient_source
 from npchar.guard import Guard
 from npchar.history import History
 from npchar.interrupts import Interrupts
 from npchar.network import Network
 from npchar.optim import RMSprop, clip_by_global_norm, learning_rate_at
-from npchar.parallel import Share, Workers, default_workers
 from npchar.parameters import Array
 from npchar.progress import Progress
 from npchar.resume import Checkpoint, made_by, require_kind
 from npchar.text import batches, require_positive, require_seed, shuffled, windows
 
-GradientSource = Share | Workers | Ranks
 Callback = Callable[[History], object]
 
 
@@ -103,12 +101,14 @@ def train(
             "pass a longer text, a smaller maxlen or validation_split=0"
         )
     batch_size = min(batch_size, len(windows(learned, maxlen, step)))
-    settings = {
+    settings: dict[str, Any] = {
         "epochs": epochs, "maxlen": maxlen, "step": step, "targets": targets,
         "batch_size": batch_size, "learning_rate": learning_rate, "schedule": schedule,
         "epsilon": epsilon, "clip_norm": clip_norm, "validation_split": validation_split,
         "patience": patience, "restore_best": restore_best, "seed": seed,
     }  # fmt: skip
+    # JSON knows Python's numbers only
+    settings = {n: v.item() if isinstance(v, np.generic) else v for n, v in settings.items()}
     if checkpoint is not None and checkpoint.training is not None and workers is None:
         workers = int(checkpoint.training["made_by"]["processes"])
     with (
@@ -123,17 +123,6 @@ def require_targets(targets: str) -> None:
     """Raise a ValueError unless `targets` is one of the two kinds."""
     if targets not in ("all", "last"):
         raise ValueError(f"targets is {targets!r}; it must be 'all' or 'last'")
-
-
-def gradient_source(network: Network, T: int, B: int, workers: int | None) -> GradientSource:
-    """What computes gradients of batches of at most B windows of T characters.
-
-    All ranks of an MPI job; else `workers` processes, or as many as suit.
-    """
-    if world := communicator():
-        return Ranks(network, T, B, world)
-    count = default_workers(B) if workers is None else min(workers, B)
-    return Share(network, T, B) if count == 1 else Workers(network, T, B, count)
 
 
 class Training:

@@ -8,6 +8,7 @@ import pytest
 
 import npchar
 from npchar import Model, Vocabulary
+from npchar.generation import until
 
 QUIET = {"maxlen": 20, "batch_size": 8, "verbose": False}
 
@@ -80,6 +81,44 @@ def test_several_prompts_side_by_side(trained):
     cold, hot = model.generate(["the "] * 2, 200, temperature=[0.01, math.inf], seed=1)
     assert cold[:20] == model.generate("the ", 20, temperature=0)
     assert len(set(hot)) == len(model.vocabulary)
+
+
+def test_a_stream_depends_on_its_own_seed_alone(trained):
+    model, _, _ = trained
+    prompts = ["the cat ", "a", "the cat ", "and the rat sat"]
+    together = model.generate(prompts, 60, temperature=[0.5, 1, 1.5, 0.8], seed=[7, 8, 7, 9])
+    alone = [
+        model.generate(prompt, 60, temperature=temperature, seed=seed)
+        for prompt, temperature, seed in zip(prompts, [0.5, 1, 1.5, 0.8], [7, 8, 7, 9])
+    ]
+    assert together == alone
+    counting = model.generate(prompts[:2], 60, seed=3)
+    assert counting == [model.generate(p, 60, seed=s) for p, s in zip(prompts, (3, 4))]
+
+
+def test_stop_strings(trained):
+    model, _, _ = trained
+    whole = model.generate("the ", 400, temperature=0.9, seed=3)
+    for stop in (". ", "sat on", ["rat", "cat"], ["t", "the"]):
+        stops = [stop] if isinstance(stop, str) else stop
+        end = min(whole.index(one) for one in stops)
+        options = {"temperature": 0.9, "seed": 3, "stop": stop}
+        assert model.generate("the ", 400, **options) == whole[:end]
+        assert "".join(model.stream("the ", **options)) == whole[:end]
+    assert model.generate("the ", 400, temperature=0.9, seed=3, stop="~") == whole
+    several = model.generate(["the "] * 2, 400, temperature=0.9, seed=[3, 4], stop=". ")
+    assert several[0] == whole[: whole.index(". ")]
+    assert ". " not in several[1]
+
+
+def test_what_is_held_back_comes_in_time():
+    held = until(iter("abcabcabd"), ["abcabd", "x"])
+    assert "".join(held) == "abc"
+    held = until(iter("ababac"), ["abac"])
+    assert "".join(held) == "ab"
+    assert "".join(until(iter("aab"), ["abc"])) == "aab"
+    came = until(iter("ab-c"), ["abc"])
+    assert next(came) == "a"
 
 
 def test_score_is_the_chain_rule(trained):
@@ -213,6 +252,14 @@ def small():
         (lambda: small().generate("abz"), "'z'.*position 2"),
         (lambda: small().generate([]), "no prompt"),
         (lambda: small().generate("a", 0), "length is 0"),
+        (lambda: small().generate("a", top_k=0), "top_k is 0"),
+        (lambda: small().generate("a", top_k=1.5), "top_k is 1.5"),
+        (lambda: small().stream("a", top_p=0), "top_p is 0"),
+        (lambda: small().generate("a", top_p="x"), "top_p is 'x'"),
+        (lambda: small().generate("a", stop=""), "stop is ''"),
+        (lambda: small().stream("a", stop=["b", 3]), "stop is"),
+        (lambda: small().generate(["a", "b"], seed=[1]), "1 seeds came for 2"),
+        (lambda: small().generate(["a"], seed=[-1]), "seed is -1"),
         (lambda: small().generate("a", temperature=-1), "temperature is -1"),
         (lambda: small().generate("a", temperature=math.nan), "temperature is nan"),
         (lambda: small().generate(["a", "b"], temperature=[1, 1, 1]), "3 temperatures.*2 prompts"),

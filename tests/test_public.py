@@ -17,7 +17,15 @@ def test_the_public_names():
     assert set(npchar.__all__) == {
         *("LSTM", "CheckpointError", "CorpusError", "Dense", "DownloadError", "History"),
         *("MissingMPIError", "Model", "RMSprop", "TrainingDiverged", "UnknownCharacterError"),
-        *("Vocabulary", "WorkerError", "check_gradients", "examine", "load_corpus", "rank"),
+        *(
+            "Vocabulary",
+            "WorkerError",
+            "check_gradients",
+            "entropy",
+            "examine",
+            "load_corpus",
+            "rank",
+        ),
         *("reweight_distribution", "sample", "softmax_cross_entropy", "windows"),
     }
     assert all(getattr(npchar, name).__doc__ for name in npchar.__all__)

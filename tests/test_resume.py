@@ -119,6 +119,15 @@ def test_a_finished_training_is_not_done_again(tmp_path, uninterrupted):
     assert Model.load(path).parameters.flat.tobytes() == uninterrupted[0]
 
 
+def test_numbers_of_numpy_are_numbers(tmp_path, uninterrupted):
+    path = tmp_path / "run.npz"
+    sizes = {"hidden_size": np.int64(8), "num_layers": np.int32(2), "dropout": np.float64(0.2)}
+    options = {"epochs": np.int64(3), "batch_size": np.uint8(8), "learning_rate": np.float64(0.02)}
+    model = make(**sizes)
+    assert outcome(model, fit(model, path, **options)) == uninterrupted
+    assert outcome(model, fit(make(), path)) == uninterrupted
+
+
 def test_targets_last_resumes_too(tmp_path, monkeypatch):
     options = {"targets": "last", "schedule": "constant", "validation_split": 0.0, "step": 7}
     model = make()
@@ -401,15 +410,60 @@ def test_a_file_that_vanishes_is_made_again(tmp_path, uninterrupted):
     assert Model.load(path).parameters.flat.tobytes() == uninterrupted[0]
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes anywhere")
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="Windows has other rights")
 def test_a_folder_that_cannot_be_written(tmp_path):
+    path = tmp_path / "run.npz"
+    fit(make(), path)
+    before = path.read_bytes()
     tmp_path.chmod(0o500)
-    with pytest.raises(OSError, match="cannot write"):
-        fit(make(), tmp_path / "run.npz")
+    root = os.geteuid() == 0
+    if root:  # who writes anywhere: be someone else for a moment
+        os.seteuid(65534)
+    try:
+        with pytest.raises(PermissionError, match=r"cannot write .*run\.npz: Permission denied"):
+            make().save(path)
+        with pytest.raises(PermissionError, match="cannot write"):
+            fit(make(), tmp_path / "other.npz")
+    finally:
+        if root:
+            os.seteuid(0)
+        tmp_path.chmod(0o700)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_real_full_disk(tmp_path):
-    if not os.path.exists("/dev/full"):
-        pytest.skip("there is no /dev/full here")
-    with pytest.raises(OSError, match="No space left"), open("/dev/full", "wb", 0) as file:
-        np.savez(file, a=np.zeros(9))  # what a full disk raises is what the others here fake
+LIMITED = """
+import resource, sys, warnings, npchar
+text = "the cat sat on the mat, and the rat sat on the cat. " * 12
+model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=8)
+
+def fill_the_disk(history):
+    if len(history.loss) == 2:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+try:
+    model.fit(text, epochs=4, maxlen=10, verbose=False, workers=1, checkpoint=sys.argv[1],
+              checkpoint_every=(1, "epochs"), callbacks=[fill_the_disk])
+except OSError as error:
+    print(error)
+print(model.evaluate(text).loss)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no such limit there")
+def test_a_disk_that_takes_no_more(tmp_path):
+    """No fake: the system itself refuses to write on."""
+    path = tmp_path / "run.npz"
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, path], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    said, loss = done.stdout.splitlines()
+    assert said == (f"cannot write {path}: File too large; the file that was there is untouched")
+    assert "goes on and tries again later" in done.stderr
+    assert float(loss) < 3  # the result is in memory
+    with np.load(path) as file:
+        kept = json.loads(file["configuration"].tobytes())["training"]
+    assert kept["position"]["epochs"] == 2
+    Model.load(path)
+    assert list(tmp_path.iterdir()) == [path]

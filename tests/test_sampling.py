@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from npchar.sampling import draw, reweight_distribution, sample, soften
+from npchar.sampling import chooser, entropy, reweight_distribution, sample, soften
 
 probabilities = arrays(
     np.float64, st.integers(1, 12), elements=st.floats(0, 1) | st.sampled_from([0.0, 1e-300])
@@ -48,19 +48,92 @@ def test_the_limits():
     np.testing.assert_allclose(reweight_distribution(p, 1), p)
 
 
+def generators(n):
+    return [np.random.default_rng(k) for k in range(n)]
+
+
+def surprise(counts, p):
+    """Pearson's chi-squared, per degree of freedom, of counts for their probabilities."""
+    assert (counts[p == 0] == 0).all()
+    expected = counts.sum() * p[p > 0]
+    return ((counts[p > 0] - expected) ** 2 / expected).sum() / (len(expected) - 1)
+
+
 def test_the_draws_have_the_right_frequencies():
     p = np.array([0.5, 0.0, 0.3, 0.15, 0.05])
     rng = np.random.default_rng(0)
     counts = np.bincount([sample(p, rng=rng) for _ in range(20_000)], minlength=5)
-    # Pearson's chi-squared with 3 degrees of freedom: above 16.3 once in a thousand.
-    expected = 20_000 * p[p > 0]
-    assert ((counts[p > 0] - expected) ** 2 / expected).sum() < 16.3
-    assert counts[1] == 0
+    assert surprise(counts, p) < 5.4  # with 3 degrees of freedom: more once in a thousand
 
 
-def test_rows_are_drawn_apart():
-    weights = np.eye(5)[[3, 0, 4]] * 7.0
-    assert draw(weights, np.array([[0.0], [0.5], [1 - 1e-16]])).tolist() == [3, 0, 4]
+@pytest.mark.parametrize("temperature", [0.0, 0.2, 0.5, 1.0, 1.2, 3.0, math.inf])
+def test_choices_have_the_distribution_of_the_book(temperature):
+    p = np.array([0.5, 0.0, 0.3, 0.15, 0.05])
+    with np.errstate(divide="ignore"):
+        logits = np.log(p) + 7
+    logits[1] = -1e4  # what no network gives is a logit of minus infinity
+    choose = chooser([temperature, 0.0], 5, generators(2))
+    chosen = np.array([choose(np.array([logits, logits[::-1]])) for _ in range(20_000)])
+    assert (chosen[:, 1] == 4).all()  # a row's temperature is its own
+    expected = reweight_distribution(p, temperature)
+    if math.isinf(temperature):  # all alike, the impossible too: to a network nothing is
+        expected = np.full(5, 0.2)
+    counts = np.bincount(chosen[:, 0], minlength=5)
+    if temperature == 0:
+        assert counts.tolist() == [20_000, 0, 0, 0, 0]
+    else:
+        assert surprise(counts, expected) < 5.4
+
+
+def test_choices_of_rows_and_times_are_independent():
+    choose = chooser([1.0, 1.0], 2, generators(2))
+    bits = np.array([choose(np.zeros((2, 2))) for _ in range(20_000)])  # (time, row)
+    for one, other in ((bits[:, 0], bits[:, 1]), (bits[1:, 0], bits[:-1, 0])):
+        assert abs(np.corrcoef(one, other)[0, 1]) < 0.03
+
+
+def chances(temperature, **limits):
+    """How often each of five ids is chosen, of 20,000 times."""
+    logits = np.log(np.array([[0.4, 0.05, 0.3, 0.15, 0.1]]))
+    choose = chooser([temperature], 5, generators(1), **limits)
+    return np.bincount([int(choose(logits)[0]) for _ in range(20_000)], minlength=5)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "limits", "kept"),
+    [
+        (1.0, {"top_k": 1}, [0]),
+        (1.0, {"top_k": 3}, [0, 2, 3]),
+        (1.0, {"top_k": 99}, [0, 1, 2, 3, 4]),
+        (1.0, {"top_p": 0.39}, [0]),
+        (1.0, {"top_p": 0.69}, [0, 2]),
+        (1.0, {"top_p": 0.71}, [0, 2, 3]),
+        (1.0, {"top_p": 1}, [0, 1, 2, 3, 4]),
+        (0.5, {"top_p": 0.71}, [0, 2]),  # it is sharper there: 0.56, 0.32, 0.08, ...
+        (math.inf, {"top_k": 2}, [0, 2]),
+        (math.inf, {"top_p": 0.5}, [0, 2, 3]),
+        (2.0, {"top_k": 2, "top_p": 0.2}, [0]),
+        (0.0, {"top_k": 4, "top_p": 0.9}, [0]),
+    ],
+)
+def test_among_the_best(temperature, limits, kept):
+    p = np.zeros(5)
+    p[kept] = np.array([0.4, 0.05, 0.3, 0.15, 0.1])[kept]
+    counts = chances(temperature, **limits)
+    assert np.flatnonzero(counts).tolist() == kept
+    if len(kept) > 1:
+        assert surprise(counts, reweight_distribution(p, temperature)) < 5.4
+
+
+def test_entropy():
+    assert entropy([1, 0, 0]) == 0
+    assert entropy(np.full(57, 3.0)) == pytest.approx(math.log(57))
+    p = np.array([[0.5, 0.25, 0.25], [0.9, 0.1, 0]])
+    by_hand = [1.5 * math.log(2), -0.9 * math.log(0.9) - 0.1 * math.log(0.1)]
+    np.testing.assert_allclose(entropy(p), by_hand)
+    rising = [entropy(reweight_distribution(p[0], T)) for T in (0, 0.2, 0.5, 1, 1.2, math.inf)]
+    assert rising == sorted(rising)
+    assert (rising[0], rising[-1]) == (0, pytest.approx(math.log(3)))
 
 
 def test_float32_probabilities_that_multinomial_refuses():
