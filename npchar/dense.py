@@ -6,10 +6,14 @@ is generated, or to the loss here when the model is trained.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import DTypeLike
 
 from npchar.parameters import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 
 class Dense:

@@ -23,12 +23,14 @@ four gates, in that order, so that each gate is one contiguous slab.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from npchar.parameters import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 ONE = np.ones((), np.float32)  # a Python number takes 0.5 µs more, half of a small operation
 

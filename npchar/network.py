@@ -8,15 +8,17 @@ one flat parameter vector. Knows no text: ``model.py`` joins it to a vocabulary,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from npchar.dense import Dense, softmax_cross_entropy
 from npchar.lstm import LSTM, State, Tape
 from npchar.parameters import Array, Parameters
 from npchar.stepper import Stepper
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 
 class Sizes(NamedTuple):

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from npchar.parameters import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 NOISE = 16_384  # numbers that are drawn at once
 TINY_TEMPERATURE = 1e-250  # below it, quotients would overflow, and all is decided anyway
