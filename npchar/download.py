@@ -138,7 +138,7 @@ def download(url: str, path: Path, progress: bool) -> None:
                 "pass the path of the file"
             )
         if progress:
-            print(f"{reason}; trying again in {wait:.0f} s", file=sys.stderr)
+            print(f"{url}: {reason}; trying again in {wait:.0f} s", file=sys.stderr)
         time.sleep(wait)
 
 

@@ -77,7 +77,7 @@ def read(network: Network, prompts: Sequence[Array]) -> tuple[Array, list[State]
         where = [k for k, ids in enumerate(prompts) if len(ids) == length]
         ids = np.stack([prompts[k] for k in where], axis=1)  # (length, B)
         reached = None
-        for start in range(0, length, 1024):  # in chunks: a tape takes 28 H bytes a character
+        for start in range(0, length, 1024):  # in chunks: a tape takes 32 H bytes a character
             outputs, tapes = network.forward(ids[start : start + 1024], reached)
             reached = [tape.final_state for tape in tapes]
         logits[where] = network.dense.forward(outputs[-1])

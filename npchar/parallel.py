@@ -253,7 +253,7 @@ class Workers:
         self._await_all()
         count = len(self._processes)
         shares = np.diff([B * rank // count for rank in range(count + 1)]) / B
-        # Not by BLAS: its threads would wait for more work, busily, for 30 ms, and take
+        # Not by BLAS: its threads would wait for more work, busily, and for 27 ms take
         # the cores from the workers.
         np.einsum("k,kp->p", shares.astype(out.flat.dtype), shared.gradients, out=out.flat)
         return float(shares @ shared.losses)
