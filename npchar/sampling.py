@@ -3,7 +3,8 @@
 Logits come from ``dense.py``; the ids go back into the model, in
 ``generation.py``. `reweight_distribution` and `sample` are the book's two steps,
 as one reads them; `chooser` draws from the same distribution in fewer, cheaper
-operations, for 1.6 times the characters a second. All of it in float64: temperatures near zero stretch the logits far.
+operations, for 1.6 times the characters a second. All of it in float64:
+temperatures near zero stretch the logits far.
 """
 
 from __future__ import annotations
