@@ -114,3 +114,24 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     dlogits /= (n * total)[:, None]
     dlogits[picked] -= dlogits.dtype.type(1 / n)
     return loss, dlogits.reshape(logits.shape)
+
+
+def log_probabilities(logits: Array, ids: Array) -> Array:
+    """Log softmax(logits) at some ids: nats.
+
+    Parameters
+    ----------
+    logits
+        (..., V).
+    ids
+        (...).
+
+    Returns
+    -------
+    Array
+        (...), of the logits' type.
+    """
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    picked = np.take_along_axis(shifted, ids[..., None].astype(np.intp), axis=-1)[..., 0]
+    result: Array = picked - np.log(np.exp(shifted).sum(axis=-1))
+    return result

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
+from typing import Any
+
+from npchar.text import Text
 
 RARE = 5  # a character seen less often cannot be learned
 LEAST = 20_000  # characters below which a model learns by heart rather than to write
 
 
-def examine(text: str, *, maxlen: int = 60, validation_split: float = 0.1) -> list[str]:
+def examine(text: Text, *, maxlen: int = 60, validation_split: float = 0.1) -> list[str]:
     """What may be wrong with a text for training: a sentence for each finding.
 
     Parameters
     ----------
     text
-        The text.
+        The text: a string, or a list of tokens.
     maxlen, validation_split
         As for `Model.fit`.
 
@@ -34,16 +37,33 @@ def examine(text: str, *, maxlen: int = 60, validation_split: float = 0.1) -> li
     learned, held_out = counted(text, 0, split), counted(text, split, len(text))
     counts = learned + held_out
     needed = maxlen + 1
+    symbols = "characters" if isinstance(text, str) else "tokens"
     if split < needed or 0 < len(text) - split < needed:
         findings.append(
-            f"too short: {len(text):,} characters, where a window of maxlen={maxlen} needs "
+            f"too short: {len(text):,} {symbols}, where a window of maxlen={maxlen} needs "
             f"{needed} to learn from and {needed} held out"
         )
     elif len(text) < LEAST:
         findings.append(
-            f"a small text, {len(text):,} characters: expect it to be learned by heart; "
+            f"a small text, {len(text):,} {symbols}: expect it to be learned by heart; "
             f"{LEAST:,} and more make for text of its own"
         )
+    if isinstance(text, str):
+        findings += odd_characters(text, counts)
+    rare = [c for c, n in counts.items() if n < RARE]
+    if rare and len(text) >= LEAST:
+        findings.append(
+            f"{len(rare)} of {len(counts)} {symbols} come fewer than {RARE} times, too few to "
+            f"learn: {named(rare, counts)}"
+        )
+    if late := sorted(held_out.keys() - learned.keys(), key=str):
+        findings.append(f"only in the held-out part, and so never learned: {named(late, counts)}")
+    return findings
+
+
+def odd_characters(text: str, counts: Counter[Any]) -> list[str]:
+    """Characters that hint at a fault in what was done to the text before."""
+    findings = []
     if controls := [c for c in counts if unicodedata.category(c) == "Cc" and c not in "\n\t"]:
         findings.append(f"control characters, kept as they are: {named(controls, counts)}")
     if "\ufffd" in counts:
@@ -62,33 +82,25 @@ def examine(text: str, *, maxlen: int = 60, validation_split: float = 0.1) -> li
             f"accents as characters of their own: {named(combining, counts)}; "
             "unicodedata.normalize('NFC', text) joins them to their letters"
         )
-    rare = [c for c, n in counts.items() if n < RARE]
-    if rare and len(text) >= LEAST:
-        findings.append(
-            f"{len(rare)} of {len(counts)} characters come fewer than {RARE} times, too few to "
-            f"learn: {named(rare, counts)}"
-        )
-    if late := sorted(held_out.keys() - learned.keys()):
-        findings.append(f"only in the held-out part, and so never learned: {named(late, counts)}")
     return findings
 
 
-def counted(text: str, start: int, stop: int) -> Counter[str]:
-    """How often each character comes in a part of a text, without a copy of the part."""
-    counts: Counter[str] = Counter()
+def counted(text: Text, start: int, stop: int) -> Counter[Any]:
+    """How often each symbol comes in a part of a text, without a copy of the part."""
+    counts: Counter[Any] = Counter()
     for at in range(start, stop, 1 << 20):
         counts.update(text[at : min(at + (1 << 20), stop)])
     return counts
 
 
-def named(characters: list[str], counts: Counter[str], most: int = 8) -> str:
-    """Characters with their code points and how often they come, the most frequent first."""
-    ordered = sorted(characters, key=lambda c: (-counts[c], c))
-    parts = [
-        (repr(c) if c.isprintable() and not unicodedata.combining(c) else "")
-        + (" " if c.isprintable() and not unicodedata.combining(c) else "")
-        + f"U+{ord(c):04X} ×{counts[c]:,}"
-        for c in ordered[:most]
-    ]
+def named(symbols: list[Any], counts: Counter[Any], most: int = 8) -> str:
+    """Symbols with how often they come, the most frequent first; characters with code points."""
+    ordered = sorted(symbols, key=lambda c: (-counts[c], str(c)))
+    parts = []
+    for c in ordered[:most]:
+        is_character = isinstance(c, str) and len(c) == 1
+        point = f"U+{ord(c):04X} " if is_character else ""
+        shown = not is_character or (c.isprintable() and not unicodedata.combining(c))
+        parts.append((f"{c!r} " if shown else "") + f"{point}×{counts[c]:,}")
     rest = len(ordered) - most
     return ", ".join(parts) + (f" and {rest} more" if rest > 0 else "")

@@ -7,30 +7,32 @@ Prompts come from ``model.py`` as text; each next character is chosen by
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
+from npchar.arguments import require_seed
 from npchar.lstm import State
 from npchar.network import Network
 from npchar.parameters import Array
 from npchar.sampling import chooser, require_temperature, require_top
-from npchar.text import Vocabulary, require_seed
+from npchar.text import Text, Vocabulary
 
 
 def write_on(
     network: Network,
     vocabulary: Vocabulary,
-    prompts: Sequence[str],
+    prompts: Sequence[Text],
     temperature: float | Sequence[float],
     top_k: int | None,
     top_p: float | None,
     seed: int | Sequence[int] | None,
-    unknown: str,
+    unknown: Any,
 ) -> Iterator[Array]:
     """Check the arguments, read the prompts; then the next ids, (n,), without end."""
     require_top(top_k, top_p)
     if not prompts:
-        raise ValueError("no prompt came; pass one string or a list of them")
+        raise ValueError("no prompt came; pass one text or a list of them")
     temperatures = np.ravel(temperature).tolist()
     if len(temperatures) not in (1, len(prompts)):
         raise ValueError(
@@ -44,8 +46,8 @@ def write_on(
     for prompt, ids in zip(prompts, encoded):
         if not len(ids):
             raise ValueError(
-                f"the prompt {prompt!r} has no character that the model knows; give it at "
-                "least one to go on from"
+                f"the prompt {prompt!r} has no {vocabulary.symbol_name} that the model knows; "
+                "give it at least one to go on from"
             )
     rngs = [np.random.default_rng(one) for one in seeds(seed, len(prompts))]
     logits, states = read(network, encoded)
@@ -100,27 +102,63 @@ def endless(
         logits = step(ids)
 
 
-def require_stops(stop: str | Sequence[str] | None) -> list[str]:
-    """The strings that end a text, as a list; a ValueError for an empty one."""
-    stops = [stop] if isinstance(stop, str) else list(stop or ())
-    if not all(isinstance(one, str) and one for one in stops):
-        raise ValueError(f"stop is {stop!r}; it must be a string or several, none of them empty")
+def several(prompt: Any, vocabulary: Vocabulary) -> list[Text] | None:
+    """The prompts, if there are several: a list of strings, or of lists of tokens."""
+    if vocabulary.tokens:
+        lists = isinstance(prompt, list) and prompt and all(isinstance(p, list) for p in prompt)
+        return list(prompt) if lists else None
+    if not isinstance(prompt, (str, Sequence)):
+        raise TypeError(f"prompt is {prompt!r}; pass a str or a list of them")
+    return None if isinstance(prompt, str) else list(prompt)
+
+
+def written(
+    streams: Iterator[Array], n: int, length: int, stops: Sequence[Text], vocabulary: Vocabulary
+) -> list[Any]:
+    """The texts of n streams, of a length or up to the first of the stops."""
+    if not stops:
+        ids = np.stack([next(streams) for _ in range(length)], axis=1)  # (n, length)
+        return [vocabulary.decode(row) for row in ids]
+    texts: list[list[Any]] = [[] for _ in range(n)]
+    going = set(range(n))
+    for _ in range(length):
+        ids = next(streams)
+        for k in going:
+            texts[k].append(vocabulary.symbols[ids[k]])
+        going = {k for k in going if not ended(texts[k], stops)}
+        if not going:
+            break
+    return [vocabulary.join(until(iter(text), stops)) for text in texts]
+
+
+def require_stops(stop: Any, vocabulary: Vocabulary) -> list[Text]:
+    """The texts that end a text, as a list; a ValueError for an empty one."""
+    one = isinstance(stop, str) or (vocabulary.tokens and several(stop, vocabulary) is None)
+    stops: list[Text] = [] if stop is None else [stop] if one else list(stop)
+    kind = list if vocabulary.tokens else str
+    if not all(isinstance(each, kind) and each for each in stops):
+        what = "list of tokens" if vocabulary.tokens else "string"
+        raise ValueError(f"stop is {stop!r}; it must be a {what} or several, none of them empty")
     return stops
 
 
-def until(characters: Iterator[str], stops: Sequence[str]) -> Iterator[str]:
-    """The characters up to the first of the stop strings, which is left out.
+def ended(symbols: list[Any], stops: Sequence[Text]) -> Text | None:
+    """The longest of the stops that the symbols end with."""
+    found = [stop for stop in stops if symbols[-len(stop) :] == list(stop)]
+    return max(found, key=len, default=None)
+
+
+def until(symbols: Iterator[Any], stops: Sequence[Text]) -> Iterator[Any]:
+    """The symbols up to the first of the stops, which is left out.
 
     What may be the beginning of one is held back until it turns out not to be.
     """
-    held = ""
-    for character in characters:
-        held += character
-        if any(held.endswith(stop) for stop in stops):
-            stop = max((stop for stop in stops if held.endswith(stop)), key=len)
+    held: list[Any] = []
+    for symbol in symbols:
+        held.append(symbol)
+        if stop := ended(held, stops):
             yield from held[: len(held) - len(stop)]
             return
-        while held and not any(stop.startswith(held) for stop in stops):
-            yield held[0]
-            held = held[1:]
+        while held and not any(list(stop[: len(held)]) == held for stop in stops):
+            yield held.pop(0)
     yield from held

@@ -24,11 +24,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from npchar.arguments import require_positive
 from npchar.lstm import State
 from npchar.model import Model
 from npchar.network import Network
 from npchar.parameters import Array, Parameters
-from npchar.text import require_positive
 
 Function = Callable[[Array], Array]  # of a vector, (n,), to a scalar
 

@@ -8,17 +8,23 @@ from __future__ import annotations
 import math
 import sys
 import time
+from typing import Any
 
 from npchar.history import History
 
 
 class Progress:
-    """A line per epoch; on a terminal the one under way is written over as it goes."""
+    """A line per epoch; on a terminal the one under way is written over as it goes.
 
-    def __init__(self, epochs: int, characters: int) -> None:
+    In a notebook likewise: all lines are one output of the cell, which is replaced.
+    """
+
+    def __init__(self, epochs: int, symbols: int, symbol_name: str) -> None:
         self.epochs = epochs
-        self.characters = characters  # in an epoch
+        self.symbols, self.symbol_name = symbols, symbol_name  # in an epoch: so many characters
         self.live = sys.stdout.isatty()
+        self.lines: list[str] = []  # in a notebook: those that stay
+        self.display = notebook_display()
         self.width = 0  # of what stands on the terminal's line
         self.last_shown = self.begun = time.perf_counter()
         self.share: float | None = None  # of the epoch, at the first step that is seen of it
@@ -26,7 +32,7 @@ class Progress:
     def begin(self, history: History, epochs_done: int, finished: bool) -> None:
         """Before the first step: what there is to beat, and where it goes on."""
         simple = ", ".join(f"{name} {loss:.3f}" for name, loss in history.baselines.items())
-        self.say(f"simple models' losses, nats per character: {simple}")
+        self.say(f"simple models' losses, nats per {self.symbol_name}: {simple}")
         if finished:
             self.say(f"the training was finished, after epoch {epochs_done}")
         elif epochs_done:
@@ -41,12 +47,12 @@ class Progress:
         now = time.perf_counter()
         if self.share is None or share < self.share:  # the first step of an epoch
             self.share, self.begun = share, now
-        if not self.live or now - self.last_shown < 0.2 or share == self.share:
+        if not (self.live or self.display) or now - self.last_shown < 0.2 or share == self.share:
             return
         self.last_shown = now
-        rate = (share - self.share) * self.characters / (now - self.begun)
-        left = (self.epochs - epoch - share) * self.characters / rate
-        self._show(f"{self._name(epoch)}  loss {loss:.4f}  {rate:,.0f} chars/s  "
+        rate = (share - self.share) * self.symbols / (now - self.begun)
+        left = (self.epochs - epoch - share) * self.symbols / rate
+        self._show(f"{self._name(epoch)}  loss {loss:.4f}  {rate:,.0f} {self.symbol_name}s/s  "
                    f"{clock(left)} left", end="")  # fmt: skip
 
     def end_epoch(self, history: History) -> None:
@@ -58,17 +64,35 @@ class Progress:
         name, simple = list(history.baselines.items())[-1]
         line += f" = {history.bits_per_character[-1]:.2f} bits"
         line += f" ({name} {simple / math.log(2):.2f})"
-        rate = self.characters / history.seconds[-1]
+        rate = self.symbols / history.seconds[-1]
         left = history.seconds[-1] * (self.epochs - epoch - 1)
-        self.say(f"{line}  {rate:,.0f} chars/s  {clock(left)} left")
+        self.say(f"{line}  {rate:,.0f} {self.symbol_name}s/s  {clock(left)} left")
 
     def _name(self, epoch: int) -> str:
         return f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"
 
     def _show(self, line: str, end: str) -> None:
+        if self.display is not None:
+            text = "\n".join([*self.lines, line])
+            self.display.update({"text/plain": text}, raw=True)
+            self.lines += [line] if end else []
+            return
         start = "\r" if self.live else ""
         print(start + line.ljust(self.width), end=end, flush=True)
         self.width = 0 if end else len(line)
+
+
+def notebook_display() -> Any:
+    """An output of the notebook's cell that can be replaced; None elsewhere."""
+    # Only a program that runs in a notebook has these modules loaded.
+    if "ipykernel" not in sys.modules or "IPython" not in sys.modules:
+        return None
+    from IPython import get_ipython
+    from IPython.display import display
+
+    if not hasattr(get_ipython(), "kernel"):
+        return None
+    return display({"text/plain": ""}, raw=True, display_id=True)
 
 
 def clock(seconds: float) -> str:

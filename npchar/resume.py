@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,20 @@ class Checkpoint:
         checkpoint.write(
             self.path, self.configuration | {"training": training}, {**parameters, **arrays}
         )
+
+
+def saved_training(
+    path: str | os.PathLike[str], resume: bool, layout: Callable[[dict[str, Any]], Layout]
+) -> tuple[dict[str, Any], dict[str, Array]] | None:
+    """What a checkpoint holds to go on from; None where there is none yet."""
+    if not os.path.exists(path):
+        return None
+    if not resume:
+        raise FileExistsError(
+            f"there is a file {os.fspath(path)!r} already; go on from it by resume=True, or name "
+            "another checkpoint"
+        )
+    return checkpoint.read(path, layout)
 
 
 def require_every(every: tuple[float, str]) -> tuple[float, str]:

@@ -1,53 +1,65 @@
-"""Text to ids to windows to batches.
+"""Text to ids and back.
 
-Text comes from ``corpus.py`` or from the user; batches of ids go to
-``lstm.py``. Ids are stored in the smallest unsigned type (a byte a character
-for most texts), and windows and batches index that one array: no one-hot
-tensor, no copy of the corpus.
+Text comes from ``corpus.py`` or from the user; ids go to ``windows.py``. A text is
+a str, made of characters; or a list of tokens: words, notes, whatever is to follow
+one another. All that comes later knows ids alone, stored in the smallest unsigned
+type: a byte a character for most texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import html
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from npchar.parameters import Array
 
 ENCODE_CHUNK = 1 << 20  # characters turned into code points at a time, 4 bytes each
 
+Text: TypeAlias = "str | Sequence[Any]"  # characters, or tokens
+
 
 class UnknownCharacterError(ValueError):
-    """A character that the vocabulary does not have.
+    """A character, or token, that the vocabulary does not have.
 
     Attributes
     ----------
     character
-        The first such character.
+        The first such character or token.
     position
         Where in the text it stands, from 0.
     """
 
-    def __init__(self, character: str, position: int) -> None:
+    def __init__(self, character: Hashable, position: int, token: bool = False) -> None:
+        what = f"the token {character!r}"
+        stand_in = "one of its tokens"
+        if not token:
+            what = f"the character {character!r} (U+{ord(str(character)):04X})"
+            stand_in = "' '"
         super().__init__(
-            f"the character {character!r} (U+{ord(character):04X}) at position {position} is "
-            "not in the vocabulary; leave it out, or pass unknown='skip' to skip such "
-            "characters or unknown=' ' to put a space in their place"
+            f"{what} at position {position} is not in the vocabulary; leave it out, or pass "
+            f"unknown='skip' to skip all such, or unknown={stand_in} to put that in their place"
         )
         self.character = character
         self.position = position
 
 
 class Vocabulary:
-    """The characters a model knows, sorted; a character's id is its place among them.
+    """The symbols a model knows, sorted; a symbol's id is its place among them.
 
-    Immutable, and the same for the same characters in any order.
+    Of characters, for texts that are strings; or of tokens, for texts that are lists
+    of them. Immutable, and the same for the same symbols in any order.
 
     Parameters
     ----------
-    characters
-        The characters; duplicates count once.
+    symbols
+        Characters; or tokens, which are strings, whole numbers or tuples of these, so
+        that files can keep them. Duplicates count once.
+    tokens
+        Whether they are tokens even if each is a single character; when not given,
+        they are tokens if one is not.
 
     Examples
     --------
@@ -58,87 +70,129 @@ class Vocabulary:
     array([1, 3, 2, 0], dtype=uint8)
     >>> vocabulary.decode([1, 3, 2, 0])
     'hole'
+    >>> words = Vocabulary.from_text(["to", "be", "or", "not", "to", "be"])
+    >>> words.decode(words.encode(["not", "to", "be"]))
+    ['not', 'to', 'be']
     """
 
-    __slots__ = ("_characters", "_table")
-    _characters: str
-    _table: Array
+    __slots__ = ("_symbols", "_table", "tokens")
+    _symbols: str | tuple[Hashable, ...]
+    _table: Array | dict[Hashable, int]
+    tokens: bool  # whether texts are lists of tokens, not strings
 
-    def __init__(self, characters: Iterable[str]) -> None:
-        distinct = sorted(set(characters))
-        for character in distinct:
-            if not isinstance(character, str) or len(character) != 1:
-                raise ValueError(
-                    f"a vocabulary is made of single characters; {character!r} is not one"
-                )
+    def __init__(self, symbols: Iterable[Any], *, tokens: bool | None = None) -> None:
+        distinct = in_order({storable(symbol) for symbol in symbols})
         if not distinct:
             raise ValueError("a vocabulary needs at least one character; none came")
-        object.__setattr__(self, "_characters", "".join(distinct))
-        # From code point to id; len(self), one past the last id, means unknown.
-        code_points = [ord(character) for character in distinct]
-        table = np.full(code_points[-1] + 2, len(distinct), np.min_scalar_type(len(distinct)))
-        table[code_points] = np.arange(len(distinct))
+        all_characters = all(isinstance(s, str) and len(s) == 1 for s in distinct)
+        if tokens is None:
+            tokens = not all_characters
+        elif not tokens and not all_characters:
+            raise ValueError("tokens is False, but not all of the symbols are single characters")
+        n = len(distinct)
+        table: Array | dict[Hashable, int] = {symbol: k for k, symbol in enumerate(distinct)}
+        if not tokens:
+            # From code point to id; n, one past the last id, means unknown.
+            code_points = [ord(str(character)) for character in distinct]
+            table = np.full(code_points[-1] + 2, n, np.min_scalar_type(n))
+            table[code_points] = np.arange(n)
+        object.__setattr__(self, "_symbols", tuple(distinct) if tokens else "".join(distinct))
         object.__setattr__(self, "_table", table)
+        object.__setattr__(self, "tokens", tokens)
 
     @classmethod
-    def from_text(cls, text: str) -> Vocabulary:
-        """The vocabulary of all characters in `text`."""
-        if not text:
+    def from_text(cls, text: Text) -> Vocabulary:
+        """The vocabulary of all characters in a string, or of all tokens in a list."""
+        if not len(text):
             raise ValueError("the text is empty; a vocabulary needs at least one character")
-        return cls(text)
+        return cls(text, tokens=not isinstance(text, str))
+
+    @property
+    def symbols(self) -> str | tuple[Hashable, ...]:
+        """All in the order of their ids: characters as a string, tokens as a tuple."""
+        return self._symbols
 
     @property
     def characters(self) -> str:
         """The characters in the order of their ids."""
-        return self._characters
+        if not isinstance(self._symbols, str):
+            raise AttributeError("this vocabulary is of tokens: `symbols` has them")
+        return self._symbols
 
-    def encode(self, text: str, unknown: str = "error") -> Array:
+    def encode(self, text: Text, unknown: Any = "error") -> Array:
         """The ids of a text, (n,), in the smallest unsigned type that holds them.
 
         Parameters
         ----------
         text
-            Any text.
+            A string, or of a vocabulary of tokens a list of them.
         unknown
-            What to do with a character outside the vocabulary: "error", "skip"
-            it, or put a character of the vocabulary, given here, in its place.
+            What to do with a symbol outside the vocabulary: "error", "skip"
+            it, or put a symbol of the vocabulary, given here, in its place.
 
         Raises
         ------
         UnknownCharacterError
             With `unknown="error"`, naming the first one and its position.
         """
-        if not isinstance(text, str):
-            raise TypeError(f"a {type(text).__name__} came where a text should; pass a str")
+        self.require_text(text)
         if unknown not in ("error", "skip") and unknown not in self:
             raise ValueError(
-                f"unknown is {unknown!r}; it must be 'error', 'skip' or a character of the "
-                "vocabulary"
+                f"unknown is {unknown!r}; it must be 'error', 'skip' or a "
+                f"{self.symbol_name} of the vocabulary"
             )
         chunks = []
         for start in range(0, len(text), ENCODE_CHUNK):
             chunk = text[start : start + ENCODE_CHUNK]
-            code_points = np.frombuffer(chunk.encode("utf-32-le", "surrogatepass"), "<u4")
-            ids = self._table.take(code_points, mode="clip")
+            ids = self._looked_up(chunk)
             is_unknown = ids == len(self)
             if is_unknown.any():
                 if unknown == "error":
                     position = int(is_unknown.argmax())
-                    raise UnknownCharacterError(chunk[position], start + position)
+                    raise UnknownCharacterError(chunk[position], start + position, self.tokens)
                 if unknown == "skip":
                     ids = ids[~is_unknown]
                 else:
-                    ids[is_unknown] = self._characters.index(unknown)
+                    ids[is_unknown] = self._symbols.index(unknown)
             chunks.append(ids.astype(self.id_dtype, copy=False))
         return np.concatenate(chunks) if chunks else np.empty(0, self.id_dtype)
 
-    def decode(self, ids: Iterable[int] | Array) -> str:
-        """The text of a sequence of ids."""
+    def _looked_up(self, chunk: Text) -> Array:
+        """The ids of a piece of text; len(self) for symbols that are unknown."""
+        if not isinstance(self._table, dict):
+            assert isinstance(chunk, str)
+            code_points = np.frombuffer(chunk.encode("utf-32-le", "surrogatepass"), "<u4")
+            return self._table.take(code_points, mode="clip")
+        n = len(self)
+        return np.array([self._table.get(token, n) for token in chunk], np.min_scalar_type(n))
+
+    def decode(self, ids: Iterable[int] | Array) -> Any:
+        """The text of a sequence of ids: a string, or a list of tokens."""
         numbers = [int(i) for i in ids]
         for i in numbers:
             if not 0 <= i < len(self):
                 raise ValueError(f"the id {i} lies outside the vocabulary's 0 to {len(self) - 1}")
-        return "".join([self._characters[i] for i in numbers])
+        return self.join([self._symbols[i] for i in numbers])
+
+    def join(self, symbols: Iterable[Any]) -> Any:
+        """Symbols as a text: a string, or a list of tokens."""
+        return list(symbols) if self.tokens else "".join(symbols)
+
+    def require_text(self, text: object) -> None:
+        """Raise a TypeError unless `text` is a text of this kind of vocabulary."""
+        came = type(text).__name__
+        if not self.tokens and not isinstance(text, str):
+            raise TypeError(f"a {came} came where a text should; pass a str")
+        if self.tokens and (isinstance(text, (str, bytes)) or not isinstance(text, Sequence)):
+            raise TypeError(
+                f"a {came} came where a list of tokens should, such as [{self._symbols[0]!r}]; "
+                "make it as the text was made that the vocabulary is from"
+            )
+
+    @property
+    def symbol_name(self) -> str:
+        """What a symbol is called: "character" or "token"."""
+        return "token" if self.tokens else "character"
 
     @property
     def id_dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -148,95 +202,69 @@ class Vocabulary:
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a vocabulary cannot be changed; make another")
 
-    def __reduce__(self) -> tuple[type[Vocabulary], tuple[str]]:
-        return Vocabulary, (self._characters,)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restored, (self._symbols, self.tokens)
 
     def __len__(self) -> int:
-        return len(self._characters)
+        return len(self._symbols)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._characters)
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._symbols)
 
-    def __contains__(self, character: object) -> bool:
-        return isinstance(character, str) and len(character) == 1 and character in self._characters
+    def __contains__(self, symbol: object) -> bool:
+        if isinstance(self._symbols, str):
+            return isinstance(symbol, str) and len(symbol) == 1 and symbol in self._symbols
+        return isinstance(symbol, Hashable) and symbol in self._table
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and self._characters == other._characters
+        return isinstance(other, Vocabulary) and self._symbols == other._symbols
 
     def __hash__(self) -> int:
-        return hash(self._characters)
+        return hash(self._symbols)
 
     def __repr__(self) -> str:
-        return f"Vocabulary({self._characters!r})"
+        return f"Vocabulary({self._symbols!r}{', tokens=True' if self.tokens else ''})"
 
-
-def windows(ids: Array, maxlen: int = 60, step: int = 3) -> Array:
-    """Every `step`-th window of `maxlen` ids and the one after it.
-
-    Parameters
-    ----------
-    ids
-        A text's ids, (n,).
-    maxlen
-        Input characters of a window.
-    step
-        Characters between the starts of two windows.
-
-    Returns
-    -------
-    Array
-        (windows, maxlen + 1), a read-only view of `ids`: nothing is copied.
-    """
-    require_positive(maxlen=maxlen, step=step)
-    if len(ids) < maxlen + 1:
-        raise ValueError(
-            f"the text has {len(ids)} characters; a window of maxlen={maxlen} and its next "
-            f"character need {maxlen + 1}: pass a longer text or a smaller maxlen"
+    def _repr_html_(self) -> str:
+        """For notebooks: each symbol, its id when pointed at."""
+        boxes = " ".join(
+            f'<code title="id {k}" style="border:1px solid #8888;padding:0 .3em">'
+            f"{html.escape(visible(symbol))}</code>"
+            for k, symbol in enumerate(self._symbols)
         )
-    return sliding_window_view(ids, maxlen + 1)[::step]
+        return f"<div>{len(self)} {self.symbol_name}s: {boxes}</div>"
 
 
-def shuffled(n: int, rng: np.random.Generator) -> Array:
-    """The numbers below n in a random order, (n,), in the smallest unsigned type."""
-    order = np.arange(n, dtype=np.min_scalar_type(n))
-    rng.shuffle(order)
-    return order
+def restored(symbols: Iterable[Any], tokens: bool) -> Vocabulary:
+    """The vocabulary that was pickled."""
+    return Vocabulary(symbols, tokens=tokens)
 
 
-def batches(view: Array, order: Array, batch_size: int, first: int = 0) -> Iterator[Array]:
-    """The windows in a given order, in batches: one pass over the text.
-
-    Parameters
-    ----------
-    view
-        What `windows` returned, (n, maxlen + 1).
-    order
-        Which of them, one after the other.
-    batch_size
-        Windows in a batch; the last batch has what is left.
-    first
-        The number of the batch to begin with.
-
-    Yields
-    ------
-    Array
-        (maxlen + 1, B) ids, time first. The rows up to the last are a batch's
-        inputs, the rows from the second its targets.
-    """
-    require_positive(batch_size=batch_size)
-    for start in range(first * batch_size, len(order), batch_size):
-        yield np.ascontiguousarray(view[order[start : start + batch_size]].T)
+def storable(symbol: Any) -> Hashable:
+    """A symbol in the form that files keep; a ValueError for one that they cannot."""
+    if isinstance(symbol, np.generic):
+        symbol = symbol.item()
+    if isinstance(symbol, tuple):
+        return tuple(storable(part) for part in symbol)
+    if isinstance(symbol, bool) or not isinstance(symbol, (str, int)):
+        raise ValueError(
+            "a vocabulary is made of single characters, or of tokens that are strings, whole "
+            f"numbers or tuples of these; {symbol!r} is not one"
+        )
+    return symbol
 
 
-def require_seed(seed: int | None) -> None:
-    """Raise a ValueError unless `seed` is None or a whole number from 0."""
-    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
-    if seed is not None and not (whole and seed >= 0):
-        raise ValueError(f"seed is {seed!r}; it must be a whole number, 0 or more")
+def in_order(symbols: set[Hashable]) -> list[Any]:
+    """Symbols sorted: those of a kind by their value."""
+    try:
+        return sorted(symbols, key=lambda symbol: (type(symbol).__name__, symbol))
+    except TypeError:  # tuples of different make-up
+        return sorted(symbols, key=repr)
 
 
-def require_positive(**arguments: int) -> None:
-    """Raise a ValueError that names the argument which is not a whole number above 0."""
-    for name, value in arguments.items():
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"{name} is {value!r}; it must be a whole number, 1 or more")
+def visible(symbol: Hashable) -> str:
+    """A symbol as a person can see it: what cannot be printed, and a space, by a sign."""
+    if not isinstance(symbol, str):
+        return str(symbol)
+    signs = {" ": "\u2423", "\n": "\u23ce", "\t": "\u21e5"}
+    return "".join(signs.get(c, c if c.isprintable() else f"\\u{ord(c):04x}") for c in symbol)

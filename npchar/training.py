@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from npchar.arguments import require_positive, require_seed
 from npchar.baselines import baselines
 from npchar.checkpoint import CheckpointError
 from npchar.distributed import GradientSource, gradient_source
@@ -27,7 +28,7 @@ from npchar.optim import RMSprop, clip_by_global_norm, learning_rate_at
 from npchar.parameters import Array
 from npchar.progress import Progress
 from npchar.resume import Checkpoint, made_by, require_kind
-from npchar.text import batches, require_positive, require_seed, shuffled, windows
+from npchar.windows import batches, shuffled, windows
 
 Callback = Callable[[History], object]
 
@@ -68,6 +69,7 @@ def train(
     verbose: bool,
     workers: int | None,
     checkpoint: Checkpoint | None,
+    symbol_name: str,
 ) -> History:
     """Train `network` in place on a text's ids; the other arguments are `Model.fit`'s."""
     require_targets(targets)
@@ -116,7 +118,10 @@ def train(
         Interrupts(terminate=checkpoint is not None) as interrupts,
     ):
         training = Training(network, learned, held_out, settings, source, interrupts, checkpoint)
-        return training.run(callbacks, verbose)
+        shown = verbose and source.leads
+        return training.run(
+            callbacks, Progress(epochs, len(learned), symbol_name) if shown else None
+        )
 
 
 def require_targets(targets: str) -> None:
@@ -194,20 +199,20 @@ class Training:
         for name in network:
             network[name] = arrays[name]
 
-    def run(self, callbacks: Sequence[Callback], verbose: bool) -> History:
+    def run(self, callbacks: Sequence[Callback], progress: Progress | None) -> History:
         """All epochs that are left."""
+        self.progress = progress
         at, settings, history, guard = self.at, self.settings, self.history, self.guard
-        if verbose and self.source.leads:
-            self.progress = Progress(settings["epochs"], len(self.learned))
-            self.progress.begin(history, at.epochs, at.finished)
+        if progress:
+            progress.begin(history, at.epochs, at.finished)
         if at.finished:
             return history
         self._save(must=True)  # better to fail now than after hours
         try:
             while at.epochs < settings["epochs"] and not self._patience_is_over():
                 self._epoch()
-                if self.progress:
-                    self.progress.end_epoch(history)
+                if progress:
+                    progress.end_epoch(history)
                 if self.checkpoint is not None and self.checkpoint.is_due(at.epochs, at.steps):
                     self._save()
                 stop = self.source.leads and any([call(history) is True for call in callbacks])
@@ -351,7 +356,7 @@ class Training:
 def held_out_loss(network: Network, ids: Array, targets: str, maxlen: int, step: int) -> float:
     """The loss on a text, in the way that the targets ask for: see `Model.fit`."""
     if targets == "all":
-        return network.reading_loss(ids)
+        return -float(network.log_probabilities(ids).mean(dtype=np.float64))
     view = windows(ids, maxlen, step)
     total = 0.0
     for batch in batches(view, np.arange(len(view)), 128):

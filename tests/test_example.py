@@ -47,15 +47,15 @@ def test_the_main_job(short_corpus, tmp_path):
     model = npchar.Model.load(saved)
     assert model.network.sizes.hidden_size == 12
     again = run("--corpus", short_corpus, "--save", saved, *SMALL)
-    assert re.sub(r"[\d,]+ chars/s.*", "", again.stdout) == re.sub(
-        r"[\d,]+ chars/s.*", "", done.stdout
+    assert re.sub(r"[\d,]+ characters/s.*", "", again.stdout) == re.sub(
+        r"[\d,]+ characters/s.*", "", done.stdout
     )
 
 
 def test_the_book(short_corpus):
     done = run("--book", "--corpus", short_corpus, "--epochs", 1, "--hidden-size", 8)
     assert done.returncode == 0, done.stderr
-    line = r"^epoch 1/1  loss [\d.]+ = [\d.]+ bits \(unigram [\d.]+\)  [\d,]+ chars/s"
+    line = r"^epoch 1/1  loss [\d.]+ = [\d.]+ bits \(unigram [\d.]+\)  [\d,]+ characters/s"
     assert re.search(line, done.stdout, re.MULTILINE)
 
 
@@ -119,7 +119,7 @@ def test_an_interrupted_run_goes_on(short_corpus, tmp_path):
 
     def results(text):  # the last epochs: their losses, and what was written
         at = text.index("epoch 5/6")
-        return re.sub(r"[\d,]+ chars/s.*", "", text[at:])
+        return re.sub(r"[\d,]+ characters/s.*", "", text[at:])
 
     assert results(rest.stdout) == results(whole.stdout)
 

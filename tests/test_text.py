@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import npchar
 from npchar import text as text_module
-from npchar.text import UnknownCharacterError, Vocabulary, batches, shuffled, windows
+from npchar.text import UnknownCharacterError, Vocabulary
+from npchar.windows import batches, shuffled, windows
 
 texts = st.text(min_size=1, max_size=200)
 
@@ -87,7 +88,9 @@ def test_a_vocabulary_cannot_be_changed():
     [
         (lambda: Vocabulary.from_text(""), "text is empty"),
         (lambda: Vocabulary([]), "at least one"),
-        (lambda: Vocabulary(["ab"]), "single characters"),
+        (lambda: Vocabulary(["ab"], tokens=False), "not all .* single characters"),
+        (lambda: Vocabulary(["a", 0.5]), "0.5 is not one"),
+        (lambda: Vocabulary([True]), "True is not one"),
         (lambda: Vocabulary("abc").encode("a", "?"), "unknown is '\\?'"),
         (lambda: Vocabulary("abc").decode([0, 3]), "id 3 lies outside"),
         (lambda: Vocabulary("abc").decode([-1]), "id -1 lies outside"),
