@@ -524,6 +524,16 @@ class Model:
             model.parameters[name] = arrays[name]
         return model
 
+    @staticmethod
+    def training_settings(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+        """The arguments of the `fit` that a checkpoint is of; None for a model alone.
+
+        With the same text, ``Model.load(path).fit(text, checkpoint=path, resume=True,
+        **settings)`` goes on with it.
+        """
+        found, _ = checkpoint.read(path, layout)
+        return found["training"]["settings"] if "training" in found else None
+
     @classmethod
     def pretrained(cls, name: str = "nietzsche") -> Model:
         """A model that comes with the package.

@@ -1,0 +1,201 @@
+"""The command line, as a person or a pipe uses it: real processes."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import npchar
+from npchar.command import main
+
+TEXT = "the cat sat on the mat, and the rat sat on the cat. " * 60
+SMALL = ("--hidden-size", "12", "--maxlen", "20", "--batch-size", "8")
+
+
+def start(*arguments, **options):
+    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
+    environment |= options.pop("env", {}) | {"PYTHONWARNINGS": "error", "COLUMNS": "80"}
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
+    return subprocess.Popen(
+        [sys.executable, "-m", "npchar", *map(str, arguments)], env=environment, **options
+    )
+
+
+def run(*arguments, given=None, **options):
+    process = start(*arguments, stdin=subprocess.PIPE if given is not None else None, **options)
+    out, err = process.communicate(given, timeout=60)
+    return process.returncode, out, err
+
+
+def test_it_writes_at_once_without_a_model_of_ones_own():
+    begun = os.times().children_user
+    arguments = ("--prompt", "the will to ", "--temperature", 0.5, "--seed", 1)
+    status, out, err = run("generate", *arguments)
+    assert os.times().children_user - begun < 2  # seconds of work; measured: half a one
+    assert (status, err) == (0, "")
+    expected = npchar.Model.pretrained().generate("the will to ", 400, temperature=0.5, seed=1)
+    assert out == f"the will to {expected}\n"
+    assert run("generate", *arguments)[1] == out
+
+
+def test_generate_takes_prompts_as_they_come():
+    status, out, err = run("generate", "--prompt", "The Will TO ", "--length", 20, "--seed", 1)
+    assert status == 0
+    assert out.startswith("the will to ")
+    assert "small letters" in err
+    piped = run("generate", "--prompt", "-", "--length", 20, "--seed", 1, given="the will to \n")
+    assert piped == (0, out, "")
+    status, out, err = run("generate", "--prompt", "naïve ☃")
+    assert status == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "'ï' (U+00EF) at position 2" in err
+    assert run("generate", "--prompt", "☃the", "--unknown", "skip", "--length", 5)[0] == 0
+    status, out, _ = run("generate", "--stop", "\n", "--seed", 3, "--length", 0)
+    assert status == 0
+    assert out.count("\n") == 1
+
+
+def test_a_pipe_whose_reader_leaves():
+    process = start("generate", "--length", 0, "--seed", 1)
+    assert len(process.stdout.read(2000)) == 2000
+    process.stdout.close()
+    assert process.wait(20) == 141
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_ctrl_c_while_it_writes():
+    process = start("generate", "--length", 0, "--seed", 1)
+    process.stdout.read(2000)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.strip() == ""
+
+
+def test_from_texts_to_a_model_and_back(tmp_path):
+    file = tmp_path / "cats.txt"
+    file.write_text(TEXT)
+    status, out, err = run("train", "cats.txt", "--epochs", 3, *SMALL, cwd=tmp_path)
+    assert status == 0
+    assert re.fullmatch(r"cats\.npz: \d\.\d+ nats per character held out\n", out)
+    assert "epoch 3/3" in err
+    assert npchar.Model.training_settings(tmp_path / "cats.npz") is None
+
+    status, again, err = run("train", "cats.txt", cwd=tmp_path)
+    assert status == 2
+    assert "npchar resume cats.npz" in err
+
+    status, out, _ = run("evaluate", file, "--model", "cats.npz", cwd=tmp_path)
+    loss = npchar.Model.load(tmp_path / "cats.npz").evaluate(TEXT).loss
+    assert out.startswith(f"{loss:.4f} nats = ")
+    assert f"over {len(TEXT) - 1:,}" in out
+    assert run("evaluate", "-", "--model", "cats.npz", cwd=tmp_path, given=TEXT)[1] == out
+
+    status, out, _ = run("info", "--model", "cats.npz", cwd=tmp_path)
+    assert "Wh (4, 12, 12)" in out
+    status, out, _ = run("generate", "--model", "cats.npz", "--length", 30, cwd=tmp_path)
+    assert len(out) == 31
+    status, _, err = run("resume", "cats.npz", "cats.txt", cwd=tmp_path)
+    assert status == 2
+    assert "finished model" in err
+
+
+def test_an_interrupted_training_goes_on(tmp_path):
+    (tmp_path / "Cats.txt").write_text(TEXT.replace("the", "The"))
+    options = ("--lower", "--epochs", 400, *SMALL)
+    process = start("train", "Cats.txt", *options, cwd=tmp_path)
+    for line in process.stderr:
+        if line.startswith("epoch   3"):
+            break
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, err
+    assert "npchar resume Cats.npz Cats.txt" in err
+    settings = npchar.Model.training_settings(tmp_path / "Cats.npz")
+    assert settings["epochs"] == 400
+    assert "training under way" in run("info", "--model", "Cats.npz", cwd=tmp_path)[1]
+    process = start("resume", "Cats.npz", "Cats.txt", cwd=tmp_path)
+    seen = ""
+    for line in process.stderr:
+        seen += line
+        if re.match(r"epoch +\d+/400", line):
+            break
+    assert re.search(r"going on after epoch [3-9]", seen), seen
+    process.kill()
+    process.communicate()
+
+
+def on_a_terminal(*arguments, env=None):
+    leader, follower = pty.openpty()
+    process = start(*arguments, stdout=follower, env=env or {})
+    os.close(follower)
+    out = b""
+    try:
+        while piece := os.read(leader, 4096):
+            out += piece
+    except OSError:  # the terminal has gone
+        pass
+    finally:
+        os.close(leader)
+        process.communicate(timeout=20)
+    return out.decode()
+
+
+def test_colours_are_for_terminals_alone(tmp_path):
+    file = tmp_path / "text.txt"
+    file.write_text("the soul of Qxqz man")
+    status, plain, _ = run("score", file)
+    assert status == 0
+    assert "bits per character" in plain
+    assert "most surprising" in plain
+    assert "\x1b" not in plain
+    assert "\x1b[30;48;5;" in on_a_terminal("score", file)
+    assert "\x1b" not in on_a_terminal("score", file, env={"NO_COLOR": "1"})
+    assert "\x1b[30;48;5;" in run("score", file, "--color", "always")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("generate", "--model", "nowhere.npz"), "no file nowhere.npz"),
+        (("generate", "--temperature", "-1"), "temperature is -1"),
+        (("generate", "--length", "-1"), "--length is -1"),
+        (("generate", "--top-p", "2"), "top_p is 2"),
+        (("score", "nowhere.txt"), "no file 'nowhere.txt'"),
+        (("evaluate", "-", "nowhere.txt"), "- is standard input"),
+        (("train", "nowhere.txt"), "no file 'nowhere.txt'"),
+        (("resume", "nowhere.npz", "nowhere.txt"), "no file nowhere.npz"),
+        (("info", "--model", __file__), "is damaged or not a saved model"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(arguments, message, capsys):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+    assert err.startswith("npchar: ")
+
+
+def test_usage():
+    status, out, err = run()
+    assert status == 2
+    assert "COMMAND" in err
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    for command in ("train", "resume", "generate", "score", "evaluate", "info"):
+        assert command in out
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"npchar {npchar.version.__version__}\n"
