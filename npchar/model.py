@@ -25,7 +25,7 @@ from npchar.history import History
 from npchar.network import Network, Sizes
 from npchar.parameters import Array, Parameters
 from npchar.resume import Checkpoint, require_every, saved_training
-from npchar.sampling import reweight_distribution
+from npchar.sampling import entropy, reweight_distribution
 from npchar.scoring import Evaluation, Score
 from npchar.text import Text, Vocabulary
 from npchar.training import Callback, train
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from npchar.activations import Activations
 
 PRETRAINED = ("nietzsche",)  # files of the package, in its folder ``pretrained``
+
+TEMPERATURES = (0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.2, 1.5, 2.0, 3.0)  # of a plot
 
 
 class Model:
@@ -485,6 +487,30 @@ class Model:
         from npchar.activations import saliency
 
         return saliency(self.network, self._at_least_two(text))
+
+    def entropies(self, text: Text, temperatures: Sequence[float]) -> Array:
+        """How uncertain the model is in a text, at some temperatures.
+
+        Returns
+        -------
+        Array
+            For each temperature the mean entropy of the distribution after each
+            character, nats: from 0 at temperature 0 to log V at infinity.
+        """
+        logits, _ = self.network.logits(self._at_least_two(text)[:, None])
+        z = logits[:, 0].astype(np.float64)
+        p = np.exp(z - z.max(axis=1, keepdims=True))  # (n, V)
+        return np.array([entropy(reweight_distribution(p, t)).mean() for t in temperatures])
+
+    def plot_entropies(
+        self, text: Text, temperatures: Sequence[float] = TEMPERATURES, ax: Any = None
+    ) -> Any:
+        """Draw `entropies`; returns matplotlib's axes (the extra `plot`)."""
+        from npchar.plots import plot_entropies
+
+        return plot_entropies(
+            temperatures, self.entropies(text, temperatures), len(self.vocabulary), ax
+        )
 
     def summary(self) -> None:
         """Print the layers, their sizes, and what they and their training need of memory."""

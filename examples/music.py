@@ -1,0 +1,121 @@
+"""A model of tokens: tunes in ABC notation, which it learns to compose.
+
+    python examples/music.py            a minute: compose, learn, write tune.abc
+
+The tunes it learns from are composed here by a small grammar: a part has four bars,
+each bar a chord and a rhythm, the first note of a bar belongs to the chord, the others
+walk. The model is told none of this; that its bars come out full, and its tunes end on
+the tonic, is what it found. ABC notation can be played by many programs and web sites.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+
+import npchar
+
+LETTERS = "CDEFGABcdefgab"  # two octaves of ABC's notes
+KEYS = {"G": 4, "D": 1, "Am": 5, "C": 0}  # where the tonic stands among them
+RHYTHMS = {  # in eighths
+    "4/4": [[2, 2, 2, 2], [3, 1, 2, 2], [1, 1, 2, 2, 2], [2, 2, 1, 1, 2], [1, 1, 1, 1, 2, 2]],
+    "6/8": [[3, 3], [2, 1, 2, 1], [1, 1, 1, 2, 1], [2, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]],
+}
+EIGHTHS = {"4/4": 8, "6/8": 6}  # in a bar
+CHORDS = [[0, 3, 4, 0], [0, 5, 3, 4], [0, 4, 0, 4], [3, 0, 4, 0], [5, 3, 4, 0]]  # steps of the key
+END = "<end>"
+
+
+def composed(rng: np.random.Generator) -> list[str]:
+    """A tune by the grammar, as tokens: meter, key, notes, bar lines, end."""
+    meter, key = rng.choice(list(RHYTHMS)), rng.choice(list(KEYS))
+    tonic = KEYS[key]
+    tokens = [f"M:{meter}", f"K:{key}"]
+    place = tonic + int(rng.integers(0, 5))
+    for _ in range(2):  # parts
+        tokens.append("|:")
+        chords = CHORDS[rng.integers(len(CHORDS))]
+        rhythms = [RHYTHMS[meter][rng.integers(len(RHYTHMS[meter]))] for _ in range(2)]
+        for bar, chord in enumerate(chords):
+            if bar == 3:  # a long tonic ends the part
+                tokens.append(note(tonic, EIGHTHS[meter]))
+                break
+            for nth, eighths in enumerate(rhythms[bar % 2]):
+                if nth == 0:
+                    root = tonic + chord
+                    tones = [root + step - octave for step in (0, 2, 4) for octave in (0, 7)]
+                    place = min(tones, key=lambda tone: abs(tone - place) + rng.random())
+                else:
+                    place += int(rng.choice([-1, 1, 1, -1, 2, -2]))
+                place = int(np.clip(place, 0, len(LETTERS) - 1))
+                tokens.append(note(place, eighths))
+            tokens.append("|")
+        tokens.append(":|")
+    return [*tokens, END]
+
+
+def note(place: int, eighths: int) -> str:
+    """A note of ABC: its letter, and how many eighths it lasts."""
+    return LETTERS[place] + (str(eighths) if eighths > 1 else "")
+
+
+def full_bars(tokens: Sequence[str]) -> tuple[int, int]:
+    """How many bars of a tune last as long as its meter says, and how many there are."""
+    wanted = next((EIGHTHS.get(token[2:], 0) for token in tokens if token.startswith("M:")), 0)
+    full = bars = eighths = 0
+    for token in tokens:
+        if token in ("|", ":|"):
+            full, bars, eighths = full + (eighths == wanted), bars + 1, 0
+        elif token[0] in LETTERS:
+            eighths += int(token[1:] or 1)
+    return full, bars
+
+
+def as_abc(tokens: Sequence[str], title: str, number: int) -> str:
+    """A tune as a program that plays ABC reads it."""
+    head = [token for token in tokens if token[:2] in ("M:", "K:")]
+    body = " ".join(token for token in tokens if token not in head)
+    return "\n".join([f"X:{number}", f"T:{title}", "L:1/8", *head, body]) + "\n"
+
+
+def main() -> int:
+    """Compose, learn, write."""
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
+    add = parser.add_argument
+    add("--tunes", type=int, default=3000, metavar="N", help="tunes to learn from (3000)")
+    add("--epochs", type=int, default=8, metavar="N", help="passes over them (8)")
+    add("--seed", type=int, default=0, metavar="N", help="the same seed, the same tunes (0)")
+    add("--save", default="tune.abc", metavar="PATH", help="where the tunes go (tune.abc)")
+    options = parser.parse_args()
+
+    rng = np.random.default_rng(options.seed)
+    tunes = [token for _ in range(options.tunes) for token in composed(rng)]
+    vocabulary = npchar.Vocabulary.from_text(tunes)
+    model = npchar.Model(vocabulary, hidden_size=96, seed=options.seed)
+    print(f"{options.tunes:,} tunes, {len(tunes):,} tokens, {len(vocabulary)} different")
+    model.fit(tunes, epochs=options.epochs, seed=options.seed)
+
+    prompts = [[END, f"M:{meter}", f"K:{key}"] for meter in RHYTHMS for key in KEYS]
+    written = model.generate(prompts, 200, temperature=0.8, stop=[END], seed=options.seed)
+    written = [prompt[1:] + tune for prompt, tune in zip(prompts, written)]
+    counts = [full_bars(tune) for tune in written]
+    full, bars = (sum(count) for count in zip(*counts))
+    at_random = npchar.Model(vocabulary).generate([END, "M:4/4", "K:G"], 400, seed=options.seed)
+    by_chance = full_bars(["M:4/4", *at_random])
+    print(f"bars that are full: {full} of {bars}; of an untrained model {by_chance[0]} of "
+          f"{by_chance[1]}")  # fmt: skip
+    copied = max(npchar.originality(tune, tunes, least=10).longest for tune in written)
+    print(f"the longest run that stands in a tune it learned from: {copied} tokens")
+    with open(options.save, "w", encoding="utf-8") as file:
+        for number, tune in enumerate(written, 1):
+            file.write(as_abc(tune, f"By npchar, no. {number}", number) + "\n")
+    print(f"{len(written)} tunes are in {options.save}; the first:\n\n"
+          + as_abc(written[0], "By npchar, no. 1", 1))  # fmt: skip
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""How things print: as text, as HTML, as plots."""
+
+import html.parser
+import math
+
+import numpy as np
+import pytest
+
+import npchar
+from npchar.progress import Progress
+
+
+class Balanced(html.parser.HTMLParser):
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.seen = [], []
+        self.feed(page)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        if tag != "br":
+            self.open.append(tag)
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    text = "<the> cat & the rat sat on the mat. " * 30
+    model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=8, num_layers=2)
+    history = model.fit(text, epochs=2, maxlen=20, batch_size=8, verbose=False, workers=1)
+    return model, history, text
+
+
+def test_everything_is_sound_html(fitted):
+    model, history, text = fitted
+    words = npchar.Vocabulary.from_text(["<b>", "a", "&"])
+    for thing in (
+        *(model, history, model.vocabulary, words, model.score(text[:50])),
+        npchar.originality(text[:80], text),
+        model.activations(text[:40]).html(3),
+        npchar.History(),
+    ):
+        Balanced(thing._repr_html_())
+    assert Balanced(history._repr_html_()).seen.count("tr") == 3
+    assert "&lt;b&gt;" in words._repr_html_()
+
+
+def test_the_summary_counts_right(fitted, capsys):
+    model, _, _ = fitted
+    model.summary()
+    shown = capsys.readouterr().out
+    counts = [int(line.split()[4].replace(",", "")) for line in shown.splitlines()[1:4]]
+    assert sum(counts) == model.parameters.flat.size
+    assert f"{model.parameters.flat.size:,} float32 parameters" in shown
+
+
+def test_a_history_in_a_line(fitted):
+    _, history, _ = fitted
+    assert repr(history).startswith("History(2 epochs, best val_loss ")
+    assert repr(npchar.History()) == "History(no epoch yet)"
+
+
+def test_a_notebooks_cell_is_not_flooded(monkeypatch, capsys):
+    shown = []
+
+    class Display:
+        def update(self, data, raw):
+            assert raw
+            shown.append(data["text/plain"])
+
+    monkeypatch.setattr("npchar.progress.notebook_display", Display)
+    progress = Progress(2, 1000, "character")
+    history = npchar.History(baselines={"uniform": 3.0})
+    progress.begin(history, 0, False)
+    for step in range(1, 500):
+        progress.update(0, step / 500, 2.5)
+    history.loss.append(2.0)
+    history.seconds.append(1.0)
+    progress.end_epoch(history)
+    assert capsys.readouterr().out == ""
+    assert len(shown) < 10
+    assert shown[-1].count("\n") == 1
+    assert "epoch 1/2  loss 2.0000" in shown[-1]
+
+
+def test_plots(fitted):
+    matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    matplotlib.use("Agg")
+    model, history, text = fitted
+    ax = history.plot()
+    assert ax.lines[0].get_ydata().tolist() == history.loss
+    assert ax.get_xlabel() == "epoch"
+    ax.figure.canvas.draw()
+    ax = model.plot_entropies(text, (0, 1, 2))
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), model.entropies(text, (0, 1, 2)))
+    ax.figure.canvas.draw()
+    assert model.entropies(text, [0, math.inf]).tolist() == [
+        0,
+        pytest.approx(math.log(len(model.vocabulary))),
+    ]
+
+
+def test_without_matplotlib(fitted, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    with pytest.raises(ImportError, match="npchar\\[plot\\]"):
+        fitted[1].plot()
