@@ -76,6 +76,15 @@ class Guard:
         self.lowest = min(self.lowest, mean)
         return None
 
+    def begun_with(self, loss: float) -> None:
+        """Take note of the held-out loss at the beginning, to go back to if it gets worse."""
+        self.best_loss = loss
+
+    @property
+    def best_is_trained(self) -> bool:
+        """Whether the best weights are of an epoch, or of a model that was trained before."""
+        return self.best_epoch > 0 or self.best_loss < self.knowing_nothing - 0.5
+
     def epoch_ended(self, epoch: int, loss: float) -> None:
         """Keep the weights after this epoch (the first is 1) if none had a lower loss."""
         self.epochs_since_best += 1

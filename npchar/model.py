@@ -176,7 +176,8 @@ class Model:
             End when so many epochs in a row were no better held out (without a
             held-out part, in training) than the best before; None for never.
         restore_best
-            Put the weights of the epoch with the best `val_loss` back at the end.
+            Put the weights of the epoch with the best `val_loss` back at the end; or
+            those it began with, if the model was trained before and no epoch was better.
         seed
             For the order of the batches, where in the text an epoch's first window
             begins ("all"), and dropout. The same seed on the

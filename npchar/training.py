@@ -207,6 +207,8 @@ class Training:
             progress.begin(history, at.epochs, at.finished)
         if at.finished:
             return history
+        if not at.steps and len(self.held_out):
+            self.guard.begun_with(self._val_loss())
         self._save(must=True)  # better to fail now than after hours
         try:
             while at.epochs < settings["epochs"] and not self._patience_is_over():
@@ -226,9 +228,11 @@ class Training:
         if self._patience_is_over():
             self._event(f"ended after epoch {at.epochs}: none of the last {settings['patience']} "
                         "was better held out")  # fmt: skip
-        if settings["restore_best"] and history.val_loss and 0 < guard.best_epoch < at.epochs:
+        worse = history.val_loss and guard.best_epoch < at.epochs
+        if settings["restore_best"] and worse and guard.best_is_trained:
             guard.restore()
-            self._event(f"the weights are those of epoch {guard.best_epoch}, the best held out")
+            best = f"of epoch {guard.best_epoch}" if guard.best_epoch else "it began with"
+            self._event(f"the weights are those {best}, the best held out")
         at.finished = True
         self._save(must=True)
         return history
@@ -266,11 +270,7 @@ class Training:
         loss, norm = math.inf, math.inf  # if none was a number
         if at.windows:
             loss, norm = at.loss / at.windows, at.norm / at.windows
-        val_loss = None
-        if len(self.held_out):
-            arguments = (self.network, self.held_out, settings["targets"], T, step)
-            found = held_out_loss(*arguments) if self.source.leads else 0.0
-            val_loss = self.source.agreed(found)
+        val_loss = self._val_loss() if len(self.held_out) else None
         with self.interrupts.uninterrupted():
             history.loss.append(loss)
             if val_loss is not None:
@@ -282,6 +282,13 @@ class Training:
             at.epochs += 1
             at.batches = at.windows = at.first = 0
             at.loss = at.norm = at.seconds = 0.0
+
+    def _val_loss(self) -> float:
+        found = 0.0
+        if self.source.leads:
+            names = ("targets", "maxlen", "step")
+            found = held_out_loss(self.network, self.held_out, *(self.settings[n] for n in names))
+        return self.source.agreed(found)
 
     def _step(self, batch: Array) -> None:
         """One batch: its gradient, and better weights."""
