@@ -11,7 +11,8 @@ loss and gradient), ``gradcheck.py`` (the proof), ``optim.py``, ``guard.py`` and
 ``sampling.py`` and ``generation.py`` (weights to text), ``checkpoint.py`` and
 ``resume.py`` (weights and trainings to disk), and ``model.py``, which is all of
 it for a user. What hangs off it: ``scoring.py``, ``originality.py`` and
-``activations.py`` (what a model thinks and how), ``exchange.py`` (other libraries).
+``activations.py`` (what a model thinks and how), ``exchange.py`` (other libraries), ``page.py`` (a browser),
+``plots.py`` and ``command.py``.
 """
 
 from npchar.activations import Activations, gradient_flow

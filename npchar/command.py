@@ -123,6 +123,14 @@ def parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(run=run_evaluate)
     add_files(evaluate)
 
+    page = commands.add_parser("page", help="write a page that runs a model in a browser",
+        description="Write a page that runs a model in a browser: one file, no "
+        "network.")  # fmt: skip
+    page.set_defaults(run=run_page)
+    page.add_argument("save", metavar="PATH", help="where, as in playground.html")
+    page.add_argument("--prompt", metavar="TEXT", help="what it opens with")
+    add_model(page)
+
     info = commands.add_parser("info", help="tell what a model's file holds",
         description="Tell what a model's file holds.")  # fmt: skip
     info.set_defaults(run=run_info)
@@ -275,6 +283,13 @@ def run_evaluate(options: argparse.Namespace) -> int:
         f"{found.loss:.4f} nats = {found.bits_per_character:.4f} bits per character, over "
         f"{found.characters:,}; {uniform:.4f} nats if all were alike"
     )
+    return 0
+
+
+def run_page(options: argparse.Namespace) -> int:
+    """Write a page that runs a model in a browser."""
+    loaded(options.model).to_html(options.save, prompt=options.prompt)
+    print(options.save)
     return 0
 
 

@@ -41,7 +41,7 @@ class History:
         """Draw the losses and the baselines; returns matplotlib's axes (the extra `plot`)."""
         from npchar.plots import plot_losses
 
-        return plot_losses(self, ax)
+        return plot_losses(self.loss, self.val_loss, self.baselines, ax)
 
     def __repr__(self) -> str:
         if not self.loss:

@@ -525,6 +525,23 @@ class Model:
 
         return summary_html(self.network, self.vocabulary)
 
+    def to_html(self, path: str | os.PathLike[str], *, prompt: str | None = None) -> None:
+        """Write a page that runs this model in a browser: one file that needs no network.
+
+        Type a prompt, move the temperature, watch the distribution of the next
+        character and the cells as it writes.
+
+        Parameters
+        ----------
+        path
+            Where.
+        prompt
+            What it opens with; "the " or a letter when not given.
+        """
+        from npchar.page import page
+
+        Path(path).write_text(page(self.network, self.vocabulary, prompt), encoding="utf-8")
+
     # Files
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -6,13 +6,10 @@ Each draws on given axes, or on new ones, and returns them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from npchar.parameters import Array
-
-if TYPE_CHECKING:
-    from npchar.history import History
 
 
 class MissingMatplotlibError(ImportError):
@@ -32,15 +29,20 @@ def axes(ax: Any) -> Any:
     return pyplot.subplots(figsize=(7, 3.6), layout="constrained")[1]
 
 
-def plot_losses(history: History, ax: Any = None) -> Any:
+def plot_losses(
+    losses: Sequence[float],
+    val_losses: Sequence[float],
+    baselines: Mapping[str, float],
+    ax: Any = None,
+) -> Any:
     """The losses of each epoch, and what simple models make of the text."""
     ax = axes(ax)
-    epochs = range(1, len(history.loss) + 1)
-    ax.plot(epochs, history.loss, "o-", markersize=3, label="loss, while it learned")
-    if history.val_loss:
-        ax.plot(epochs, history.val_loss, "o-", markersize=3, label="val_loss, held out")
-    highest = max(history.loss + history.val_loss)
-    for name, loss in history.baselines.items():
+    epochs = range(1, len(losses) + 1)
+    ax.plot(epochs, losses, "o-", markersize=3, label="loss, while it learned")
+    if val_losses:
+        ax.plot(epochs, val_losses, "o-", markersize=3, label="val_loss, held out")
+    highest = max([*losses, *val_losses])
+    for name, loss in baselines.items():
         if loss <= highest * 1.02:  # others would press the curves flat
             ax.axhline(loss, color="gray", linewidth=0.8, linestyle=":")
             ax.annotate(name, (1, loss), xycoords=("axes fraction", "data"), ha="right",

@@ -42,20 +42,24 @@ def test_it_writes_at_once_without_a_model_of_ones_own():
     assert run("generate", *arguments)[1] == out
 
 
-def test_generate_takes_prompts_as_they_come():
-    status, out, err = run("generate", "--prompt", "The Will TO ", "--length", 20, "--seed", 1)
+def test_generate_takes_prompts_as_they_come(capsys):
+    def here(*arguments):
+        status = main(["generate", *map(str, arguments)])
+        return status, *capsys.readouterr()
+
+    status, out, err = here("--prompt", "The Will TO ", "--length", 20, "--seed", 1)
     assert status == 0
     assert out.startswith("the will to ")
     assert "small letters" in err
     piped = run("generate", "--prompt", "-", "--length", 20, "--seed", 1, given="the will to \n")
     assert piped == (0, out, "")
-    status, out, err = run("generate", "--prompt", "naïve ☃")
+    status, out, err = here("--prompt", "naïve ☃")
     assert status == 2
     assert out == ""
     assert err.count("\n") == 1
     assert "'ï' (U+00EF) at position 2" in err
-    assert run("generate", "--prompt", "☃the", "--unknown", "skip", "--length", 5)[0] == 0
-    status, out, _ = run("generate", "--stop", "\n", "--seed", 3, "--length", 0)
+    assert here("--prompt", "☃the", "--unknown", "skip", "--length", 5)[0] == 0
+    status, out, _ = here("--stop", "\n", "--seed", 3, "--length", 0)
     assert status == 0
     assert out.count("\n") == 1
 
@@ -99,6 +103,9 @@ def test_from_texts_to_a_model_and_back(tmp_path):
 
     status, out, _ = run("info", "--model", "cats.npz", cwd=tmp_path)
     assert "Wh (4, 12, 12)" in out
+    status, out, _ = run("page", "cats.html", "--model", "cats.npz", cwd=tmp_path)
+    assert (status, out) == (0, "cats.html\n")
+    assert "<html" in (tmp_path / "cats.html").read_text(encoding="utf-8")
     status, out, _ = run("generate", "--model", "cats.npz", "--length", 30, cwd=tmp_path)
     assert len(out) == 31
     status, _, err = run("resume", "cats.npz", "cats.txt", cwd=tmp_path)
@@ -147,7 +154,7 @@ def on_a_terminal(*arguments, env=None):
     return out.decode()
 
 
-def test_colours_are_for_terminals_alone(tmp_path):
+def test_colours_are_for_terminals_alone(tmp_path, capsys):
     file = tmp_path / "text.txt"
     file.write_text("the soul of Qxqz man")
     status, plain, _ = run("score", file)
@@ -157,7 +164,8 @@ def test_colours_are_for_terminals_alone(tmp_path):
     assert "\x1b" not in plain
     assert "\x1b[30;48;5;" in on_a_terminal("score", file)
     assert "\x1b" not in on_a_terminal("score", file, env={"NO_COLOR": "1"})
-    assert "\x1b[30;48;5;" in run("score", file, "--color", "always")[1]
+    assert main(["score", str(file), "--color", "always"]) == 0
+    assert "\x1b[30;48;5;" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -194,7 +202,7 @@ def test_help(capsys):
         main(["--help"])
     assert ended.value.code == 0
     out = capsys.readouterr().out
-    for command in ("train", "resume", "generate", "score", "evaluate", "info"):
+    for command in ("train", "resume", "generate", "score", "evaluate", "page", "info"):
         assert command in out
     with pytest.raises(SystemExit):
         main(["--version"])

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -142,12 +143,19 @@ def test_an_interrupted_run_goes_on(short_corpus, tmp_path):
         (["--checkpoint", sys.executable, "--resume"], "damaged or not a saved model"),
     ],
 )
-def test_errors_are_one_sentence(short_corpus, arguments, message):
+def test_errors_are_one_sentence(short_corpus, arguments, message, monkeypatch, capsys):
     if "--corpus" not in arguments:
-        arguments = [*arguments, "--corpus", short_corpus]
-    done = run(*arguments)
+        arguments = [*arguments, "--corpus", str(short_corpus)]
+    monkeypatch.setattr(sys, "argv", ["nietzsche.py", *arguments])
+    assert runpy.run_path(str(EXAMPLE))["main"]() == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_an_error_ends_the_process():
+    done = run("--corpus", "no-such-file.txt")
     assert done.returncode == 2
-    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
 

@@ -10,7 +10,7 @@ import pytest
 
 import npchar
 
-MODULES = [m.name for m in pkgutil.iter_modules(npchar.__path__)]
+MODULES = [m.name for m in pkgutil.iter_modules(npchar.__path__) if m.name != "__main__"]
 
 
 PUBLIC = """

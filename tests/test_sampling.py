@@ -94,9 +94,9 @@ def test_choices_of_rows_and_times_are_independent():
 
 def chances(temperature, **limits):
     """How often each of five ids is chosen, of 20,000 times."""
-    logits = np.log(np.array([[0.4, 0.05, 0.3, 0.15, 0.1]]))
-    choose = chooser([temperature], 5, generators(1), **limits)
-    return np.bincount([int(choose(logits)[0]) for _ in range(20_000)], minlength=5)
+    logits = np.log(np.tile([0.4, 0.05, 0.3, 0.15, 0.1], (100, 1)))
+    choose = chooser([temperature] * 100, 5, generators(100), **limits)
+    return np.bincount(np.concatenate([choose(logits) for _ in range(200)]), minlength=5)
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,8 @@ def test_a_long_text_in_bounded_memory(pretrained):
         tracemalloc.stop()
         return used
 
-    short, long = peak(100_000), peak(400_000)
-    assert long - short < 300_000 * 12  # 4 for the result, 1 for an id, the rest passes by
+    short, long = peak(70_000), peak(170_000)
+    assert long - short < 100_000 * 12  # 4 for the result, 1 for an id, the rest passes by
 
 
 def test_colours_in_html():
