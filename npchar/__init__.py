@@ -3,16 +3,17 @@
 Dimensions, everywhere: T time, B batch, V vocabulary, H hidden, D a layer's
 input. Losses are nats per character unless they say bits.
 
-To read the code, follow the data: ``corpus.py``, ``text.py`` and ``windows.py``
-(text to ids to windows), ``parameters.py``, ``lstm.py``, ``dense.py`` and ``network.py`` (ids to
-loss and gradient), ``gradcheck.py`` (the proof), ``optim.py``, ``guard.py`` and
-``training.py`` (gradient to better weights), ``parallel.py`` and
-``distributed.py`` (the same by several processes), ``stepper.py``,
-``sampling.py`` and ``generation.py`` (weights to text), ``checkpoint.py`` and
-``resume.py`` (weights and trainings to disk), and ``model.py``, which is all of
-it for a user. What hangs off it: ``scoring.py``, ``originality.py`` and
-``activations.py`` (what a model thinks and how), ``exchange.py`` (other libraries), ``page.py`` (a browser),
-``plots.py`` and ``command.py``.
+To read the code, follow the data: ``corpus.py``, ``text.py`` and
+``windows.py`` (text to ids to windows), ``parameters.py``, ``lstm.py``,
+``dense.py`` and ``network.py`` (ids to loss and gradient), ``gradcheck.py``
+(the proof), ``optim.py``, ``guard.py`` and ``training.py`` (gradient to better
+weights), ``parallel.py`` and ``distributed.py`` (the same by several
+processes), ``stepper.py``, ``sampling.py`` and ``generation.py`` (weights to
+text), ``checkpoint.py`` and ``resume.py`` (weights and trainings to disk), and
+``model.py``, which is all of it for a user. What hangs off it: ``scoring.py``,
+``originality.py`` and ``activations.py`` (what a model thinks and how),
+``exchange.py`` (other libraries), ``page.py`` (a browser), ``plots.py`` and
+``command.py``.
 """
 
 from npchar.activations import Activations, gradient_flow

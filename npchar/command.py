@@ -23,7 +23,7 @@ from npchar.history import History
 from npchar.model import PRETRAINED, Model
 from npchar.parallel import WorkerError
 from npchar.scoring import Score
-from npchar.text import Vocabulary
+from npchar.text import UnknownCharacterError, Vocabulary
 from npchar.version import __version__
 
 EXPECTED = (ValueError, OSError, MemoryError, TrainingDiverged, WorkerError, MissingMPIError)
@@ -44,11 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # its end, when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except UnknownCharacterError as error:
+        say(
+            f"npchar: the model does not know the character {error.character!r}, which stands at "
+            f"position {error.position}; leave it out, or skip all such by --unknown skip"
+        )
+        return 2
     except EXPECTED as error:  # they say what to do
-        print(f"npchar: {error}", file=sys.stderr)
+        say(f"npchar: {error}")
         return 2
     except KeyboardInterrupt:
-        print(file=sys.stderr)
+        say("")
         return 130
     return status
 
@@ -180,8 +186,8 @@ def run_train(options: argparse.Namespace) -> int:
         path = "model.npz" if name == STANDARD_INPUT else os.path.splitext(name)[0] + ".npz"
     if os.path.exists(path):
         raise ValueError(
-            f"there is a file {path} already: go on with it by `npchar resume {path} FILE…`, or "
-            "name another by --save"
+            f"there is a file {path} already: name another by --save; or go on with it, if it is "
+            f"an interrupted training, by `npchar resume {path} {' '.join(options.files)}`"
         )
     text = texts(options)
     if options.lower:

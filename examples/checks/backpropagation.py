@@ -1,0 +1,183 @@
+"""Checks of notebook 3: gradients by hand and by numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import npchar
+from checks.checking import B, D, H, T, V, call, exercise, expect, parts, sigma, softmax, some_lstm
+from npchar.gradcheck import complex_step
+from npchar.lstm import LSTM, State
+
+
+@exercise("3.1", "logits_gradient")
+def check_logits_gradient(function, rng):
+    """Compared with `npchar.softmax_cross_entropy`."""
+    n = 5
+    logits, targets = rng.normal(size=(n, V)), rng.integers(0, V, n)
+    expected = npchar.softmax_cross_entropy(logits, targets)[1]
+    one_hot = np.eye(V)[targets]
+    mistakes = {
+        "it is for the sum of the losses; their mean is asked for": expected * n,
+        "it is divided by n V; it should be by n: the mean is over the rows": expected / V,
+        "it is softmax alone, nothing is subtracted at the target": softmax(logits) / n,
+        "the sums of softmax run down the columns, not along the rows": (
+            (softmax(logits, axis=0) - one_hot) / n
+        ),
+        "it is logits minus one-hot; it should be softmax minus one-hot": (logits - one_hot) / n,
+        "it is softmax with 0 at the target; 1 should be subtracted there": softmax(logits)
+        * (1 - one_hot)
+        / n,
+    }
+    expect(call(function, logits, targets), expected, mistakes=mistakes)
+    case = "logits around 1000"
+    came = call(function, logits + 1000, targets, case=case)
+    expect(came, expected, case=case)
+
+
+@exercise("3.2", "lstm_step_gradient")
+def check_lstm_step_gradient(function, rng):
+    """Compared with `npchar.LSTM.backward`, sequence by sequence: db is then dz."""
+    z = rng.normal(size=(4, B, H))
+    c_, dh, dc = rng.normal(size=(3, B, H))
+    gates = np.concatenate([sigma(z[:3]), np.tanh(z[3:])])
+    i, f, o, g = gates
+    c = f * c_ + i * g
+    dz, dc_ = np.empty_like(z), np.empty_like(c)
+    for n in range(B):
+        none, one = np.zeros((4, H, H)), slice(n, n + 1)
+        lstm, gradient = LSTM(none, none, z[:, n]), LSTM(none.copy(), none.copy(), z[:, n].copy())
+        tape = lstm.forward(np.zeros((1, 1, H)), State(np.zeros((1, H)), c_[one]))
+        _, before = lstm.backward(tape, dh[None, one], State(np.zeros((1, H)), dc[one]), gradient)
+        dz[:, n], dc_[n] = gradient.b, before.c[0]
+    came = parts(call(function, gates, c_, c, dh, dc), "dz, dc_")
+    names = ("input gate i", "forget gate f", "output gate o", "candidate g")
+    tanh_c, slopes = np.tanh(c), np.array([i * (1 - i), f * (1 - f), o * (1 - o), 1 - g**2])
+    full = dc + dh * o * (1 - tanh_c**2)
+    through = {
+        "what dh adds to dc (by h = o tanh(c)) is not there": dc,
+        "dc is not carried: what comes from the next step is not there": full - dc,
+        "the slope of tanh at c is taken as 1 - c²; it should be 1 - tanh(c)²": dc
+        + dh * o * (1 - c**2),
+        "the slope of tanh at c is not there": dc + dh * o,
+        "the slope of tanh is taken at h = o tanh(c), it belongs at c": (
+            dc + dh * o * (1 - (o * tanh_c) ** 2)
+        ),
+        "dh without its output gate goes into dc": dc + dh * (1 - tanh_c**2),
+        "the slope of tanh is taken at c_, it belongs at c": dc + dh * o * (1 - np.tanh(c_) ** 2),
+    }
+    ways = [g, c_, None, i]  # from dc to the gates
+    if np.shape(came[0]) != dz.shape:
+        expect(came[0], dz, "dz")
+    for k in range(4):
+        mistakes = {}
+        if ways[k] is not None:
+            mistakes = {s: a * ways[k] * slopes[k] for s, a in through.items()}
+            mistakes["the slope of the sigmoid or tanh is not there"] = full * ways[k]
+        else:
+            mistakes["the slope of the sigmoid is not there"] = dh * tanh_c
+            mistakes["its factor is c; it should be tanh(c)"] = dh * c * slopes[2]
+        if k == 1:
+            mistakes["its factor is c; it should be c_, before the step"] = full * c * slopes[1]
+        if k == 3:
+            mistakes["the slope is taken as 1 - tanh(g)²; g is a tanh already: 1 - g²"] = (
+                full * i * (1 - np.tanh(g) ** 2)
+            )
+            mistakes["the slope is taken as g (1 - g), a sigmoid's; g is a tanh: 1 - g²"] = (
+                full * i * g * (1 - g)
+            )
+        else:
+            s = gates[k]
+            factor = dh * tanh_c if k == 2 else full * ways[k]
+            mistakes["the slope is taken as 1 - s², a tanh's; it is a sigmoid: s (1 - s)"] = (
+                factor * (1 - s**2)
+            )
+            mistakes["a sigmoid is taken once more; the gate s is one already: s (1 - s)"] = (
+                factor * sigma(s) * (1 - sigma(s))
+            )
+        for other in range(4):
+            if other != k:
+                mistakes[f"it has the gradient of the {names[other]}"] = dz[other]
+        expect(came[0][k], dz[k], f"dz of the {names[k]}", mistakes)
+    mistakes = {s: a * f for s, a in through.items()} | {
+        "f is not there: dc goes on through the forget gate": full,
+        "it goes through the input gate; it should be the forget gate": full * i,
+    }
+    expect(came[1], dc_, "dc_", mistakes)
+
+
+@exercise("3.3", "numeric_gradients")
+def check_numeric_gradients(function, rng):
+    """A large h, so that it shows which differences are taken."""
+    x, h = rng.normal(size=4), 0.1
+
+    def f(x):
+        return (np.exp(x) * np.sin(x[::-1])).sum()
+
+    def shifted(steps, divisor):
+        return [(f(x + steps[0] * e) - f(x + steps[1] * e)) / divisor for e in h * np.eye(4)]
+
+    came = parts(call(function, f, x, h), "central, complex step")
+    mistakes = {
+        "it is a forward difference; the second point should be x - h": shifted((1, 0), h),
+        "it is a backward difference; the first point should be x + h": shifted((0, -1), h),
+        "divided by h, but the points are 2 h apart": shifted((1, -1), h),
+        "it is f(x + h) - f(x) over 2 h; the second point should be x - h": shifted((1, 0), 2 * h),
+        "it moves all entries at once; it should be one after the other": np.full(
+            4, (f(x + h) - f(x - h)) / (2 * h)
+        ),
+    }
+    expect(came[0], shifted((1, -1), 2 * h), "central", mistakes, f"{h = }")
+    steps = h * np.eye(4)
+    mistakes = {
+        "no imaginary part came through": np.zeros(4),
+        "the step is h; it is 1e-20 here": [f(x + 1j * e).imag / h for e in steps],
+        "the real part is taken": [f(x).real / 1e-20] * 4,
+        "the imaginary part is not divided by 1e-20": [f(x + 1e-19j * e).imag for e in steps],
+        "these are the central differences": shifted((1, -1), 2 * h),
+    }
+    expect(came[1], complex_step(f, x, range(4)), "complex step", mistakes)
+
+
+@exercise("3.4", "lstm_gradients")
+def check_lstm_gradients(function, rng):
+    """Compared with `npchar.LSTM.backward`; the mistakes with a plain version that makes them."""
+    lstm, x, dh = some_lstm(rng), rng.normal(size=(T, B, D)), rng.normal(size=(T, B, H))
+    Wx, Wh, b = lstm.Wx, lstm.Wh, lstm.b
+    h0, c0 = rng.normal(size=(2, B, H))
+    tape = lstm.forward(x, State(h0, c0))
+    gates, h = tape.gates.copy(), tape.h.copy()
+    c = np.concatenate([c0[None], tape.terms.sum(axis=1)])  # c = f c₋ + i g
+    gradient = LSTM(*(np.empty_like(array) for array in (Wx, Wh, b)))
+    lstm.backward(tape, dh, None, gradient)
+    came = parts(call(function, Wh, x, gates, c, h, dh), "dWx, dWh, db")
+
+    def by_hand(carry_h=True, carry_c=True, transpose=True, before=slice(-1)):
+        dz, next_h, next_c = np.empty_like(gates), np.zeros((B, H)), np.zeros((B, H))
+        for t in reversed(range(T)):
+            i, f, o, g = gates[t]
+            to_h, tanh_c = dh[t] + carry_h * next_h, np.tanh(c[t + 1])
+            to_c = carry_c * next_c + to_h * o * (1 - tanh_c**2)
+            slopes = np.array([i * (1 - i), f * (1 - f), o * (1 - o), 1 - g**2])
+            dz[t] = slopes * [to_c * g, to_c * c[t], to_h * tanh_c, to_c * i]
+            next_c, W = to_c * f, Wh.swapaxes(1, 2) if transpose else Wh
+            next_h = (dz[t] @ W).sum(axis=0)
+        dWx = np.einsum("tbd,tgbh->gdh", x, dz)
+        return dWx, np.einsum("tbk,tgbh->gkh", h[before], dz), dz.sum(axis=(0, 2))
+
+    wrong = {
+        "dc is not carried from step to step": by_hand(carry_c=False),
+        "dh is not carried from step to step, what comes by Wh": by_hand(carry_h=False),
+        "neither dh nor dc is carried from step to step": by_hand(carry_h=False, carry_c=False),
+        "dz goes back through Wh; it should be Whᵀ": by_hand(transpose=False),
+        "it takes h[t + 1], the state after a step; it should be h[t]": by_hand(
+            before=slice(1, None)
+        ),
+        "it is a mean over the batch; a sum is asked for": [a / B for a in by_hand()],
+        "it is a mean over time; a sum is asked for": [a / T for a in by_hand()],
+        "it is a mean over time and batch; a sum is asked for": [a / T / B for a in by_hand()],
+    }
+    for k, (name, expected) in enumerate(
+        {"dWx": gradient.Wx, "dWh": gradient.Wh, "db": gradient.b}.items()
+    ):
+        expect(came[k], expected, name, {s: value[k] for s, value in wrong.items()})

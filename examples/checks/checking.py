@@ -1,0 +1,223 @@
+"""How the exercises are checked: calls, comparisons, messages."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+import reprlib
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npchar.lstm import LSTM
+
+CASES = 3  # random ones for each exercise
+
+
+class Wrong(Exception):
+    """An answer is not right; the message says how."""
+
+
+class Exercise(NamedTuple):
+    """A function to write, and what checks it."""
+
+    number: str
+    name: str
+    check: Callable[[Callable[..., Any], np.random.Generator], None]
+
+
+EXERCISES: list[Exercise] = []
+
+
+def exercise(number: str, name: str) -> Callable[[Any], Any]:
+    """Make the decorated function the check of an exercise.
+
+    It is called with the student's function and a random generator, and raises Wrong.
+    """
+
+    def register(check: Any) -> Any:
+        EXERCISES.append(Exercise(number, name, check))
+        return check
+
+    return register
+
+
+def main(functions: Mapping[str, Any], numbers: Sequence[str]) -> int:
+    """Check all exercises, or those named ("3.2", or "3" for a notebook); the exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a console may lack some of the characters
+        sys.stdout.reconfigure(errors="replace")
+    exercises = sorted(EXERCISES)
+    known = {n for one in exercises for n in (one.number, one.number[0])}
+    if unknown := [n for n in numbers if n not in known]:
+        print(f"there is no exercise {unknown[0]}; there are:")
+        print("\n".join(f"  {one.number} {one.name}" for one in exercises))
+        return 2
+    verdicts: list[str] = []
+    for number, name, check in exercises:
+        if not numbers or number in numbers or number[0] in numbers:
+            verdicts.append(verdict(functions.get(name), name, check))
+            print(f"{number} {name} ... {verdicts[-1]}", flush=True)
+    right, todo = verdicts.count("right"), verdicts.count("not yet")
+    wrong = len(verdicts) - right - todo
+    print(f"\n{right} of {len(verdicts)} right, {wrong} wrong, {todo} not yet")
+    return 0 if right == len(verdicts) else 1
+
+
+def verdict(function: Callable[..., Any] | None, name: str, check: Any) -> str:
+    """What to say of a function: "right", "not yet" or "wrong: ..."."""
+    if not inspect.isfunction(function):
+        return f"wrong: there is no function {name}"
+    try:
+        with np.errstate(all="ignore"):  # for our own arithmetic
+            for seed in range(CASES):
+                check(function, np.random.default_rng(seed))
+    except NotImplementedError:
+        return "not yet"
+    except Wrong as wrong:
+        return f"wrong: {wrong}"
+    except Exception as error:  # of a check that met what it could not foresee
+        return f"wrong: what came cannot be compared: {type(error).__name__}: {error}"
+    return "right"
+
+
+def call(function: Callable[..., Any], *arguments: Any, case: str = "") -> Any:
+    """The result of a student's function, which must not warn, nor change its arguments.
+
+    `case` says which one it is, where that helps.
+    """
+    case = case and f" ({case})"
+    before = copy.deepcopy(arguments)
+    try:
+        with np.errstate(all="warn", under="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)  # complex to real is one too
+            result = function(*arguments)
+    except (NotImplementedError, Wrong):
+        raise
+    except RuntimeWarning as warning:
+        raise Wrong(f"NumPy warns{line(function, warning)}: {warning}{case}") from warning
+    except Exception as error:
+        kind = type(error).__name__
+        raise Wrong(f"it raises {kind}{line(function, error)}: {error}{case}") from error
+    for name, old, new in zip(function.__code__.co_varnames, before, arguments):
+        pairs = zip(old, new) if isinstance(old, list) else [(old, new)]
+        if any(isinstance(a, np.ndarray) and not np.array_equal(a, b, True) for a, b in pairs):
+            raise Wrong(f"it changes its argument {name}; work on a copy")
+    if result is None:
+        raise Wrong("it returns None; is there a `return`?")
+    return result
+
+
+def line(function: Callable[..., Any], error: BaseException) -> str:
+    """Where in the student's file an error came from."""
+    file = function.__code__.co_filename
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    return f" in line {lines[-1]}" if lines else ""
+
+
+def parts(came: Any, names: str) -> Sequence[Any]:
+    """A result of several values."""
+    count = len(names.split(", "))
+    if not isinstance(came, (tuple, list)) or len(came) != count:
+        got = f"{len(came)} values" if isinstance(came, (tuple, list)) else "one value"
+        raise Wrong(f"{got} came; {count} were expected: {names}")
+    return came
+
+
+def expect(
+    came: Any,
+    expected: Any,
+    what: str = "",
+    mistakes: Mapping[str, Any] | None = None,
+    case: str = "",
+    tolerance: float = 1e-9,
+) -> None:
+    """Raise Wrong unless `came` is what was expected; say how they differ.
+
+    Parameters
+    ----------
+    came, expected
+        Arrays or numbers.
+    what
+        A name for it.
+    mistakes
+        Sentences on usual mistakes, and what they lead to.
+    case
+        Which one it is, where that helps.
+    tolerance
+        Of the largest number expected.
+    """
+    what, case = what and f"{what}: ", case and f" ({case})"
+    given = came
+    try:
+        came = np.asarray(given)
+    except ValueError:
+        raise Wrong(f"{what}a list of unequal rows came; an array was expected{case}") from None
+    expected = np.asarray(expected)
+    if came.dtype.kind not in "biufc":
+        raise Wrong(f"{what}{reprlib.repr(given)} came; numbers were expected{case}")
+    if came.dtype.kind == "c" and np.isrealobj(expected):
+        raise Wrong(f"{what}complex numbers came; real ones were expected{case}")
+
+    def close(other: Any) -> bool:
+        limit = tolerance * (float(np.abs(expected).max(initial=0)) or 1)
+        return came.shape == np.shape(other) and bool(
+            np.allclose(came, other, rtol=tolerance, atol=limit, equal_nan=True)
+        )
+
+    if close(expected):
+        return
+    difference = compared(came, expected)
+    for sentence, value in (mistakes or {}).items():
+        if close(value):
+            raise Wrong(f"{what}{sentence}; {difference}{case}")
+    if came.shape == expected.shape and expected.size > 1:
+        factor = float(np.vdot(expected, came).real / np.vdot(expected, expected).real)
+        if close(-expected):
+            raise Wrong(f"{what}the sign is wrong; {difference}{case}")
+        if np.isfinite(factor) and factor != 0 and close(factor * expected):
+            raise Wrong(f"{what}all is {factor:.4g} times what it should be; {difference}{case}")
+    if came.ndim == 2 and close(expected.T):
+        raise Wrong(f"{what}it is transposed; {difference}{case}")
+    raise Wrong(f"{what}{difference}{case}")
+
+
+def compared(came: np.ndarray, expected: np.ndarray) -> str:
+    """What came and what was expected, where it matters most."""
+    if came.shape != expected.shape:
+        return f"the shape {came.shape} came, {expected.shape} was expected"
+    came = came.astype(float)  # a bool cannot be printed so
+    if not came.ndim:
+        return f"{came:.7g} came, {expected:.7g} was expected"
+    error = np.abs(came - expected)
+    error[np.isnan(error)] = np.inf
+    worst = np.unravel_index(error.argmax(), error.shape)
+    place = ", ".join(str(int(k)) for k in worst)
+    return f"at [{place}] {came[worst]:.7g} came, {expected[worst]:.7g} was expected"
+
+
+# What several checks need
+
+T, B, D, H, V = 5, 2, 6, 3, 7
+
+
+def sigma(z):
+    """The sigmoid, for numbers of a usual size."""
+    return 1 / (1 + np.exp(-z))
+
+
+def softmax(z, axis=-1):
+    """Probabilities of logits."""
+    weights = np.exp(z - z.max(axis=axis, keepdims=True))
+    return weights / weights.sum(axis=axis, keepdims=True)
+
+
+def some_lstm(rng):
+    """A layer with random weights: no two gates are alike."""
+    return LSTM(
+        rng.normal(size=(4, D, H)), 0.7 * rng.normal(size=(4, H, H)), rng.normal(size=(4, H))
+    )

@@ -1,0 +1,95 @@
+"""Checks of notebook 2: a sigmoid, a step, a count."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from checks.checking import B, D, H, call, exercise, expect, parts, sigma, some_lstm
+from npchar.lstm import State
+from npchar.network import Sizes
+
+
+@exercise("2.1", "sigmoid")
+def check_sigmoid(function, rng):
+    """Usual numbers, then large ones."""
+    z = 3 * rng.normal(size=(2, 4))
+    mistakes = {
+        "this is the sigmoid of 2 z": sigma(2 * z),
+        "this is the sigmoid of -z": sigma(-z),
+        "this is tanh": np.tanh(z),
+        "this is tanh(z / 2), from -1 to 1": np.tanh(z / 2),
+        "this is the sigmoid's derivative": sigma(z) * (1 - sigma(z)),
+    }
+    expect(call(function, z), sigma(z), mistakes=mistakes)
+    large = np.array([-1000.0, -50, 0, 50, 1000])
+    came = call(function, large, case="z from -1000 to 1000")
+    expect(came, [0, 0, 0.5, 1, 1], case="z from -1000 to 1000")
+
+
+@exercise("2.2", "lstm_step")
+def check_lstm_step(function, rng):
+    """Compared with `npchar.LSTM.step`."""
+    lstm = some_lstm(rng)
+    x, h_, c_ = rng.normal(size=(B, D)), rng.normal(size=(B, H)), rng.normal(size=(B, H))
+    expected = lstm.step(x, State(h_, c_))
+    came = parts(call(function, lstm.Wx, lstm.Wh, lstm.b, x, h_, c_), "h, c")
+    zx, zh, b = x @ lstm.Wx, h_ @ lstm.Wh, lstm.b[:, None]
+
+    def step(order="ifog", z=zx + zh + b, candidate=np.tanh):
+        gate = dict(zip(order, z))
+        i, f, o = (sigma(gate[name]) for name in "ifo")
+        c = f * c_ + i * candidate(gate["g"])
+        return o * np.tanh(c), c, o, i, f, candidate(gate["g"])
+
+    h, c, o, i, f, g = step()
+    wrong = {
+        "the gates are in another order, as if i, f, g, o; i, f, o, g is right": step("ifgo"),
+        "the gates are in another order, as if f, i, o, g; i, f, o, g is right": step("fiog"),
+        "the gates are in another order, as if i, o, f, g; i, f, o, g is right": step("iofg"),
+        "the bias is not there": step(z=zx + zh),
+        "what h_ adds is not there": step(z=zx + b),
+        "what x adds is not there": step(z=zh + b),
+        "the candidate g has a sigmoid, it needs tanh": step(candidate=sigma),
+        "the candidate g has no tanh": step(candidate=lambda z: z),
+        "i and f are swapped in c": (o * np.tanh(i * c_ + f * g), i * c_ + f * g),
+        "f c_ + g: the input gate is not there": (o * np.tanh(f * c_ + g), f * c_ + g),
+        "h and c are swapped": (c, h),
+    }
+    expect(came[1], expected.c, "c", {s: value[1] for s, value in wrong.items()})
+    mistakes = {
+        "it is o c, tanh is not there": o * c,
+        "it is o tanh(c_), of the cell before the step": o * np.tanh(c_),
+        "it is tanh(c), the output gate is not there": np.tanh(c),
+        "it is tanh(o c), the gate belongs outside": np.tanh(o * c),
+    }
+    expect(came[0], expected.h, "h", mistakes | {s: value[0] for s, value in wrong.items()})
+
+
+@exercise("2.3", "number_of_parameters")
+def check_number_of_parameters(function, rng):
+    """Compared with the shapes of a model's arrays."""
+    V, H = (int(n) for n in rng.integers(5, 60, 2))
+    for layers in (1, 2, 3):
+        came = call(function, V, H, layers)
+        expected = sum(math.prod(s) for s in Sizes(V, H, layers, 0.0).shapes().values())
+        mistakes = {
+            "the Dense layer is not there": expected - (H + 1) * V,
+            "Dense's bias is not there": expected - V,
+            "the LSTMs' biases are not there": expected - 4 * H * layers,
+            "the biases are not there": expected - 4 * H * layers - V,
+            "a second bias for each gate, as in PyTorch": expected + 4 * H * layers,
+            "the recurrent weights are not there": expected - 4 * H * H * layers,
+            "one gate is counted instead of four": (expected - (H + 1) * V) / 4 + (H + 1) * V,
+            "three gates are counted; g has weights too": (expected - (H + 1) * V) * 3 / 4
+            + (H + 1) * V,
+            "each layer is taken to read V; those above the first read H": expected
+            + (layers - 1) * 4 * H * (V - H),
+            "only one layer is counted": sum(
+                math.prod(s) for s in Sizes(V, H, 1, 0.0).shapes().values()
+            )
+            if layers > 1
+            else expected,
+        }
+        expect(came, expected, mistakes=mistakes, case=f"{V = }, {H = }, {layers = }")

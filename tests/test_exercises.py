@@ -1,0 +1,423 @@
+"""The exercises: answers are right, stubs are "not yet", and usual mistakes are named."""
+
+import ast
+import inspect
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import answers
+import exercises
+import numpy as np
+import pytest
+from answers import lstm_step_gradient, one_hot, sigmoid
+from checks.checking import EXERCISES, verdict
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+BY_NUMBER = {number: (name, check) for number, name, check in sorted(EXERCISES)}
+
+
+def judged(number, function):
+    return verdict(function, *BY_NUMBER[number])
+
+
+@pytest.mark.parametrize("number", BY_NUMBER)
+def test_an_answer_is_right_and_a_stub_is_not_yet(number):
+    name, _ = BY_NUMBER[number]
+    stub, answer = getattr(exercises, name), getattr(answers, name)
+    assert judged(number, answer) == "right"
+    assert judged(number, stub) == "not yet"
+    assert stub.__doc__.startswith(f"{number} ")
+    assert answer.__doc__.startswith(f"{number} ")
+    assert list(inspect.signature(stub).parameters) == list(inspect.signature(answer).parameters)
+
+
+def test_exercises_are_in_the_order_of_the_notebooks():
+    functions = [f for f in ast.parse(inspect.getsource(exercises)).body if hasattr(f, "args")]
+    assert [f.name for f in functions] == [name for name, _ in BY_NUMBER.values()]
+    of_notebook = [sum(number[0] == n for number in BY_NUMBER) for n in "1234567"]
+    assert sum(of_notebook) == len(BY_NUMBER)
+    assert all(2 <= count <= 4 for count in of_notebook)
+
+
+# Mistakes: the exercise, the wrong answer, what the message must say
+
+
+def windows_too_narrow(ids, maxlen, step):
+    return np.lib.stride_tricks.sliding_window_view(ids, maxlen)[::step]
+
+
+def add_each_row_once(rows, ids, V):
+    sums = np.zeros((V, rows.shape[1]))
+    sums[ids] += rows
+    return sums
+
+
+def step_with(order="ifog", squash=np.tanh, bias=1, candidate=np.tanh, swap=False):
+    def lstm_step(Wx, Wh, b, x, h_, c_):
+        z = dict(zip(order, x @ Wx + h_ @ Wh + bias * b[:, None]))
+        i, f, o = (sigmoid(z[gate]) for gate in "ifo")
+        c = f * c_ + i * candidate(z["g"])
+        return (c, o * squash(c)) if swap else (o * squash(c), c)
+
+    return lstm_step
+
+
+def softmax(z, shift=True, axis=1):
+    weights = np.exp(z - z.max(axis=axis, keepdims=True) * shift)
+    return weights / weights.sum(axis=axis, keepdims=True)
+
+
+def logits_gradient_with(scale=len, sign=1, **how):
+    def logits_gradient(logits, targets):
+        wrong = softmax(logits, **how) - one_hot(targets, logits.shape[1])
+        return sign * wrong / scale(targets)
+
+    return logits_gradient
+
+
+def one_step_with(
+    slope=lambda c: 1 - np.tanh(c) ** 2,
+    of_tanh=lambda g: 1 - g**2,
+    of_sigmoid=lambda s: s * (1 - s),
+    carried=1,
+    to_c_=lambda dc, full, i, f: full * f,
+    order=(0, 1, 2, 3),
+):
+    def one_step(gates, c_, c, dh, dc):
+        i, f, o, g = gates
+        full = carried * dc + dh * o * slope(c)
+        dz = [
+            full * g * of_sigmoid(i),
+            full * c_ * of_sigmoid(f),
+            dh * np.tanh(c) * of_sigmoid(o),
+            full * i * of_tanh(g),
+        ]
+        return np.array(dz)[list(order)], to_c_(dc, full, i, f)
+
+    return one_step
+
+
+def whole_with(carry_h=1, carry_c=1, transpose=True, before=slice(None, -1), mean=False):
+    def whole(Wh, x, gates, c, h, dh):
+        dz = np.empty_like(gates)
+        dh_next = dc = np.zeros_like(h[0])
+        for t in reversed(range(len(x))):
+            dh_t = dh[t] + carry_h * dh_next
+            dz[t], dc = lstm_step_gradient(gates[t], c[t], c[t + 1], dh_t, carry_c * dc)
+            dh_next = (dz[t] @ (Wh.swapaxes(1, 2) if transpose else Wh)).sum(axis=0)
+        dWx, dWh = np.einsum("tbd,tgbh->gdh", x, dz), np.einsum("tbk,tgbh->gkh", h[before], dz)
+        total = x.shape[1] if mean else 1
+        return dWx / total, dWh / total, dz.sum(axis=(0, 2)) / total
+
+    return whole
+
+
+def differences_with(first=1, second=-1, divisor=2.0, to_complex=True, part=np.imag):
+    def numeric_gradients(function, x, h):
+        e = np.eye(len(x))
+        central = [function(x + first * h * k) - function(x + second * h * k) for k in e]
+        steps = []
+        for k in range(len(x)):
+            moved = x.astype(complex)
+            moved[k] += 1e-20j
+            steps.append(part(function(moved if to_complex else moved.astype(float))) / 1e-20)
+        return np.array(central) / (divisor * h), np.array(steps)
+
+    return numeric_gradients
+
+
+def lengths_with(transpose=True, power=1, start=0):
+    def gradient_lengths(Wh, dh, n):
+        lengths = [np.linalg.norm(dh)]
+        for _ in range(n):
+            dh = dh @ (Wh.T if transpose else Wh)
+            lengths.append(np.linalg.norm(dh))
+        return np.array(lengths[start:]) ** power
+
+    return gradient_lengths
+
+
+def clip_each(gradients, limit):
+    return [a * min(1, limit / np.linalg.norm(a)) for a in gradients]
+
+
+def clip_always(gradients, limit):
+    return [a * limit / np.sqrt(sum((b**2).sum() for b in gradients)) for a in gradients]
+
+
+def clip_in_place(gradients, limit):
+    for a in gradients:
+        a *= limit
+    return gradients
+
+
+def rmsprop_with(inside=True, keep=None, sign=-1, old=False):
+    def rmsprop(weights, gradient, v, learning_rate, rho, epsilon):
+        share = rho if keep is None else keep(rho)
+        new = share * v + (1 - share) * gradient**2
+        used = v if old else new
+        root = np.sqrt(used + epsilon) if inside else np.sqrt(used) + epsilon
+        return weights + sign * learning_rate * gradient / root, new
+
+    return rmsprop
+
+
+def rmsprop_in_place(weights, gradient, v, learning_rate, rho, epsilon):
+    weights -= 1
+    return weights, v
+
+
+def unigram_with(ones=1, peek=False):
+    def unigram_loss(learned, held_out, V):
+        counts = np.bincount(held_out if peek else learned, minlength=V) + ones
+        return -np.log(counts / counts.sum())[held_out].mean()
+
+    return unigram_loss
+
+
+def reweigh_as_the_book(p, t):
+    weights = np.exp(np.log(p) / t)
+    return weights / weights.sum()
+
+
+def reweigh_by_powers(p, t):
+    weights = p ** (1 / t)
+    return weights / weights.sum()
+
+
+def reweigh_probabilities(p, t):
+    return softmax(p[None] / t)[0]
+
+
+def top_p_with(more=0, normal=True):
+    def top_p(p, share):
+        order = np.argsort(-p)
+        needed = np.searchsorted(np.cumsum(p[order]), share) + 1
+        kept = np.zeros_like(p)
+        best = order[: max(1, needed + more)]
+        kept[best] = p[best]
+        return kept / kept.sum() if normal else kept
+
+    return top_p
+
+
+def best_unit_with(strength=np.abs, centre=1, divide=True):
+    def best_unit(values, feature):
+        values, feature = values - centre * values.mean(axis=0), feature - centre * feature.mean()
+        r = feature @ values
+        if divide:
+            lengths = np.linalg.norm(values, axis=0) * np.linalg.norm(feature)
+            r = r / np.where(lengths > 0, lengths, np.inf)
+        best = strength(r).argmax()
+        return best, r[best]
+
+    return best_unit
+
+
+def correlations_by_numpy(values, feature):
+    r = np.corrcoef(values.T, feature)[-1, :-1]
+    return np.abs(r).argmax(), r[np.abs(r).argmax()]
+
+
+def count_with(start=-1, at_newline=0):
+    def since_newline(text):
+        last, counts = start, []
+        for k, character in enumerate(text):
+            if character == "\n":
+                last = k
+            counts.append(k - last if character != "\n" else at_newline)
+        return counts
+
+    return since_newline
+
+
+def saliency_with(reduce):
+    def saliency(loss, x):
+        gradient = np.empty_like(x)
+        for place in np.ndindex(*x.shape):
+            moved = x.astype(complex)
+            moved[place] += 1e-20j
+            gradient[place] = loss(moved).imag / 1e-20
+        return reduce(gradient, x)
+
+    return saliency
+
+
+def saliency_of_real_numbers(loss, x):
+    for place in np.ndindex(*x.shape):
+        moved = x.copy()
+        moved[place] = np.array(moved[place] + 1e-20j).astype(float)
+        loss(moved)
+
+
+def draw_from(ends_at=1, side="right", shift=0):
+    def draw(p, u):
+        ends = np.cumsum(p)
+        return np.searchsorted(ends, u * (ends[-1] if ends_at is None else 1), side=side) + shift
+
+    return draw
+
+
+MISTAKES = [
+    ("1.1", lambda ids, V: one_hot(ids, V).swapaxes(0, 1), r"B comes first.*\(2, 5, 7\) came, \(5"),
+    ("1.1", lambda ids, V: ids, r"the shape \(5, 2\) came, \(5, 2, 7\) was expected"),
+    ("1.1", lambda ids, V: np.moveaxis(one_hot(ids, V), 2, 0), "V comes first"),
+    ("1.1", lambda ids, V: one_hot(ids - 1, V), "one place too far left"),
+    ("1.1", lambda ids, V: None, "returns None; is there a `return`"),
+    ("1.1", lambda ids, V: "rows", "'rows'.* came; numbers were expected"),
+    ("1.1", lambda ids, V: [[0], [1, 2]], "a list of unequal rows"),
+    ("1.2", lambda ids, maxlen, step: answers.windows(ids, maxlen, step).copy(), "it is a copy"),
+    ("1.2", windows_too_narrow, "have maxlen ids; the one after"),
+    ("1.2", lambda ids, maxlen, step: answers.windows(ids, maxlen, 1), "every step-th"),
+    ("1.2", lambda ids, maxlen, step: answers.windows(ids, maxlen, step)[:-1], "last window"),
+    ("1.3", lambda Wx, ids: one_hot(ids, Wx.shape[1]) @ Wx[:, None], "NaN .*product"),
+    ("1.3", lambda Wx, ids: Wx[ids], "pick gates, Wx's first axis"),
+    ("1.4", add_each_row_once, "only the last row counts"),
+    ("2.1", lambda z: 0.5 * (np.tanh(z) + 1), "this is the sigmoid of 2 z"),
+    ("2.1", lambda z: 1 / (1 + np.exp(-z)), r"overflow encountered in exp \(z from -1000"),
+    ("2.1", lambda z: 1 / (1 + np.exp(z)), "the sigmoid of -z"),
+    ("2.1", lambda z: np.clip(z / 5 + 0.5, 0, 1), r"at \[\d, \d\] .* came, .* was expected"),
+    ("2.2", step_with(order="ifgo"), "c: the gates are in another order, as if i, f, g, o"),
+    ("2.2", step_with(order="fiog"), "as if f, i, o, g"),
+    ("2.2", step_with(squash=lambda c: c), "h: it is o c, tanh is not there"),
+    ("2.2", step_with(bias=0), "c: the bias is not there"),
+    ("2.2", step_with(candidate=sigmoid), "candidate g has a sigmoid"),
+    ("2.2", step_with(swap=True), "h and c are swapped"),
+    ("2.2", lambda *arguments: step_with()(*arguments)[0], "one value came; 2 were expected: h, c"),
+    ("2.3", lambda V, H, n: n * 4 * H * (V + H + 1) + (H + 1) * V, "those above the first read H"),
+    ("2.3", lambda V, H, n: answers.number_of_parameters(V, H, n) + 4 * H * n, "second bias"),
+    ("2.3", lambda V, H, n: answers.number_of_parameters(V, H, n) - V, "Dense's bias"),
+    ("3.1", logits_gradient_with(shift=False), r"overflow encountered in exp \(logits around 1000"),
+    ("3.1", logits_gradient_with(scale=lambda targets: 1), "sum of the losses"),
+    ("3.1", logits_gradient_with(sign=-1), "the sign is wrong"),
+    ("3.1", logits_gradient_with(axis=0), "down the columns"),
+    ("3.1", lambda z, targets: softmax(z) / len(z), "softmax alone"),
+    ("3.2", one_step_with(carried=0), "dz of the input gate i: dc is not carried"),
+    ("3.2", one_step_with(slope=lambda c: 1 - c**2), "taken as 1 - c²"),
+    ("3.2", one_step_with(slope=lambda c: 1), "slope of tanh at c is not there"),
+    ("3.2", one_step_with(of_tanh=lambda g: 1 - np.tanh(g) ** 2), "g: .*taken as 1 - tanh"),
+    ("3.2", one_step_with(of_sigmoid=lambda s: 1 - s**2), "a sigmoid: s "),
+    ("3.2", one_step_with(of_sigmoid=lambda s: sigmoid(s) * (1 - sigmoid(s))), "once more"),
+    ("3.2", one_step_with(order=(0, 1, 3, 2)), "output gate o: it has the gradient of the cand"),
+    ("3.2", one_step_with(to_c_=lambda dc, full, i, f: full * i), "dc_: .* the input gate"),
+    ("3.2", one_step_with(to_c_=lambda dc, full, i, f: dc * f), "dc_: what dh adds"),
+    ("3.2", one_step_with(to_c_=lambda dc, full, i, f: full), "dc_: f is not there"),
+    ("3.3", differences_with(second=0, divisor=1), "central: it is a forward difference"),
+    ("3.3", differences_with(divisor=1), "points are 2 h apart"),
+    ("3.3", differences_with(to_complex=False), "NumPy warns in line .*discards the imaginary"),
+    ("3.3", differences_with(part=np.real), "complex step: the real part"),
+    ("3.4", whole_with(carry_c=0), "dWx: dc is not carried"),
+    ("3.4", whole_with(carry_h=0), "dWx: dh is not carried"),
+    ("3.4", whole_with(transpose=False), "should be Whᵀ"),
+    ("3.4", whole_with(before=slice(1, None)), r"dWh: it takes h\[t \+ 1\]"),
+    ("3.4", whole_with(mean=True), "mean over the batch; a sum"),
+    ("4.1", lambda Wh: np.linalg.eigvals(Wh).real.max(), "not in absolute value"),
+    ("4.1", lambda Wh: np.linalg.norm(Wh, 2), "largest singular value"),
+    ("4.1", lambda Wh: np.linalg.eigvals(Wh)[0] + 0j, "complex numbers came"),
+    ("4.2", lengths_with(transpose=False), "it goes forward"),
+    ("4.2", lengths_with(power=2), "squares of the lengths"),
+    ("4.2", lengths_with(start=1), r"before the first step is not there; the shape \(6,\) came"),
+    ("4.3", lambda n: 0.5 ** (1 / n), "this is f, not the bias.*would be left"),
+    ("4.3", lambda n: -answers.forget_bias(n), "sign is wrong"),
+    ("4.3", lambda n: -math.log(math.exp(1 / n) - 1), "1/e, not to a half"),
+    ("4.4", clip_each, "clipped by its own norm"),
+    ("4.4", clip_always, "scaled up, though shorter"),
+    ("4.4", lambda gradients, limit: [np.clip(a, -limit, limit) for a in gradients], "one by one"),
+    ("4.4", lambda gradients, limit: [a.ravel() for a in gradients], r"gradient 0: .*\(6,\) came"),
+    ("4.4", clip_in_place, "it changes its argument gradients"),
+    ("5.1", rmsprop_with(inside=False), "epsilon is outside the root"),
+    ("5.1", rmsprop_with(keep=lambda rho: 1 - rho), "new v: rho and 1 - rho are swapped"),
+    ("5.1", rmsprop_with(sign=1), "it goes up"),
+    ("5.1", rmsprop_with(old=True), "the old v"),
+    ("5.1", rmsprop_in_place, "changes its argument weights; work on a copy"),
+    ("5.2", lambda rate, step, steps: rate * step / steps, "it rises"),
+    ("5.2", lambda rate, step, steps: rate * (1 - step / (steps - 1)), "last step"),
+    ("5.2", lambda rate, step, steps: rate * (1 - step // steps), "it stays"),
+    ("5.3", lambda log_p: -log_p.mean(), "these are nats"),
+    ("5.3", lambda log_p: -log_p.sum() / math.log(2), "it is a sum"),
+    ("5.3", lambda log_p: -log_p.mean() * math.log(2), "multiplied by log 2"),
+    ("5.4", unigram_with(ones=0), "NumPy warns in line .*divide by zero"),
+    ("5.4", unigram_with(peek=True), "counts in `held_out`"),
+    ("5.4", lambda a, b, V: answers.unigram_loss(a, b, V) / math.log(2), "in bits"),
+    ("6.1", reweigh_probabilities, "divides the probabilities; it should divide their log"),
+    ("6.1", lambda p, t: answers.reweight_distribution(p, 1 / t), "multiplies logarithms"),
+    ("6.1", reweigh_as_the_book, "divide by zero encountered in log .one probability is 0"),
+    ("6.1", reweigh_by_powers, r"NumPy warns .*\(temperature 0.001"),
+    ("6.1", lambda p, t: p ** (1 / t), "the sum is not 1"),
+    ("6.2", lambda p: -(p * np.log2(p)).sum(axis=-1), "in bits, not nats"),
+    ("6.2", lambda p: (p * np.log(p)).sum(axis=-1), "sign is wrong"),
+    ("6.2", lambda p: -(p * np.log(p)).mean(axis=-1), "it is a mean"),
+    ("6.2", lambda p: -(p * np.log(p)).sum(), "over the last axis"),
+    ("6.2", lambda p: -(p * np.log(p)).sum(axis=-1), "divide by zero.*some probabilities are 0"),
+    ("6.3", draw_from(None, side="left"), "the id 0 is impossible"),
+    ("6.3", draw_from(1), "there is no id 4.*a share of the whole"),
+    ("6.3", draw_from(None, shift=1), "one too high"),
+    ("6.3", lambda p, u: p.argmax(), "the most probable, whatever u"),
+    ("6.3", lambda p, u: answers.draw(p, u) * 1.0, "one whole number"),
+    ("6.4", top_p_with(-1), "one is missing"),
+    ("6.4", top_p_with(1), "one too many"),
+    ("6.4", top_p_with(normal=False), "the sum is not 1 again"),
+    ("6.4", lambda p, share: np.where(p >= share, p, 0), "kept are those of at least `share`"),
+    ("7.1", best_unit_with(strength=np.array), "unit: these are the largest"),
+    ("7.1", best_unit_with(centre=0), "the means are not subtracted"),
+    (
+        "7.1",
+        lambda *data: tuple(np.abs(answers.best_unit(*data))),
+        "correlation: .*absolute values",
+    ),
+    ("7.1", best_unit_with(divide=False), "unit: covariances are compared"),
+    ("7.1", correlations_by_numpy, "NumPy warns in line .*divide"),
+    ("7.2", count_with(at_newline=1), "a newline counts 1"),
+    ("7.2", count_with(start=0), "the first line counts from 0"),
+    ("7.2", lambda text: np.arange(len(text)) + 1, "never begins anew"),
+    ("7.3", saliency_with(lambda g, x: g), "this is the gradient; its length"),
+    ("7.3", saliency_with(lambda g, x: g.sum(axis=1)), "signs cancel"),
+    ("7.3", saliency_with(lambda g, x: (g * x).sum(axis=1)), "by the 1 alone; the 0s count"),
+    ("7.3", saliency_with(lambda g, x: np.abs(g).sum(axis=1)), "sums of absolute values"),
+    ("7.3", saliency_of_real_numbers, "NumPy warns in line .*discards the imaginary"),
+]
+
+
+@pytest.mark.parametrize(("number", "function", "message"), MISTAKES)
+def test_a_mistake_is_named(number, function, message):
+    said = judged(number, function)
+    assert said.startswith("wrong: ")
+    assert re.search(message, said), said
+
+
+def test_every_exercise_has_a_mistake():
+    assert {number for number, _, _ in MISTAKES} == set(BY_NUMBER)
+
+
+def test_an_error_is_told_with_its_line():
+    def one_hot(ids, V):
+        return ids[V]  # out of range
+
+    _, first = inspect.getsourcelines(one_hot)
+    assert f"raises IndexError in line {first + 1}: " in judged("1.1", one_hot)
+    assert judged("1.1", None) == "wrong: there is no function one_hot"
+
+
+def run(file, *numbers):
+    command = [sys.executable, EXAMPLES / file, *numbers]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=60)
+    assert done.stderr == ""
+    return done.returncode, done.stdout.splitlines()
+
+
+def test_the_command():
+    status, lines = run("exercises.py")
+    assert (status, lines[0], lines[-1]) == (
+        1,
+        "1.1 one_hot ... not yet",
+        f"0 of {len(BY_NUMBER)} right, 0 wrong, {len(BY_NUMBER)} not yet",
+    )
+    status, lines = run("answers.py", "3.2", "6")
+    assert status == 0
+    assert lines[:2] == ["3.2 lstm_step_gradient ... right", "6.1 reweight_distribution ... right"]
+    assert lines[-1] == "5 of 5 right, 0 wrong, 0 not yet"
+    status, lines = run("exercises.py", "9.1")
+    assert (status, lines[0]) == (2, "there is no exercise 9.1; there are:")
