@@ -135,3 +135,15 @@ def test_the_grammar_composes_full_bars():
         tune = music["composed"](rng)
         assert music["full_bars"](tune) == (8, 8)
     assert music["full_bars"](["M:4/4", "G2", "|", "C8", ":|"]) == (1, 2)
+
+
+def test_the_table_of_files_is_as_they_are():
+    rows = re.findall(
+        r"^\| `(\w+\.py)` \| (\d+) \|", README.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    files = {path.name: path for path in Path(npchar.__file__).parent.glob("*.py")}
+    small = {"__init__.py", "__main__.py", "version.py"}
+    assert {name for name, _ in rows} == set(files) - small
+    for name, lines in rows:
+        now = len(files[name].read_text(encoding="utf-8").splitlines())
+        assert abs(now - int(lines)) <= max(5, now // 20), name
