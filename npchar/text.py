@@ -164,7 +164,12 @@ class Vocabulary:
             code_points = np.frombuffer(chunk.encode("utf-32-le", "surrogatepass"), "<u4")
             return self._table.take(code_points, mode="clip")
         n = len(self)
-        return np.array([self._table.get(token, n) for token in chunk], np.min_scalar_type(n))
+        try:
+            ids = [self._table.get(token, n) for token in chunk]
+        except TypeError:  # a list in the list
+            odd = next(token for token in chunk if not isinstance(token, Hashable))
+            raise ValueError(f"{odd!r} is no token; pass a list of tokens") from None
+        return np.array(ids, np.min_scalar_type(n))
 
     def decode(self, ids: Iterable[int] | Array) -> Any:
         """The text of a sequence of ids: a string, or a list of tokens."""
