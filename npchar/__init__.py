@@ -4,7 +4,7 @@ Dimensions, everywhere: T time, B batch, V vocabulary, H hidden, D a layer's
 input. Losses are nats per character unless they say bits.
 
 To read the code, follow the data: ``corpus.py``, ``text.py`` and
-``windows.py`` (text to ids to windows), ``parameters.py``, ``lstm.py``,
+``batches.py`` (text to ids to windows), ``parameters.py``, ``lstm.py``,
 ``dense.py`` and ``network.py`` (ids to loss and gradient), ``gradcheck.py``
 (the proof), ``optim.py``, ``guard.py`` and ``training.py`` (gradient to better
 weights), ``parallel.py`` and ``distributed.py`` (the same by several
@@ -17,6 +17,7 @@ text), ``checkpoint.py`` and ``resume.py`` (weights and trainings to disk), and
 """
 
 from npchar.activations import Activations, gradient_flow
+from npchar.batches import windows
 from npchar.checkpoint import CheckpointError
 from npchar.corpus import load_corpus
 from npchar.dense import Dense, softmax_cross_entropy
@@ -37,7 +38,6 @@ from npchar.sampling import entropy, reweight_distribution, sample
 from npchar.scoring import Evaluation, Score
 from npchar.text import UnknownCharacterError, Vocabulary
 from npchar.version import __version__ as __version__
-from npchar.windows import windows
 
 __all__ = [
     "LSTM",

@@ -63,7 +63,7 @@ class Activations:
             for k, tape in enumerate(tapes):
                 here = arrays[:, start : start + CHUNK, k]  # (6, T, H)
                 here[:4] = tape.gates[:, :, 0].swapaxes(0, 1)
-                here[4] = tape.terms[:, :, 0].sum(axis=1)  # c = f c₋ + i g
+                here[4] = tape.cells[:, 0]
                 here[5] = tape.outputs[:, 0]
         return cls(text, *arrays)
 

@@ -7,12 +7,12 @@ and with 141 where the reader of a pipe has left.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import itertools
 import os
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 
 from npchar.corpus import decode, load_corpus
@@ -21,13 +21,12 @@ from npchar.download import CorpusError
 from npchar.guard import TrainingDiverged
 from npchar.history import History
 from npchar.model import PRETRAINED, Model
+from npchar.options import STANDARD_INPUT, parser
 from npchar.parallel import WorkerError
 from npchar.scoring import Score
 from npchar.text import UnknownCharacterError, Vocabulary
-from npchar.version import __version__
 
 EXPECTED = (ValueError, OSError, MemoryError, TrainingDiverged, WorkerError, MissingMPIError)
-STANDARD_INPUT = "-"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     options = parser().parse_args(arguments)
     try:
-        status: int = options.run(options)
+        status = COMMANDS[options.command](options)
         sys.stdout.flush()
     except BrokenPipeError:
         # As in `npchar generate | head`: nobody reads on. Python would complain of it at
@@ -59,117 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def parser() -> argparse.ArgumentParser:
-    """The commands and their options."""
-    top = argparse.ArgumentParser(
-        prog="npchar",
-        description="Train a character-level LSTM on your texts, and let it write.",
-        epilog="Without a model of your own, generate, score and evaluate use the one that comes "
-        "with npchar, which has read Nietzsche. Any FILE may be - for standard input.",
-    )
-    top.add_argument("--version", action="version", version=f"npchar {__version__}")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-
-    train = commands.add_parser("train", help="learn from texts", description="Learn from texts. "
-        "The model is kept in one file, which holds the training too until that is finished: "
-        "Ctrl-C at any time, and `npchar resume` goes on.")  # fmt: skip
-    train.set_defaults(run=run_train)
-    add = train.add_argument
-    add("files", nargs="+", metavar="FILE", help="texts, or https addresses of texts")
-    add("--save", metavar="PATH", help="the model's file (the first text's name with .npz, here)")
-    add("--lower", action="store_true", help="make all letters small: fewer characters to learn")
-    add("--epochs", type=int, default=20, metavar="N", help="passes over the text (20)")
-    add("--hidden-size", type=int, default=128, metavar="N", help="units of an LSTM (128)")
-    add("--num-layers", type=int, default=1, metavar="N", help="LSTMs above each other (1)")
-    add("--dropout", type=float, default=0.0, metavar="P", help="between layers (0)")
-    add("--maxlen", type=int, default=60, metavar="N", help="characters in a window (60)")
-    add("--batch-size", type=int, default=32, metavar="N", help="windows in a step (32)")
-    add("--learning-rate", type=float, default=0.01, metavar="R", help="RMSprop's rate (0.01)")
-    add("--validation-split", type=float, default=0.1, metavar="P",
-        help="the part at the end that is held out, to see how well it does (0.1)")  # fmt: skip
-    add("--seed", type=int, default=0, metavar="N", help="the same seed, the same model (0)")
-    add_encoding(train)
-
-    resume = commands.add_parser("resume", help="go on with a training", description="Go on with "
-        "a training that was interrupted, as if it had not been, with the same texts.")  # fmt: skip
-    resume.set_defaults(run=run_resume)
-    resume.add_argument("save", metavar="PATH", help="the file that it is kept in")
-    resume.add_argument("files", nargs="+", metavar="FILE", help="the texts it was begun with")
-    add_encoding(resume)
-
-    generate = commands.add_parser("generate", help="write", description="Write on from a prompt.")
-    generate.set_defaults(run=run_generate)
-    add_model(generate)
-    add = generate.add_argument
-    add("--prompt", metavar="TEXT", help="what to go on from (a new line); - for standard input")
-    add("--length", type=int, default=400, metavar="N", help="characters (400); 0 for no end")
-    add(
-        "--temperature",
-        type=float,
-        default=0.5,
-        metavar="T",
-        help="0: always the most probable; 1: as the model believes; above: wilder (0.5)",
-    )
-    add("--top-k", type=int, metavar="K", help="choose among the K most probable alone")
-    add("--top-p", type=float, metavar="P", help="among those whose chances sum up to P")
-    add("--stop", action="append", metavar="TEXT", help="end before this text; may be repeated")
-    add("--seed", type=int, metavar="N", help="the same seed, the same text")
-    add_unknown(generate)
-
-    score = commands.add_parser("score", help="show what surprises a model", description="Show how "
-        "probable a model finds a text: coloured on a terminal, the redder the more surprising; "
-        "elsewhere its most surprising characters.")  # fmt: skip
-    score.set_defaults(run=run_score)
-    add_files(score)
-    score.add_argument("--color", choices=("auto", "always", "never"), default="auto",
-        help="auto: on a terminal, unless NO_COLOR is set")  # fmt: skip
-
-    evaluate = commands.add_parser("evaluate", help="measure a model", description="Measure how "
-        "well a model foretells texts, in nats and bits per character.")  # fmt: skip
-    evaluate.set_defaults(run=run_evaluate)
-    add_files(evaluate)
-
-    page = commands.add_parser("page", help="write a page that runs a model in a browser",
-        description="Write a page that runs a model in a browser: one file, no "
-        "network.")  # fmt: skip
-    page.set_defaults(run=run_page)
-    page.add_argument("save", metavar="PATH", help="where, as in playground.html")
-    page.add_argument("--prompt", metavar="TEXT", help="what it opens with")
-    add_model(page)
-
-    info = commands.add_parser("info", help="tell what a model's file holds",
-        description="Tell what a model's file holds.")  # fmt: skip
-    info.set_defaults(run=run_info)
-    add_model(info)
-    return top
-
-
-def add_model(command: argparse.ArgumentParser) -> None:
-    """The option that names a model."""
-    command.add_argument("--model", default=PRETRAINED[0], metavar="PATH",
-        help=f"a model's file; or the one that comes along, {PRETRAINED[0]}")  # fmt: skip
-
-
-def add_encoding(command: argparse.ArgumentParser) -> None:
-    """The option that says how texts are encoded."""
-    command.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the texts (utf-8)")
-
-
-def add_unknown(command: argparse.ArgumentParser) -> None:
-    """The option for characters that a model does not know."""
-    command.add_argument("--unknown", default="error", metavar="WHAT",
-        help="characters that the model does not know: error, skip, or a character "
-        "to put in their place (error)")  # fmt: skip
-
-
-def add_files(command: argparse.ArgumentParser) -> None:
-    """Texts to read with a model."""
-    command.add_argument("files", nargs="+", metavar="FILE", help="texts; - for standard input")
-    add_model(command)
-    add_unknown(command)
-    add_encoding(command)
-
-
 def say(sentence: str) -> None:
     """Tell a person something that is not the result."""
     print(sentence, file=sys.stderr, flush=True)
@@ -178,7 +66,7 @@ def say(sentence: str) -> None:
 # The commands
 
 
-def run_train(options: argparse.Namespace) -> int:
+def run_train(options: Namespace) -> int:
     """Learn from texts."""
     path = options.save
     if path is None:
@@ -204,7 +92,7 @@ def run_train(options: argparse.Namespace) -> int:
     return fit(model, text, path, options, {name: getattr(options, name) for name in settings})
 
 
-def run_resume(options: argparse.Namespace) -> int:
+def run_resume(options: Namespace) -> int:
     """Go on with a training."""
     model = loaded(options.save)
     settings = Model.training_settings(options.save)
@@ -217,7 +105,7 @@ def fit(
     model: Model,
     text: str,
     path: str,
-    options: argparse.Namespace,
+    options: Namespace,
     settings: dict[str, object],
     resume: bool = False,
 ) -> int:
@@ -237,7 +125,7 @@ def fit(
     return 0
 
 
-def run_generate(options: argparse.Namespace) -> int:
+def run_generate(options: Namespace) -> int:
     """Write on from a prompt."""
     model = loaded(options.model)
     known = model.vocabulary
@@ -269,7 +157,7 @@ def run_generate(options: argparse.Namespace) -> int:
     return 0
 
 
-def run_score(options: argparse.Namespace) -> int:
+def run_score(options: Namespace) -> int:
     """Show what surprises a model."""
     model, text = loaded_with_text(options)
     score: Score = model.score(text)
@@ -280,7 +168,7 @@ def run_score(options: argparse.Namespace) -> int:
     return 0
 
 
-def run_evaluate(options: argparse.Namespace) -> int:
+def run_evaluate(options: Namespace) -> int:
     """Measure a model."""
     model, text = loaded_with_text(options)
     found = model.evaluate(text)
@@ -292,14 +180,14 @@ def run_evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
-def run_page(options: argparse.Namespace) -> int:
+def run_page(options: Namespace) -> int:
     """Write a page that runs a model in a browser."""
     loaded(options.model).to_html(options.save, prompt=options.prompt)
     print(options.save)
     return 0
 
 
-def run_info(options: argparse.Namespace) -> int:
+def run_info(options: Namespace) -> int:
     """Tell what a model's file holds."""
     model = loaded(options.model)
     model.summary()
@@ -307,6 +195,17 @@ def run_info(options: argparse.Namespace) -> int:
     if options.model not in PRETRAINED and (settings := Model.training_settings(options.model)):
         print("a training under way: " + ", ".join(f"{k} {v}" for k, v in settings.items()))
     return 0
+
+
+COMMANDS = {
+    "train": run_train,
+    "resume": run_resume,
+    "generate": run_generate,
+    "score": run_score,
+    "evaluate": run_evaluate,
+    "page": run_page,
+    "info": run_info,
+}
 
 
 # Models and texts
@@ -325,7 +224,7 @@ def loaded(name: str) -> Model:
     return model
 
 
-def loaded_with_text(options: argparse.Namespace) -> tuple[Model, str]:
+def loaded_with_text(options: Namespace) -> tuple[Model, str]:
     """The model, and the text as it can read it."""
     model = loaded(options.model)
     text = suited(texts(options), model)
@@ -334,7 +233,7 @@ def loaded_with_text(options: argparse.Namespace) -> tuple[Model, str]:
     return model, text
 
 
-def texts(options: argparse.Namespace) -> str:
+def texts(options: Namespace) -> str:
     """The text of all files."""
     if STANDARD_INPUT not in options.files:
         return load_corpus(options.files, encoding=options.encoding)

@@ -109,6 +109,12 @@ class Tape:
         return self.h[1:]
 
     @property
+    def cells(self) -> Array:
+        """The cell after each step, (T, B, H): f c₋ + i g."""
+        c: Array = self.terms.sum(axis=1)
+        return c
+
+    @property
     def final_state(self) -> State:
         """A copy of the state after the last step."""
         return State(self.h[-1].copy(), self.c.copy())

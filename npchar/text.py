@@ -1,6 +1,6 @@
 """Text to ids and back.
 
-Text comes from ``corpus.py`` or from the user; ids go to ``windows.py``. A text is
+Text comes from ``corpus.py`` or from the user; ids go to ``batches.py``. A text is
 a str, made of characters; or a list of tokens: words, notes, whatever is to follow
 one another. All that comes later knows ids alone, stored in the smallest unsigned
 type: a byte a character for most texts.

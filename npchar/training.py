@@ -18,6 +18,7 @@ import numpy as np
 
 from npchar.arguments import require_positive, require_seed
 from npchar.baselines import baselines
+from npchar.batches import batches, shuffled, windows
 from npchar.checkpoint import CheckpointError
 from npchar.distributed import GradientSource, gradient_source
 from npchar.guard import Guard
@@ -28,7 +29,6 @@ from npchar.optim import RMSprop, clip_by_global_norm, learning_rate_at
 from npchar.parameters import Array
 from npchar.progress import Progress
 from npchar.resume import Checkpoint, made_by, require_kind
-from npchar.windows import batches, shuffled, windows
 
 Callback = Callable[[History], object]
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import npchar
 from npchar import text as text_module
+from npchar.batches import batches, shuffled, windows
 from npchar.text import UnknownCharacterError, Vocabulary
-from npchar.windows import batches, shuffled, windows
 
 texts = st.text(min_size=1, max_size=200)
 
