@@ -141,6 +141,9 @@ class Coloured(str):
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        return f"Coloured({len(self):,} characters of HTML)"
+
     def _repr_html_(self) -> str:
         return str(self)
 

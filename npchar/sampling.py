@@ -136,7 +136,7 @@ def entropy(probabilities: ArrayLike) -> Array:
         (...), float64.
     """
     p = reweight_distribution(probabilities, 1.0)
-    result: Array = -(p * np.log(np.where(p > 0, p, 1))).sum(axis=-1)
+    result: Array = 0 - (p * np.log(np.where(p > 0, p, 1))).sum(axis=-1)  # not −0.0
     return result
 
 
