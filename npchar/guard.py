@@ -41,7 +41,9 @@ class Guard:
         self.weights, self.optimizer, self.knowing_nothing = weights, optimizer, knowing_nothing
         self.best = weights.copy()
         self.best_v = optimizer.v_plus_epsilon.copy()
-        self.best_loss, self.best_epoch = math.inf, 0  # epoch 0: before the training
+        # Epoch 0 is the start: to go back to rather than to weights that are worse than
+        # knowing nothing, which would be the next spike at once.
+        self.best_loss, self.best_epoch = knowing_nothing + 0.5, 0
         self.epochs_since_best = 0
         self.rollbacks = 0
         self.lowest = math.inf  # mean of a block
@@ -72,6 +74,8 @@ class Guard:
         limit = min(self.lowest, self.knowing_nothing) + 0.5 + 10 / math.sqrt(self.targets)
         self._clear_block()
         if mean > limit and not first:
+            if self.lowest > self.knowing_nothing:
+                return f"the loss is {mean:.3g}, and {self.knowing_nothing:.3g} for knowing nothing"
             return f"the loss rose to {mean:.3g}, from {self.lowest:.3g} at its best"
         self.lowest = min(self.lowest, mean)
         return None
