@@ -62,7 +62,7 @@ def test_the_book(short_corpus):
 
 def test_without_a_network_it_goes_on(tmp_path):
     done = run(
-        "--epochs", 1, "--hidden-size", 4, "--batch-size", 128,
+        "--epochs", 1, "--hidden-size", 2, "--batch-size", 512, "--maxlen", 20,
         NPCHAR_CACHE=str(tmp_path), HTTPS_PROXY="http://localhost:1", https_proxy="http://localhost:1",
         NO_PROXY="", no_proxy="",
     )  # fmt: skip

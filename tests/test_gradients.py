@@ -53,7 +53,7 @@ def test_gradients_are_right(T, num_layers, targets, condition):
     rng = np.random.default_rng(T)
     ids = rng.integers(0, len(model.vocabulary), (T + 1, 2))
     y = ids[1:] if targets == "all" else ids[-1]
-    samples = 16 if T == 8 else 4
+    samples = 8 if T == 8 else 3
     check = npchar.check_gradients(model, ids[:-1], y, samples=samples, verbose=False)
     names = {row.name for row in check.rows}
     assert names == {*model.parameters, "input"} | {
@@ -64,9 +64,11 @@ def test_gradients_are_right(T, num_layers, targets, condition):
 
 
 def test_every_entry_of_a_small_model():
-    check = npchar.check_gradients(small_model(2, "fresh"), samples=None, verbose=False)
+    model = small_model(2, "fresh")
+    ids = np.random.default_rng(4).integers(0, len(model.vocabulary), (4, 2))
+    check = npchar.check_gradients(model, ids, ids, samples=None, verbose=False)
     assert check.passed, str(check)
-    assert sum(row.checked for row in check.rows) >= 800
+    assert sum(row.checked for row in check.rows) >= len(model.parameters.flat)
 
 
 def test_vectors_give_the_same_gradient_as_ids():
