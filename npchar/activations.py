@@ -30,7 +30,7 @@ class Found(NamedTuple):
     correlation: float  # −1 to 1
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Activations:
     """The gates, cells and outputs of every LSTM after each character of a text.
 
@@ -72,7 +72,7 @@ class Activations:
         if of not in NAMES:
             raise ValueError(f"of is {of!r}; it must be one of {', '.join(NAMES)}")
         _, layers, H = self.c.shape
-        if not (0 <= layer < layers and 0 <= unit < H):
+        if layer not in range(layers) or unit not in range(H):
             raise ValueError(
                 f"there is no unit {unit!r} in a layer {layer!r}; there are layers 0 to "
                 f"{layers - 1}, with units 0 to {H - 1}"
@@ -116,10 +116,12 @@ class Activations:
         """
         require_positive(n=n)
         wanted = np.asarray(feature, np.float64)
-        if wanted.shape != (len(self.text),) or wanted.std() == 0:
+        right = wanted.shape == (len(self.text),) and len(wanted) and np.isfinite(wanted).all()
+        if not right or wanted.std() == 0:
             raise ValueError(
                 f"the feature has the shape {wanted.shape} and runs from {wanted.min(initial=0)} "
-                f"to {wanted.max(initial=0)}; it must have {len(self.text)} numbers, not all alike"
+                f"to {wanted.max(initial=0)}; it must have {len(self.text)} finite "
+                "numbers, not all alike"
             )
         self.unit(0, of=of)  # complains of a wrong name
         values = getattr(self, of).reshape(len(wanted), -1).astype(np.float64)  # (T, units)
@@ -179,6 +181,9 @@ def gradient_flow(layer: LSTM, x: Array, dh: Array, state: State | None = None) 
         The gradients by h and c before each step, first to last, and at the end those
         by the last h and c: T + 1.
     """
+    if dh.shape != (x.shape[1], layer.Wh.shape[1]):
+        raise ValueError(f"dh has the shape {dh.shape}; x and the layer need "
+                         f"{(x.shape[1], layer.Wh.shape[1])}")  # fmt: skip
     tapes = []
     for t in range(len(x)):
         tapes.append(layer.forward(x[t : t + 1], state))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import stat
 from collections.abc import Callable, Mapping
 from typing import IO, TYPE_CHECKING, Any
 
@@ -129,8 +130,11 @@ def read(
 
     name = os.fspath(path)
     with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
+        about = os.fstat(file.fileno())
+        size = about.st_size
         try:
+            if not stat.S_ISREG(about.st_mode):  # a device could be read without end
+                raise CheckpointError("is not a regular file")
             with zipfile.ZipFile(file) as archive:
                 return read_members(archive, size, layout)
         except zipfile.BadZipFile as error:

@@ -59,7 +59,7 @@ def as_ansi(symbols: Sequence[Hashable], values: Iterable[SupportsFloat]) -> str
         if level:
             colour = LEVELS[1 if value > 0 else -1][level - 1]
             # A line's end goes after the colour's, or the rest of the line would have it.
-            end = "\n" if shown == "\n" else ""
+            end = "\n" if symbol == "\n" else ""
             shown = f"\x1b[30;48;5;{colour}m{visible(symbol) if end else shown}\x1b[0m{end}"
         parts.append(shown)
     return "".join(parts)

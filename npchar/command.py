@@ -15,6 +15,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
+from npchar.colouring import plain
 from npchar.corpus import decode, load_corpus
 from npchar.distributed import MissingMPIError
 from npchar.download import CorpusError
@@ -31,6 +32,8 @@ EXPECTED = (ValueError, OSError, MemoryError, TrainingDiverged, WorkerError, Mis
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the result is the process's exit status."""
+    if sys.stdout is None:  # closed by who called
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):  # a console may lack some of the characters
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -60,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def say(sentence: str) -> None:
     """Tell a person something that is not the result."""
-    print(sentence, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # print would take standard output for None
+        print(sentence, file=sys.stderr, flush=True)
 
 
 # The commands
@@ -116,6 +120,8 @@ def fit(
                 text, checkpoint=path, resume=resume, **settings  # type: ignore[arg-type]
             )  # fmt: skip
     except KeyboardInterrupt:
+        if not os.path.exists(path):
+            raise  # before its first step: there is nothing to go on with
         say(f"\ninterrupted; go on by `npchar resume {path} {' '.join(options.files)}`")
         return 130
     model.save(path)  # without what a training needs to go on
@@ -146,11 +152,14 @@ def run_generate(options: Namespace) -> int:
         seed=options.seed,
         unknown=options.unknown,
     )
-    flush = sys.stdout.isatty()  # a terminal shows it as it is written
-    print(prompt if shown else "", end="", flush=flush)
+    # A terminal shows it as it is written, and obeys no characters of a stranger's model.
+    is_terminal = sys.stdout.isatty()
+    made = plain if is_terminal else str
+    if shown:
+        print("".join(map(made, prompt)), end="", flush=is_terminal)
     try:
-        for character in itertools.islice(stream, options.length or None):
-            print(character, end="", flush=flush)
+        for character in itertools.islice(stream, min(options.length, sys.maxsize) or None):
+            print(made(character), end="", flush=is_terminal)
     finally:
         with contextlib.suppress(BrokenPipeError):  # it will be said once, above
             print()
@@ -182,6 +191,8 @@ def run_evaluate(options: Namespace) -> int:
 
 def run_page(options: Namespace) -> int:
     """Write a page that runs a model in a browser."""
+    if os.path.exists(options.save):  # perhaps the model, in the place of --model
+        raise ValueError(f"there is a file {options.save} already; name another, or remove it")
     loaded(options.model).to_html(options.save, prompt=options.prompt)
     print(options.save)
     return 0
@@ -244,6 +255,8 @@ def texts(options: Namespace) -> str:
 
 def standard_input(encoding: str) -> str:
     """All that comes in, decoded as a file would be."""
+    if sys.stdin is None:
+        raise CorpusError("standard input is closed")
     text, done = decode(sys.stdin.buffer.read(), encoding, "standard input")
     if done:
         say(f"standard input: {'; '.join(done)}")

@@ -25,13 +25,14 @@ def configuration(vocabulary: Vocabulary, network: Network) -> dict[str, Any]:
     import json  # here, as `import npchar` need not wait for it
 
     V, H, layers, dropout = network.sizes
+    symbols = json.loads(json.dumps(vocabulary.symbols))
+    if not vocabulary.tokens and symbols != vocabulary.symbols:
+        symbols = list(vocabulary)  # lone surrogates, which JSON would join to pairs
     return {
         "npchar": __version__,
         "model": {
             # JSON has no tuples: they become lists
-            "tokens" if vocabulary.tokens else "characters": json.loads(
-                json.dumps(vocabulary.symbols)
-            ),
+            "tokens" if vocabulary.tokens else "characters": symbols,
             "hidden_size": H,
             "num_layers": layers,
             "dropout": dropout,
@@ -47,6 +48,8 @@ def described(configuration: dict[str, Any]) -> tuple[Vocabulary, dict[str, Any]
     symbols = sizes.pop("tokens" if tokens else "characters")
     if tokens:
         symbols = as_tuples(symbols)
+    elif isinstance(symbols, list):
+        symbols = "".join(symbols)
     vocabulary = Vocabulary(symbols, tokens=tokens)
     if vocabulary.symbols != symbols or len(vocabulary) < 2:
         raise ValueError("its characters are not two or more in their order")

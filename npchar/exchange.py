@@ -48,6 +48,10 @@ def from_keras(weights: Sequence[Any], vocabulary: Vocabulary) -> Model:
 
     The LSTMs must have Keras' usual activations: tanh, and sigmoid for the gates.
     """
+    if not isinstance(weights, Sequence):
+        raise TypeError(
+            f"a {type(weights).__name__} came; pass the list of arrays that get_weights() returns"
+        )
     arrays = [np.asarray(array) for array in weights]
     layers, rest = divmod(len(arrays) - 2, 3)
     if layers < 1 or rest:
@@ -88,7 +92,7 @@ def from_torch(state: Mapping[str, Any], vocabulary: Vocabulary) -> Model:
     Of a module with one ``nn.LSTM``, not bidirectional and without projection, and one
     ``nn.Linear`` above it, whatever their names.
     """
-    arrays = {name: np.asarray(array) for name, array in state.items()}
+    arrays = {name: as_array(tensor) for name, tensor in state.items()}
     starts = [name.removesuffix("weight_ih_l0") for name in arrays if name.endswith("weight_ih_l0")]
     if len(starts) != 1:
         raise ValueError(
@@ -98,9 +102,16 @@ def from_torch(state: Mapping[str, Any], vocabulary: Vocabulary) -> Model:
     named = {}
     k = 0
     while f"{starts[0]}weight_ih_l{k}" in arrays:
-        Wx, Wh = (arrays.pop(f"{starts[0]}weight_{kind}_l{k}") for kind in ("ih", "hh"))
-        biases = [arrays.pop(f"{starts[0]}bias_{kind}_l{k}", None) for kind in ("ih", "hh")]
-        b = sum((bias for bias in biases if bias is not None), np.zeros(len(Wx), Wx.dtype))
+        Wx = arrays.pop(f"{starts[0]}weight_ih_l{k}")
+        Wh = arrays.pop(f"{starts[0]}weight_hh_l{k}", np.empty(()))
+        b = np.zeros(Wx.shape[:1], Wx.dtype)
+        for kind in ("ih", "hh"):  # an LSTM with bias=False has none
+            bias = arrays.pop(f"{starts[0]}bias_{kind}_l{k}", b)
+            if bias.shape != b.shape:
+                raise ValueError(
+                    f"bias_{kind}_l{k} has the shape {bias.shape}; it must be {b.shape}"
+                )
+            b = b + bias
         for name, array in (("Wx", Wx.T), ("Wh", Wh.T), ("b", b)):
             named[f"lstm{k}.{name}"] = one_by_one(array, f"{name} of layer {k} of the nn.LSTM")
         k += 1
@@ -157,6 +168,14 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), os.fspath(path))
 
 
+def as_array(tensor: Any) -> Array:
+    """A tensor of PyTorch, also one with a gradient or of a type that NumPy has not."""
+    if hasattr(tensor, "detach"):
+        tensor = tensor.detach()
+        tensor = tensor.float() if "bfloat16" in str(tensor.dtype) else tensor
+    return np.asarray(tensor)
+
+
 def side_by_side(array: Array, order: list[int]) -> Array:
     """(4, ..., H) by gate as (..., 4H), the gates in another order."""
     return np.concatenate(list(array[order]), axis=-1)
@@ -164,14 +183,20 @@ def side_by_side(array: Array, order: list[int]) -> Array:
 
 def one_by_one(array: Array, name: str) -> Array:
     """(..., 4H) of Keras or PyTorch as (4, ..., H), in our order."""
-    if not array.ndim or array.shape[-1] % 4:
+    if not array.ndim or not array.size or array.shape[-1] % 4:
         raise ValueError(f"the {name} has the shape {array.shape}; 4 gates do not fit into it")
     return np.stack(np.split(array, 4, axis=-1))[IFGO]
 
 
 def assembled(arrays: dict[str, Array], vocabulary: Vocabulary) -> Model:
     """A model of these arrays, if they are of one."""
-    dtype = str(arrays["dense.W"].dtype)
+    types = {array.dtype.newbyteorder("=") for array in arrays.values()}
+    if len(types) > 1 or arrays["dense.W"].ndim != 2:
+        raise ValueError(
+            f"the arrays are of the types {', '.join(sorted(map(str, types)))}, and the Dense "
+            f"weights of the shape {arrays['dense.W'].shape}; one type and (H, V) are needed"
+        )
+    dtype = str(types.pop())
     model = Model(
         vocabulary,
         hidden_size=arrays["dense.W"].shape[0],

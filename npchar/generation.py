@@ -135,8 +135,8 @@ def require_stops(stop: Any, vocabulary: Vocabulary) -> list[Text]:
     """The texts that end a text, as a list; a ValueError for an empty one."""
     one = isinstance(stop, str) or (vocabulary.tokens and several(stop, vocabulary) is None)
     stops: list[Text] = [] if stop is None else [stop] if one else list(stop)
-    kind = list if vocabulary.tokens else str
-    if not all(isinstance(each, kind) and each for each in stops):
+    kinds = (list, tuple) if vocabulary.tokens else (str,)
+    if not all(isinstance(each, kinds) and each for each in stops):
         what = "list of tokens" if vocabulary.tokens else "string"
         raise ValueError(f"stop is {stop!r}; it must be a {what} or several, none of them empty")
     return stops

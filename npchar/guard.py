@@ -82,7 +82,8 @@ class Guard:
 
     def begun_with(self, loss: float) -> None:
         """Take note of the held-out loss at the beginning, to go back to if it gets worse."""
-        self.best_loss = loss
+        if math.isfinite(loss):
+            self.best_loss = loss
 
     @property
     def best_is_trained(self) -> bool:

@@ -17,6 +17,7 @@ from npchar.parameters import Array
 from npchar.text import Text
 
 CHUNK = 1 << 20  # symbols of the corpus that are looked at together, some 30 bytes each
+PAIRS = 1 << 18  # of equal fingerprints that are looked at together: a rule of dashes has millions
 
 
 class Passage(NamedTuple):
@@ -101,27 +102,27 @@ def originality(text: Text, corpus: Text, *, least: int = 20) -> Originality:
         phrases that any writer shares with any other.
     """
     require_positive(least=least)
-    a, b = codes(text, corpus)
-    found = []
+    a, b = as_numbers(text, corpus)
+    longest: dict[int, tuple[int, int]] = {}  # from each place in a: the length, and where in b
     for i, j in beginnings(a, b, least):
+        known, _ = longest.get(i, (0, 0))
+        in_both = i + known < len(a) and j + known < len(b)
+        if not in_both or a[i + known] != b[j + known]:
+            continue  # no longer than what is known
         length = common_length(a[i:], b[j:])
         if length >= least:  # two runs may have one fingerprint
-            found.append((length, i, j))
-    found.sort(key=lambda one: (-one[0], one[1], one[2]))
-    covered = np.zeros(len(a) + 1, bool)
+            longest[i] = length, j
     passages = []
-    reach: list[tuple[int, int]] = []
-    for length, i, j in found:
-        # Within a longer one, or the same again from another place in the corpus
-        if covered[i] and any(start <= i and i + length <= end for start, end in reach):
-            continue
-        covered[i : i + length] = True
-        reach.append((i, i + length))
-        passages.append(Passage(text[i : i + length], i, j))
+    reach = 0  # the furthest end of those before: one that ends there lies within another
+    for i, (length, j) in sorted(longest.items()):
+        if i + length > reach:
+            passages.append(Passage(text[i : i + length], i, j))
+            reach = i + length
+    passages.sort(key=lambda passage: -len(passage.text))
     return Originality(text, passages, least)
 
 
-def codes(text: Text, corpus: Text) -> tuple[Array, Array]:
+def as_numbers(text: Text, corpus: Text) -> tuple[Array, Array]:
     """Both as numbers, equal where their symbols are."""
     if isinstance(text, str) != isinstance(corpus, str):
         raise TypeError(
@@ -149,12 +150,17 @@ def beginnings(a: Array, b: Array, k: int) -> Iterator[tuple[int, int]]:
     for start in range(0, len(b) - k + 1, CHUNK):
         wanted = fingerprints(b[start : start + CHUNK + k - 1], k)
         first, end = (np.searchsorted(marks, wanted, side) for side in ("left", "right"))
-        counts = end - first  # in how many places of a
-        j = np.repeat(np.arange(start, start + len(wanted)), counts)
-        nth = np.arange(len(j)) - np.repeat(np.cumsum(counts) - counts, counts)
-        i = order[np.repeat(first, counts) + nth]
-        new = (i == 0) | (j == 0) | (a[i - 1] != b[j - 1])
-        yield from zip(i[new].tolist(), j[new].tolist())
+        # Every place of b with every place of a that has its fingerprint, as one row of
+        # pairs that is never there as a whole: the pairs of place k end at ends[k].
+        counts = end - first
+        ends = np.cumsum(counts)
+        for low in range(0, int(ends[-1]), PAIRS):
+            pair = np.arange(low, min(low + PAIRS, int(ends[-1])))
+            at = np.searchsorted(ends, pair, "right")  # in wanted
+            j = start + at
+            i = order[first[at] + pair - (ends[at] - counts[at])]
+            new = (i == 0) | (j == 0) | (a[i - 1] != b[j - 1])
+            yield from zip(i[new].tolist(), j[new].tolist())
 
 
 def fingerprints(ids: Array, k: int) -> Array:

@@ -22,7 +22,7 @@ def page(network: Network, vocabulary: Vocabulary, prompt: str | None = None) ->
 
     Opened in a browser, from the disk too, it goes on from any prompt, shows what may
     come next and what the cells hold, and colours the text by a cell's value. It is
-    as large as the weights in base64, 16 bytes for three of them, and 30 kB more.
+    as large as the weights in base64, 16 bytes for three of them, and 26 kB more.
 
     Parameters
     ----------

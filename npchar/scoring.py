@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from npchar.arguments import require_positive
 from npchar.colouring import as_ansi, as_html
 from npchar.parameters import Array
 from npchar.text import Text
@@ -39,7 +40,7 @@ class Surprise(NamedTuple):
     before: Text  # the 20 characters or 5 tokens before it
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Score:
     """How probable a model finds a text, character by character.
 
@@ -74,6 +75,7 @@ class Score:
 
     def most_surprising(self, n: int = 10) -> list[Surprise]:
         """The n characters that the model had expected least, those first."""
+        require_positive(n=n)
         n = min(n, len(self.log_probabilities))
         width = 20 if isinstance(self.text, str) else 5
         least = np.argpartition(self.log_probabilities, n - 1)[:n]

@@ -103,6 +103,8 @@ class Vocabulary:
     @classmethod
     def from_text(cls, text: Text) -> Vocabulary:
         """The vocabulary of all characters in a string, or of all tokens in a list."""
+        if isinstance(text, bytes):
+            raise TypeError("bytes came where a text should; decode them to a str")
         if not len(text):
             raise ValueError("the text is empty; a vocabulary needs at least one character")
         return cls(text, tokens=not isinstance(text, str))
@@ -128,7 +130,8 @@ class Vocabulary:
             A string, or of a vocabulary of tokens a list of them.
         unknown
             What to do with a symbol outside the vocabulary: "error", "skip"
-            it, or put a symbol of the vocabulary, given here, in its place.
+            it, or put a symbol of the vocabulary, given here, in its place (any but
+            a token that is one of these two words).
 
         Raises
         ------
@@ -167,7 +170,7 @@ class Vocabulary:
         try:
             ids = [self._table.get(token, n) for token in chunk]
         except TypeError:  # a list in the list
-            odd = next(token for token in chunk if not isinstance(token, Hashable))
+            odd = next(token for token in chunk if not hashable(token))
             raise ValueError(f"{odd!r} is no token; pass a list of tokens") from None
         return np.array(ids, np.min_scalar_type(n))
 
@@ -219,7 +222,7 @@ class Vocabulary:
     def __contains__(self, symbol: object) -> bool:
         if isinstance(self._symbols, str):
             return isinstance(symbol, str) and len(symbol) == 1 and symbol in self._symbols
-        return isinstance(symbol, Hashable) and symbol in self._table
+        return hashable(symbol) and symbol in self._table
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self._symbols == other._symbols
@@ -243,6 +246,15 @@ class Vocabulary:
 def restored(symbols: Iterable[Any], tokens: bool) -> Vocabulary:
     """The vocabulary that was pickled."""
     return Vocabulary(symbols, tokens=tokens)
+
+
+def hashable(symbol: object) -> bool:
+    """Whether it can be looked up; a tuple with a list in it cannot."""
+    try:
+        hash(symbol)
+    except TypeError:
+        return False
+    return True
 
 
 def storable(symbol: Any) -> Hashable:

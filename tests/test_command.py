@@ -106,6 +106,9 @@ def test_from_texts_to_a_model_and_back(tmp_path):
     status, out, _ = run("page", "cats.html", "--model", "cats.npz", cwd=tmp_path)
     assert (status, out) == (0, "cats.html\n")
     assert "<html" in (tmp_path / "cats.html").read_text(encoding="utf-8")
+    status, _, err = run("page", "cats.npz", cwd=tmp_path)  # the model is not written over
+    assert status == 2
+    assert "there is a file cats.npz already" in err
     status, out, _ = run("generate", "--model", "cats.npz", "--length", 30, cwd=tmp_path)
     assert len(out) == 31
     status, _, err = run("resume", "cats.npz", "cats.txt", cwd=tmp_path)
@@ -189,6 +192,27 @@ def test_mistakes_are_told_in_a_line(arguments, message, capsys):
     assert message in err
     assert err.count("\n") == 1
     assert err.startswith("npchar: ")
+
+
+def test_closed_streams():
+    command = f"{sys.executable} -m npchar"
+    for line, status, message in (
+        (f"{command} score - <&-", 2, "standard input is closed"),
+        (f"{command} generate --length 5 >&-", 0, ""),
+        (f"{command} info --model nowhere.npz 2>&-", 2, ""),
+    ):
+        done = subprocess.run(line, shell=True, capture_output=True, text=True)
+        assert done.returncode == status, line
+        assert message in done.stderr
+        assert done.stdout == ""
+
+
+def test_a_strangers_model_commands_no_terminal(tmp_path):
+    model = npchar.Model(npchar.Vocabulary("\x1b[2J"), hidden_size=2)
+    model.save(tmp_path / "odd.npz")
+    shown = on_a_terminal("generate", "--model", tmp_path / "odd.npz", "--prompt", "2")
+    assert len(shown) > 300
+    assert "\x1b" not in shown
 
 
 def test_usage():

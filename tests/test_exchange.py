@@ -134,6 +134,24 @@ def test_onnx_live(num_layers, tmp_path):
     np.testing.assert_allclose(np.concatenate([found["logits"], after]), ours, atol=1e-6)
 
 
+def test_tensors_with_gradients_and_half_precision():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    model, _, _ = made(1)
+    state = {k: torch.nn.Parameter(torch.from_numpy(a)) for k, a in to_torch(model).items()}
+    assert np.array_equal(from_torch(state, VOCABULARY).parameters.flat, model.parameters.flat)
+    half = {name: tensor.bfloat16() for name, tensor in state.items()}
+    again = from_torch(half, VOCABULARY)
+    assert again.parameters.flat.dtype == np.float32
+    np.testing.assert_allclose(again.parameters.flat, model.parameters.flat, rtol=0.01)
+
+
+def test_an_lstm_without_biases():
+    model, _, _ = made(1)
+    again = from_torch(state_without("lstm.bias_ih_l0", "lstm.bias_hh_l0"), VOCABULARY)
+    assert not again.parameters["lstm0.b"].any()
+    assert np.array_equal(again.parameters["lstm0.Wh"], model.parameters["lstm0.Wh"])
+
+
 def state_without(*names):
     return {k: v for k, v in to_torch(made(1)[0]).items() if k not in names}
 
@@ -150,6 +168,20 @@ def state_without(*names):
         (lambda: from_torch({"w": np.zeros(3)}, VOCABULARY), "those of one nn.LSTM"),
         (lambda: from_torch(state_without("dense.bias"), VOCABULARY), "one nn.Linear"),
         (lambda: from_torch(state_without("dense.bias", "dense.weight"), VOCABULARY), "nothing"),
+        (
+            lambda: from_torch(state_without("lstm.weight_hh_l0"), VOCABULARY),
+            "Wh of layer 0 .* 4 gates do not fit",
+        ),
+        (
+            lambda: from_torch(state_without() | {"lstm.bias_hh_l0": np.zeros(1)}, VOCABULARY),
+            r"bias_hh_l0 has the shape \(1,\)",
+        ),
+        (
+            lambda: from_torch(
+                state_without() | {"dense.weight": np.zeros((11, 6), np.float64)}, VOCABULARY
+            ),
+            "types float32, float64",
+        ),
         (
             lambda: from_torch(
                 state_without() | {"lstm.weight_ih_l0_reverse": np.zeros((24, 11))}, VOCABULARY

@@ -1,6 +1,7 @@
 """Passages copied from a corpus, against a plain search."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -68,6 +69,15 @@ def test_megabytes_take_seconds(corpus):
     assert "300  at 0, corpus 100,000" in str(found)
     assert "copied" in repr(found)
     assert found._repr_html_().count("<span") == len(text)
+
+
+def test_ruled_lines_take_no_gigabytes():
+    tracemalloc.start()
+    found = originality("-" * 400, ("-" * 78 + "\n") * 300)
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.longest == 78
+    assert used < 60e6
 
 
 def test_what_it_asks_for():

@@ -96,6 +96,7 @@ def test_colours_of_a_terminal():
     shown = as_ansi("ab\nc\x1b[31m", [0, 1, 1, -0.01, 0, 0, 0, 0, 0])
     assert "\x1b[31m" not in shown  # what is in a text must not command the terminal
     assert shown.startswith("a\x1b[30;48;5;196mb\x1b[0m")
+    assert as_ansi(["a", "\n", "b"], [0, 1, 0]).endswith("\x1b[0m\nb ")
     assert "\x1b[0m\nc" in shown  # a colour ends before its line does
     assert re.sub(r"\x1b\[[\d;]*m", "", shown) == "ab⏎\nc\\u001b[31m"
 

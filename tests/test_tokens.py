@@ -115,6 +115,8 @@ def interrupt(history):
         (lambda m: m.generate("the"), TypeError, r"such as \[','\]"),
         (lambda m: m.generate(["the", "dog"]), UnknownCharacterError, "token 'dog' at position 1"),
         (lambda m: m.score(["the", ["cat"]]), ValueError, r"\['cat'\]"),
+        (lambda m: m.score(["the", ("cat", [1])]), ValueError, r"\('cat', \[1\]\)"),
+        (lambda m: Vocabulary.from_text(b"the"), TypeError, "bytes came"),
         (lambda m: m.generate([]), ValueError, r"prompt \[\] has no token"),
         (lambda m: m.generate(["the"], stop=[[]]), ValueError, "stop is"),
         (lambda m: m.score(["the"]), ValueError, "at least two tokens"),
