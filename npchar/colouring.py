@@ -6,7 +6,6 @@ For notebooks as HTML, for terminals as ANSI escapes; ``scoring.py`` and
 
 from __future__ import annotations
 
-import html
 from collections.abc import Hashable, Iterable, Sequence
 from typing import SupportsFloat
 
@@ -30,6 +29,8 @@ def as_html(
     titles
         What is shown when one points at a symbol, n; none when not given.
     """
+    import html
+
     joint = "" if isinstance(symbols, str) else " "
     spans = []
     for k, (symbol, number) in enumerate(zip(symbols, values)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +55,8 @@ class History:
 
     def _repr_html_(self) -> str:
         """For notebooks: a table of the epochs."""
+        import html
+
         held_out = ["held out", "bits"] if self.val_loss else []
         head = "".join(f"<th>{name}</th>" for name in ["epoch", "loss", *held_out, "seconds"])
         rows = ""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -540,7 +539,9 @@ class Model:
         """
         from npchar.page import page
 
-        Path(path).write_text(page(self.network, self.vocabulary, prompt), encoding="utf-8")
+        html = page(self.network, self.vocabulary, prompt)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(html)
 
     # Files
 
@@ -594,4 +595,4 @@ class Model:
                 f"there is no pretrained model {name!r}; there is {', '.join(PRETRAINED)}. "
                 "npchar.Model.load(path) reads one of your own"
             )
-        return cls.load(Path(__file__).with_name("pretrained") / f"{name}.npz")
+        return cls.load(os.path.join(os.path.dirname(__file__), "pretrained", f"{name}.npz"))

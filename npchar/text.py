@@ -8,7 +8,6 @@ type: a byte a character for most texts.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -235,6 +234,8 @@ class Vocabulary:
 
     def _repr_html_(self) -> str:
         """For notebooks: each symbol, its id when pointed at."""
+        import html  # in these rooms where it is used: 2 ms of `import npchar`
+
         boxes = " ".join(
             f'<code title="id {k}" style="border:1px solid #8888;padding:0 .3em">'
             f"{html.escape(visible(symbol))}</code>"
