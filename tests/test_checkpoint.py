@@ -179,12 +179,14 @@ def benchmark(name):
     return module
 
 
+@pytest.mark.slow
 def test_hostile_files_do_no_harm(tmp_path):
     """A short run of what benchmarks/fuzz.py does at length."""
     found = benchmark("fuzz").fuzz(200, seed=1, folder=tmp_path)
     assert found["refused"] > 100
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
 def test_killed_trainings_lose_nothing(tmp_path):
     """A short run of what benchmarks/survive.py does at length."""

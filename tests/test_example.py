@@ -60,6 +60,7 @@ def test_the_book(short_corpus):
     assert re.search(line, done.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_without_a_network_it_goes_on(tmp_path):
     done = run(
         "--epochs", 1, "--hidden-size", 2, "--batch-size", 512, "--maxlen", 20,
@@ -98,6 +99,7 @@ def test_ctrl_c_ends_it_cleanly(short_corpus, tmp_path, after):
         assert len(npchar.Model.load(saved).generate("the ", 5)) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent a Ctrl-C there")
 def test_an_interrupted_run_goes_on(short_corpus, tmp_path):
     arguments = ["--corpus", short_corpus, "--epochs", "6", "--hidden-size", "12"]

@@ -47,7 +47,9 @@ def gates_of(model):
 
 @pytest.mark.parametrize("condition", ["fresh", "trained", "saturated"])
 @pytest.mark.parametrize("targets", ["all", "last"])
-@pytest.mark.parametrize(("T", "num_layers"), [(8, 1), (8, 2), (60, 2)])
+@pytest.mark.parametrize(
+    ("T", "num_layers"), [(8, 1), (8, 2), pytest.param(60, 2, marks=pytest.mark.slow)]
+)
 def test_gradients_are_right(T, num_layers, targets, condition):
     model = small_model(num_layers, condition)
     rng = np.random.default_rng(T)
@@ -63,6 +65,7 @@ def test_gradients_are_right(T, num_layers, targets, condition):
     assert check.passed, str(check)
 
 
+@pytest.mark.slow
 def test_every_entry_of_a_small_model():
     model = small_model(2, "fresh")
     ids = np.random.default_rng(4).integers(0, len(model.vocabulary), (4, 2))

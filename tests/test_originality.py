@@ -71,6 +71,7 @@ def test_megabytes_take_seconds(corpus):
     assert found._repr_html_().count("<span") == len(text)
 
 
+@pytest.mark.slow
 def test_ruled_lines_take_no_gigabytes():
     tracemalloc.start()
     found = originality("-" * 400, ("-" * 78 + "\n") * 300)

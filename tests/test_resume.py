@@ -140,6 +140,7 @@ def test_targets_last_resumes_too(tmp_path, monkeypatch):
     assert outcome(model, fit(model, tmp_path / "run.npz", **options)) == expected
 
 
+@pytest.mark.slow
 def test_workers_resume_with_as_many(tmp_path, monkeypatch):
     options = {"workers": 2, "batch_size": 16}
     model = make()
@@ -353,6 +354,7 @@ def count_down(monkeypatch, k):
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*goes on and tries again")
 def test_whatever_fails_on_the_disk_nothing_is_lost(tmp_path):
     options = {"checkpoint_every": (1, "epochs"), "epochs": 1}

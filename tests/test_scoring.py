@@ -66,6 +66,7 @@ def test_what_surprised_it(pretrained):
     assert repr(score).startswith("Score(")
 
 
+@pytest.mark.slow
 def test_a_long_text_in_bounded_memory(pretrained):
     """Beyond the text itself: some bytes a character, whatever its length."""
 
