@@ -26,8 +26,10 @@ class Progress:
         self.lines: list[str] = []  # in a notebook: those that stay
         self.display = notebook_display()
         self.width = 0  # of what stands on the terminal's line
-        self.last_shown = self.begun = time.perf_counter()
-        self.share: float | None = None  # of the epoch, at the first step that is seen of it
+        self.last_shown = time.perf_counter()
+        # The epoch that `update` was last told of: its number, and the share of it that was
+        # done after the first step seen of it, and when that was.
+        self.epoch, self.share, self.begun = -1, 0.0, 0.0
 
     def begin(self, history: History, epochs_done: int, finished: bool) -> None:
         """Before the first step: what there is to beat, and where it goes on."""
@@ -43,10 +45,10 @@ class Progress:
         self._show(line, end="\n")
 
     def update(self, epoch: int, share: float, loss: float) -> None:
-        """After a step: this share of the epoch is done."""
+        """After a step: this share of the epoch is done; the first is epoch 0."""
         now = time.perf_counter()
-        if self.share is None or share < self.share:  # the first step of an epoch
-            self.share, self.begun = share, now
+        if epoch != self.epoch:
+            self.epoch, self.share, self.begun = epoch, share, now
         if not (self.live or self.display) or now - self.last_shown < 0.2 or share == self.share:
             return
         self.last_shown = now
