@@ -81,8 +81,11 @@ class Guard:
         return None
 
     def begun_with(self, loss: float) -> None:
-        """Take note of the held-out loss at the beginning, to go back to if it gets worse."""
-        if math.isfinite(loss):
+        """Take note of the held-out loss at the beginning, for a model that was trained before.
+
+        One that was not has nothing to go back to: its first epochs may be worse by chance.
+        """
+        if loss < self.knowing_nothing - 0.5:
             self.best_loss = loss
 
     @property

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_lstm import sigma
+from plain import sigma
 
 import npchar
 from npchar.activations import gradient_flow

@@ -1,43 +1,19 @@
-"""The LSTM against its equations, written out plainly."""
+"""The LSTM against its equations, written out plainly: `plain.forward` and `plain.backward`."""
 
 import warnings
 
 import numpy as np
+import plain
 import pytest
 from conftest import randomised
+from hypothesis import given
+from hypothesis import strategies as st
 
 from npchar.lstm import LSTM, State
 from npchar.network import Network, Sizes
 from npchar.stepper import Stepper
 
 T, B, D, H = 7, 3, 5, 4
-
-
-def sigma(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def plain_forward(layer, x, h, c):
-    """Gate by gate, sequence by sequence, unit by unit's sums spelled out."""
-    outputs = np.empty((len(x), *h.shape), x.dtype)
-    h, c = h.copy(), c.copy()
-    for t in range(len(x)):
-        for n in range(len(h)):
-            sums = []
-            for gate in range(4):
-                z = layer.b[gate].copy()
-                for j in range(x.shape[2]):
-                    z += x[t, n, j] * layer.Wx[gate, j]
-                for j in range(h.shape[1]):
-                    z += h[n, j] * layer.Wh[gate, j]
-                sums.append(z)
-            i, f, o = (sigma(z) for z in sums[:3])
-            g = np.tanh(sums[3])
-            c[n] = f * c[n] + i * g
-            outputs[t, n] = o * np.tanh(c[n])
-            # h of the next step is written once all of this one's sums are made
-            h[n] = outputs[t, n]
-    return outputs, h, c
 
 
 @pytest.fixture
@@ -55,20 +31,62 @@ def state():
     return State(rng.normal(0, 0.5, (B, H)), rng.normal(0, 1, (B, H)))
 
 
-def test_forward_is_the_plain_loop(layer, state):
+def random_layer(rng, D, H, scale):
+    return LSTM(*(rng.normal(0, scale, shape) for shape in LSTM.shapes(D, H).values()))
+
+
+@given(
+    *(st.integers(1, most) for most in (12, 4, 5, 5)),  # T, B, D, H
+    st.booleans(),
+    st.sampled_from([0.1, 0.7, 3.0]),
+    st.integers(0, 2**32),
+)
+def test_forward_and_backward_are_the_plain_loops(T, B, D, H, vectors, scale, seed):
+    """From any state, with gradients from every output and from the final state."""
+    rng = np.random.default_rng(seed)
+    layer = random_layer(rng, D, H, scale)
+    arrays = {name: getattr(layer, name) for name in layer.shapes(D, H)}
+    x = rng.normal(size=(T, B, D)) if vectors else rng.integers(0, D, (T, B))
+    h, c, dh, dc = rng.normal(size=(4, B, H))
+    dh_above = rng.normal(size=(T, B, H))
+
+    tape = layer.forward(x, State(h, c))
+    outputs, final = tape.outputs.copy(), tape.final_state
+    gradient = random_layer(rng, D, H, 1.0)  # whatever is in it is overwritten
+    dx, dstate = layer.backward(tape, dh_above, State(dh, dc), gradient)
+
+    summed = {name: np.zeros_like(array) for name, array in arrays.items()}
+    for n in range(B):
+        vectors_n = x[:, n] if vectors else np.eye(D)[x[:, n]]
+        steps = plain.forward(arrays, vectors_n, h[n], c[n])
+        for t in range(T):
+            np.testing.assert_allclose(outputs[t, n], steps[t]["h"], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(final.c[n], steps[-1]["c"], rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(final.h[n], steps[-1]["h"], rtol=0, atol=1e-12)
+        found, dx_n, dh_n, dc_n = plain.backward(arrays, steps, dh_above[:, n], dh[n], dc[n])
+        for name, array in found.items():
+            summed[name] += array
+        close = {"rtol": 1e-9, "atol": 1e-12 * (1 + scale) ** T}
+        if vectors:
+            np.testing.assert_allclose(dx[:, n], dx_n, **close)
+        np.testing.assert_allclose(dstate.h[n], dh_n, **close)
+        np.testing.assert_allclose(dstate.c[n], dc_n, **close)
+    for name, array in summed.items():
+        np.testing.assert_allclose(getattr(gradient, name), array, **close)
+    assert (dx is None) == (not vectors)
+
+
+def test_no_gradient_from_above_is_a_gradient_of_zeros(layer, state):
     x = np.random.default_rng(5).normal(size=(T, B, D))
-    outputs, h, c = plain_forward(layer, x, *state)
-    tape = layer.forward(x, state)
-    np.testing.assert_allclose(tape.outputs, outputs, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(tape.final_state.h, h, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(tape.final_state.c, c, rtol=0, atol=1e-12)
-
-
-def test_ids_stand_for_one_hot_vectors(layer, state):
-    ids = np.random.default_rng(6).integers(0, D, (T, B))
-    by_ids = layer.forward(ids, state)
-    expected, _, _ = plain_forward(layer, np.eye(D)[ids], *state)
-    np.testing.assert_allclose(by_ids.outputs, expected, rtol=0, atol=1e-12)
+    one, other = (LSTM(*(np.empty_like(a) for a in (layer.Wx, layer.Wh, layer.b))) for _ in "ab")
+    last = np.random.default_rng(6).normal(size=(B, H))
+    dx, dstate = layer.backward(layer.forward(x, state), None, State(last, 0 * last), one)
+    dh = np.zeros((T, B, H))
+    dh[-1] = last
+    dx_other, dstate_other = layer.backward(layer.forward(x, state), dh, None, other)
+    np.testing.assert_allclose(dx, dx_other, atol=1e-15)
+    np.testing.assert_allclose(dstate, dstate_other, atol=1e-15)
+    np.testing.assert_allclose(one.Wh, other.Wh, atol=1e-15)
 
 
 @pytest.mark.parametrize("vectors", [False, True])
