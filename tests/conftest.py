@@ -1,18 +1,71 @@
 """What several test files need."""
 
+import os
+import shutil
+import socket
+import tempfile
 from pathlib import Path
 
+import children
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import is_hypothesis_test, settings
 
 import npchar
 
-# The same examples every time, and no example fails for being slow on a busy machine.
-settings.register_profile("npchar", derandomize=True, deadline=None)
-settings.load_profile("npchar")
+ROOT = Path(__file__).parents[1]
+CORPUS = ROOT.parent / "shared" / "data" / "nietzsche.txt"
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
-CORPUS = Path(__file__).parents[2] / "shared" / "data" / "nietzsche.txt"
+# Other examples each time: a failing one is printed, to be kept as an @example. None is kept
+# in a database, so that a run leaves nothing behind and depends on no run before.
+settings.register_profile("default", deadline=None, database=None, print_blob=True)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
+
+
+def pytest_configure(config):
+    """Make one environment for all tests, and for the processes that they start."""
+    settings.load_profile("default" if config.option.markexpr == "not slow" else "thorough")
+    # One copy of npchar is tested, in this process (pyproject.toml) and in all others: this
+    # checkout's, whatever may be installed.
+    path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path)
+    # What programs write for themselves goes with the tests.
+    scratch = tempfile.mkdtemp(prefix="npchar-tests-")
+    config.add_cleanup(lambda: shutil.rmtree(scratch, ignore_errors=True))
+    os.environ |= {"MPLCONFIGDIR": scratch, "MPLBACKEND": "agg", "NPCHAR_CACHE": scratch}
+    # Nothing here asks for more than this machine has.
+    for name in PROXIES:
+        os.environ.pop(name, None)
+        os.environ.pop(name.upper(), None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Let `-m slow` run the properties too, on more examples than by default."""
+    if config.option.markexpr != "not slow":
+        for item in items:
+            if is_hypothesis_test(getattr(item, "obj", None)):
+                item.add_marker("slow")
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left():
+    yield
+    children.end_all()
+
+
+@pytest.fixture(scope="session")
+def loopback():
+    """The address of this machine for itself, where there is one."""
+    with socket.socket() as listening, socket.socket() as asking:
+        try:
+            listening.bind(("127.0.0.1", 0))
+            listening.listen()
+            asking.connect(listening.getsockname())
+        except OSError as error:
+            pytest.skip(f"this machine has no loopback network: {error}")
+    return "127.0.0.1"
 
 
 @pytest.fixture(scope="session")

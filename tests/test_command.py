@@ -3,11 +3,13 @@
 import os
 import pty
 import re
+import shlex
 import signal
-import subprocess
 import sys
 
+import children
 import pytest
+from children import LIMIT
 
 import npchar
 from npchar.command import main
@@ -16,26 +18,22 @@ TEXT = "the cat sat on the mat, and the rat sat on the cat. " * 60
 SMALL = ("--hidden-size", "12", "--maxlen", "20", "--batch-size", "8")
 
 
-def start(*arguments, **options):
-    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "COLUMNS")}
-    environment |= options.pop("env", {}) | {"PYTHONWARNINGS": "error", "COLUMNS": "80"}
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-    return subprocess.Popen(
-        [sys.executable, "-m", "npchar", *map(str, arguments)], env=environment, **options
-    )
+NPCHAR = (sys.executable, "-m", "npchar")
+ENVIRONMENT = {"PYTHONWARNINGS": "error", "COLUMNS": "80", "NO_COLOR": ""}
 
 
-def run(*arguments, given=None, **options):
-    process = start(*arguments, stdin=subprocess.PIPE if given is not None else None, **options)
-    out, err = process.communicate(given, timeout=60)
-    return process.returncode, out, err
+def start(*arguments, env=None, **options):
+    return children.start(*NPCHAR, *arguments, env=ENVIRONMENT | (env or {}), **options)
 
 
-def test_it_writes_at_once_without_a_model_of_ones_own():
-    begun = os.times().children_user
+def run(*arguments, env=None, **options):
+    done = children.run(*NPCHAR, *arguments, env=ENVIRONMENT | (env or {}), **options)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_it_writes_without_a_model_of_ones_own():
     arguments = ("--prompt", "the will to ", "--temperature", 0.5, "--seed", 1)
     status, out, err = run("generate", *arguments)
-    assert os.times().children_user - begun < 2  # seconds of work; measured: half a one
     assert (status, err) == (0, "")
     expected = npchar.Model.pretrained().generate("the will to ", 400, temperature=0.5, seed=1)
     assert out == f"the will to {expected}\n"
@@ -68,16 +66,15 @@ def test_a_pipe_whose_reader_leaves():
     process = start("generate", "--length", 0, "--seed", 1)
     assert len(process.stdout.read(2000)) == 2000
     process.stdout.close()
-    assert process.wait(20) == 141
+    assert process.wait(LIMIT) == 141
     assert process.stderr.read() == ""
-    process.stderr.close()
 
 
 def test_ctrl_c_while_it_writes():
     process = start("generate", "--length", 0, "--seed", 1)
     process.stdout.read(2000)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 130
     assert err.strip() == ""
 
@@ -120,30 +117,22 @@ def test_an_interrupted_training_goes_on(tmp_path):
     (tmp_path / "Cats.txt").write_text(TEXT.replace("the", "The"))
     options = ("--lower", "--epochs", 400, *SMALL)
     process = start("train", "Cats.txt", *options, cwd=tmp_path)
-    for line in process.stderr:
-        if line.startswith("epoch   3"):
-            break
+    process.await_line(process.stderr, lambda line: line.startswith("epoch   3"))
     process.send_signal(signal.SIGINT)
-    err = process.communicate(timeout=30)[1]
+    err = process.communicate(timeout=LIMIT)[1]
     assert process.returncode == 130, err
     assert "npchar resume Cats.npz Cats.txt" in err
     settings = npchar.Model.training_settings(tmp_path / "Cats.npz")
     assert settings["epochs"] == 400
     assert "training under way" in run("info", "--model", "Cats.npz", cwd=tmp_path)[1]
     process = start("resume", "Cats.npz", "Cats.txt", cwd=tmp_path)
-    seen = ""
-    for line in process.stderr:
-        seen += line
-        if re.match(r"epoch +\d+/400", line):
-            break
+    seen = process.await_line(process.stderr, lambda line: re.match(r"epoch +\d+/400", line))
     assert re.search(r"going on after epoch [3-9]", seen), seen
-    process.kill()
-    process.communicate()
 
 
 def on_a_terminal(*arguments, env=None):
     leader, follower = pty.openpty()
-    process = start(*arguments, stdout=follower, env=env or {})
+    process = start(*arguments, stdout=follower, env=env)
     os.close(follower)
     out = b""
     try:
@@ -153,7 +142,7 @@ def on_a_terminal(*arguments, env=None):
         pass
     finally:
         os.close(leader)
-        process.communicate(timeout=20)
+        process.communicate(timeout=LIMIT)
     return out.decode()
 
 
@@ -195,13 +184,13 @@ def test_mistakes_are_told_in_a_line(arguments, message, capsys):
 
 
 def test_closed_streams():
-    command = f"{sys.executable} -m npchar"
+    command = shlex.join(NPCHAR)
     for line, status, message in (
         (f"{command} score - <&-", 2, "standard input is closed"),
         (f"{command} generate --length 5 >&-", 0, ""),
         (f"{command} info --model nowhere.npz 2>&-", 2, ""),
     ):
-        done = subprocess.run(line, shell=True, capture_output=True, text=True)
+        done = children.run("sh", "-c", line)
         assert done.returncode == status, line
         assert message in done.stderr
         assert done.stdout == ""

@@ -7,14 +7,12 @@ import http.server
 import socket
 import ssl
 import struct
-import subprocess
-import sys
 import threading
-import time
 
 import pytest
 import trustme
 import urllib3
+from children import LIMIT, python, run_python
 
 import npchar
 from npchar import CorpusError, DownloadError, corpus, download, load_corpus
@@ -69,9 +67,9 @@ def authority(tmp_path_factory):
 
 
 @pytest.fixture
-def server(authority, tmp_path, monkeypatch):
+def server(authority, loopback, tmp_path, monkeypatch):
     ca, ca_path = authority
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = http.server.ThreadingHTTPServer((loopback, 0), Handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert("localhost").configure_cert(context)
     server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -81,7 +79,6 @@ def server(authority, tmp_path, monkeypatch):
     thread.start()
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca_path))
     monkeypatch.setenv("NPCHAR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("NO_PROXY", "localhost")
     monkeypatch.setattr(download.time, "sleep", lambda seconds: server.asked.append(seconds))
     yield server
     server.shutdown()
@@ -196,22 +193,22 @@ def test_what_comes_packed_is_not_unpacked(server, tmp_path):
     assert files(tmp_path) == []
 
 
-def endless(pause):
-    """A body that never ends, a piece at a time."""
+def dripping(pause):
+    """A body of a thousand pieces, which nobody should wait for."""
 
     def answer(handler):
         handler.send_response(200)
         handler.end_headers()
         with contextlib.suppress(OSError):
-            while True:
-                handler.wfile.write(b"on and on ")
+            for _ in range(1000):
+                handler.wfile.write(b"on and on " * 50)
                 threading.Event().wait(pause)  # sleep is replaced here
 
     return answer
 
 
 def test_an_endless_body_ends(server, monkeypatch, tmp_path):
-    server.answers["/a.txt"] = [endless(0)]
+    server.answers["/a.txt"] = [dripping(0)]
     monkeypatch.setattr(download, "MAX_BYTES", 100_000)
     with pytest.raises(DownloadError, match="larger than 100,000 bytes"):
         load_corpus(f"{server.url}/a.txt", progress=False)
@@ -220,12 +217,10 @@ def test_an_endless_body_ends(server, monkeypatch, tmp_path):
 
 @pytest.mark.skipif(not hasattr(urllib3.HTTPResponse, "read1"), reason="urllib3 before 2.1")
 def test_a_trickle_meets_the_deadline(server, monkeypatch, tmp_path):
-    server.answers["/a.txt"] = [endless(0.05)]
+    server.answers["/a.txt"] = [dripping(0.05)]
     monkeypatch.setattr(download, "DEADLINE", 0.5)
-    start = time.monotonic()
-    with pytest.raises(DownloadError, match=r"only \d+ bytes of it came within"):
+    with pytest.raises(DownloadError, match=r"only [\d,]+ bytes of it came within"):
         load_corpus(f"{server.url}/a.txt", progress=False)
-    assert time.monotonic() - start < 5
     assert files(tmp_path) == []
 
 
@@ -238,11 +233,13 @@ def test_a_stall_is_tried_again(server, monkeypatch, tmp_path):
         handler.end_headers()
         handler.wfile.write(b"so far")
         handler.wfile.flush()
-        over.wait(10)
+        over.wait(LIMIT)
 
     monkeypatch.setattr(download, "TIMEOUT", (5, 0.3))
+    monkeypatch.setattr(download, "ATTEMPTS", 20)  # a busy machine may take that long, too
     server.answers["/a.txt"] = [stall, body(TEXT.encode())]
     assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
+    monkeypatch.setattr(download, "ATTEMPTS", 2)
     server.answers["/b.txt"] = [stall]
     with pytest.raises(DownloadError, match="took too long"):
         load_corpus(f"{server.url}/b.txt", progress=False)
@@ -281,18 +278,10 @@ def test_two_processes_fetch_at_once(server, tmp_path):
         "import sys, hashlib, npchar; "
         "print(hashlib.sha256(npchar.load_corpus(sys.argv[1]).encode()).hexdigest())"
     )
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, f"{server.url}/a.txt"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
+    processes = [python("-c", program, f"{server.url}/a.txt") for _ in range(3)]
     expected = hashlib.sha256(data).hexdigest() + "\n"
     for process in processes:
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=LIMIT)
         assert (process.returncode, out) == (0, expected), errors
     assert len(files(tmp_path)) == 1
 
@@ -402,7 +391,5 @@ def test_requests_is_loaded_only_when_used(corpus_path):
         "import sys, npchar; npchar.load_corpus(sys.argv[1]); "
         "print('requests' in sys.modules, npchar.__version__)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, corpus_path], capture_output=True, text=True, check=True
-    )
+    done = run_python("-c", program, corpus_path)
     assert done.stdout == f"False {npchar.__version__}\n"

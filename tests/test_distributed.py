@@ -1,17 +1,19 @@
 """MPI: real ranks, where mpi4py and an MPI are installed (the extra ``mpi``)."""
 
+import contextlib
+import fcntl
 import importlib.util
 import os
 import shutil
 import signal
-import subprocess
 import sys
+import tempfile
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from children import LIMIT, end_all, run_python, start, wait_for_ends
 
 import npchar
 
@@ -35,19 +37,46 @@ options = dict(epochs=3, maxlen=20, batch_size=7)
 
 
 def mpirun(n, program, *arguments, module=True, **options):
-    command = [MPIEXEC, "-n", str(n), sys.executable, *(["-m", "mpi4py"] if module else [])]
-    return subprocess.Popen(
-        [*command, program, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+    command = [MPIEXEC, "-n", n, sys.executable, "-u", *(["-m", "mpi4py"] if module else [])]
+    return start(
+        *command,
+        program,
+        *arguments,
+        env={"OPENBLAS_NUM_THREADS": "1", "TMPDIR": str(Path(program).parent)},
         **options,
     )
 
 
+@pytest.fixture(autouse=True)
+def _no_rank_is_left():
+    """Wait for ranks to end after their test, and remove what killed ones could not.
+
+    MPICH's files have names by chance: so one such test at a time, where several pytests run.
+    """
+    with open(__file__) as own:
+        fcntl.flock(own, fcntl.LOCK_EX)
+        before = files_of_mpi()
+        yield
+        end_all()
+        for path in files_of_mpi() - before:
+            wait_for_ends(processes_that_map(path))
+            path.unlink(missing_ok=True)
+
+
+def files_of_mpi():
+    places = {"/dev/shm": "mpich_shm_*", tempfile.gettempdir(): "hydra_hwloc_xmlfile_*"}
+    return {path for place, name in places.items() for path in Path(place).glob(name)}
+
+
+def processes_that_map(path):
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            if str(path) in (process / "maps").read_text():
+                yield int(process.name)
+
+
 @pytest.fixture
-def script(tmp_path):
+def script(tmp_path, loopback):
     def write(program):
         path = tmp_path / "program.py"
         path.write_text(TRAIN + textwrap.dedent(program))
@@ -67,7 +96,7 @@ def test_ranks_train_what_one_process_does(script, tmp_path, n):
         """
     )
     process = mpirun(n, program, tmp_path)
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, errors
     assert out.count("rank 0 speaks") == 1
     assert out.count("epoch 3/3") == 1
@@ -104,37 +133,34 @@ def test_a_rank_that_fails_ends_the_job_with_its_message(script, module):
         """
     )
     process = mpirun(2, program, module=module)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode != 0
     assert "the disk of rank 1 is on fire" in errors
 
 
 @with_mpi
-def test_killing_a_rank_ends_the_job_with_the_last_model_intact(tmp_path):
+def test_killing_a_rank_ends_the_job_with_the_last_model_intact(tmp_path, loopback):
     saved, corpus = tmp_path / "best.npz", tmp_path / "corpus.txt"
     corpus.write_text("the cat sat on the mat, and the rat sat on the cat. " * 60)
     process = mpirun(2, EXAMPLE, "--corpus", corpus, "--save", saved, "--epochs", "100000",
                      "--hidden-size", "12")  # fmt: skip
-    deadline = time.monotonic() + 30
-    while not saved.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    children = subprocess.run(
-        ["pgrep", "-f", f"mpi4py .*{corpus}"], capture_output=True, text=True
-    ).stdout.split()
-    ranks = [int(pid) for pid in children if int(pid) != process.pid and is_python(int(pid))]
+    # An epoch's text is written once its model is saved.
+    process.await_line(process.stdout, lambda line: line.startswith("------ temperature"))
+    ranks = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
+             if is_rank(pid, corpus)]  # fmt: skip
     assert len(ranks) == 2
     os.kill(ranks[-1], signal.SIGKILL)
-    start = time.monotonic()
-    process.communicate(timeout=20)
-    assert time.monotonic() - start < 10
+    process.communicate(timeout=LIMIT)
     assert process.returncode != 0
     assert len(npchar.Model.load(saved).generate("the ", 10)) == 10
 
 
-def is_python(pid):
+def is_rank(pid, argument):
+    """Whether a process is Python itself, not its launcher, with this argument."""
     try:
-        return "python" in os.readlink(f"/proc/{pid}/exe")
-    except OSError:
+        python = Path(f"/proc/{pid}/exe").samefile(sys.executable)
+        return python and str(argument) in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:  # it has ended, or is not ours to look at
         return False
 
 
@@ -155,7 +181,7 @@ def test_ranks_resume_to_the_bit(script, tmp_path):
         path = tmp_path / name
         for how in (*crashes, "end"):
             process = mpirun(2, program, path, how)
-            _, errors = process.communicate(timeout=60)
+            _, errors = process.communicate(timeout=LIMIT)
             assert (process.returncode == 0) == (how == "end"), errors
         return [np.load(f"{path}.{rank}.npy").tobytes() for rank in (0, 1)]
 
@@ -171,12 +197,10 @@ def test_interrupted_ranks_save_and_end(script, tmp_path):
         model.fit(text, checkpoint=sys.argv[1], checkpoint_every=(1e9, "steps"), **options)
     """)
     path = tmp_path / "run.npz"
-    process = mpirun(2, program, path, start_new_session=True)
-    for line in process.stdout:
-        if line.startswith("epoch"):
-            break
+    process = mpirun(2, program, path)
+    process.await_line(process.stdout, lambda line: line.startswith("epoch"))
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=LIMIT)
     with np.load(path) as file:  # what was there at the beginning, or what was done since
         assert b'"training"' in file["configuration"].tobytes()
     npchar.Model.load(path)
@@ -186,13 +210,8 @@ def test_without_mpi4py_there_is_a_hint(tmp_path):
     hidden = tmp_path / "mpi4py"
     hidden.mkdir()
     (hidden / "__init__.py").write_text("raise ImportError('hidden by the test')")
-    done = subprocess.run(
-        [sys.executable, EXAMPLE, "--epochs", "1"],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PMI_SIZE": "2", "PYTHONPATH": str(tmp_path)},
-        timeout=30,
-    )
+    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    done = run_python(EXAMPLE, "--epochs", 1, env={"PMI_SIZE": "2", "PYTHONPATH": path})
     assert done.returncode == 2
     assert 'pip install "npchar[mpi]"' in done.stderr
     assert "Traceback" not in done.stderr

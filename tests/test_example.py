@@ -1,14 +1,13 @@
 """The main job as a person runs it: a real process each time."""
 
-import os
 import re
 import runpy
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from children import LIMIT, python, run_python
 
 import npchar
 
@@ -17,13 +16,7 @@ SMALL = ["--epochs", "2", "--hidden-size", "12", "--maxlen", "20"]
 
 
 def run(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, EXAMPLE, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env=os.environ | environment,
-    )
+    return run_python(EXAMPLE, *arguments, env=environment)
 
 
 @pytest.fixture
@@ -78,19 +71,11 @@ def test_without_a_network_it_goes_on(tmp_path):
 @pytest.mark.parametrize("after", ["unique characters", "/5000  loss"])
 def test_ctrl_c_ends_it_cleanly(short_corpus, tmp_path, after):
     saved = tmp_path / "best.npz"
-    process = subprocess.Popen(
-        [sys.executable, "-u", EXAMPLE, "--corpus", short_corpus, "--save", saved,
-         "--epochs", "5000", "--hidden-size", "12"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if after in line:
-            break
+    process = python(EXAMPLE, "--corpus", short_corpus, "--save", saved,
+                     "--epochs", 5000, "--hidden-size", 12)  # fmt: skip
+    process.await_line(process.stdout, lambda line: after in line)
     process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=30)
+    out, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert "nterrupted" in out + errors
@@ -106,14 +91,10 @@ def test_an_interrupted_run_goes_on(short_corpus, tmp_path):
     whole = run(*arguments, "--checkpoint", tmp_path / "whole.npz")
     assert whole.returncode == 0, whole.stderr
     command = [*arguments, "--checkpoint", tmp_path / "run.npz", "--resume"]
-    process = subprocess.Popen(
-        [sys.executable, "-u", EXAMPLE, *command], stdout=subprocess.PIPE, text=True
-    )
-    for line in process.stdout:
-        if line.startswith("epoch 3/6"):
-            break
+    process = python(EXAMPLE, *command)
+    process.await_line(process.stdout, lambda line: line.startswith("epoch 3/6"))
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 130
     assert "add --resume" in out
     rest = run(*command)

@@ -4,8 +4,6 @@ import ast
 import inspect
 import math
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import answers
@@ -14,6 +12,7 @@ import numpy as np
 import pytest
 from answers import lstm_step_gradient, one_hot, sigmoid
 from checks.checking import EXERCISES, verdict
+from children import run_python
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BY_NUMBER = {number: (name, check) for number, name, check in sorted(EXERCISES)}
@@ -402,8 +401,7 @@ def test_an_error_is_told_with_its_line():
 
 
 def run(file, *numbers):
-    command = [sys.executable, EXAMPLES / file, *numbers]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=60)
+    done = run_python(EXAMPLES / file, *numbers, encoding="utf-8")
     assert done.stderr == ""
     return done.returncode, done.stdout.splitlines()
 

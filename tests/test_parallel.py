@@ -1,15 +1,12 @@
 """Worker processes: the same gradient, and none left behind."""
 
-import os
 import signal
-import subprocess
-import sys
 import textwrap
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from children import LIMIT, python, run_python, wait_for_ends
 from conftest import randomised
 
 import npchar
@@ -62,39 +59,22 @@ def test_no_process_and_no_file_survives_the_parent(tmp_path, how):
         model.fit(text, epochs=10_000, batch_size=16, workers=2)
         """
     )
-    parent = subprocess.Popen(
-        [sys.executable, "-u", "-c", program],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"TMPDIR": str(tmp_path)},
-    )
-    assert parent.stdout is not None
-    assert any(line.startswith("epoch") for line in parent.stdout)
-    children = children_of(parent.pid)
-    assert len(children) == 2
+    parent = python("-c", program, env={"TMPDIR": str(tmp_path)})
+    parent.await_line(parent.stdout, lambda line: line.startswith("epoch"))
+    workers = children_of(parent.pid)
+    assert len(workers) == 2
     parent.send_signal(how)
-    _, errors = parent.communicate(timeout=30)
+    _, errors = parent.communicate(timeout=LIMIT)
     assert parent.returncode != 0
     assert ("KeyboardInterrupt" in errors) == (how == signal.SIGINT)
     assert "BrokenPipe" not in errors
-    deadline = time.monotonic() + 20
-    while any(alive(pid) for pid in children) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(alive(pid) for pid in children)
+    wait_for_ends(workers)
     assert list(tmp_path.iterdir()) == []
 
 
 def children_of(pid):
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(child) for child in children.split()]
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_a_script_without_a_main_guard(tmp_path):
@@ -106,7 +86,7 @@ def test_a_script_without_a_main_guard(tmp_path):
         "model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=8)\n"
         "model.fit(text, epochs=1, workers=2, verbose=False)\n"
     )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    done = run_python(script)
     assert (done.stdout, done.stderr, done.returncode) == ("once\n", "", 0)
 
 
