@@ -11,6 +11,8 @@ import contextlib
 import io
 import itertools
 import os
+import shlex
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # its end, when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except UnknownCharacterError as error:
+    except UnknownCharacterError as error:  # of the commands that take --unknown
         say(
             f"npchar: the model does not know the character {error.character!r}, which stands at "
             f"position {error.position}; leave it out, or skip all such by --unknown skip"
@@ -79,7 +81,7 @@ def run_train(options: Namespace) -> int:
     if os.path.exists(path):
         raise ValueError(
             f"there is a file {path} already: name another by --save; or go on with it, if it is "
-            f"an interrupted training, by `npchar resume {path} {' '.join(options.files)}`"
+            f"an interrupted training, by `{to_go_on(path, options)}`"
         )
     text = texts(options)
     if options.lower:
@@ -102,7 +104,14 @@ def run_resume(options: Namespace) -> int:
     settings = Model.training_settings(options.save)
     if settings is None:
         raise ValueError(f"{options.save} holds a finished model, and no training to go on with")
-    return fit(model, suited(texts(options), model), options.save, options, settings, resume=True)
+    text = suited(texts(options), model)
+    if unknown := set(text) - set(model.vocabulary.characters):
+        raise ValueError(
+            f"{options.save} is of a training on another text: in that there is no "
+            f"{min(unknown)!r}, as there is in {' '.join(options.files)}. Name the texts that it "
+            "was begun with, in their order"
+        )
+    return fit(model, text, options.save, options, settings, resume=True)
 
 
 def fit(
@@ -114,21 +123,30 @@ def fit(
     resume: bool = False,
 ) -> int:
     """Train with the training kept in the model's own file."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # So a script's shell starts what stands before an &, and so it is to stay.
+        say(f"started in the background: Ctrl-C is not for it; `kill {os.getpid()}` ends it, and "
+            "keeps what is done")  # fmt: skip
     try:
         with contextlib.redirect_stdout(sys.stderr):
             history: History = model.fit(  # the settings are fit's arguments
                 text, checkpoint=path, resume=resume, **settings  # type: ignore[arg-type]
             )  # fmt: skip
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as ended:  # by Ctrl-C, by SIGTERM
         if not os.path.exists(path):
             raise  # before its first step: there is nothing to go on with
-        say(f"\ninterrupted; go on by `npchar resume {path} {' '.join(options.files)}`")
-        return 130
+        say(f"\ninterrupted; go on by `{to_go_on(path, options)}`")
+        return 130 if isinstance(ended, KeyboardInterrupt) else 128 + signal.SIGTERM
     model.save(path)  # without what a training needs to go on
     losses = history.val_loss or history.loss
     held_out = "held out" if history.val_loss else "while it learned"
     print(f"{path}: {min(losses):.4f} nats per character {held_out}")
     return 0
+
+
+def to_go_on(path: str, options: Namespace) -> str:
+    """The command that goes on with a training of the texts named in the options."""
+    return shlex.join(["npchar", "resume", path, *options.files])
 
 
 def run_generate(options: Namespace) -> int:

@@ -14,8 +14,9 @@ from types import FrameType
 class Interrupts:
     """While it is entered, holds back what comes in within `uninterrupted`.
 
-    A second Ctrl-C is not held back. Where the program has handlers of its own,
-    or in another thread than the main one, it changes nothing.
+    A second Ctrl-C is not held back. Where the program has handlers of its own, in
+    another thread than the main one, and where a signal is ignored (Ctrl-C in what a
+    script started in the background, by its shell's wish), it changes nothing.
 
     Parameters
     ----------

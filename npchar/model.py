@@ -6,6 +6,7 @@ imports: ``network.py``, ``training.py``, ``sampling.py``, ``checkpoint.py``.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -23,16 +24,22 @@ from npchar.generation import read, require_stops, several, until, write_on, wri
 from npchar.history import History
 from npchar.network import Network, Sizes
 from npchar.parameters import Array, Parameters
-from npchar.resume import Checkpoint, require_every, saved_training
+from npchar.resume import Checkpoint, held, require_every, saved_training
 from npchar.sampling import entropy, reweight_distribution
 from npchar.scoring import Evaluation, Score
-from npchar.text import Text, Vocabulary
+from npchar.text import Text, UnknownCharacterError, Vocabulary
 from npchar.training import Callback, train
 
 if TYPE_CHECKING:
     from npchar.activations import Activations
 
 PRETRAINED = ("nietzsche",)  # files of the package, in its folder ``pretrained``
+
+# What to do about an unknown symbol where there is no argument `unknown`
+ADVICE = (
+    "leave it out, with all such: text = vocabulary.decode(vocabulary.encode(text, "
+    "unknown='skip')); or make a model of a vocabulary that has it"
+)
 
 TEMPERATURES = (0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.2, 1.5, 2.0, 3.0)  # of a plot
 
@@ -217,45 +224,48 @@ class Model:
             When it went wrong again after five lower learning rates; the weights are
             the best ones then.
         CheckpointError
-            When the checkpoint is damaged, or of another model, text or training.
+            When the checkpoint is damaged, or of another model, text or training, or of
+            one that is still under way in another process.
         OSError
             When the checkpoint cannot be written, at the beginning or the end; one in
             between is a warning, and the training goes on.
         """
-        ids = self.vocabulary.encode(text)
-        if verbose and rank() == 0:
-            for finding in examine(text, maxlen=maxlen, validation_split=validation_split):
-                print(f"the text: {finding}", flush=True)
-        kept = None
-        if checkpoint is not None:
-            require_every(checkpoint_every)
-            saved = on_rank_0(lambda: saved_training(checkpoint, resume, layout))
-            of_model = configuration(self.vocabulary, self.network)
-            kept = Checkpoint(checkpoint, of_model, checkpoint_every, saved)
-        elif resume:
+        ids = self._encoded(text)
+        if checkpoint is None and resume:
             raise ValueError("resume is True, but no checkpoint is named to go on from")
-        return train(
-            self.network,
-            ids,
-            epochs=epochs,
-            maxlen=maxlen,
-            step=step,
-            targets=targets,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            schedule=schedule,
-            epsilon=epsilon,
-            clip_norm=clip_norm,
-            validation_split=validation_split,
-            patience=patience,
-            restore_best=restore_best,
-            seed=seed,
-            callbacks=callbacks,
-            verbose=verbose,
-            workers=workers,
-            checkpoint=kept,
-            symbol_name=self.vocabulary.symbol_name,
-        )
+        with contextlib.ExitStack() as stack:
+            kept = None
+            if checkpoint is not None:
+                require_every(checkpoint_every)
+                on_rank_0(lambda: stack.enter_context(held(checkpoint)))
+                saved = on_rank_0(lambda: saved_training(checkpoint, resume, layout))
+                of_model = configuration(self.vocabulary, self.network)
+                kept = Checkpoint(checkpoint, of_model, checkpoint_every, saved)
+            if verbose and rank() == 0:
+                for finding in examine(text, maxlen=maxlen, validation_split=validation_split):
+                    print(f"the text: {finding}", flush=True)
+            return train(
+                self.network,
+                ids,
+                epochs=epochs,
+                maxlen=maxlen,
+                step=step,
+                targets=targets,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                schedule=schedule,
+                epsilon=epsilon,
+                clip_norm=clip_norm,
+                validation_split=validation_split,
+                patience=patience,
+                restore_best=restore_best,
+                seed=seed,
+                callbacks=callbacks,
+                verbose=verbose,
+                workers=workers,
+                checkpoint=kept,
+                symbol_name=self.vocabulary.symbol_name,
+            )
 
     def loss_and_gradient(self, ids: Array, targets: Array) -> tuple[float, Parameters]:
         """The mean loss of a batch, nats per character, and its gradient.
@@ -333,7 +343,15 @@ class Model:
                 f"the text is {text!r}; at least two {self.vocabulary.symbol_name}s are needed, "
                 "one to read and one to foretell"
             )
-        return self.vocabulary.encode(text)
+        return self._encoded(text)
+
+    def _encoded(self, text: Text) -> Array:
+        """The ids of a text of which every symbol must be known."""
+        try:
+            return self.vocabulary.encode(text)
+        except UnknownCharacterError as error:
+            tokens = self.vocabulary.tokens
+            raise UnknownCharacterError(error.character, error.position, tokens, ADVICE) from None
 
     def next_probabilities(
         self, prompt: Text, *, temperature: float = 1.0, unknown: Any = "error"
@@ -467,7 +485,7 @@ class Model:
         """Every gate and cell after each character of a text: see `npchar.Activations`."""
         from npchar.activations import Activations  # these rooms are for the curious, who can wait
 
-        return Activations.of(self.network, text, self.vocabulary.encode(text))
+        return Activations.of(self.network, text, self._encoded(text))
 
     def saliency(self, text: Text) -> Array:
         """How much each character of a text counts for the prediction of its last.

@@ -43,6 +43,7 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
 }
+SECONDS_TO_END = 5.0  # for a worker, once it is of no more use
 ROWS_WORTH_A_WORKER = 8  # fewer sequences cost a process about as much as these
 
 ANSWER = b"."  # what a worker writes when it is ready, and after each request
@@ -222,7 +223,7 @@ class Workers:
                 process.stdin.close()
         for process in self._processes:
             try:
-                process.wait(timeout=5)
+                process.wait(timeout=SECONDS_TO_END)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -294,11 +295,16 @@ def serve(job: str) -> None:
     network = Network(Sizes(*sizes), Parameters(shapes, flat=shared.weights))
     gradient = Parameters(shapes, flat=shared.gradients[rank])
     share = Share(network, T, B, rank, count)
+    served = False
     for _ in requests_on_standard_input():
+        served = True
         rows, columns, which, seed = (int(n) for n in shared.command[:4])
         targets = "last" if which == LAST else "all"
         batch = shared.ids[:rows, :columns]
         shared.losses[rank] = share.gradient(batch, targets, seed, gradient)
+    if not served:  # the model's process may have been killed before it could do this
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 def requests_on_standard_input() -> Iterator[None]:

@@ -7,10 +7,11 @@ table in its configuration, ``training``, and four more arrays.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,62 @@ class Checkpoint:
         checkpoint.write(
             self.path, self.configuration | {"training": training}, {**parameters, **arrays}
         )
+
+
+@contextlib.contextmanager
+def held(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep a training's file from all other trainings, while it is entered.
+
+    By a lock on an empty file beside it, ``.NAME.lock``. The system lifts it when the
+    process ends, however it ends: what a killed training leaves is in nobody's way.
+
+    Raises
+    ------
+    CheckpointError
+        When another training has it.
+    """
+    path = os.path.abspath(path)
+    folder, name = os.path.split(path)
+    lock = os.path.join(folder, f".{name}.lock")
+    while True:
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise type(error)(error.errno, f"cannot write {path}: {error.strerror}") from None
+        if not lock_file(descriptor):
+            os.close(descriptor)
+            raise CheckpointError(
+                f"another training that is under way is kept in {path}; wait for its end, or "
+                "name another checkpoint"
+            )
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(lock)):
+                break
+        os.close(descriptor)  # the one who had it removed it just now: once more
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows keeps an open file
+            os.unlink(lock)
+        os.close(descriptor)
+
+
+def lock_file(descriptor: int) -> bool:
+    """Lock an open file, if nobody else has; true as well where there is no such thing."""
+    try:
+        try:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except (BlockingIOError, PermissionError):
+        return False
+    except (ImportError, OSError):  # some systems, and some disks of networks, have no locks
+        pass
+    return True
 
 
 def saved_training(

@@ -31,16 +31,20 @@ class UnknownCharacterError(ValueError):
         Where in the text it stands, from 0.
     """
 
-    def __init__(self, character: Hashable, position: int, token: bool = False) -> None:
+    def __init__(
+        self, character: Hashable, position: int, token: bool = False, advice: str | None = None
+    ) -> None:
         what = f"the token {character!r}"
         stand_in = "one of its tokens"
         if not token:
             what = f"the character {character!r} (U+{ord(str(character)):04X})"
             stand_in = "' '"
-        super().__init__(
-            f"{what} at position {position} is not in the vocabulary; leave it out, or pass "
-            f"unknown='skip' to skip all such, or unknown={stand_in} to put that in their place"
-        )
+        if advice is None:  # where there is an argument `unknown`
+            advice = (
+                "leave it out, or pass unknown='skip' to skip all such, or "
+                f"unknown={stand_in} to put that in their place"
+            )
+        super().__init__(f"{what} at position {position} is not in the vocabulary; {advice}")
         self.character = character
         self.position = position
 

@@ -124,10 +124,75 @@ def test_an_interrupted_training_goes_on(tmp_path):
     assert "npchar resume Cats.npz Cats.txt" in err
     settings = npchar.Model.training_settings(tmp_path / "Cats.npz")
     assert settings["epochs"] == 400
+    assert npchar.Model.load(tmp_path / "Cats.npz").vocabulary == npchar.Vocabulary(TEXT)
     assert "training under way" in run("info", "--model", "Cats.npz", cwd=tmp_path)[1]
     process = start("resume", "Cats.npz", "Cats.txt", cwd=tmp_path)
     seen = process.await_line(process.stderr, lambda line: re.match(r"epoch +\d+/400", line))
     assert re.search(r"going on after epoch [3-9]", seen), seen
+
+
+def test_resumed_to_its_end_it_is_the_training_that_was_not_interrupted(tmp_path):
+    (tmp_path / "my cats.txt").write_text(TEXT)
+    options = ("my cats.txt", "--epochs", 12, "--dropout", 0.2, "--num-layers", 2, *SMALL)
+    assert run("train", *options, "--save", "whole.npz", cwd=tmp_path)[0] == 0
+    process = start("train", *options, "--save", "part.npz", cwd=tmp_path)
+    process.await_line(process.stderr, lambda line: line.startswith("epoch  2"))
+    process.terminate()
+    err = process.communicate(timeout=LIMIT)[1]
+    assert process.returncode == 143
+    command = re.search("go on by `npchar (.*)`", err)[1]
+    assert command == "resume part.npz 'my cats.txt'"
+    status, out, err = run(*shlex.split(command), cwd=tmp_path)
+    assert status == 0, err
+    assert re.fullmatch(r"part\.npz: \d\.\d+ nats per character held out\n", out)
+    assert "going on after epoch" in err
+    assert "epoch 12/12" in err
+    whole, part = (tmp_path / name for name in ("whole.npz", "part.npz"))
+    assert whole.read_bytes() == part.read_bytes()
+
+
+def test_a_training_in_the_background(tmp_path):
+    """As a script's shell starts it: Ctrl-C is not for it, and it says what is."""
+    (tmp_path / "cats.txt").write_text(TEXT)
+    options = ("cats.txt", "--epochs", 4000, *SMALL)
+    process = start("train", *options, cwd=tmp_path, ignore_interrupts=True)
+    seen = process.await_line(process.stderr, lambda line: line.startswith("epoch"))
+    assert f"Ctrl-C is not for it; `kill {process.pid}` ends it, and keeps what is done" in seen
+    process.send_signal(signal.SIGINT)
+    process.await_line(process.stderr, lambda line: line.startswith("epoch"))
+    process.terminate()
+    err = process.communicate(timeout=LIMIT)[1]
+    assert process.returncode == 143
+    assert "go on by `npchar resume cats.npz cats.txt`" in err
+
+
+def test_a_second_training_into_the_same_file(tmp_path):
+    for name in ("cats.txt", "more.txt"):
+        (tmp_path / name).write_text(TEXT)
+    first = start("train", "cats.txt", "--epochs", 4000, *SMALL, cwd=tmp_path)
+    first.await_line(first.stderr, lambda line: line.startswith("epoch"))
+    status, out, err = run("resume", "cats.npz", "cats.txt", cwd=tmp_path)
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "npchar: another training that is under way is kept in" in err
+
+
+def test_another_text_is_said_to_be_another(tmp_path):
+    (tmp_path / "cats.txt").write_text(TEXT)
+    (tmp_path / "other.txt").write_text(TEXT + "zebra " * 20)
+    (tmp_path / "turned.txt").write_text(TEXT[::-1])
+    process = start("train", "cats.txt", "--epochs", 4000, *SMALL, cwd=tmp_path)
+    process.await_line(process.stderr, lambda line: line.startswith("epoch"))
+    process.terminate()
+    process.communicate(timeout=LIMIT)
+    status, _, err = run("resume", "cats.npz", "other.txt", cwd=tmp_path)
+    assert status == 2
+    assert err.startswith("npchar: cats.npz is of a training on another text: in that there is no "
+                          "'b', as there is in other.txt.")  # fmt: skip
+    assert "unknown" not in err
+    status, _, err = run("resume", "cats.npz", "turned.txt", cwd=tmp_path)
+    assert status == 2
+    assert "cats.npz is of a training on another text." in err
 
 
 def on_a_terminal(*arguments, env=None):

@@ -7,6 +7,7 @@ import http.server
 import socket
 import ssl
 import struct
+import sys
 import threading
 
 import pytest
@@ -284,6 +285,24 @@ def test_two_processes_fetch_at_once(server, tmp_path):
         out, errors = process.communicate(timeout=LIMIT)
         assert (process.returncode, out) == (0, expected), errors
     assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no such limit there")
+def test_a_disk_that_is_full(server, tmp_path):
+    server.answers["/a.txt"] = [body(TEXT.encode() * 100)]
+    program = (
+        "import resource, sys, npchar\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, 70_000))\n"
+        "try:\n"
+        "    npchar.load_corpus(sys.argv[1])\n"
+        "except npchar.DownloadError as error:\n"
+        "    print(error)"
+    )
+    done = run_python("-c", program, f"{server.url}/a.txt")
+    where = tmp_path / "cache"
+    assert f"{where} cannot take it: File too large. Try again" in done.stdout, done.stderr
+    assert server.asked == ["/a.txt"]
+    assert files(tmp_path) == []
 
 
 def test_offline_with_the_file_there_asks_nobody(server, monkeypatch):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -280,6 +281,20 @@ def test_errors_say_what_is_wrong(call, message):
     with pytest.raises(ValueError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("verb", ["fit", "evaluate", "score", "activations", "saliency"])
+def test_advice_about_unknown_characters_can_be_followed(verb):
+    text = "abc" * 30 + "x" + "abc" * 300
+    model = small()
+    with pytest.raises(npchar.UnknownCharacterError, match="'x'.*position 90") as error:
+        getattr(model, verb)(text)
+    advice = re.search(r"text = (vocabulary\.decode\(.*'\)\));", str(error.value))[1]
+    mended = eval(advice, {"vocabulary": model.vocabulary, "text": text})
+    assert mended == text.replace("x", "")
+    with pytest.raises(npchar.UnknownCharacterError, match="pass unknown='skip'"):
+        model.generate("ax", 3)
+    assert len(model.generate("ax", 3, unknown="skip")) == 3
 
 
 @pytest.mark.parametrize(

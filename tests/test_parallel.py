@@ -1,6 +1,9 @@
 """Worker processes: the same gradient, and none left behind."""
 
+import os
 import signal
+import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from children import LIMIT, python, run_python, wait_for_ends
 from conftest import randomised
 
 import npchar
+from npchar import parallel
 from npchar.network import Network, Sizes
 from npchar.parallel import Share, WorkerError, Workers, default_workers
 
@@ -70,6 +74,55 @@ def test_no_process_and_no_file_survives_the_parent(tmp_path, how):
     assert "BrokenPipe" not in errors
     wait_for_ends(workers)
     assert list(tmp_path.iterdir()) == []
+
+
+@POSIX
+def test_no_process_and_no_file_survives_a_parent_killed_while_workers_start(tmp_path):
+    """They say who they are, and wait as long as the parent lives."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'MALLOC_TRIM_THRESHOLD_' in os.environ:\n"
+        "    print('worker', os.getpid(), file=sys.stderr, flush=True)\n"
+        "    os.read(0, 1)\n"
+    )
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    program = (
+        "import npchar; text = 'hello world, ' * 200\n"
+        "npchar.Model(npchar.Vocabulary.from_text(text)).fit(text, workers=2)"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
+    parent = python("-c", program, env={"PYTHONPATH": path, "TMPDIR": str(scratch)})
+    seen = [parent.await_line(parent.stderr, lambda line: line.startswith("worker")) for _ in "ab"]
+    assert len(list(scratch.iterdir())) == 1
+    parent.kill()
+    wait_for_ends(int(line.split()[-1]) for line in seen)
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_worker_that_fails_to_start(network, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", "false")
+    with pytest.raises(WorkerError, match=r"exit status 1.*workers=1"):
+        Workers(network, 4, 4, 2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_python_that_prints_when_it_starts(network, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text("print('welcome')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(WorkerError, match="printed b'w'.*workers=1"):
+        Workers(network, 4, 4, 2)
+
+
+@POSIX
+def test_a_worker_that_does_not_end_is_killed(network, monkeypatch):
+    monkeypatch.setattr(parallel, "SECONDS_TO_END", 0.1)
+    with Workers(network, 4, 4, 2) as workers:
+        stopped, other = workers._processes
+        stopped.send_signal(signal.SIGSTOP)
+    assert stopped.returncode == -signal.SIGKILL
+    assert other.returncode is not None
 
 
 def children_of(pid):

@@ -15,6 +15,7 @@ from children import LIMIT, interrupts, python, run_python
 import npchar
 from npchar import CheckpointError, Model, Vocabulary, checkpoint
 from npchar.interrupts import Interrupts
+from npchar.resume import held
 
 TEXT = "the cat sat on the mat, and the rat sat on the cat. " * 12
 SETTINGS = {
@@ -137,6 +138,111 @@ def test_targets_last_resumes_too(tmp_path, monkeypatch):
             fit(make(), tmp_path / "run.npz", **options)
     model = make()
     assert outcome(model, fit(model, tmp_path / "run.npz", **options)) == expected
+
+
+def test_the_best_weights_outlive_an_interruption(tmp_path):
+    """The best epoch is before it, and all after it are worse."""
+
+    def worsen(model):
+        def after(history):
+            if len(history.loss) >= 2:
+                model.parameters.flat[:] = 0
+
+        return after
+
+    options = {"epochs": 5}
+    model = make()
+    whole = model.fit(TEXT, callbacks=[worsen(model)], **SETTINGS | options)
+    assert np.argmin(whole.val_loss) == 1
+    expected = outcome(model, whole)
+
+    def crash(history):
+        if len(history.loss) == 3:
+            raise Crash
+
+    path = tmp_path / "run.npz"
+    model = make()
+    with pytest.raises(Crash):
+        fit(model, path, callbacks=[worsen(model), crash], **options)
+    model = make(seed=7)
+    assert outcome(model, fit(model, path, callbacks=[worsen(model)], **options)) == expected
+
+
+def test_a_guard_goes_on_where_it_was(tmp_path, monkeypatch):
+    """A roll-back after an interruption, to weights and at a rate from before it."""
+    original = npchar.network.Network.gradients
+    spoilt = (9, 17)  # of all steps
+
+    def train(path, until):
+        count = itertools.count(0 if until else 12)
+
+        def gradients(self, *arguments, **named):
+            k = next(count)
+            if until and k == until:
+                raise Crash
+            found = original(self, *arguments, **named)
+            return found._replace(loss=np.float32(np.nan)) if k in spoilt else found
+
+        model = make()
+        with monkeypatch.context() as patch:
+            patch.setattr(npchar.network.Network, "gradients", gradients)
+            return outcome(model, fit(model, path))
+
+    expected = train(tmp_path / "whole.npz", 10**9)
+    assert len([event for event in expected[4] if "Back to the best" in event]) == 2
+    with pytest.raises(Crash):
+        train(tmp_path / "run.npz", 12)
+    assert train(tmp_path / "run.npz", None) == expected
+
+
+def in_the_middle_of_an_update(monkeypatch, k, happens):
+    """Let something happen in the k-th step, when some of the weights are changed."""
+    count = itertools.count(1)
+    update = npchar.RMSprop.update
+
+    def interrupted(self, weights, gradient, learning_rate):
+        before = weights.copy()
+        update(self, weights, gradient, learning_rate)
+        if next(count) == k:
+            after = weights.copy()
+            weights[::2] = before[::2]
+            happens()
+            weights[...] = after
+
+    monkeypatch.setattr(npchar.RMSprop, "update", interrupted)
+
+
+def test_a_step_that_is_half_done_is_not_kept(tmp_path, monkeypatch, uninterrupted):
+    path = tmp_path / "run.npz"
+
+    def crash():
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        in_the_middle_of_an_update(patch, 11, crash)
+        with pytest.raises(Crash):
+            fit(make(), path, checkpoint_every=(4, "steps"))
+    assert position(path)["steps"] == 8
+    model = make()
+    assert outcome(model, fit(model, path)) == uninterrupted
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_in_a_step_waits_for_its_end(tmp_path, monkeypatch, uninterrupted, workers):
+    path = tmp_path / "run.npz"
+    with monkeypatch.context() as patch, interrupts():
+        in_the_middle_of_an_update(patch, 11, lambda: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            fit(make(), path, workers=workers)
+    assert position(path)["steps"] == 11
+    if workers == 1:
+        model = make()
+        assert outcome(model, fit(model, path)) == uninterrupted
+
+
+def position(path):
+    with np.load(path) as file:
+        return json.loads(file["configuration"].tobytes())["training"]["position"]
 
 
 @pytest.mark.slow
@@ -278,14 +384,54 @@ def test_signals_save_and_end(tmp_path, number, status, workers):
         process.send_signal(number)
         _, errors = process.communicate(timeout=LIMIT)
         assert process.returncode == status, errors
-        with np.load(path) as file:
-            found = json.loads(file["configuration"].tobytes())["training"]["position"]
+        found = position(path)
         # It may be stopped between an epoch's last step and its end: then the second time
         # does no further step, but ends the epoch.
-        position = found["steps"], found["epochs"]
-        assert position > before
-        before = position
+        reached = found["steps"], found["epochs"]
+        assert reached > before
+        before = reached
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_trainings_do_not_share_a_file(tmp_path):
+    """The second is refused; one that was killed is in nobody's way."""
+    path = tmp_path / "run.npz"
+
+    def begun():
+        process = python("-c", SCRIPT, path, 1)
+        return process, process.await_line(process.stdout, lambda line: line.startswith("epoch"))
+
+    first, _ = begun()
+    second = run_python("-c", SCRIPT, path, 1)
+    assert second.returncode == 1
+    assert f"CheckpointError: another training that is under way is kept in {path}" in second.stderr
+    assert "epoch" not in second.stdout
+    first.kill()
+    first.wait()
+    assert sorted(tmp_path.iterdir()) == [tmp_path / ".run.npz.lock", path]
+    third, _ = begun()
+    third.terminate()
+    assert third.wait() == 143
+    assert list(tmp_path.iterdir()) == [path]
+    # Of those who wait for it, the next has it, even if the file was removed meanwhile.
+    with held(path), pytest.raises(CheckpointError, match="under way"), held(path):
+        pass
+    with held(path):
+        (tmp_path / ".run.npz.lock").unlink()
+        with held(path):
+            pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes there get no such signals")
+def test_started_with_interrupts_ignored_it_ignores_them(tmp_path):
+    path = tmp_path / "run.npz"
+    process = python("-c", SCRIPT, path, 1, ignore_interrupts=True)
+    process.await_line(process.stdout, lambda line: line.startswith("epoch"))
+    process.send_signal(signal.SIGINT)
+    process.await_line(process.stdout, lambda line: line.startswith("epoch"))
+    process.terminate()
+    assert process.wait(LIMIT) == 143
+    assert position(path)["epochs"] > 1
 
 
 def test_a_held_interrupt_comes_after_the_step():
