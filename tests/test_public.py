@@ -7,9 +7,13 @@ import pkgutil
 from pathlib import Path
 
 import pytest
+from children import run_python
+from mutants_table import MUTANTS
 
 import npchar
+from npchar.parallel import WORKER_ENVIRONMENT
 
+ROOT = Path(__file__).parents[1]
 MODULES = [m.name for m in pkgutil.iter_modules(npchar.__path__) if m.name != "__main__"]
 
 
@@ -25,6 +29,23 @@ PUBLIC = """
 def test_the_public_names():
     assert set(npchar.__all__) == set(PUBLIC.split())
     assert all(getattr(npchar, name).__doc__ for name in npchar.__all__)
+
+
+def test_one_copy_is_tested(tmp_path):
+    """This checkout's: here, and in what is started in any folder."""
+    assert Path(npchar.__file__).parent == ROOT / "npchar"
+    program = "import npchar; print(npchar.__file__)"
+    for folder in (tmp_path, ROOT, ROOT / "examples"):
+        for environment in ({}, WORKER_ENVIRONMENT):
+            done = run_python("-c", program, cwd=folder, env=environment)
+            assert Path(done.stdout.strip()).parent == ROOT / "npchar", done.stderr
+
+
+def test_each_mutant_can_be_planted():
+    for file, what, old, new, near in MUTANTS:
+        assert (ROOT / "npchar" / file).read_text(encoding="utf-8").count(old) == 1, what
+        assert old != new
+        assert all((ROOT / "tests" / f"test_{name}.py").exists() for name in near.split()), what
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -6,11 +6,12 @@ import pytest
 
 from npchar import Model, Vocabulary
 from npchar.network import Network
+from npchar.optim import RMSprop
 
 WORDS = "abcdef"
 SETTINGS = {
     "epochs": 5, "maxlen": 6, "step": 6, "targets": "all", "batch_size": 4,
-    "learning_rate": 0.01, "schedule": "linear", "epsilon": 1e-6, "clip_norm": 0.3,
+    "learning_rate": 0.01, "schedule": "linear", "epsilon": 1e-6, "clip_norm": 0.15,
     "validation_split": 0.1, "seed": 0, "restore_best": True,
 }  # fmt: skip
 
@@ -33,8 +34,8 @@ def some_text(n=220):
         {"step": 4, "batch_size": 7},
         {"validation_split": 0.0},
         {"validation_split": 0.3, "epochs": 7},
-        {"restore_best": False, "learning_rate": 0.2, "schedule": "constant"},
-        {"restore_best": True, "learning_rate": 0.2, "schedule": "constant"},
+        {"restore_best": False, "learning_rate": 0.2, "schedule": "constant", "clip_norm": 0.3},
+        {"restore_best": True, "learning_rate": 0.2, "schedule": "constant", "clip_norm": 0.3},
         {"dropout": 0.4},
         {"dropout": 0.4, "num_layers": 3},
         {"targets": "last", "step": 5},
@@ -80,6 +81,36 @@ def test_what_is_not_given_is_as_the_docstring_says(targets, step, epsilon):
         "restore_best": True, "patience": None,
     }  # fmt: skip
     np.testing.assert_array_equal(fitted(), fitted(**given))
+
+
+@pytest.mark.parametrize("schedule", ["linear", "constant"])
+def test_each_step_has_its_rate(monkeypatch, schedule):
+    """By the schedule, and a quarter of that after each roll-back."""
+    rates, losses = [], []
+    update, gradients = RMSprop.update, Network.gradients
+
+    def noted(self, weights, gradient, learning_rate):
+        rates.append(learning_rate)
+        update(self, weights, gradient, learning_rate)
+
+    def spoilt(self, *arguments, **named):
+        losses.append(np.nan if len(losses) in (5, 6, 20) else 1.0)
+        return gradients(self, *arguments, **named)._replace(loss=losses[-1])
+
+    monkeypatch.setattr(RMSprop, "update", noted)
+    monkeypatch.setattr(Network, "gradients", spoilt)
+    text = some_text()
+    model = Model(Vocabulary.from_text(text), hidden_size=3)
+    settings = SETTINGS | {"schedule": schedule, "learning_rate": 0.02}
+    model.fit(text, workers=1, verbose=False, **settings)
+    expected, factor = [], 1.0
+    for step, loss in enumerate(losses):
+        if np.isnan(loss):  # no update
+            factor /= 4
+        else:
+            left = 1 - step / 40 if schedule == "linear" else 1  # 8 steps in each of 5 epochs
+            expected.append(0.02 * factor * left)
+    assert rates == pytest.approx(expected)
 
 
 def test_workers_and_dropout_are_the_plain_loop_too():
