@@ -126,7 +126,7 @@ class Checkpoint:
 def held(path: str | os.PathLike[str]) -> Iterator[None]:
     """Keep a training's file from all other trainings, while it is entered.
 
-    By a lock on an empty file beside it, ``.NAME.lock``. The system lifts it when the
+    By a lock on an empty file beside it, ``.npchar-NAME.lock``. The system lifts it when the
     process ends, however it ends: what a killed training leaves is in nobody's way.
 
     Raises
@@ -136,7 +136,7 @@ def held(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     path = os.path.abspath(path)
     folder, name = os.path.split(path)
-    lock = os.path.join(folder, f".{name}.lock")
+    lock = os.path.join(folder, f".npchar-{name}.lock")
     while True:
         try:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)

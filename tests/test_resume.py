@@ -408,7 +408,7 @@ def test_two_trainings_do_not_share_a_file(tmp_path):
     assert "epoch" not in second.stdout
     first.kill()
     first.wait()
-    assert sorted(tmp_path.iterdir()) == [tmp_path / ".run.npz.lock", path]
+    assert sorted(tmp_path.iterdir()) == [tmp_path / ".npchar-run.npz.lock", path]
     third, _ = begun()
     third.terminate()
     assert third.wait() == 143
@@ -417,7 +417,7 @@ def test_two_trainings_do_not_share_a_file(tmp_path):
     with held(path), pytest.raises(CheckpointError, match="under way"), held(path):
         pass
     with held(path):
-        (tmp_path / ".run.npz.lock").unlink()
+        (tmp_path / ".npchar-run.npz.lock").unlink()
         with held(path):
             pass
 
