@@ -9,6 +9,8 @@ import ssl
 import struct
 import sys
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 import trustme
@@ -80,7 +82,8 @@ def server(authority, loopback, tmp_path, monkeypatch):
     thread.start()
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca_path))
     monkeypatch.setenv("NPCHAR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(download.time, "sleep", lambda seconds: server.asked.append(seconds))
+    waiting = SimpleNamespace(sleep=server.asked.append, monotonic=time.monotonic)
+    monkeypatch.setattr(download, "time", waiting)  # nowhere else
     yield server
     server.shutdown()
     thread.join()
@@ -203,7 +206,7 @@ def dripping(pause):
         with contextlib.suppress(OSError):
             for _ in range(1000):
                 handler.wfile.write(b"on and on " * 50)
-                threading.Event().wait(pause)  # sleep is replaced here
+                time.sleep(pause)
 
     return answer
 
@@ -272,7 +275,7 @@ def test_two_processes_fetch_at_once(server, tmp_path):
         handler.end_headers()
         for start in range(0, len(data), 65536):
             handler.wfile.write(data[start : start + 65536])
-            threading.Event().wait(0.02)
+            time.sleep(0.02)
 
     server.answers["/a.txt"] = [slowly]
     program = (

@@ -32,7 +32,7 @@ def test_it_was_executed_in_order_and_is_clean(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs_from_a_clean_kernel_without_a_network(path, tmp_path, monkeypatch):
+def test_it_runs_from_a_clean_kernel_without_a_network(path, tmp_path, monkeypatch, loopback):
     nbformat = pytest.importorskip("nbformat", reason="needs npchar[run-notebooks]")
     nbclient = pytest.importorskip("nbclient", reason="needs npchar[run-notebooks]")
     pytest.importorskip("ipykernel", reason="needs npchar[run-notebooks]")
