@@ -6,6 +6,11 @@ import socket
 import tempfile
 from pathlib import Path
 
+# One BLAS thread, here and in processes started: on a busy machine its threads wait for each
+# other, busily, and tests take ten times as long. NumPy reads it when it is loaded.
+for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
 import children
 import numpy as np
 import pytest
