@@ -24,6 +24,7 @@ from mutants_table import MUTANTS
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("npchar", "tests", "examples", "benchmarks", "pyproject.toml", "README.md")
+OWN_TEST = "tests/test_public.py::test_each_mutant_can_be_planted"  # fails for all of them
 LIMIT = 600  # seconds for a run of tests; an endless loop is noticed, too
 
 
@@ -97,7 +98,7 @@ def caught_by(copy: Path, near: list[str]) -> str:
     files = [f"tests/test_{name}.py" for name in near]
     for arguments in ([files] if files else []) + [["tests"], ["tests", "-m", "slow"]]:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
-                   "-p", "no:randomly", *arguments]  # fmt: skip
+                   "-p", "no:randomly", "--deselect", OWN_TEST, *arguments]  # fmt: skip
         try:
             done = subprocess.run(
                 command,

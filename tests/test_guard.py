@@ -1,5 +1,6 @@
 """The guard: spikes, best weights, patience, and what is said about them."""
 
+import json
 import math
 
 import numpy as np
@@ -34,6 +35,31 @@ def test_a_spike_is_seen(before, after):
     watch = guard()
     assert feed(watch, before) is None
     assert f"rose to {after:.3g}, from {before:.3g}" in feed(watch, after)
+
+
+def test_a_guard_from_a_checkpoint_sees_what_it_would_have_seen():
+    """In the middle of a block, with all that it has seen before."""
+    watch = guard(np.ones(3, np.float32))
+    feed(watch, 2.0)
+    watch.epoch_ended(1, 1.9)
+    feed(watch, 1.2)
+    watch.roll_back("somewhere", "something", 0.01)
+    watch.epoch_ended(2, 1.95)
+    feed(watch, 2.1, steps=20)
+    other = guard(np.zeros(3, np.float32))
+    other.load(json.loads(json.dumps(watch.state())), watch.best, watch.best_v)
+    for one in (watch, other):
+        assert feed(one, 2.2, steps=29) is None
+    assert feed(watch, 2.2, steps=1) == feed(other, 2.2, steps=1)
+    assert "from 1.2 at its best" in (feed(watch, 2.0) or "")
+    assert "from 1.2 at its best" in (feed(other, 2.0) or "")
+    for one in (watch, other):
+        one.epoch_ended(3, 1.91)
+        assert one.epochs_since_best == 2
+        assert one.rate_factor == 0.25
+        assert one.best_epoch == 1
+        one.restore()
+        assert one.weights.tolist() == [1, 1, 1]
 
 
 def test_chance_is_no_spike():

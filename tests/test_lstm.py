@@ -9,6 +9,7 @@ from conftest import randomised
 from hypothesis import given
 from hypothesis import strategies as st
 
+from npchar.dense import Dense
 from npchar.lstm import LSTM, State
 from npchar.network import Network, Sizes
 from npchar.stepper import Stepper
@@ -101,6 +102,19 @@ def test_steps_are_forward(layer, state, vectors):
         np.testing.assert_allclose(state.h, outputs[t], rtol=0, atol=1e-14)
         np.testing.assert_allclose(stepper.step(x[t]), outputs[t], rtol=0, atol=1e-14)
         np.testing.assert_allclose(stepper.c, state.c, rtol=0, atol=1e-14)
+
+
+def test_a_stepper_goes_on_with_the_weights_it_was_made_with(layer, state):
+    dense = Dense.create(H, 6, dtype="float64")
+    ids = np.random.default_rng(7).integers(0, D, (4, B))
+    logits = []
+    for changed in (False, True):
+        stepper = Stepper(layer, state, dense)
+        if changed:
+            for array in (layer.Wx, layer.Wh, layer.b, dense.W, dense.b, state.h, state.c):
+                array += 1
+        logits.append([stepper.step(x).copy() for x in ids])
+    np.testing.assert_array_equal(*logits)
 
 
 def test_one_long_run_is_its_chunks(layer, state):

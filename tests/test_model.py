@@ -181,6 +181,14 @@ def test_a_callback_sees_each_epoch_and_can_end_it(text):
     assert seen == [history.loss[:1], history.loss]
 
 
+def test_every_callback_is_called_though_one_ends_the_training(text):
+    model = Model(Vocabulary.from_text(text), hidden_size=4)
+    seen = []
+    first, second = lambda _: True, lambda history: seen.append(len(history.loss))
+    model.fit(text, epochs=3, callbacks=[first, second], workers=1, **QUIET)
+    assert seen == [1]
+
+
 def test_a_line_per_epoch(text, capsys):
     model = Model(Vocabulary.from_text(text), hidden_size=4)
     history = model.fit(text, epochs=2, maxlen=20, batch_size=8, workers=1)

@@ -168,6 +168,24 @@ def test_the_best_weights_outlive_an_interruption(tmp_path):
     assert outcome(model, fit(model, path, callbacks=[worsen(model)], **options)) == expected
 
 
+def test_an_epochs_seconds_are_those_of_all_its_parts(tmp_path, monkeypatch):
+    now, original = [0.0], npchar.network.Network.gradients
+
+    def gradients(self, *arguments, **named):
+        now[0] += 0.5
+        return original(self, *arguments, **named)
+
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr(npchar.network.Network, "gradients", gradients)
+    with monkeypatch.context() as patch:
+        crash_after(patch, 10)  # three steps of the second epoch are done
+        with pytest.raises(Crash):
+            fit(make(), tmp_path / "run.npz")
+    now[0] += 1000
+    history = fit(make(), tmp_path / "run.npz")
+    assert history.seconds == pytest.approx([3.5] * 3)
+
+
 def test_a_guard_goes_on_where_it_was(tmp_path, monkeypatch):
     """A roll-back after an interruption, to weights and at a rate from before it."""
     original = npchar.network.Network.gradients
@@ -413,13 +431,21 @@ def test_two_trainings_do_not_share_a_file(tmp_path):
     third.terminate()
     assert third.wait() == 143
     assert list(tmp_path.iterdir()) == [path]
-    # Of those who wait for it, the next has it, even if the file was removed meanwhile.
+
+
+def test_a_lock_that_is_removed_while_it_is_taken_is_none(tmp_path, monkeypatch):
+    path, lock = tmp_path / "run.npz", tmp_path / ".npchar-run.npz.lock"
+    original, count = npchar.resume.lock_file, itertools.count()
+
+    def lock_file(descriptor):
+        if next(count) == 0:  # who had it before ends just now
+            lock.unlink()
+        return original(descriptor)
+
+    monkeypatch.setattr(npchar.resume, "lock_file", lock_file)
     with held(path), pytest.raises(CheckpointError, match="under way"), held(path):
         pass
-    with held(path):
-        (tmp_path / ".npchar-run.npz.lock").unlink()
-        with held(path):
-            pass
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes there get no such signals")
