@@ -53,7 +53,8 @@ def test_permissions_follow_the_umask(model, tmp_path):
     try:
         model.save(tmp_path / "model.npz")
     finally:
-        os.umask(before)
+        after = os.umask(before)
+    assert after == 0o027
     assert stat.S_IMODE((tmp_path / "model.npz").stat().st_mode) == 0o640
 
 
