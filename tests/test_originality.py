@@ -1,6 +1,7 @@
 """Passages copied from a corpus, against a plain search."""
 
 import random
+import sys
 import tracemalloc
 
 import numpy as np
@@ -9,6 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from npchar.originality import fingerprints, originality
+
+module = sys.modules["npchar.originality"]  # `npchar.originality` is the function
 
 
 def plainly(text, corpus, least):
@@ -42,6 +45,16 @@ def test_against_the_plain_search(text, corpus, least):
     assert found.longest == max(lengths, default=0)
     covered = {k for i, n in plainly(text, corpus, least) for k in range(i, i + n)}
     assert found.copied == pytest.approx(len(covered) / max(1, len(text)))
+
+
+@given(st.text("ab", max_size=20), st.text("ab", max_size=60), st.integers(1, 5))
+def test_a_corpus_is_looked_at_in_pieces(text, corpus, least):
+    """Whose borders make no difference."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "CHUNK", 7)
+        patch.setattr(module, "PAIRS", 5)
+        found = originality(text, corpus, least=least)
+    assert {(p.position, len(p.text)) for p in found.passages} == quickly(text, corpus, least)
 
 
 @pytest.mark.slow
