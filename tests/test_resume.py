@@ -472,6 +472,31 @@ def test_a_held_interrupt_comes_after_the_step():
     assert seen == ["the step went on"]
 
 
+def test_a_second_ctrl_c_does_not_wait():
+    seen = []
+    with interrupts():
+        held = Interrupts(terminate=False)
+        with pytest.raises(KeyboardInterrupt), held, held.uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            seen.append("the step went on")
+            signal.raise_signal(signal.SIGINT)
+            seen.append("never reached")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert seen == ["the step went on"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes there get no such signals")
+def test_sigterm_is_taken_where_there_is_something_to_save():
+    for terminate, handler in ((False, signal.SIG_DFL), (True, None)):
+        with Interrupts(terminate) as held:
+            assert (signal.getsignal(signal.SIGTERM) is handler) == (not terminate)
+            if terminate:
+                with pytest.raises(SystemExit) as ended, held.uninterrupted():
+                    signal.raise_signal(signal.SIGTERM)
+                assert ended.value.code == 143
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 def test_training_in_another_thread_needs_no_signals(tmp_path, uninterrupted):
     found = []
 

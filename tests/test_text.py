@@ -76,6 +76,13 @@ def test_large_vocabularies_get_larger_ids():
     assert Vocabulary("a\U0010ffff").encode("\U0010ffffa").tolist() == [1, 0]
 
 
+def test_what_is_in_a_vocabulary():
+    vocabulary = Vocabulary("abc")
+    assert [s in vocabulary for s in ("a", "ab", "", "d", 1, None)] == [True] + 5 * [False]
+    tokens = Vocabulary(["ab", 1, ("a", 1)])
+    assert [s in tokens for s in ("ab", 1, ("a", 1), "a", [1])] == 3 * [True] + 2 * [False]
+
+
 def test_a_vocabulary_cannot_be_changed():
     vocabulary = Vocabulary("abc")
     with pytest.raises(AttributeError, match="cannot be changed"):
