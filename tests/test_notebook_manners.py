@@ -100,7 +100,9 @@ def test_plots(fitted):
     matplotlib.use("Agg")
     model, history, text = fitted
     ax = history.plot()
-    assert ax.lines[0].get_ydata().tolist() == history.loss
+    for line, losses in zip(ax.lines, (history.loss, history.val_loss)):
+        assert line.get_ydata().tolist() == losses
+        assert line.get_xdata().tolist() == [1, 2]
     assert ax.get_xlabel() == "epoch"
     ax.figure.canvas.draw()
     ax = model.plot_entropies(text, (0, 1, 2))
