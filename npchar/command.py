@@ -146,7 +146,8 @@ def fit(
 
 def to_go_on(path: str, options: Namespace) -> str:
     """The command that goes on with a training of the texts named in the options."""
-    return shlex.join(["npchar", "resume", path, *options.files])
+    encoding = [] if options.encoding == "utf-8" else ["--encoding", options.encoding]
+    return shlex.join(["npchar", "resume", path, *options.files, *encoding])
 
 
 def run_generate(options: Namespace) -> int:
@@ -221,7 +222,8 @@ def run_info(options: Namespace) -> int:
     model = loaded(options.model)
     model.summary()
     print(f"characters: {model.vocabulary.symbols!r}")
-    if options.model not in PRETRAINED and (settings := Model.training_settings(options.model)):
+    is_file = os.path.exists(options.model)  # and no model that comes with the package
+    if is_file and (settings := Model.training_settings(options.model)):
         print("a training under way: " + ", ".join(f"{k} {v}" for k, v in settings.items()))
     return 0
 

@@ -118,8 +118,8 @@ def download(url: str, path: Path, progress: bool) -> None:
                     write_body(response, file, url, progress, end)
                     return
                 reason = f"the server answered {response.status_code} {response.reason}"
-                asked = response.headers.get("Retry-After", "")
-                wait = min(float(asked), MAX_WAIT) if asked.isdigit() else wait
+                asked = whole_number(response, "Retry-After")
+                wait = wait if asked is None else min(asked, MAX_WAIT)
                 final = response.status_code not in (408, 425, 429, 500, 502, 503, 504)
         except (
             requests.ConnectionError,
@@ -170,8 +170,7 @@ def write_body(
     """Write a response's body to a file before `end`, and see to it that all of it came."""
     import requests
 
-    declared = response.headers.get("Content-Length", "")
-    length = int(declared) if declared.isdigit() else None
+    length = whole_number(response, "Content-Length")
     packed = response.headers.get("Content-Encoding", "identity")
     if packed != "identity":  # it was not asked for; unpacked, it could be of any size
         raise DownloadError(f"cannot fetch {url}: it comes packed as {packed}")
@@ -202,6 +201,12 @@ def write_body(
         raise requests.ConnectionError(f"the download broke off after {came:,} of {length:,} bytes")
     if not came:
         raise DownloadError(f"cannot fetch {url}: the answer is empty")
+
+
+def whole_number(response: requests.Response, header: str) -> int | None:
+    """The number in a header; None if there is none, or something else."""
+    text = response.headers.get(header, "")
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def pieces(response: requests.Response) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from npchar import checkpoint
+from npchar.arguments import require_positive
 from npchar.checkpoint import CheckpointError, Layout
 from npchar.parameters import Array, Parameters
 from npchar.version import __version__
@@ -213,7 +214,7 @@ def training_layout(training: dict[str, Any], size: int, dtype: str) -> Layout:
         if not isinstance(training[name], kind):
             raise ValueError(f"its {name} is {training[name]!r:.50}")
     windows = require_kind(training["windows"], 0)
-    require_kind(training["made_by"]["processes"], 0)
+    require_positive(processes=require_kind(training["made_by"]["processes"], 0))
     return {
         "training.v": (dtype, (size,)),
         "training.best": (dtype, (size,)),

@@ -159,7 +159,7 @@ class Training:
         self.history = History()
         self.progress: Progress | None = None
         self.whole = True  # no step is half done
-        per_epoch = len(windows(learned, settings["maxlen"], settings["step"]))
+        per_epoch = len(self._windows(0))
         self.total_steps = settings["epochs"] * math.ceil(per_epoch / settings["batch_size"])
 
         if checkpoint is not None:
@@ -187,6 +187,8 @@ class Training:
             order = arrays["training.order"]
             if not np.array_equal(np.sort(order), np.arange(len(order))):
                 raise ValueError("its order is not one")
+            if len(order) not in (0, len(self._windows(at.first))):
+                raise ValueError(f"its order is of {len(order)} windows")
             for name, now in self.guard.state().items():
                 require_kind(training["guard"][name], now)
             self.guard.load(training["guard"], arrays["training.best"], arrays["training.best_v"])
@@ -246,6 +248,10 @@ class Training:
     def _T(self) -> int:
         return int(self.settings["maxlen"])
 
+    def _windows(self, first: int) -> Array:
+        """Of the text that is learned, from a place in it on."""
+        return windows(self.learned[first:], self._T, self.settings["step"])
+
     def _patience_is_over(self) -> bool:
         patience = self.settings["patience"]
         return patience is not None and self.guard.epochs_since_best >= patience
@@ -260,8 +266,8 @@ class Training:
                     # Other windows in each epoch, so that a character stands at another
                     # distance from its window's beginning: worth 0.014 nats held out.
                     at.first = int(self.rng.integers(min(step, len(self.learned) - T)))
-                self.order = shuffled(len(windows(self.learned[at.first :], T, step)), self.rng)
-        view = windows(self.learned[at.first :], T, step)
+                self.order = shuffled(len(self._windows(at.first)), self.rng)
+        view = self._windows(at.first)
         start = time.perf_counter() - at.seconds
         for batch in batches(view, self.order, settings["batch_size"], first=at.batches):
             self._step(batch)

@@ -151,6 +151,19 @@ def test_resumed_to_its_end_it_is_the_training_that_was_not_interrupted(tmp_path
     assert whole.read_bytes() == part.read_bytes()
 
 
+def test_the_command_to_go_on_by_names_the_encoding(tmp_path):
+    (tmp_path / "cats.txt").write_bytes(TEXT.replace("rat", "Gräfin").encode("cp1252"))
+    options = ("cats.txt", "--encoding", "cp1252")
+    process = start("train", *options, "--epochs", 4000, *SMALL, cwd=tmp_path)
+    process.await_line(process.stderr, lambda line: line.startswith("epoch"))
+    process.terminate()
+    err = process.communicate(timeout=LIMIT)[1]
+    command = re.search("go on by `npchar (.*)`", err)[1]
+    assert command in run("train", *options, cwd=tmp_path)[2]
+    process = start(*shlex.split(command), cwd=tmp_path)
+    assert "going on" in process.await_line(process.stderr, lambda line: line.startswith("epoch"))
+
+
 def test_a_training_in_the_background(tmp_path):
     """As a script's shell starts it: Ctrl-C is not for it, and it says what is."""
     (tmp_path / "cats.txt").write_text(TEXT)

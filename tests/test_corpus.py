@@ -143,6 +143,20 @@ def test_a_busy_server_is_asked_again_when_it_says(server):
     assert server.asked == ["/a.txt", 7, "/a.txt", download.MAX_WAIT, "/a.txt"]
 
 
+@pytest.mark.parametrize("odd", ["soon", "-1", "²", "9" * 5000, ""])
+def test_headers_that_are_no_numbers_are_none(server, odd):
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", odd)
+        handler.end_headers()
+        handler.wfile.write(TEXT.encode())
+
+    server.answers["/a.txt"] = [status(503, Retry_After=odd), answer]
+    with contextlib.suppress(DownloadError):  # some requests do not take such a length
+        assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
+    assert 0 < server.asked[1] < 2
+
+
 def test_not_found_is_final(server):
     server.answers["/a.txt"] = [status(404)]
     with pytest.raises(DownloadError, match="404.*pass the path"):

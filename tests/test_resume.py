@@ -320,6 +320,9 @@ def test_nothing_is_mixed(tmp_path, changes, message):
         ("guard", {"best_loss": None}),
         ("generator", {"state": {"state": -1, "inc": "x"}}),
         ("made_by", {"processes": "two"}),
+        ("made_by", {"processes": 0}),
+        ("position", {"first": 10**9}),
+        ("windows", 500),
         ("settings", None),
     ],
 )
@@ -329,7 +332,10 @@ def test_a_training_that_makes_no_sense(tmp_path, table, changes):
     with np.load(path) as file:
         members = {name: file[name] for name in file.files}
     configuration = json.loads(members["configuration"].tobytes())
-    if changes is None:
+    if table == "windows":
+        configuration["training"][table] = changes
+        members["training.order"] = np.arange(changes, dtype=np.min_scalar_type(changes))
+    elif changes is None:
         del configuration["training"][table]
     else:
         configuration["training"][table] |= changes
