@@ -191,6 +191,24 @@ def test_ranks_resume_to_the_bit(script, tmp_path):
 
 
 @with_mpi
+def test_an_error_of_rank_0_is_one_of_all_ranks(script, tmp_path):
+    program = script("""
+        try:
+            model.fit(text, checkpoint=sys.argv[1], **options)
+        except FileExistsError as error:
+            open(f"{sys.argv[1]}.{npchar.rank()}", "w").write(str(error))
+    """)
+    path = tmp_path / "run.npz"
+    path.write_text("in the way")
+    process = mpirun(2, program, path, module=False)  # nobody ends the other rank
+    _, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, errors
+    said = [Path(f"{path}.{rank}").read_text() for rank in (0, 1)]
+    assert said[0] == said[1]
+    assert "already" in said[0]
+
+
+@with_mpi
 def test_interrupted_ranks_save_and_end(script, tmp_path):
     program = script("""
         options["epochs"] = 100_000
