@@ -601,6 +601,8 @@ def test_a_failure_in_between_is_told(tmp_path, monkeypatch, uninterrupted):
     with pytest.warns(UserWarning, match="cannot write it.*goes on"):
         history = fit(model, path, checkpoint_every=(2, "steps"))
     assert outcome(model, history) == uninterrupted
+    # At the beginning, every second of 21 steps, at the end: not again after the one that failed
+    assert next(count) == 1 + 10 + 1
 
 
 def test_a_file_that_vanishes_is_made_again(tmp_path, uninterrupted):
