@@ -160,6 +160,15 @@ def test_compressed_members_are_refused(saved):
         Model.load(saved)
 
 
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_array_that_is_there_twice(saved):
+    """Which of the two would count?"""
+    with zipfile.ZipFile(saved, "a") as archive:
+        archive.writestr("dense.b.npy", archive.read("dense.b.npy"))
+    with pytest.raises(CheckpointError, match=r"'dense.b.npy' has no place in it"):
+        Model.load(saved)
+
+
 def test_a_false_shape_takes_no_memory(saved):
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(
