@@ -113,6 +113,38 @@ def test_from_texts_to_a_model_and_back(tmp_path):
     assert "finished model" in err
 
 
+def test_train_is_fit_with_the_options(tmp_path):
+    (tmp_path / "cats.txt").write_text(TEXT)
+    options = (
+        *("--epochs", 3, "--hidden-size", 10, "--num-layers", 2, "--dropout", 0.25),
+        *("--maxlen", 25, "--batch-size", 6, "--learning-rate", 0.02),
+        *("--validation-split", 0.2, "--seed", 5),
+    )
+    status, out, err = run("train", "cats.txt", "--save", "my.npz", *options, cwd=tmp_path)
+    assert status == 0, err
+    vocabulary = npchar.Vocabulary.from_text(TEXT)
+    model = npchar.Model(vocabulary, hidden_size=10, num_layers=2, dropout=0.25, seed=5)
+    history = model.fit(TEXT, epochs=3, maxlen=25, batch_size=6, learning_rate=0.02,
+                        validation_split=0.2, seed=5, verbose=False)  # fmt: skip
+    assert f"my.npz: {min(history.val_loss):.4f} nats" in out
+    made = npchar.Model.load(tmp_path / "my.npz")
+    assert made.network.sizes == model.network.sizes
+    assert made.parameters.flat.tobytes() == model.parameters.flat.tobytes()
+
+
+def test_generate_is_generate_with_the_options(capsys):
+    options = {"temperature": 0.9, "top_k": 12, "top_p": 0.9, "stop": ["ou", "q"], "seed": 2}
+    expected = npchar.Model.pretrained().generate("the will ", 300, **options)
+    assert len(expected) < 300
+    arguments = ["--temperature", "0.9", "--top-k", "12", "--top-p", "0.9", "--seed", "2"]
+    for stops in (["ou", "q"], ["q", "ou"]):
+        asked = [word for stop in stops for word in ("--stop", stop)]
+        assert (
+            main(["generate", "--prompt", "the will ", "--length", "300", *arguments, *asked]) == 0
+        )
+        assert capsys.readouterr().out == f"the will {expected}\n"
+
+
 def test_an_interrupted_training_goes_on(tmp_path):
     (tmp_path / "Cats.txt").write_text(TEXT.replace("the", "The"))
     options = ("--lower", "--epochs", 400, *SMALL)

@@ -160,6 +160,7 @@ def state_without(*names):
     ("call", "message"),
     [
         (lambda: from_keras(to_keras(made(1)[0])[:-1], VOCABULARY), "4 arrays came"),
+        (lambda: from_keras([*to_keras(made(1)[0]), np.zeros(3)], VOCABULARY), "6 arrays came"),
         (
             lambda: from_keras(to_keras(made(1)[0]), Vocabulary("abc")),
             "lstm0.Wx would .* of 3",

@@ -154,6 +154,13 @@ def test_the_best_weights_are_restored(text):
     model.fit(text, epochs=4, learning_rate=1e-4, callbacks=[keep], restore_best=False, **QUIET)
     np.testing.assert_array_equal(model.parameters.flat, kept[3])
 
+    kept.clear()  # with nothing held out there is no telling which is best
+    model = Model(Vocabulary.from_text(text), hidden_size=12)
+    options = QUIET | {"epochs": 4, "learning_rate": 1e-4, "validation_split": 0.0}
+    history = model.fit(text, callbacks=[keep], **options)
+    assert np.argmin(history.loss) == 1
+    np.testing.assert_array_equal(model.parameters.flat, kept[3])
+
 
 def test_patience(text):
     model = Model(Vocabulary.from_text(text), hidden_size=12)
@@ -162,6 +169,38 @@ def test_patience(text):
     best = int(np.argmin(history.val_loss))
     assert len(history.loss) == best + 1 + 3
     assert "none of the last 3 was better" in history.events[-2]
+
+
+def test_patience_without_a_held_out_part(text):
+    """Then the training's own losses count."""
+    options = QUIET | {"validation_split": 0.0, "learning_rate": 1e-3}
+    model = Model(Vocabulary.from_text(text), hidden_size=12)
+    history = model.fit(text, epochs=6, patience=2, **options)
+    assert len(history.loss) == 6
+    assert history.loss == sorted(history.loss, reverse=True)
+    assert history.events == []
+    model = Model(Vocabulary.from_text(text), hidden_size=12)
+    worse = [lambda history: model.parameters.flat.__imul__(2)]
+    history = model.fit(text, epochs=40, patience=2, callbacks=worse, **options)
+    assert len(history.loss) == int(np.argmin(history.loss)) + 1 + 2
+
+
+def test_a_step_without_a_finite_norm_does_not_count(text, monkeypatch):
+    original = npchar.training.clip_by_global_norm
+    norms = []
+
+    def spoilt(gradient, limit):
+        norms.append(original(gradient, limit))
+        return math.inf if len(norms) == 3 else norms[-1]
+
+    monkeypatch.setattr(npchar.training, "clip_by_global_norm", spoilt)
+    model = Model(Vocabulary.from_text(text), hidden_size=12)
+    settings = QUIET | {"targets": "last", "step": 20, "validation_split": 0.0}
+    history = model.fit(text[:820], epochs=1, **settings)  # five whole batches
+    assert len(norms) == 5
+    del norms[2]
+    assert history.gradient_norm == [pytest.approx(np.mean(norms))]
+    assert np.isfinite(history.loss).all()
 
 
 def test_the_gradient_norm_is_the_one_before_clipping(text):

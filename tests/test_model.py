@@ -118,6 +118,9 @@ def test_what_is_held_back_comes_in_time():
     held = until(iter("ababac"), ["abac"])
     assert "".join(held) == "ab"
     assert "".join(until(iter("aab"), ["abc"])) == "aab"
+    # Of two that end at the same place, the longer counts.
+    assert "".join(until(iter("xab"), ["b", "ab"])) == "x"
+    assert "".join(until(iter("xab"), ["ab", "b"])) == "x"
     came = until(iter("ab-c"), ["abc"])
     assert next(came) == "a"
 
@@ -322,8 +325,39 @@ def test_wrong_types(call, message):
 
 
 def test_a_long_prompt_is_read_in_chunks(trained):
+    """Of 1024, and the state goes on from one to the next."""
     model, _, text = trained
-    prompt = text[:2600]
-    logits, _ = model.network.logits(model.vocabulary.encode(prompt)[:, None])
-    best = model.vocabulary.characters[int(logits[-1, 0].argmax())]
-    assert model.generate(prompt, 1, temperature=0) == best
+    for length in (1023, 1026, 2050):
+        prompt = text[:length]
+        logits, _ = model.network.logits(model.vocabulary.encode(prompt)[:, None])
+        p = np.exp(logits[-1, 0].astype(float))
+        np.testing.assert_allclose(model.next_probabilities(prompt), p / p.sum(), rtol=1e-4)
+    afresh, _ = model.network.logits(model.vocabulary.encode(text[1024:1026])[:, None])
+    exact, _ = model.network.logits(model.vocabulary.encode(text[:1026])[:, None])
+    assert np.abs(afresh[-1] - exact[-1]).max() > 0.1  # one could tell
+
+
+def test_what_is_unknown_in_a_prompt(trained):
+    model, _, _ = trained
+    p = model.next_probabilities("the cat")
+    np.testing.assert_array_equal(model.next_probabilities("the ☃cat", unknown="skip"), p)
+    with pytest.raises(npchar.UnknownCharacterError):
+        model.next_probabilities("the ☃cat")
+
+
+def test_one_prompt_in_a_list_is_a_list(trained):
+    model, _, _ = trained
+    assert model.generate(["the "], 9, seed=1) == [model.generate("the ", 9, seed=1)]
+
+
+def test_fit_examines_the_text_as_it_will_use_it(capsys):
+    text = "to be or not to be " * 700 + "z" * 4000
+    model = Model(Vocabulary.from_text(text), hidden_size=2)
+    settings = {"epochs": 1, "batch_size": 64, "workers": 1}
+    model.fit(text, maxlen=20, **settings)
+    assert "only in the held-out part" not in capsys.readouterr().out
+    model.fit(text, maxlen=20, validation_split=0.4, **settings)
+    assert "only in the held-out part, and so never learned: 'z'" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="needs at least maxlen"):
+        model.fit(text, maxlen=5000, **settings)
+    assert "a window of maxlen=5000 needs 5001" in capsys.readouterr().out

@@ -168,6 +168,27 @@ def test_the_best_weights_outlive_an_interruption(tmp_path):
     assert outcome(model, fit(model, path, callbacks=[worsen(model)], **options)) == expected
 
 
+def test_the_best_loss_is_not_that_where_it_goes_on(tmp_path, monkeypatch):
+    """After an interruption it gets better, but not better than it was before."""
+    path, kept = tmp_path / "run.npz", []
+    model = make()
+
+    def keep(history):
+        kept.append(model.parameters.flat.copy())
+        if len(kept) == 3:
+            raise Crash
+
+    losses = [9.0, 2.0, 1.0, 1.5, 1.2, 1.3]  # before the first epoch, and after each
+    held_out_loss = lambda *_: losses.pop(0) if losses[1:] else losses[0]  # noqa: E731
+    monkeypatch.setattr(npchar.training, "held_out_loss", held_out_loss)
+    with pytest.raises(Crash):
+        fit(model, path, epochs=5, callbacks=[keep])
+    model = make()
+    assert fit(model, path, epochs=5, callbacks=[keep]).val_loss == [2.0, 1.0, 1.5, 1.2, 1.3]
+    assert len(kept) == 5
+    np.testing.assert_array_equal(model.parameters.flat, kept[1])
+
+
 def test_an_epochs_seconds_are_those_of_all_its_parts(tmp_path, monkeypatch):
     now, original = [0.0], npchar.network.Network.gradients
 
@@ -290,6 +311,7 @@ def test_workers_resume_with_as_many(tmp_path, monkeypatch):
         ({"epochs": 9}, "epochs was 3 and is 9"),
         ({"seed": 1}, "seed was 0 and is 1"),
         ({"text": TEXT.replace("rat", "cat")}, "another text"),
+        ({"text": TEXT[:-9] + TEXT[-9:][::-1]}, "another text"),
         ({"model": {"hidden_size": 9}}, "another model: hidden_size was 8 and is 9"),
         ({"model": {"dropout": 0.1}}, "dropout was 0.2 and is 0.1"),
     ],
@@ -405,9 +427,13 @@ def test_signals_save_and_end(tmp_path, number, status, workers):
     for _ in range(2):
         process = python("-c", SCRIPT, path, workers)
         process.await_line(process.stdout, lambda line: line.startswith("epoch"))
-        process.send_signal(number)
+        if number == signal.SIGINT:  # a terminal sends it to all of a group
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
         _, errors = process.communicate(timeout=LIMIT)
         assert process.returncode == status, errors
+        assert errors.count("Traceback") == (number == signal.SIGINT), errors
         found = position(path)
         # It may be stopped between an epoch's last step and its end: then the second time
         # does no further step, but ends the epoch.

@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import npchar
@@ -47,6 +47,7 @@ def test_order_does_not_matter(text, random):
 
 
 @given(st.text(min_size=1, max_size=20), st.text(max_size=60), st.integers(1, 7))
+@example("abc", "abcabx", 2)
 def test_unknown_characters(known, text, chunk):
     vocabulary = Vocabulary.from_text(known)
     before, text_module.ENCODE_CHUNK = text_module.ENCODE_CHUNK, chunk
