@@ -96,6 +96,7 @@ def test_the_plain_rnn(ids):
     dh = rng.normal(size=(7, 2, 4))
     h0 = rng.normal(size=(2, 4))
     states = layer.forward(x, h0)
+    np.testing.assert_array_equal(states[0], h0)
     for t in range(7):
         row = layer.Wx[x[t]] if ids else x[t] @ layer.Wx
         np.testing.assert_allclose(

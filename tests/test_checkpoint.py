@@ -160,6 +160,33 @@ def test_compressed_members_are_refused(saved):
         Model.load(saved)
 
 
+def test_members_that_share_their_bytes(saved):
+    """A small file could unfold to a large one so."""
+    rewritten(saved, lambda a: a)
+    with zipfile.ZipFile(saved, "a") as archive:
+        for name in ("lstm0.Wx.npy", "lstm0.Wh.npy", "lstm0.b.npy"):
+            for k in range(8):
+                twin = zipfile.ZipInfo(f"{name.removesuffix('.npy')}{k}.npy")
+                there = archive.getinfo(name)
+                for field in ("header_offset", "CRC", "compress_size", "file_size"):
+                    setattr(twin, field, getattr(there, field))
+                archive.filelist.append(twin)
+                archive.NameToInfo[twin.filename] = twin
+                archive._didModify = True
+    with pytest.raises(CheckpointError, match="its members are larger than the file"):
+        Model.load(saved)
+
+
+@pytest.mark.parametrize(
+    "characters", ["\ud83d\ude00", "\ud83d", "a\ude00\ud83d", "\udfff\ud800😀"]
+)
+def test_surrogates_are_kept_apart(tmp_path, characters):
+    """JSON would join two that stand side by side to one character."""
+    model = Model(Vocabulary(characters + "xy"), hidden_size=2)
+    model.save(tmp_path / "model.npz")
+    assert Model.load(tmp_path / "model.npz").vocabulary == model.vocabulary
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_an_array_that_is_there_twice(saved):
     """Which of the two would count?"""

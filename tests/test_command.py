@@ -196,6 +196,27 @@ def test_the_command_to_go_on_by_names_the_encoding(tmp_path):
     assert "going on" in process.await_line(process.stderr, lambda line: line.startswith("epoch"))
 
 
+def test_train_names_the_loss_of_the_weights_in_the_file(tmp_path):
+    text = "".join(c for k in range(40) for c in f"{k:b} ")  # too small not to be learned by heart
+    (tmp_path / "text.txt").write_text(text)
+    options = ("--epochs", 60, "--maxlen", 8, "--batch-size", 4, "--learning-rate", 0.05)
+    status, out, err = run("train", "text.txt", *options, cwd=tmp_path)
+    losses = [float(loss) for loss in re.findall(r"val_loss ([\d.]+)", err)]
+    assert min(losses) < losses[-1]
+    assert out == f"text.npz: {min(losses):.4f} nats per character held out\n"
+    held_out = text[len(text) - len(text) // 10 :]
+    loss = npchar.Model.load(tmp_path / "text.npz").evaluate(held_out).loss
+    assert loss == pytest.approx(min(losses), abs=1e-4)
+
+
+def test_without_a_seed_it_writes_something_else_each_time(capsys):
+    written = set()
+    for _ in range(3):
+        assert main(["generate", "--length", "60", "--temperature", "1"]) == 0
+        written.add(capsys.readouterr().out)
+    assert len(written) == 3
+
+
 def test_a_training_in_the_background(tmp_path):
     """As a script's shell starts it: Ctrl-C is not for it, and it says what is."""
     (tmp_path / "cats.txt").write_text(TEXT)

@@ -174,6 +174,10 @@ def test_redirects_stay_on_https(server):
         load_corpus(f"{server.url}/c.txt", progress=False)
     with pytest.raises(DownloadError, match="more than 5 redirects"):
         load_corpus(f"{server.url}/d.txt", progress=False)
+    for k in range(5):
+        server.answers[f"/{k}.txt"] = [status(302, Location=f"/{k + 1}.txt")]
+    server.answers["/5.txt"] = [body(b"five redirects")]
+    assert load_corpus(f"{server.url}/0.txt", progress=False) == "five redirects"
 
 
 def test_too_large_and_empty_are_refused(server, monkeypatch, tmp_path):
@@ -240,6 +244,20 @@ def test_a_trickle_meets_the_deadline(server, monkeypatch, tmp_path):
     with pytest.raises(DownloadError, match=r"only [\d,]+ bytes of it came within"):
         load_corpus(f"{server.url}/a.txt", progress=False)
     assert files(tmp_path) == []
+
+
+def test_the_deadline_is_for_all_attempts(server, monkeypatch):
+    now = [0.0]
+
+    def busy(handler):
+        now[0] += 0.6 * download.DEADLINE
+        status(503)(handler)
+
+    monkeypatch.setattr(download.time, "monotonic", lambda: now[0])
+    server.answers["/a.txt"] = [busy]
+    with pytest.raises(DownloadError, match="503"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    assert server.asked.count("/a.txt") == 2
 
 
 def test_a_stall_is_tried_again(server, monkeypatch, tmp_path):

@@ -33,6 +33,11 @@ def test_findings(text, found):
     assert re.search(found.replace("+", r"\+"), findings[0])
 
 
+def test_nothing_held_out_is_nothing_too_short():
+    assert examine(GOOD, validation_split=0) == []
+    assert "too short" in examine(GOOD, validation_split=0.001)[0]
+
+
 def test_many_are_cut_short():
     many = "".join(chr(0x4E00 + k) for k in range(20))
     assert examine(many + GOOD)[0].endswith(" and 12 more")

@@ -49,6 +49,18 @@ def test_keras_list_is_what_the_golden_gradients_came_by(num_layers):
     assert np.array_equal(state["dense.weight"], weights["dense.W"].T)
 
 
+@pytest.mark.parametrize(("to", "back"), [(to_keras, from_keras), (to_torch, from_torch)])
+def test_neither_sees_the_others_changes(to, back):
+    model, _, _ = made(1)
+    before = model.parameters.flat.copy()
+    arrays = to(model)
+    again = back(arrays, VOCABULARY)
+    for array in arrays.values() if isinstance(arrays, dict) else arrays:
+        array += 1
+    np.testing.assert_array_equal(model.parameters.flat, before)
+    np.testing.assert_array_equal(again.parameters.flat, before)
+
+
 def test_two_biases_of_pytorch_become_one():
     model, _, _ = made(1)
     state = to_torch(model)

@@ -30,6 +30,28 @@ def test_a_falling_loss_is_right():
         assert feed(watch, loss) is None
 
 
+def test_a_slow_rise_is_a_spike_too():
+    """Each block is held against the best, not against the block before."""
+    watch = guard()
+    for loss in (2.0, 1.5, 1.7, 1.9):
+        assert feed(watch, loss) is None
+    assert "from 1.5 at its best" in feed(watch, 2.2)
+
+
+def test_worse_than_knowing_nothing_is_nothing_to_go_back_to():
+    weights = np.zeros(3, np.float32)
+    watch = guard(weights)
+    for epoch, loss in ((1, math.inf), (2, math.log(50) + 0.6)):
+        weights += 1
+        watch.epoch_ended(epoch, loss)
+        assert watch.best_epoch == 0
+    watch.restore()
+    assert weights.tolist() == [0, 0, 0]
+    weights += 1
+    watch.epoch_ended(3, math.log(50) + 0.4)  # no better than chance, but a beginning
+    assert watch.best_epoch == 3
+
+
 @pytest.mark.parametrize(("before", "after"), [(1.3, 2.0), (3.9, 4.9), (0.01, 0.7)])
 def test_a_spike_is_seen(before, after):
     watch = guard()

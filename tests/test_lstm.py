@@ -138,6 +138,15 @@ def test_a_tape_can_be_used_again(layer):
     np.testing.assert_array_equal(again.outputs, layer.forward(second).outputs)
 
 
+def test_what_a_tape_gave_stays_when_it_is_used_again(layer):
+    rng = np.random.default_rng(9)
+    tape = layer.forward(rng.normal(size=(T, B, D)))
+    final = tape.final_state
+    kept = [array.copy() for array in final]
+    layer.forward(rng.normal(size=(T, B, D)), tape=tape)
+    np.testing.assert_array_equal(final, kept)
+
+
 def test_a_tape_and_ids_must_fit(layer):
     ids = np.zeros((5, 2), int)
     tape = layer.forward(ids)

@@ -109,7 +109,9 @@ def test_stop_strings(trained):
     assert model.generate("the ", 400, temperature=0.9, seed=3, stop="~") == whole
     several = model.generate(["the "] * 2, 400, temperature=0.9, seed=[3, 4], stop=". ")
     assert several[0] == whole[: whole.index(". ")]
-    assert ". " not in several[1]
+    other = model.generate("the ", 400, temperature=0.9, seed=4)
+    assert several[1] == other[: other.index(". ")]
+    assert len(several[0]) != len(several[1])
 
 
 def test_what_is_held_back_comes_in_time():
@@ -182,6 +184,13 @@ def test_a_callback_sees_each_epoch_and_can_end_it(text):
     history = model.fit(text, epochs=9, callbacks=[stop_after_two], workers=1, **QUIET)
     assert len(history.loss) == 2
     assert seen == [history.loss[:1], history.loss]
+
+
+def test_only_true_ends_a_training(text):
+    """What a callback returns by the way does not: the result of an append, a loss."""
+    model = Model(Vocabulary.from_text(text), hidden_size=4)
+    callbacks = [lambda _: 1.5, lambda _: "yes", lambda _: [0], lambda _: None]
+    assert len(model.fit(text, epochs=2, callbacks=callbacks, workers=1, **QUIET).loss) == 2
 
 
 def test_every_callback_is_called_though_one_ends_the_training(text):
@@ -286,6 +295,10 @@ def small():
             lambda: small().loss_and_gradient(np.zeros((3, 2), int), np.full(2, 3)),
             "targets.*0 to 2",
         ),
+        (
+            lambda: small().loss_and_gradient(np.zeros((3, 2), int), np.full(2, -1)),
+            "targets run from -1 to -1.*0 to 2",
+        ),
     ],
 )
 def test_errors_say_what_is_wrong(call, message):
@@ -356,6 +369,8 @@ def test_fit_examines_the_text_as_it_will_use_it(capsys):
     settings = {"epochs": 1, "batch_size": 64, "workers": 1}
     model.fit(text, maxlen=20, **settings)
     assert "only in the held-out part" not in capsys.readouterr().out
+    model.fit(text[:3000], maxlen=20, verbose=False, **settings)  # a small text
+    assert capsys.readouterr() == ("", "")
     model.fit(text, maxlen=20, validation_split=0.4, **settings)
     assert "only in the held-out part, and so never learned: 'z'" in capsys.readouterr().out
     with pytest.raises(ValueError, match="needs at least maxlen"):

@@ -23,6 +23,17 @@ def test_two_steps_by_hand():
     assert gradient.tolist() == [0.5, 0.0]
 
 
+def test_another_rho():
+    optimizer = RMSprop(1, rho=0.5, epsilon=1e-3, dtype="float64")
+    weights, v = np.array([1.0]), 0.0
+    expected = 1.0
+    for g in (0.5, -2.0, 0.1):
+        optimizer.update(weights, np.array([g]), 0.1)
+        v = 0.5 * v + 0.5 * g**2
+        expected -= 0.1 * g / math.sqrt(v + 1e-3)
+        assert weights[0] == pytest.approx(expected, rel=1e-14)
+
+
 def test_no_subnormal_is_left_behind():
     optimizer = RMSprop(3)
     weights = np.zeros(3, np.float32)

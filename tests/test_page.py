@@ -501,6 +501,8 @@ def test_a_first_prompt():
         return json.loads(re.search(r'"prompt": (".*?")', page(model.network, model.vocabulary))[1])
 
     assert first("the ") == "the "
+    model = npchar.Model(npchar.Vocabulary("the "), hidden_size=2)
+    assert '"prompt": ""' in page(model.network, model.vocabulary, prompt="")
     assert first(" .вода") == "а"
     assert first("12") == "1"
 

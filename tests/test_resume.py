@@ -379,6 +379,37 @@ def test_another_numpy_is_told(tmp_path, monkeypatch):
         fit(make(), path)
 
 
+def test_other_workers_are_told(tmp_path, monkeypatch):
+    """Another number of processes rounds otherwise; asked for none, it takes as many as before."""
+    path = tmp_path / "run.npz"
+    counts = []
+    source = npchar.training.gradient_source
+
+    def noted(network, T, B, workers):
+        counts.append(workers)
+        return source(network, T, B, 1)
+
+    monkeypatch.setattr(npchar.training, "gradient_source", noted)
+    with monkeypatch.context() as patch:
+        patch.setattr(npchar.parallel.Share, "count", 3, raising=False)
+        patch.setattr(npchar.parallel.Share, "__init__", with_three(npchar.parallel.Share.__init__))
+        fit(make(), path, epochs=1)
+    with pytest.warns(UserWarning, match="processes was 3 and is 1"):
+        fit(make(), path, epochs=1, workers=1)
+    with pytest.warns(UserWarning, match="processes was 3 and is 1"):
+        fit(make(), path, epochs=1, workers=None)
+    assert counts == [1, 1, 3]
+
+
+def with_three(init):
+    def init_as_one_of_three(self, *arguments, **named):
+        init(self, *arguments, **named)
+        self.count = 3
+        self.bounds = lambda B: (0, B)
+
+    return init_as_one_of_three
+
+
 def test_an_earlier_run_is_not_overwritten(tmp_path):
     path = tmp_path / "run.npz"
     fit(make(), path)
@@ -637,6 +668,18 @@ def test_a_file_that_vanishes_is_made_again(tmp_path, uninterrupted):
     history = fit(model, path, callbacks=[lambda _: path.unlink(missing_ok=True)])
     assert outcome(model, history) == uninterrupted
     assert Model.load(path).parameters.flat.tobytes() == uninterrupted[0]
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_error_at_once(tmp_path, monkeypatch):
+    """Better than after hours."""
+
+    def write(*_):
+        raise OSError(28, "cannot write it")
+
+    monkeypatch.setattr(checkpoint, "write", write)
+    crash_after(monkeypatch, 0)
+    with pytest.raises(OSError, match="cannot write it"):
+        fit(make(), tmp_path / "run.npz")
 
 
 @pytest.mark.skipif(not hasattr(os, "seteuid"), reason="Windows has other rights")

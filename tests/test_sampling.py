@@ -113,6 +113,8 @@ def chances(temperature, **limits):
         (math.inf, {"top_k": 2}, [0, 2]),
         (math.inf, {"top_p": 0.5}, [0, 2, 3]),
         (2.0, {"top_k": 2, "top_p": 0.2}, [0]),
+        (1.0, {"top_k": 2, "top_p": 0.99}, [0, 2]),
+        (1.0, {"top_k": 4, "top_p": 0.5}, [0, 2]),
         (0.0, {"top_k": 4, "top_p": 0.9}, [0]),
     ],
 )
@@ -123,6 +125,15 @@ def test_among_the_best(temperature, limits, kept):
     assert np.flatnonzero(counts).tolist() == kept
     if len(kept) > 1:
         assert surprise(counts, reweight_distribution(p, temperature)) < 5.4
+
+
+@pytest.mark.parametrize("limits", [{"top_k": 1}, {"top_p": 0.1}, {"top_k": 1, "top_p": 0.5}])
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
+def test_of_equals_the_first_is_kept(temperature, limits):
+    """As at temperature 0, which takes the first of the most probable."""
+    choose = chooser([temperature], 4, generators(1), **limits)
+    logits = np.array([[1.0, 2.0, 2.0, 2.0]])
+    assert {int(choose(logits)[0]) for _ in range(50)} == {1}
 
 
 def test_entropy():

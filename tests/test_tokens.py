@@ -56,8 +56,22 @@ def test_files_keep_any_tokens(tmp_path_factory, tokens):
     assert [type(s) for s in again.vocabulary] == [type(s) for s in model.vocabulary]
 
 
+def test_an_unknown_token_beside_256_known_ones():
+    """Their ids fill a byte: there is none left for "unknown"."""
+    tokens = [f"token {k}" for k in range(256)]
+    vocabulary = Vocabulary.from_text(tokens)
+    assert vocabulary.id_dtype == np.uint8
+    assert vocabulary.decode(vocabulary.encode([*tokens, "?"], "skip")) == tokens
+    with pytest.raises(UnknownCharacterError, match="token '\\?' at position 256"):
+        vocabulary.encode([*tokens, "?"])
+    assert vocabulary.decode(vocabulary.encode(["?", "token 7"], "token 7")) == 2 * ["token 7"]
+
+
 def test_single_letters_may_be_tokens_too():
     text = list("abcab")
+    for copied in (copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))):
+        assert copied(Vocabulary.from_text(text)).tokens
+        assert not copied(Vocabulary("abc")).tokens
     assert Vocabulary.from_text(text).tokens
     assert not Vocabulary(text).tokens
     assert Vocabulary.from_text(text) == eval(repr(Vocabulary.from_text(text)))
