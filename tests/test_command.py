@@ -79,38 +79,37 @@ def test_ctrl_c_while_it_writes():
     assert err.strip() == ""
 
 
-def test_from_texts_to_a_model_and_back(tmp_path):
-    file = tmp_path / "cats.txt"
-    file.write_text(TEXT)
-    status, out, err = run("train", "cats.txt", "--epochs", 3, *SMALL, cwd=tmp_path)
+def test_from_texts_to_a_model_and_back(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cats.txt").write_text(TEXT)
+    status, out, err = run("train", "cats.txt", "--epochs", 3, *SMALL)
     assert status == 0
     assert re.fullmatch(r"cats\.npz: \d\.\d+ nats per character held out\n", out)
     assert "epoch 3/3" in err
-    assert npchar.Model.training_settings(tmp_path / "cats.npz") is None
+    assert npchar.Model.training_settings("cats.npz") is None
+    assert run("evaluate", "-", "--model", "cats.npz", given=TEXT)[1].startswith(
+        f"{npchar.Model.load('cats.npz').evaluate(TEXT).loss:.4f} nats = "
+    )
 
-    status, again, err = run("train", "cats.txt", cwd=tmp_path)
-    assert status == 2
-    assert "npchar resume cats.npz" in err
+    def here(*arguments):
+        return main([*arguments, "--model", "cats.npz"]), *capsys.readouterr()
 
-    status, out, _ = run("evaluate", file, "--model", "cats.npz", cwd=tmp_path)
-    loss = npchar.Model.load(tmp_path / "cats.npz").evaluate(TEXT).loss
-    assert out.startswith(f"{loss:.4f} nats = ")
+    status, out, _ = here("evaluate", "cats.txt")
+    assert status == 0
     assert f"over {len(TEXT) - 1:,}" in out
-    assert run("evaluate", "-", "--model", "cats.npz", cwd=tmp_path, given=TEXT)[1] == out
-
-    status, out, _ = run("info", "--model", "cats.npz", cwd=tmp_path)
+    status, out, _ = here("info")
     assert "Wh (4, 12, 12)" in out
-    status, out, _ = run("page", "cats.html", "--model", "cats.npz", cwd=tmp_path)
-    assert (status, out) == (0, "cats.html\n")
+    assert here("page", "cats.html")[:2] == (0, "cats.html\n")
     assert "<html" in (tmp_path / "cats.html").read_text(encoding="utf-8")
-    status, _, err = run("page", "cats.npz", cwd=tmp_path)  # the model is not written over
+    status, _, err = here("page", "cats.npz")  # the model is not written over
     assert status == 2
     assert "there is a file cats.npz already" in err
-    status, out, _ = run("generate", "--model", "cats.npz", "--length", 30, cwd=tmp_path)
+    status, out, _ = here("generate", "--length", "30")
     assert len(out) == 31
-    status, _, err = run("resume", "cats.npz", "cats.txt", cwd=tmp_path)
-    assert status == 2
-    assert "finished model" in err
+    assert main(["train", "cats.txt"]) == 2
+    assert "npchar resume cats.npz" in capsys.readouterr().err
+    assert main(["resume", "cats.npz", "cats.txt"]) == 2
+    assert "finished model" in capsys.readouterr().err
 
 
 def test_train_is_fit_with_the_options(tmp_path):

@@ -240,7 +240,7 @@ def test_an_endless_body_ends(server, monkeypatch, tmp_path):
 @pytest.mark.skipif(not hasattr(urllib3.HTTPResponse, "read1"), reason="urllib3 before 2.1")
 def test_a_trickle_meets_the_deadline(server, monkeypatch, tmp_path):
     server.answers["/a.txt"] = [dripping(0.05)]
-    monkeypatch.setattr(download, "DEADLINE", 0.5)
+    monkeypatch.setattr(download, "DEADLINE", 0.2)
     with pytest.raises(DownloadError, match=r"only [\d,]+ bytes of it came within"):
         load_corpus(f"{server.url}/a.txt", progress=False)
     assert files(tmp_path) == []
@@ -271,7 +271,7 @@ def test_a_stall_is_tried_again(server, monkeypatch, tmp_path):
         handler.wfile.flush()
         over.wait(LIMIT)
 
-    monkeypatch.setattr(download, "TIMEOUT", (5, 0.3))
+    monkeypatch.setattr(download, "TIMEOUT", (5, 0.15))
     monkeypatch.setattr(download, "ATTEMPTS", 20)  # a busy machine may take that long, too
     server.answers["/a.txt"] = [stall, body(TEXT.encode())]
     assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT

@@ -130,7 +130,7 @@ def test_wild_learning_rates_end_well(text, tmp_path, rate, clip):
     options = {"learning_rate": rate, "clip_norm": clip, "epochs": 9, "schedule": "constant"}
     events = []
     try:
-        history = model.fit(text * 3, checkpoint=path, **QUIET | {"batch_size": 16}, **options)
+        history = model.fit(text * 2, checkpoint=path, **QUIET | {"batch_size": 16}, **options)
         events = history.events
         assert history.val_loss[-1] < math.log(len(model.vocabulary))
     except TrainingDiverged as error:

@@ -16,7 +16,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def some_text(n=220):
+def some_text(n=170):
     """Letters in which each has much to do with the one before."""
     rng = np.random.default_rng(1)
     ids = np.cumsum(rng.choice(3, n, p=[0.1, 0.7, 0.2])) % len(WORDS)
@@ -39,8 +39,8 @@ def some_text(n=220):
         {"dropout": 0.4},
         {"dropout": 0.4, "num_layers": 3},
         {"targets": "last", "step": 5},
-        {"targets": "last", "step": 5, "dropout": 0.3, "schedule": "constant", "batch_size": 6},
-        {"targets": "last", "step": 9, "validation_split": 0.25, "batch_size": 3},
+        {"targets": "last", "step": 5, "dropout": 0.3, "schedule": "constant", "batch_size": 5},
+        {"targets": "last", "step": 7, "validation_split": 0.25, "batch_size": 3},
     ],
     ids=str,
 )
@@ -108,7 +108,7 @@ def test_each_step_has_its_rate(monkeypatch, schedule):
         if np.isnan(loss):  # no update
             factor /= 4
         else:
-            left = 1 - step / 40 if schedule == "linear" else 1  # 8 steps in each of 5 epochs
+            left = 1 - step / 35 if schedule == "linear" else 1  # 7 steps in each of 5 epochs
             expected.append(0.02 * factor * left)
     assert rates == pytest.approx(expected)
 
