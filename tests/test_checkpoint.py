@@ -177,7 +177,7 @@ def test_members_that_share_their_bytes(saved):
         Model.load(saved)
 
 
-@pytest.mark.parametrize("characters", ["\ud83d\ude00", "\ud83d", "a\ude00\ud83d", "\udfff\ud800"])
+@pytest.mark.parametrize("characters", ["\ud83d\ude00", "\ud83d", "a\ude00\ud83d"])
 def test_surrogates_are_kept_apart(tmp_path, characters):
     """JSON would join two that stand side by side to one character."""
     model = Model(Vocabulary(characters + "xy"), hidden_size=2)
