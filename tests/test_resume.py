@@ -15,6 +15,7 @@ from children import LIMIT, interrupts, python, run_python
 import npchar
 from npchar import CheckpointError, Model, Vocabulary, checkpoint
 from npchar.interrupts import Interrupts
+from npchar.parallel import Share
 from npchar.resume import held
 
 TEXT = "the cat sat on the mat, and the rat sat on the cat. " * 12
@@ -380,34 +381,21 @@ def test_another_numpy_is_told(tmp_path, monkeypatch):
 
 
 def test_other_workers_are_told(tmp_path, monkeypatch):
-    """Another number of processes rounds otherwise; asked for none, it takes as many as before."""
-    path = tmp_path / "run.npz"
-    counts = []
-    source = npchar.training.gradient_source
+    """Another number of processes rounds otherwise; not asked for one, it takes that of before."""
+    path, counts = tmp_path / "run.npz", []
 
-    def noted(network, T, B, workers):
+    def source(network, T, B, workers):
         counts.append(workers)
-        return source(network, T, B, 1)
+        share = Share(network, T, B)
+        share.count = workers  # as it would be kept
+        return share
 
-    monkeypatch.setattr(npchar.training, "gradient_source", noted)
-    with monkeypatch.context() as patch:
-        patch.setattr(npchar.parallel.Share, "count", 3, raising=False)
-        patch.setattr(npchar.parallel.Share, "__init__", with_three(npchar.parallel.Share.__init__))
-        fit(make(), path, epochs=1)
+    monkeypatch.setattr(npchar.training, "gradient_source", source)
+    fit(make(), path, epochs=1, workers=3)
     with pytest.warns(UserWarning, match="processes was 3 and is 1"):
         fit(make(), path, epochs=1, workers=1)
-    with pytest.warns(UserWarning, match="processes was 3 and is 1"):
-        fit(make(), path, epochs=1, workers=None)
-    assert counts == [1, 1, 3]
-
-
-def with_three(init):
-    def init_as_one_of_three(self, *arguments, **named):
-        init(self, *arguments, **named)
-        self.count = 3
-        self.bounds = lambda B: (0, B)
-
-    return init_as_one_of_three
+    fit(make(), path, epochs=1, workers=None)
+    assert counts == [3, 1, 3]
 
 
 def test_an_earlier_run_is_not_overwritten(tmp_path):
