@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import sys
+from inspect import signature
 
 import children
 import pytest
@@ -13,6 +14,7 @@ from children import LIMIT
 
 import npchar
 from npchar.command import main
+from npchar.options import parser
 
 TEXT = "the cat sat on the mat, and the rat sat on the cat. " * 60
 SMALL = ("--hidden-size", "12", "--maxlen", "20", "--batch-size", "8")
@@ -110,6 +112,18 @@ def test_from_texts_to_a_model_and_back(tmp_path, monkeypatch, capsys):
     assert "npchar resume cats.npz" in capsys.readouterr().err
     assert main(["resume", "cats.npz", "cats.txt"]) == 2
     assert "finished model" in capsys.readouterr().err
+
+
+def test_defaults_are_what_the_help_says_and_the_librarys(capsys):
+    assert main(["generate", "--seed", "4", "--length", "80"]) == 0
+    out = capsys.readouterr().out
+    model = npchar.Model.pretrained()
+    assert out == model.generate("\n", 80, temperature=0.5, seed=4) + "\n"
+    train = vars(parser().parse_args(["train", "x.txt"]))
+    arguments = {**signature(npchar.Model).parameters, **signature(npchar.Model.fit).parameters}
+    shared = train.keys() & arguments.keys()
+    assert len(shared) == 9
+    assert {n: train[n] for n in shared} == {n: arguments[n].default for n in shared}
 
 
 def test_train_is_fit_with_the_options(tmp_path):
