@@ -290,7 +290,10 @@ def serve(job: str) -> None:
     import json
 
     rank, path, sizes, dtype, T, B, count = json.loads(job)
-    shared = Shared(path, Sizes(*sizes), dtype, T, B, count)
+    try:
+        shared = Shared(path, Sizes(*sizes), dtype, T, B, count)
+    except FileNotFoundError:
+        return  # the training was ended meanwhile, and the worker beside has removed it: see below
     shapes = Sizes(*sizes).shapes()
     network = Network(Sizes(*sizes), Parameters(shapes, flat=shared.weights))
     gradient = Parameters(shapes, flat=shared.gradients[rank])

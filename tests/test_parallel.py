@@ -77,12 +77,13 @@ def test_no_process_and_no_file_survives_the_parent(tmp_path, how):
 
 
 @POSIX
-def test_no_process_and_no_file_survives_a_parent_killed_while_workers_start(tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_and_no_file_survives_a_parent_ended_while_workers_start(tmp_path, how):
     """They say who they are, and wait as long as the parent lives."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\n"
+        "import os\n"
         "if 'MALLOC_TRIM_THRESHOLD_' in os.environ:\n"
-        "    print('worker', os.getpid(), file=sys.stderr, flush=True)\n"
+        "    os.write(2, f'worker {os.getpid()}\\n'.encode())\n"  # in one piece
         "    os.read(0, 1)\n"
     )
     scratch = tmp_path / "scratch"
@@ -95,9 +96,11 @@ def test_no_process_and_no_file_survives_a_parent_killed_while_workers_start(tmp
     parent = python("-c", program, env={"PYTHONPATH": path, "TMPDIR": str(scratch)})
     seen = [parent.await_line(parent.stderr, lambda line: line.startswith("worker")) for _ in "ab"]
     assert len(list(scratch.iterdir())) == 1
-    parent.kill()
+    parent.send_signal(how)
+    _, errors = parent.communicate(timeout=LIMIT)  # the workers' too
     wait_for_ends(int(line.split()[-1]) for line in seen)
     assert list(scratch.iterdir()) == []
+    assert errors.count("Traceback") == (how == signal.SIGINT)
 
 
 def test_a_worker_that_fails_to_start(network, tmp_path, monkeypatch):
