@@ -333,7 +333,7 @@ def measure_growth(rounds: int) -> dict[str, Any]:
 def measure_flatness(corpus: str, steps: int) -> dict[str, float]:
     """Milliseconds of a step early and late in a run of the book's listing."""
     code = f"""
-import time, npchar, npchar.training as training
+import time, npchar, npchar.training.loop as training
 text = npchar.load_corpus({corpus!r}).lower()
 stamps = []
 class Stamps(training.RMSprop):

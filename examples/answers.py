@@ -86,7 +86,7 @@ def numeric_gradients(function, x, h):
 
 
 def lstm_gradients(Wh, x, gates, c, h, dh):
-    """3.4 dh_next and dc carry what the later steps want; the sums can wait."""
+    """3.4 dh_next and dc carry the gradients of the later steps; the sums can wait."""
     dz = np.empty_like(gates)  # (T, 4, B, H)
     dh_next = dc = np.zeros_like(h[0])
     for t in reversed(range(len(x))):
@@ -105,13 +105,13 @@ def spectral_radius(Wh):
     return np.abs(np.linalg.eigvals(Wh)).max()
 
 
-def gradient_lengths(Wh, dh, n):
+def gradient_norms(Wh, dh, n):
     """4.2 A row goes back through the transposed matrix."""
-    lengths = [np.linalg.norm(dh)]
+    norms = [np.linalg.norm(dh)]
     for _ in range(n):
         dh = dh @ Wh.T
-        lengths.append(np.linalg.norm(dh))
-    return np.array(lengths)
+        norms.append(np.linalg.norm(dh))
+    return np.array(norms)
 
 
 def forget_bias(n):
@@ -146,9 +146,9 @@ def bits_per_character(log_probabilities):
     return -log_probabilities.mean() / math.log(2)
 
 
-def unigram_loss(learned, held_out, V):
+def unigram_loss(train, held_out, V):
     """5.4 Counts of the one, surprise at the other."""
-    counts = np.bincount(learned, minlength=V) + 1
+    counts = np.bincount(train, minlength=V) + 1
     return -np.log(counts / counts.sum())[held_out].mean()
 
 
@@ -176,7 +176,7 @@ def draw(probabilities, u):
 
 
 def top_p(probabilities, share):
-    """6.4 Kept is whoever has less than the share before it."""
+    """6.4 Kept are those with less than the share before them."""
     order = np.argsort(-probabilities)
     falling = probabilities[order]
     before = np.cumsum(falling) - falling
@@ -192,8 +192,8 @@ def best_unit(values, feature):
     """7.1 The cosine of the angle between two vectors, each less its mean."""
     values = values - values.mean(axis=0)
     feature = feature - feature.mean()
-    lengths = np.linalg.norm(values, axis=0) * np.linalg.norm(feature)
-    correlations = feature @ values / np.where(lengths > 0, lengths, np.inf)
+    norms = np.linalg.norm(values, axis=0) * np.linalg.norm(feature)
+    correlations = feature @ values / np.where(norms > 0, norms, np.inf)
     best = np.abs(correlations).argmax()
     return best, correlations[best]
 
@@ -208,7 +208,7 @@ def since_newline(text):
 
 
 def saliency(loss, x):
-    """7.3 A complex step for each entry, then a length for each row."""
+    """7.3 A complex step for each entry, then a norm for each row."""
     gradient = np.empty_like(x)
     for place in np.ndindex(*x.shape):
         moved = x.astype(complex)

@@ -10,7 +10,8 @@ as they are. The checks (in ``checks/``) compare with npchar, on random cases; s
 ``answers.py``.
 
 T time, B batch, V vocabulary, H hidden, D a layer's input. The gates are in the order i, f, o, g.
-A name with ``_`` at its end is the value before the step, and dx is the gradient of the loss by x.
+A name with ``_`` at its end is the value before the step, and dx is the gradient of the loss with
+respect to x.
 """
 
 import sys
@@ -36,7 +37,7 @@ def one_hot(ids: np.ndarray, V: int) -> np.ndarray:
 def windows(ids: np.ndarray, maxlen: int, step: int) -> np.ndarray:
     """1.2 Windows without a copy.
 
-    Every `step`-th window of `maxlen` ids and the one after it, which is to be foretold. The
+    Every `step`-th window of `maxlen` ids and the one after it, which is to be predicted. The
     result shares the memory of `ids`: it is a view.
 
     ids (n,)  ->  (windows, maxlen + 1)
@@ -93,7 +94,7 @@ def lstm_step(
 ) -> tuple[np.ndarray, np.ndarray]:
     """2.2 One step of an LSTM.
 
-    The equations stand at the top of ``npchar/lstm.py``.
+    The equations stand at the top of ``npchar/layers/lstm.py``.
 
     Wx (4, D, H), Wh (4, H, H), b (4, H), x (B, D), h_ and c_ (B, H)  ->  h, c (B, H) each
 
@@ -105,7 +106,7 @@ def lstm_step(
 def number_of_parameters(V: int, H: int, layers: int) -> int:
     """2.3 How many numbers a model learns.
 
-    A model has LSTMs one above the other and a Dense layer: from V characters to H hidden
+    A model has stacked LSTM layers and a Dense layer: from V characters to H hidden
     units, from H to H in each layer above, and from H to V logits.
 
     V, H, layers  ->  a whole number
@@ -120,7 +121,7 @@ def number_of_parameters(V: int, H: int, layers: int) -> int:
 
 
 def logits_gradient(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """3.1 The gradient of the mean cross-entropy by the logits.
+    """3.1 The gradient of the mean cross-entropy with respect to the logits.
 
     The loss is the mean over the n rows of -log softmax(logits)[target].
 
@@ -138,8 +139,8 @@ def lstm_step_gradient(
     """3.2 One step of an LSTM, backward.
 
     gates are i, f, o, g after their sigmoid or tanh; z is what was inside these. dh is the
-    gradient by h, all that comes from the output and the next step; dc is what comes from the
-    next step by way of c, without what h adds to it.
+    gradient with respect to h, from the output and the next step together; dc is what comes
+    from the next step through c, without what h adds to it.
 
     gates (4, B, H), c_, c, dh and dc (B, H)  ->  dz (4, B, H), dc_ (B, H)
 
@@ -152,7 +153,7 @@ def lstm_step_gradient(
 def numeric_gradients(
     function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, h: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """3.3 Two gradients without a derivative.
+    """3.3 Numerical gradients, in two ways.
 
     By central differences, (f(x + h) - f(x - h)) / 2h, one entry of x after the other; and by
     the complex step, the imaginary part of f(x + i 1e-20) over 1e-20.
@@ -175,14 +176,15 @@ def lstm_gradients(
     """3.4 Backpropagation through time, all of it.
 
     The forward pass is done: gates[t] are those of step t, h[t] and c[t] are the state before
-    it and h[t + 1], c[t + 1] after it. dh[t] is the gradient of the loss by the output of step
-    t, h[t + 1], without what comes from later steps. All gradients are sums over time and batch.
+    it and h[t + 1], c[t + 1] after it. dh[t] is the gradient of the loss with respect to
+    the output of step t, h[t + 1], without what comes from later steps. All gradients are sums
+    over time and batch.
 
     Wh (4, H, H), x (T, B, D), gates (T, 4, B, H), c and h (T + 1, B, H), dh (T, B, H)
     ->  dWx (4, D, H), dWh (4, H, H), db (4, H)
 
-    Hint: from the last step to the first, by your `lstm_step_gradient`. What goes on to the
-    step before: dc_, and by each gate's z, dz Whᵀ.
+    Hint: from the last step to the first, by your `lstm_step_gradient`. What goes back to
+    the step before: dc_, and through each gate's z, dz Whᵀ.
     """
     raise NotImplementedError
 
@@ -202,11 +204,11 @@ def spectral_radius(Wh: np.ndarray) -> float:
     raise NotImplementedError
 
 
-def gradient_lengths(Wh: np.ndarray, dh: np.ndarray, n: int) -> np.ndarray:
-    """4.2 How long a gradient is after 0, 1, ..., n steps back in a linear RNN.
+def gradient_norms(Wh: np.ndarray, dh: np.ndarray, n: int) -> np.ndarray:
+    """4.2 The norm of a gradient after 0, 1, ..., n steps back in a linear RNN.
 
-    Forward, h = h_ Wh, and nothing else: no tanh, no input. dh is the gradient by the last h;
-    the length is the root of the sum of squares.
+    Forward, h = h_ Wh, and nothing else: no tanh, no input. dh is the gradient with respect
+    to the last h; the norm is the root of the sum of squares.
 
     Wh (H, H), dh (H,)  ->  (n + 1,)
 
@@ -231,8 +233,8 @@ def forget_bias(n: float) -> float:
 def clip_by_global_norm(gradients: list[np.ndarray], limit: float) -> list[np.ndarray]:
     """4.4 Clipping by the global norm.
 
-    If all gradients together, seen as one vector, are longer than `limit`, they are scaled to
-    this length, by one factor; else they stay.
+    If the norm of all gradients together, as one vector, is larger than `limit`, they are
+    scaled to this norm, by one factor; else they stay.
 
     a list of arrays of any shapes  ->  a list of arrays of these shapes
 
@@ -290,13 +292,13 @@ def bits_per_character(log_probabilities: np.ndarray) -> float:
     raise NotImplementedError
 
 
-def unigram_loss(learned: np.ndarray, held_out: np.ndarray, V: int) -> float:
-    """5.4 A baseline: what one foretells who only knows how often each character comes.
+def unigram_loss(train: np.ndarray, held_out: np.ndarray, V: int) -> float:
+    """5.4 The unigram baseline: a model that only counts how often each character comes.
 
-    Each id's probability is (its count in `learned` + 1) over the sum of these: the 1 is for
+    Each id's probability is (its count in `train` + 1) over the sum of these: the 1 is for
     those that never came. The loss is the mean over `held_out`, in nats per character.
 
-    learned (n,) and held_out (m,), ids  ->  a number
+    train (n,) and held_out (m,), ids  ->  a number
 
     Hint: `np.bincount` with `minlength`.
     """
@@ -363,14 +365,14 @@ def top_p(probabilities: np.ndarray, share: float) -> np.ndarray:
 
 
 def best_unit(values: np.ndarray, feature: np.ndarray) -> tuple[int, float]:
-    """7.1 The unit that goes along best with a feature.
+    """7.1 The unit that correlates most with a feature.
 
     By Pearson's correlation, the strongest whatever its sign: a unit that is low where the
-    feature is high knows it as well. A unit that never changes correlates with nothing: 0.
+    feature is high follows it as well. A unit that never changes correlates with nothing: 0.
 
     values (T, H), feature (T,)  ->  unit, its correlation (-1 to 1)
 
-    Hint: subtract the means; a sum of products, over both lengths.
+    Hint: subtract the means; a sum of products, over both norms.
     """
     raise NotImplementedError
 
@@ -389,10 +391,11 @@ def since_newline(text: str) -> np.ndarray:
 
 
 def saliency(loss: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
-    """7.3 How much each character counts for a prediction.
+    """7.3 How much each character matters for a prediction.
 
-    x are the one-hot vectors of a text and loss(x) a number: how surprised a model is by the
-    character after it. The length of the gradient of the loss by each character's vector.
+    x are the one-hot vectors of a text and loss(x) a number: the surprise of a model at the
+    character after it. The norm of the gradient of the loss with respect to each character's
+    vector.
     loss takes complex numbers too.
 
     loss, x (T, V)  ->  (T,)

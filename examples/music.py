@@ -2,10 +2,10 @@
 
     python examples/music.py            a minute: compose, learn, write tune.abc
 
-The tunes it learns from are composed here by a small grammar: a part has four bars,
+The tunes it is trained on are composed here by a small grammar: a part has four bars,
 each bar a chord and a rhythm, the first note of a bar belongs to the chord, the others
-walk. The model is told none of this; that its bars come out full, and its tunes end on
-the tonic, is what it found. ABC notation can be played by many programs and web sites.
+walk. The model is given none of these rules; that its bars are full, and its tunes end on
+the tonic, it has learned from the tunes. ABC notation can be played by many programs and web sites.
 """
 
 from __future__ import annotations
@@ -82,10 +82,10 @@ def as_abc(tokens: Sequence[str], title: str, number: int) -> str:
 
 
 def main() -> int:
-    """Compose, learn, write."""
+    """Compose, train, generate."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     add = parser.add_argument
-    add("--tunes", type=int, default=3000, metavar="N", help="tunes to learn from (3000)")
+    add("--tunes", type=int, default=3000, metavar="N", help="tunes to train on (3000)")
     add("--epochs", type=int, default=8, metavar="N", help="passes over them (8)")
     add("--seed", type=int, default=0, metavar="N", help="the same seed, the same tunes (0)")
     add("--save", default="tune.abc", metavar="PATH", help="where the tunes go (tune.abc)")
@@ -108,7 +108,7 @@ def main() -> int:
     print(f"bars that are full: {full} of {bars}; of an untrained model {by_chance[0]} of "
           f"{by_chance[1]}")  # fmt: skip
     copied = max(npchar.originality(tune, tunes, least=10).longest for tune in written)
-    print(f"the longest run that stands in a tune it learned from: {copied} tokens")
+    print(f"the longest run copied from the train text: {copied} tokens")
     with open(options.save, "w", encoding="utf-8") as file:
         for number, tune in enumerate(written, 1):
             file.write(as_abc(tune, f"By npchar, no. {number}", number) + "\n")

@@ -5,7 +5,7 @@
     python examples/nietzsche.py --checkpoint run.npz --resume     begin, or go on where it ended
     mpiexec -n 4 python -m mpi4py examples/nietzsche.py     on four processes, here or anywhere
 
-Trains on Nietzsche's writings and after every epoch writes on from a random
+Trains on Nietzsche's writings and after every epoch generates text from a random
 place in them, at four temperatures. Ctrl-C ends it.
 """
 
@@ -22,7 +22,7 @@ import numpy.random  # NumPy would load it later, and lose a Ctrl-C that comes m
 import npchar
 
 TEMPERATURES = (0.2, 0.5, 1.0, 1.2)
-SEED_LENGTH = 60  # characters of the text to write on from
+SEED_LENGTH = 60  # characters of a prompt
 WRITTEN_LENGTH = 400
 
 EXPECTED = (
@@ -53,9 +53,9 @@ def main() -> int:
 def parse_options() -> argparse.Namespace:
     """The command line, with the defaults of the chosen recipe filled in."""
     parser = argparse.ArgumentParser(
-        description="Train a character-level LSTM on Nietzsche and watch it learn to write.",
-        epilog="By default it learns from every character, with small batches and a learning "
-        "rate that falls to zero, and holds out the last tenth of the text. --book learns as "
+        description="Train a character-level LSTM on Nietzsche and watch its text improve.",
+        epilog="By default there is a target at every character, with small batches and a learning "
+        "rate that falls to zero, and the last tenth of the text is held out. --book trains as "
         "the book does: one target for each window of 60 characters, a window every 3, batches "
         "of 128, a constant rate, the whole text, 59 epochs. Only the loss from logits and the "
         "gradient clipped at norm 1 are not the listing's, whose run diverged.",
@@ -64,8 +64,8 @@ def parse_options() -> argparse.Namespace:
     add("--book", action="store_true", help="the book's listing to the letter")
     add("--corpus", metavar="PATH", nargs="+", help="another text: files, or https addresses")
     add("--epochs", type=int, metavar="N", help="passes over the text (20; --book: 59)")
-    add("--targets", choices=("all", "last"), help="learn from every character (the default), "
-        "or from the last of each window (--book)")  # fmt: skip
+    add("--targets", choices=("all", "last"), help="a target at every character (the default), "
+        "or after the last of each window (--book)")  # fmt: skip
     add("--step", type=int, metavar="N", help="characters between the starts of two windows "
         "(all: maxlen; last: 3)")  # fmt: skip
     add("--maxlen", type=int, default=60, metavar="N", help="characters in a window (60)")

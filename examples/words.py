@@ -2,7 +2,7 @@
 
     python examples/words.py [FILE…]        a minute or two
 
-Learns from the given texts, or from the help texts that every Python carries. A word
+Trains on the given texts, or on the help texts that every Python carries. A word
 goes with the space before it, a mark of punctuation is a token of its own, and words
 that come less than a few times are all the same token, as too little can be learned
 of each.
@@ -28,7 +28,7 @@ def tokens_of(text: str, least: int) -> list[str]:
 
 
 def main() -> int:
-    """Learn, and write."""
+    """Train, and generate."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     add = parser.add_argument
     add("files", nargs="*", metavar="FILE", help="texts (the help texts of Python)")
@@ -53,12 +53,12 @@ def main() -> int:
     model = npchar.Model(vocabulary, hidden_size=128, seed=options.seed)
     history = model.fit(tokens, epochs=options.epochs, maxlen=30, seed=options.seed)
     uniform = history.baselines["uniform"]
-    print(f"\n{min(history.val_loss):.2f} nats a word held out, of {uniform:.2f} by chance\n")
+    print(f"\n{min(history.val_loss):.2f} nats a word held out; uniform baseline {uniform:.2f}\n")
     prompt = tokens[:3]
     for temperature in (0.5, 0.8, 1.0):
         words = model.generate(prompt, 60, temperature=temperature, seed=options.seed)
         print(f"------ temperature: {temperature}\n{''.join(prompt + words).strip()}\n")
-    print("What surprises it most in a passage of the text:")
+    print("The most surprising words in a passage of the text:")
     for surprise in model.score(tokens[-300:]).most_surprising(5):
         print(f"{surprise.bits:6.1f} bits  {''.join(surprise.before)} [{surprise.character}]")
     return 0

@@ -3,40 +3,48 @@
 Dimensions, everywhere: T time, B batch, V vocabulary, H hidden, D a layer's
 input. Losses are nats per character unless they say bits.
 
-To read the code, follow the data: ``corpus.py``, ``text.py`` and
-``batches.py`` (text to ids to windows), ``parameters.py``, ``lstm.py``,
-``dense.py`` and ``network.py`` (ids to loss and gradient), ``gradcheck.py``
-(the proof), ``optim.py``, ``guard.py`` and ``training.py`` (gradient to better
-weights), ``parallel.py`` and ``distributed.py`` (the same by several
-processes), ``stepper.py``, ``sampling.py`` and ``generation.py`` (weights to
-text), ``checkpoint.py`` and ``resume.py`` (weights and trainings to disk), and
-``model.py``, which is all of it for a user. What hangs off it: ``scoring.py``,
-``originality.py`` and ``activations.py`` (what a model thinks and how),
-``exchange.py`` (other libraries), ``page.py`` (a browser), ``plots.py`` and
-``command.py``.
+The packages, in the order of their dependencies; each imports only from those
+before it:
+
+``text``
+    Loading a corpus, its vocabulary and ids, windows and batches of them, n-gram
+    baselines, and checks of a text before training.
+``layers``
+    Ids to logits to loss, and back to gradients: LSTM, output layer, network, on one
+    flat parameter vector; and the proof that the gradients are right.
+``files``, ``generation``, ``analysis``
+    Model files and checkpoints; sampling text; scores, activations, originality,
+    plots and an HTML page.
+``training``
+    The training loop, optimizers, recovery from divergence, worker processes, MPI.
+
+On top of them ``model.py`` has the API, ``exchange.py`` converts weights for other
+libraries, ``command.py`` is the command line.
 """
 
-from npchar.activations import Activations, gradient_flow
-from npchar.batches import windows
-from npchar.checkpoint import CheckpointError
-from npchar.corpus import load_corpus
-from npchar.dense import Dense, softmax_cross_entropy
-from npchar.distributed import MissingMPIError, rank
-from npchar.doctor import examine
-from npchar.download import CorpusError, DownloadError
+from npchar.analysis.activations import Activations, gradient_flow
+from npchar.analysis.originality import Originality, originality
+from npchar.analysis.scoring import Evaluation, Score
 from npchar.exchange import from_keras, from_torch, to_keras, to_onnx, to_torch
-from npchar.gradcheck import check_gradients
-from npchar.guard import TrainingDiverged
-from npchar.history import History
-from npchar.lstm import LSTM
+from npchar.files.archive import CheckpointError
+from npchar.generation.sampling import entropy, reweight_distribution, sample
+from npchar.layers.dense import Dense
+from npchar.layers.gradcheck import check_gradients
+from npchar.layers.loss import softmax_cross_entropy
+from npchar.layers.lstm import LSTM
+from npchar.layers.lstm_fast import FastLSTM
+from npchar.layers.rnn import RNN
 from npchar.model import Model
-from npchar.optim import RMSprop
-from npchar.originality import Originality, originality
-from npchar.parallel import WorkerError
-from npchar.rnn import RNN
-from npchar.sampling import entropy, reweight_distribution, sample
-from npchar.scoring import Evaluation, Score
-from npchar.text import UnknownCharacterError, Vocabulary
+from npchar.text.corpus import load_corpus
+from npchar.text.download import CorpusError, DownloadError
+from npchar.text.examine import examine
+from npchar.text.vocabulary import UnknownCharacterError, Vocabulary
+from npchar.text.windows import windows
+from npchar.training.guard import TrainingDiverged
+from npchar.training.history import History
+from npchar.training.mpi import MissingMPIError, rank
+from npchar.training.optimizers import RMSprop
+from npchar.training.parallel import WorkerError
 from npchar.version import __version__ as __version__
 
 __all__ = [
@@ -48,6 +56,7 @@ __all__ = [
     "Dense",
     "DownloadError",
     "Evaluation",
+    "FastLSTM",
     "History",
     "MissingMPIError",
     "Model",

@@ -1,8 +1,8 @@
 """The command line: ``npchar``, or ``python -m npchar``.
 
 Results go to standard output, all else to standard error, so that a pipe has the
-text alone. It ends with 0, with 2 for what a person can mend, with 130 for Ctrl-C
-and with 141 where the reader of a pipe has left.
+text alone. The exit status is 0; 2 for errors that the user can mend; 130 for Ctrl-C;
+and 141 when the reader of a pipe has closed it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
-from npchar.colouring import plain
-from npchar.corpus import decode, load_corpus
-from npchar.distributed import MissingMPIError
-from npchar.download import CorpusError
-from npchar.guard import TrainingDiverged
-from npchar.history import History
+from npchar.analysis.colouring import plain
+from npchar.analysis.scoring import Score
 from npchar.model import PRETRAINED, Model
 from npchar.options import STANDARD_INPUT, parser
-from npchar.parallel import WorkerError
-from npchar.scoring import Score
-from npchar.text import UnknownCharacterError, Vocabulary
+from npchar.text.corpus import decode, load_corpus
+from npchar.text.download import CorpusError
+from npchar.text.vocabulary import UnknownCharacterError, Vocabulary
+from npchar.training.guard import TrainingDiverged
+from npchar.training.history import History
+from npchar.training.mpi import MissingMPIError
+from npchar.training.parallel import WorkerError
 
 EXPECTED = (ValueError, OSError, MemoryError, TrainingDiverged, WorkerError, MissingMPIError)
 
@@ -50,11 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except UnknownCharacterError as error:  # of the commands that take --unknown
         say(
-            f"npchar: the model does not know the character {error.character!r}, which stands at "
-            f"position {error.position}; leave it out, or skip all such by --unknown skip"
+            f"npchar: the character {error.character!r} at position {error.position} is not in the "
+            f"model's vocabulary; leave it out, or skip all such by --unknown skip"
         )
         return 2
-    except EXPECTED as error:  # they say what to do
+    except EXPECTED as error:  # their messages say what to do
         say(f"npchar: {error}")
         return 2
     except KeyboardInterrupt:
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def say(sentence: str) -> None:
-    """Tell a person something that is not the result."""
+    """Print to standard error: all that is not the result."""
     if sys.stderr is not None:  # print would take standard output for None
         print(sentence, file=sys.stderr, flush=True)
 
@@ -73,7 +73,7 @@ def say(sentence: str) -> None:
 
 
 def run_train(options: Namespace) -> int:
-    """Learn from texts."""
+    """Train on texts."""
     path = options.save
     if path is None:
         name = os.path.basename(options.files[0].rstrip("/"))
@@ -139,7 +139,7 @@ def fit(
         return 130 if isinstance(ended, KeyboardInterrupt) else 128 + signal.SIGTERM
     model.save(path)  # without what a training needs to go on
     losses = history.val_loss or history.loss
-    held_out = "held out" if history.val_loss else "while it learned"
+    held_out = "held out" if history.val_loss else "on the train text"
     print(f"{path}: {min(losses):.4f} nats per character {held_out}")
     return 0
 
@@ -151,11 +151,11 @@ def to_go_on(path: str, options: Namespace) -> str:
 
 
 def run_generate(options: Namespace) -> int:
-    """Write on from a prompt."""
+    """Generate text from a prompt."""
     model = loaded(options.model)
     known = model.vocabulary
     if options.length < 0:
-        raise ValueError(f"--length is {options.length}; it must be 0 (no end) or more")
+        raise ValueError(f"--length is {options.length}; expected 0 (no end) or more")
     prompt, shown = options.prompt, True
     if prompt is None:
         prompt, shown = "\n" if "\n" in known else known.characters[0], False
@@ -171,7 +171,7 @@ def run_generate(options: Namespace) -> int:
         seed=options.seed,
         unknown=options.unknown,
     )
-    # A terminal shows it as it is written, and obeys no characters of a stranger's model.
+    # A terminal shows it as it is written, with control characters made visible.
     is_terminal = sys.stdout.isatty()
     made = plain if is_terminal else str
     if shown:
@@ -186,7 +186,7 @@ def run_generate(options: Namespace) -> int:
 
 
 def run_score(options: Namespace) -> int:
-    """Show what surprises a model."""
+    """Show which characters surprise a model."""
     model, text = loaded_with_text(options)
     score: Score = model.score(text)
     wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
@@ -203,7 +203,7 @@ def run_evaluate(options: Namespace) -> int:
     uniform = found.baselines["uniform"]
     print(
         f"{found.loss:.4f} nats = {found.bits_per_character:.4f} bits per character, over "
-        f"{found.characters:,}; {uniform:.4f} nats if all were alike"
+        f"{found.characters:,}; uniform baseline {uniform:.4f} nats"
     )
     return 0
 
@@ -218,7 +218,7 @@ def run_page(options: Namespace) -> int:
 
 
 def run_info(options: Namespace) -> int:
-    """Tell what a model's file holds."""
+    """Print what a model's file holds."""
     model = loaded(options.model)
     model.summary()
     print(f"characters: {model.vocabulary.symbols!r}")
@@ -250,8 +250,8 @@ def loaded(name: str) -> Model:
         raise ValueError(f"there is no file {name}; `npchar train` makes one")
     model = Model.load(name)
     if model.vocabulary.tokens:
-        raise ValueError(f"{name} is a model of tokens; the command line knows only characters: "
-                         "use it from Python, with npchar.Model.load")  # fmt: skip
+        raise ValueError(f"expected a model of characters, got one of tokens, {name}; use it from "
+                         "Python, with npchar.Model.load")  # fmt: skip
     return model
 
 
@@ -284,9 +284,9 @@ def standard_input(encoding: str) -> str:
 
 
 def suited(text: str, model: Model) -> str:
-    """The text in small letters, if the model knows no others."""
+    """The text in lower case, if the model's vocabulary has no upper case."""
     known = model.vocabulary.characters
     if known == known.lower() and not set(text) <= set(known) and text != text.lower():
-        say("the model knows small letters only: the text is read in small letters")
+        say("the model's vocabulary is lower-case: the text is read in lower case")
         return text.lower()
     return text

@@ -1,6 +1,6 @@
 """Weights to and from Keras 3 and PyTorch, as plain arrays; models to ONNX.
 
-The way up for one who outgrows NumPy. Neither library is imported here: Keras'
+For larger models than NumPy can train. Neither library is imported here: Keras'
 ``set_weights`` and PyTorch's ``load_state_dict`` take these arrays as they are.
 What differs is the order of the gates (i, f, o, g here; i, f, g, o there; i, o, f, g
 in ONNX) and whether they lie side by side in rows or in columns.
@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from npchar.arrays import Array
 from npchar.model import Model
-from npchar.parameters import Array
-from npchar.text import Vocabulary
+from npchar.text.vocabulary import Vocabulary
 
 IFGO = [0, 1, 3, 2]  # our gates in the order of Keras and PyTorch; and the other way round
 IOFG = [0, 2, 1, 3]  # and of ONNX
@@ -50,14 +50,14 @@ def from_keras(weights: Sequence[Any], vocabulary: Vocabulary) -> Model:
     """
     if not isinstance(weights, Sequence):
         raise TypeError(
-            f"a {type(weights).__name__} came; pass the list of arrays that get_weights() returns"
+            f"expected the list of arrays that get_weights() returns, got {type(weights).__name__}"
         )
     arrays = [np.asarray(array) for array in weights]
     layers, rest = divmod(len(arrays) - 2, 3)
     if layers < 1 or rest:
         raise ValueError(
-            f"{len(arrays)} arrays came; there must be three for each LSTM and two for the Dense "
-            "layer above, as get_weights() of such a Sequential returns them"
+            "expected three arrays for each LSTM and two for the Dense layer above, as "
+            f"get_weights() returns them, got {len(arrays)} arrays"
         )
     named = {}
     for k in range(layers):
@@ -96,8 +96,8 @@ def from_torch(state: Mapping[str, Any], vocabulary: Vocabulary) -> Model:
     starts = [name.removesuffix("weight_ih_l0") for name in arrays if name.endswith("weight_ih_l0")]
     if len(starts) != 1:
         raise ValueError(
-            f"the state has the arrays {', '.join(arrays)}; there must be those of one nn.LSTM, "
-            "such as 'lstm.weight_ih_l0', and of one nn.Linear"
+            "expected the arrays of one nn.LSTM, such as 'lstm.weight_ih_l0', and of one "
+            f"nn.Linear, got {', '.join(arrays)}"
         )
     named = {}
     k = 0
@@ -109,7 +109,7 @@ def from_torch(state: Mapping[str, Any], vocabulary: Vocabulary) -> Model:
             bias = arrays.pop(f"{starts[0]}bias_{kind}_l{k}", b)
             if bias.shape != b.shape:
                 raise ValueError(
-                    f"bias_{kind}_l{k} has the shape {bias.shape}; it must be {b.shape}"
+                    f"expected bias_{kind}_l{k} of the shape {b.shape}, got {bias.shape}"
                 )
             b = b + bias
         for name, array in (("Wx", Wx.T), ("Wh", Wh.T), ("b", b)):
@@ -118,8 +118,8 @@ def from_torch(state: Mapping[str, Any], vocabulary: Vocabulary) -> Model:
     shapes = {name: array.ndim for name, array in arrays.items()}
     if sorted(shapes.values()) != [1, 2]:
         raise ValueError(
-            f"beside an LSTM the state has {', '.join(arrays) or 'nothing'}; it must be the weight "
-            "and the bias of one nn.Linear"
+            "expected the weight and the bias of one nn.Linear beside the LSTM, got "
+            f"{', '.join(arrays) or 'nothing'}"
         )
     (W,), (b,) = ([a for a in arrays.values() if a.ndim == ndim] for ndim in (2, 1))
     return assembled(named | {"dense.W": W.T, "dense.b": b}, vocabulary)
@@ -135,7 +135,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    p, (V, H, layers, _) = model.parameters, model.network.sizes
+    p, (V, H, layers, *_) = model.parameters, model.network.sizes
     kind = helper.np_dtype_to_tensor_dtype(p.flat.dtype)
     constants = {
         "depth": np.array(V),
@@ -184,7 +184,7 @@ def side_by_side(array: Array, order: list[int]) -> Array:
 def one_by_one(array: Array, name: str) -> Array:
     """(..., 4H) of Keras or PyTorch as (4, ..., H), in our order."""
     if not array.ndim or not array.size or array.shape[-1] % 4:
-        raise ValueError(f"the {name} has the shape {array.shape}; 4 gates do not fit into it")
+        raise ValueError(f"expected 4 gates in the {name}, got the shape {array.shape}")
     return np.stack(np.split(array, 4, axis=-1))[IFGO]
 
 
@@ -193,8 +193,8 @@ def assembled(arrays: dict[str, Array], vocabulary: Vocabulary) -> Model:
     types = {array.dtype.newbyteorder("=") for array in arrays.values()}
     if len(types) > 1 or arrays["dense.W"].ndim != 2:
         raise ValueError(
-            f"the arrays are of the types {', '.join(sorted(map(str, types)))}, and the Dense "
-            f"weights of the shape {arrays['dense.W'].shape}; one type and (H, V) are needed"
+            f"expected arrays of one type and Dense weights (H, V), got the types "
+            f"{', '.join(sorted(map(str, types)))} and the shape {arrays['dense.W'].shape}"
         )
     dtype = str(types.pop())
     model = Model(
@@ -206,9 +206,9 @@ def assembled(arrays: dict[str, Array], vocabulary: Vocabulary) -> Model:
     for name, array in model.parameters.items():
         if arrays[name].shape != array.shape:
             raise ValueError(
-                f"{name} would have the shape {arrays[name].shape}; a vocabulary of "
-                f"{len(vocabulary)} and {model.network.sizes.hidden_size} hidden units need "
-                f"{array.shape}"
+                f"expected {name} of the shape {array.shape} for a vocabulary of "
+                f"{len(vocabulary)} and {model.network.sizes.hidden_size} hidden units, got "
+                f"{arrays[name].shape}"
             )
         model.parameters[name] = arrays[name]
     return model

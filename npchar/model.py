@@ -1,7 +1,7 @@
-"""The model: a vocabulary and a network as one thing that trains, scores and writes.
+"""The model: a vocabulary and a network that is trained, scores texts and generates them.
 
-Everything a user calls stands here; how it is done stands in the rooms it
-imports: ``network.py``, ``training.py``, ``sampling.py``, ``checkpoint.py``.
+The methods that users call are here; they are implemented in the modules it imports:
+``layers/network.py``, ``training/loop.py``, ``generation/stream.py``, ``files/archive.py``.
 """
 
 from __future__ import annotations
@@ -14,24 +14,33 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from npchar import checkpoint
+from npchar.analysis.scoring import Evaluation, Score
 from npchar.arguments import require_positive, require_seed
-from npchar.baselines import baselines
-from npchar.description import DTYPES, configuration, described, layout
-from npchar.distributed import on_rank_0, rank
-from npchar.doctor import examine
-from npchar.generation import read, require_stops, several, until, write_on, written
-from npchar.history import History
-from npchar.network import Network, Sizes
-from npchar.parameters import Array, Parameters
-from npchar.resume import Checkpoint, held, require_every, saved_training
-from npchar.sampling import entropy, reweight_distribution
-from npchar.scoring import Evaluation, Score
-from npchar.text import Text, UnknownCharacterError, Vocabulary
-from npchar.training import Callback, train
+from npchar.arrays import Array
+from npchar.files import archive
+from npchar.files.description import DTYPES, configuration, described, layout
+from npchar.files.resume import Checkpoint, held, require_every, saved_training
+from npchar.generation.sampling import entropy, reweight_distribution
+from npchar.generation.stream import (
+    generated,
+    prefill,
+    prompt_list,
+    require_stops,
+    start_streams,
+    until,
+)
+from npchar.layers.network import Network, Sizes, require_batch
+from npchar.layers.parameters import Parameters
+from npchar.text.examine import examine
+from npchar.text.ngrams import baselines
+from npchar.text.vocabulary import Text, UnknownCharacterError, Vocabulary
+from npchar.training.history import History
+from npchar.training.loop import Callback, train
+from npchar.training.mpi import on_rank_0, rank
+from npchar.training.settings import Settings
 
 if TYPE_CHECKING:
-    from npchar.activations import Activations
+    from npchar.analysis.activations import Activations
 
 PRETRAINED = ("nietzsche",)  # files of the package, in its folder ``pretrained``
 
@@ -50,14 +59,14 @@ class Model:
     Parameters
     ----------
     vocabulary
-        The characters it knows.
+        The characters it reads and predicts.
     hidden_size
         Units of each LSTM, H.
     num_layers
-        LSTMs on top of each other.
+        Stacked LSTM layers.
     dropout
-        The share of what passes between two of them that is dropped while
-        training, from 0 to below 1; with one layer nothing passes.
+        The share of the activations between two layers that is dropped while
+        training, from 0 to below 1; without effect with one layer.
     seed
         For the initial weights.
     dtype
@@ -83,20 +92,20 @@ class Model:
     ) -> None:
         if not isinstance(vocabulary, Vocabulary):
             raise TypeError(
-                f"vocabulary is a {type(vocabulary).__name__}; make one with "
+                f"expected a Vocabulary, got {type(vocabulary).__name__}; make one with "
                 "npchar.Vocabulary.from_text(text)"
             )
         if len(vocabulary) < 2:
             raise ValueError(
-                f"the vocabulary has one {vocabulary.symbol_name}, {vocabulary.symbols!r}; with "
-                "fewer than two there is nothing to foretell"
+                f"the vocabulary has one {vocabulary.symbol_name}, {vocabulary.symbols!r}; "
+                "expected at least two, to have something to predict"
             )
         require_positive(hidden_size=hidden_size, num_layers=num_layers)
         if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout!r}; it must be from 0 to below 1")
+            raise ValueError(f"dropout is {dropout!r}; expected a number from 0 to below 1")
         require_seed(seed)
         if dtype not in DTYPES:
-            raise ValueError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}")
+            raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
         self.vocabulary = vocabulary
         self.network = Network(
             Sizes(len(vocabulary), int(hidden_size), int(num_layers), float(dropout)), dtype=dtype
@@ -109,7 +118,7 @@ class Model:
         return self.network.parameters
 
     def __repr__(self) -> str:
-        V, H, layers, dropout = self.network.sizes
+        V, H, layers, dropout, _ = self.network.sizes
         return (
             f"Model(V={V}, hidden_size={H}, num_layers={layers}, dropout={dropout}, "
             f"{self.parameters.flat.size:,} {self.parameters.flat.dtype} parameters)"
@@ -162,18 +171,19 @@ class Model:
             Characters between the starts of two windows; when not given, `maxlen`
             for "all" (windows end to end) and the book's 3 for "last".
         targets
-            "all": learn to foretell every character of a window. "last": only
-            the one after it, as the book does, for 1/maxlen of the lessons at
+            "all": a target at every character of a window, its next one. "last": only
+            the character after the window, as in the book: 1/maxlen of the targets at
             the same cost.
         batch_size
-            Windows in a step. Small ones learn sooner.
+            Windows in a step. Small batches reach a low loss sooner.
         learning_rate, schedule
-            RMSprop's rate, and its way: "linear" to zero at the end, or "constant".
+            RMSprop's rate, and its schedule: "linear" to zero at the end, or "constant".
         epsilon
             RMSprop's ε. When not given, Keras' 1e-7 for "last"; and 1e-12 for "all",
             where gradients of 1e-4 are usual and an ε of 1e-7 would slow them down.
         clip_norm
-            The longest gradient that is followed; None for no limit.
+            The largest norm of the gradient, over all parameters: one that is larger is
+            scaled down to it; None for no limit.
         validation_split
             The share of the text, from its end, that is held out: 0 for none. Its
             loss is `evaluate`'s ("all"), or that of the last characters of its
@@ -192,8 +202,8 @@ class Model:
             Each is called with the `History` after every epoch; one that returns
             True ends the training.
         verbose
-            Print what is odd about the text (`npchar.examine`), what simple models
-            make of it, and a line per epoch.
+            Print the findings of `npchar.examine` on the text, the losses of the n-gram
+            baselines, and a line per epoch.
         workers
             Processes that share out each batch; as many as suit when not given,
             and 1 for none beside this one. In an MPI job the ranks do that, and
@@ -230,6 +240,21 @@ class Model:
             When the checkpoint cannot be written, at the beginning or the end; one in
             between is a warning, and the training goes on.
         """
+        settings = Settings(
+            epochs=epochs,
+            maxlen=maxlen,
+            step=step,
+            targets=targets,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            schedule=schedule,
+            epsilon=epsilon,
+            clip_norm=clip_norm,
+            validation_split=validation_split,
+            patience=patience,
+            restore_best=restore_best,
+            seed=seed,
+        )
         ids = self._encoded(text)
         if checkpoint is None and resume:
             raise ValueError("resume is True, but no checkpoint is named to go on from")
@@ -247,19 +272,7 @@ class Model:
             return train(
                 self.network,
                 ids,
-                epochs=epochs,
-                maxlen=maxlen,
-                step=step,
-                targets=targets,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
-                schedule=schedule,
-                epsilon=epsilon,
-                clip_norm=clip_norm,
-                validation_split=validation_split,
-                patience=patience,
-                restore_best=restore_best,
-                seed=seed,
+                settings,
                 callbacks=callbacks,
                 verbose=verbose,
                 workers=workers,
@@ -284,48 +297,34 @@ class Model:
             `gradient` has the names and shapes of `parameters`.
         """
         ids, targets = np.asarray(ids), np.asarray(targets)
-        if not ids.size or ids.dtype.kind not in "iu" or targets.dtype.kind not in "iu":
-            raise ValueError(
-                f"ids are {ids.size} {ids.dtype} and targets {targets.size} {targets.dtype}; both "
-                "must be whole numbers, at least one"
-            )
-        if ids.ndim != 2 or targets.shape not in (ids.shape, ids.shape[1:]):
-            raise ValueError(
-                f"ids have the shape {ids.shape} and targets {targets.shape}; they must be "
-                "(T, B) and (T, B), or (T, B) and (B,)"
-            )
-        if targets.size and not 0 <= targets.min() <= targets.max() < len(self.vocabulary):
-            raise ValueError(
-                f"targets run from {targets.min()} to {targets.max()}; this vocabulary has "
-                f"0 to {len(self.vocabulary) - 1}"
-            )
+        require_batch(ids, targets, len(self.vocabulary))
         result = self.network.gradients(ids, targets)
         return float(result.loss), result.parameters
 
     # Scoring
 
-    def evaluate(self, text: Text, *, learned: Text | None = None) -> Evaluation:
-        """How well the model foretells a text it may not have seen.
+    def evaluate(self, text: Text, *, train_text: Text | None = None) -> Evaluation:
+        """How well the model predicts a text it may not have seen.
 
-        Each character is foretold from those before it: as `score` reads. On the held-out
+        Each character is predicted from those before it, as in `score`. On the held-out
         part of a text this is the `val_loss` of `fit` with a target at every character.
 
         Parameters
         ----------
         text
             Any text of the vocabulary's characters, longer than one character.
-        learned
-            The text that the model learned from, to count what simple models would
-            make of `text` if they had learned from it too. Without it there is only
-            "uniform", every character as probable as any.
+        train_text
+            The text that the model was trained on, to count n-gram baselines on it and
+            compare their losses on `text`. Without it there is only the uniform
+            baseline, log V.
         """
         ids = self._at_least_two(text)
         V = len(self.vocabulary)
-        simple = {"uniform": math.log(V)}
-        if learned is not None:
-            simple = baselines(self._at_least_two(learned), ids, V)
+        losses = {"uniform": math.log(V)}
+        if train_text is not None:
+            losses = baselines(self._at_least_two(train_text), ids, V)
         loss = -float(self.network.log_probabilities(ids).mean(dtype=np.float64))
-        return Evaluation(loss, loss / math.log(2), len(ids) - 1, simple)
+        return Evaluation(loss, loss / math.log(2), len(ids) - 1, losses)
 
     def score(self, text: Text) -> Score:
         """How probable the model finds each character of a text after its first.
@@ -340,8 +339,8 @@ class Model:
         self.vocabulary.require_text(text)
         if len(text) < 2:
             raise ValueError(
-                f"the text is {text!r}; at least two {self.vocabulary.symbol_name}s are needed, "
-                "one to read and one to foretell"
+                f"expected a text of at least two {self.vocabulary.symbol_name}s, one to read and "
+                f"one to predict, got {text!r}"
             )
         return self._encoded(text)
 
@@ -356,7 +355,7 @@ class Model:
     def next_probabilities(
         self, prompt: Text, *, temperature: float = 1.0, unknown: Any = "error"
     ) -> Array:
-        """What may come next after a prompt, and how probably: (V,) float64, in ids' order.
+        """The distribution of the next character after a prompt: (V,) float64, in ids' order.
 
         Parameters
         ----------
@@ -365,8 +364,8 @@ class Model:
         """
         ids = self.vocabulary.encode(prompt, unknown)
         if not len(ids):
-            raise ValueError(f"the prompt {prompt!r} is empty; give it something to go on from")
-        logits, _ = read(self.network, [ids])
+            raise ValueError(f"the prompt {prompt!r} is empty; expected at least one symbol")
+        logits, _ = prefill(self.network, [ids])
         z = logits[0].astype(np.float64)
         return reweight_distribution(np.exp(z - z.max()), temperature)
 
@@ -412,7 +411,7 @@ class Model:
         seed: int | Sequence[int] | None = None,
         unknown: Any = "error",
     ) -> str | list[Any]:
-        """Write on from a prompt.
+        """Generate text from a prompt.
 
         Parameters
         ----------
@@ -422,12 +421,12 @@ class Model:
         length
             Characters to write, at most where there is a `stop`.
         temperature
-            0 always takes the most probable character, 1 samples as the model
-            believes, infinity takes any with equal chance. With several prompts,
-            one for all or one for each.
+            0 always takes the most probable character, 1 samples from the unchanged
+            distribution, infinity from the uniform one. With several prompts, one
+            for all or one for each.
         top_k, top_p
-            Choose among the k most probable alone, or among the most probable whose
-            chances sum up to p.
+            Sample among the k most probable alone, or among the most probable whose
+            probabilities sum up to p.
         stop
             A text, or several, that end what is written; left out of what is returned.
         seed
@@ -445,15 +444,15 @@ class Model:
         require_positive(length=length)
         vocabulary = self.vocabulary
         stops = require_stops(stop, vocabulary)
-        prompts = several(prompt, vocabulary)
-        streams = write_on(
+        prompts = prompt_list(prompt, vocabulary)
+        streams = start_streams(
             self.network,
             vocabulary,
             [prompt] if prompts is None else prompts,
             *(temperature, top_k, top_p, seed, unknown),
         )
         n = 1 if prompts is None else len(prompts)
-        texts = written(streams, n, length, stops, vocabulary)
+        texts = generated(streams, n, length, stops, vocabulary)
         return texts[0] if prompts is None else texts
 
     def stream(
@@ -467,28 +466,28 @@ class Model:
         seed: int | None = None,
         unknown: Any = "error",
     ) -> Iterator[Any]:
-        """Write on from a prompt, a character at a time, without end or up to a `stop`.
+        """Generate text from a prompt, a character at a time, without end or up to a `stop`.
 
         The arguments are `generate`'s, and so is the text for the same seed. With
-        `stop`, what may be its beginning comes only when it turns out not to be.
+        `stop`, characters that may be its beginning are held back until they are not.
         """
         stops = require_stops(stop, self.vocabulary)
-        streams = write_on(
+        streams = start_streams(
             self.network, self.vocabulary, [prompt], temperature, top_k, top_p, seed, unknown
         )
         symbols = (self.vocabulary.symbols[ids[0]] for ids in streams)
         return until(symbols, stops) if stops else symbols
 
-    # Looking inside
+    # Analysis
 
     def activations(self, text: Text) -> Activations:
         """Every gate and cell after each character of a text: see `npchar.Activations`."""
-        from npchar.activations import Activations  # these rooms are for the curious, who can wait
+        from npchar.analysis.activations import Activations  # here, for a fast `import npchar`
 
         return Activations.of(self.network, text, self._encoded(text))
 
     def saliency(self, text: Text) -> Array:
-        """How much each character of a text counts for the prediction of its last.
+        """How much each character of a text matters for the prediction of its last.
 
         Parameters
         ----------
@@ -498,16 +497,16 @@ class Model:
         Returns
         -------
         Array
-            (n − 1,): the length of the gradient of log p(last character) by each
-            character before it, as a one-hot vector. Near 0: a change there would
-            hardly matter, for one that is small.
+            (n − 1,): the norm of the gradient of log p(last character) with respect to
+            each character before it, as a one-hot vector. Near 0, a small change of that
+            character would hardly matter.
         """
-        from npchar.activations import saliency
+        from npchar.analysis.activations import saliency
 
         return saliency(self.network, self._at_least_two(text))
 
     def entropies(self, text: Text, temperatures: Sequence[float]) -> Array:
-        """How uncertain the model is in a text, at some temperatures.
+        """The model's mean entropy over a text, at some temperatures.
 
         Returns
         -------
@@ -524,21 +523,21 @@ class Model:
         self, text: Text, temperatures: Sequence[float] = TEMPERATURES, ax: Any = None
     ) -> Any:
         """Draw `entropies`; returns matplotlib's axes (the extra `plot`)."""
-        from npchar.plots import plot_entropies
+        from npchar.analysis.plots import plot_entropies
 
         return plot_entropies(
             temperatures, self.entropies(text, temperatures), len(self.vocabulary), ax
         )
 
     def summary(self) -> None:
-        """Print the layers, their sizes, and what they and their training need of memory."""
-        from npchar.summary import summary
+        """Print the layers, their sizes, and the memory that they and their training need."""
+        from npchar.analysis.summary import summary
 
         print(summary(self.network, self.vocabulary))
 
     def _repr_html_(self) -> str:
         """For notebooks: the summary as a table."""
-        from npchar.summary import summary_html
+        from npchar.analysis.summary import summary_html
 
         return summary_html(self.network, self.vocabulary)
 
@@ -546,16 +545,16 @@ class Model:
         """Write a page that runs this model in a browser: one file that needs no network.
 
         Type a prompt, move the temperature, watch the distribution of the next
-        character and the cells as it writes.
+        character and the cells as text is generated.
 
         Parameters
         ----------
         path
             Where.
         prompt
-            What it opens with; "the " or a letter when not given.
+            The prompt it opens with; "the " or a letter when not given.
         """
-        from npchar.page import page
+        from npchar.analysis.page import page
 
         html = page(self.network, self.vocabulary, prompt)
         with open(path, "w", encoding="utf-8") as file:
@@ -569,7 +568,7 @@ class Model:
         An ``.npz`` of plain arrays and a JSON description, no pickle: `load`
         reads it, and so does ``numpy.load``.
         """
-        checkpoint.write(path, configuration(self.vocabulary, self.network), self.parameters)
+        archive.write(path, configuration(self.vocabulary, self.network), self.parameters)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
@@ -580,7 +579,7 @@ class Model:
         CheckpointError
             When the file is not one of npchar's, or is damaged.
         """
-        found, arrays = checkpoint.read(path, layout)
+        found, arrays = archive.read(path, layout)
         vocabulary, sizes = described(found)
         model = cls(vocabulary, **sizes)
         for name in model.parameters:
@@ -594,7 +593,7 @@ class Model:
         With the same text, ``Model.load(path).fit(text, checkpoint=path, resume=True,
         **settings)`` goes on with it.
         """
-        found, _ = checkpoint.read(path, layout)
+        found, _ = archive.read(path, layout)
         return found["training"]["settings"] if "training" in found else None
 
     @classmethod
@@ -606,7 +605,7 @@ class Model:
         name
             "nietzsche": what ``python examples/nietzsche.py --save nietzsche.npz`` makes
             of the book's corpus in lower case; 1.37 nats per character on its
-            last tenth, which it has not seen.
+            last tenth, which was held out.
         """
         if name not in PRETRAINED:
             raise ValueError(

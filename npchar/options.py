@@ -14,29 +14,29 @@ def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     top = argparse.ArgumentParser(
         prog="npchar",
-        description="Train a character-level LSTM on your texts, and let it write.",
+        description="Train a character-level LSTM on your texts, and generate text with it.",
         epilog="Without a model of your own, generate, score and evaluate use the one that comes "
-        "with npchar, which has read Nietzsche. Any FILE may be - for standard input.",
+        "with npchar, which was trained on Nietzsche. Any FILE may be - for standard input.",
     )
     top.add_argument("--version", action="version", version=f"npchar {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    train = commands.add_parser("train", help="learn from texts", description="Learn from texts. "
+    train = commands.add_parser("train", help="train on texts", description="Train on texts. "
         "The model is kept in one file, which holds the training too until that is finished: "
         "Ctrl-C at any time, and `npchar resume` goes on.")  # fmt: skip
     add = train.add_argument
     add("files", nargs="+", metavar="FILE", help="texts, or https addresses of texts")
     add("--save", metavar="PATH", help="the model's file (the first text's name with .npz, here)")
-    add("--lower", action="store_true", help="make all letters small: fewer characters to learn")
+    add("--lower", action="store_true", help="lower-case the texts: fewer characters to learn")
     add("--epochs", type=int, default=20, metavar="N", help="passes over the text (20)")
     add("--hidden-size", type=int, default=128, metavar="N", help="units of an LSTM (128)")
-    add("--num-layers", type=int, default=1, metavar="N", help="LSTMs above each other (1)")
+    add("--num-layers", type=int, default=1, metavar="N", help="stacked LSTM layers (1)")
     add("--dropout", type=float, default=0.0, metavar="P", help="between layers (0)")
     add("--maxlen", type=int, default=60, metavar="N", help="characters in a window (60)")
     add("--batch-size", type=int, default=32, metavar="N", help="windows in a step (32)")
     add("--learning-rate", type=float, default=0.01, metavar="R", help="RMSprop's rate (0.01)")
     add("--validation-split", type=float, default=0.1, metavar="P",
-        help="the part at the end that is held out, to see how well it does (0.1)")  # fmt: skip
+        help="the share at the end that is held out for validation (0.1)")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="the same seed, the same model (0)")
     add_encoding(train)
 
@@ -46,33 +46,35 @@ def parser() -> argparse.ArgumentParser:
     resume.add_argument("files", nargs="+", metavar="FILE", help="the texts it was begun with")
     add_encoding(resume)
 
-    generate = commands.add_parser("generate", help="write", description="Write on from a prompt.")
+    generate = commands.add_parser(
+        "generate", help="generate text", description="Generate text from a prompt."
+    )
     add_model(generate)
     add = generate.add_argument
-    add("--prompt", metavar="TEXT", help="what to go on from (a new line); - for standard input")
+    add("--prompt", metavar="TEXT", help="the text to continue (a new line); - for standard input")
     add("--length", type=int, default=400, metavar="N", help="characters (400); 0 for no end")
     add(
         "--temperature",
         type=float,
         default=0.5,
         metavar="T",
-        help="0: always the most probable; 1: as the model believes; above: wilder (0.5)",
+        help="0: always the most probable; 1: the unchanged distribution; above: flatter (0.5)",
     )
-    add("--top-k", type=int, metavar="K", help="choose among the K most probable alone")
-    add("--top-p", type=float, metavar="P", help="among those whose chances sum up to P")
+    add("--top-k", type=int, metavar="K", help="sample among the K most probable alone")
+    add("--top-p", type=float, metavar="P", help="among the most probable that sum up to P")
     add("--stop", action="append", metavar="TEXT", help="end before this text; may be repeated")
     add("--seed", type=int, metavar="N", help="the same seed, the same text")
     add_unknown(generate)
 
-    score = commands.add_parser("score", help="show what surprises a model", description="Show how "
-        "probable a model finds a text: coloured on a terminal, the redder the more surprising; "
-        "elsewhere its most surprising characters.")  # fmt: skip
+    score = commands.add_parser("score", help="show which characters surprise a model",
+        description="Show how probable a model finds a text: coloured on a terminal, the redder "
+        "the more surprising; elsewhere its most surprising characters.")  # fmt: skip
     add_files(score)
     score.add_argument("--color", choices=("auto", "always", "never"), default="auto",
         help="auto: on a terminal, unless NO_COLOR is set")  # fmt: skip
 
     evaluate = commands.add_parser("evaluate", help="measure a model", description="Measure how "
-        "well a model foretells texts, in nats and bits per character.")  # fmt: skip
+        "well a model predicts texts, in nats and bits per character.")  # fmt: skip
     add_files(evaluate)
 
     page = commands.add_parser("page", help="write a page that runs a model in a browser",
@@ -82,8 +84,8 @@ def parser() -> argparse.ArgumentParser:
     page.add_argument("--prompt", metavar="TEXT", help="what it opens with")
     add_model(page)
 
-    info = commands.add_parser("info", help="tell what a model's file holds",
-        description="Tell what a model's file holds.")  # fmt: skip
+    info = commands.add_parser("info", help="print what a model's file holds",
+        description="Print what a model's file holds.")  # fmt: skip
     add_model(info)
     return top
 
@@ -100,9 +102,9 @@ def add_encoding(command: argparse.ArgumentParser) -> None:
 
 
 def add_unknown(command: argparse.ArgumentParser) -> None:
-    """The option for characters that a model does not know."""
+    """The option for characters outside a model's vocabulary."""
     command.add_argument("--unknown", default="error", metavar="WHAT",
-        help="characters that the model does not know: error, skip, or a character "
+        help="characters outside the vocabulary: error, skip, or a character "
         "to put in their place (error)")  # fmt: skip
 
 

@@ -1,3 +1,3 @@
-"""The version, in a room of its own so that all others can see it."""
+"""The version, in a module of its own so that every other can import it."""
 
 __version__ = "0.1.0"

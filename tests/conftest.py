@@ -18,7 +18,8 @@ from hypothesis import is_hypothesis_test, settings
 
 import npchar
 
-ROOT = Path(__file__).parents[1]
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 CORPUS = ROOT.parent / "shared" / "data" / "nietzsche.txt"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 

@@ -95,7 +95,7 @@ def work(waiting: queue.SimpleQueue, outcomes: list[tuple[str, str, str]]) -> No
 
 def caught_by(copy: Path, near: list[str]) -> str:
     """The first test that fails in a copy of the checkout; none if all pass."""
-    files = [f"tests/test_{name}.py" for name in near]
+    files = [str(path) for name in near for path in (copy / "tests").rglob(f"test_{name}.py")]
     for arguments in ([files] if files else []) + [["tests"], ["tests", "-m", "slow"]]:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
                    "-p", "no:randomly", "--deselect", OWN_TEST, *arguments]  # fmt: skip

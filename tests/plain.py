@@ -62,7 +62,7 @@ def layers_of(weights):
 
 
 def loss_and_gradient(weights, ids, targets, masks=()):
-    """The mean loss of a batch, (T, B), and its gradient by the arrays' names.
+    """The mean loss of a batch, (T, B), and its gradient, a dictionary of arrays.
 
     `targets` are (T, B), or (B,) for the last step alone; `masks` those of dropout, (T, B, H),
     for each pair of layers.

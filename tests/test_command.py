@@ -50,14 +50,14 @@ def test_generate_takes_prompts_as_they_come(capsys):
     status, out, err = here("--prompt", "The Will TO ", "--length", 20, "--seed", 1)
     assert status == 0
     assert out.startswith("the will to ")
-    assert "small letters" in err
+    assert "read in lower case" in err
     piped = run("generate", "--prompt", "-", "--length", 20, "--seed", 1, given="the will to \n")
     assert piped == (0, out, "")
     status, out, err = here("--prompt", "naïve ☃")
     assert status == 2
     assert out == ""
     assert err.count("\n") == 1
-    assert "'ï', which stands at position 2" in err
+    assert "'ï' at position 2 is not in the model's vocabulary" in err
     assert here("--prompt", "☃the", "--unknown", "skip", "--length", 5)[0] == 0
     status, out, _ = here("--stop", "\n", "--seed", 3, "--length", 0)
     assert status == 0

@@ -171,23 +171,23 @@ def state_without(*names):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: from_keras(to_keras(made(1)[0])[:-1], VOCABULARY), "4 arrays came"),
-        (lambda: from_keras([*to_keras(made(1)[0]), np.zeros(3)], VOCABULARY), "6 arrays came"),
+        (lambda: from_keras(to_keras(made(1)[0])[:-1], VOCABULARY), "got 4 arrays"),
+        (lambda: from_keras([*to_keras(made(1)[0]), np.zeros(3)], VOCABULARY), "got 6 arrays"),
         (
             lambda: from_keras(to_keras(made(1)[0]), Vocabulary("abc")),
-            "lstm0.Wx would .* of 3",
+            "lstm0.Wx of the shape .* of 3",
         ),
-        (lambda: from_keras([np.zeros(3)] * 5, VOCABULARY), "4 gates do not fit"),
-        (lambda: from_torch({"w": np.zeros(3)}, VOCABULARY), "those of one nn.LSTM"),
+        (lambda: from_keras([np.zeros(3)] * 5, VOCABULARY), "4 gates in the Wx"),
+        (lambda: from_torch({"w": np.zeros(3)}, VOCABULARY), "the arrays of one nn.LSTM"),
         (lambda: from_torch(state_without("dense.bias"), VOCABULARY), "one nn.Linear"),
         (lambda: from_torch(state_without("dense.bias", "dense.weight"), VOCABULARY), "nothing"),
         (
             lambda: from_torch(state_without("lstm.weight_hh_l0"), VOCABULARY),
-            "Wh of layer 0 .* 4 gates do not fit",
+            "4 gates in the Wh of layer 0 ",
         ),
         (
             lambda: from_torch(state_without() | {"lstm.bias_hh_l0": np.zeros(1)}, VOCABULARY),
-            r"bias_hh_l0 has the shape \(1,\)",
+            r"bias_hh_l0 of the shape .* got \(1,\)",
         ),
         (
             lambda: from_torch(

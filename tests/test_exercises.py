@@ -128,15 +128,15 @@ def differences_with(first=1, second=-1, divisor=2.0, to_complex=True, part=np.i
     return numeric_gradients
 
 
-def lengths_with(transpose=True, power=1, start=0):
-    def gradient_lengths(Wh, dh, n):
-        lengths = [np.linalg.norm(dh)]
+def norms_with(transpose=True, power=1, start=0):
+    def gradient_norms(Wh, dh, n):
+        norms = [np.linalg.norm(dh)]
         for _ in range(n):
             dh = dh @ (Wh.T if transpose else Wh)
-            lengths.append(np.linalg.norm(dh))
-        return np.array(lengths[start:]) ** power
+            norms.append(np.linalg.norm(dh))
+        return np.array(norms[start:]) ** power
 
-    return gradient_lengths
+    return gradient_norms
 
 
 def clip_each(gradients, limit):
@@ -170,8 +170,8 @@ def rmsprop_in_place(weights, gradient, v, learning_rate, rho, epsilon):
 
 
 def unigram_with(ones=1, peek=False):
-    def unigram_loss(learned, held_out, V):
-        counts = np.bincount(held_out if peek else learned, minlength=V) + ones
+    def unigram_loss(train, held_out, V):
+        counts = np.bincount(held_out if peek else train, minlength=V) + ones
         return -np.log(counts / counts.sum())[held_out].mean()
 
     return unigram_loss
@@ -316,14 +316,14 @@ MISTAKES = [
     ("4.1", lambda Wh: np.linalg.eigvals(Wh).real.max(), "not in absolute value"),
     ("4.1", lambda Wh: np.linalg.norm(Wh, 2), "largest singular value"),
     ("4.1", lambda Wh: np.linalg.eigvals(Wh)[0] + 0j, "complex numbers came"),
-    ("4.2", lengths_with(transpose=False), "it goes forward"),
-    ("4.2", lengths_with(power=2), "squares of the lengths"),
-    ("4.2", lengths_with(start=1), r"before the first step is not there; the shape \(6,\) came"),
+    ("4.2", norms_with(transpose=False), "it goes forward"),
+    ("4.2", norms_with(power=2), "squares of the norms"),
+    ("4.2", norms_with(start=1), r"before the first step is not there; the shape \(6,\) came"),
     ("4.3", lambda n: 0.5 ** (1 / n), "this is f, not the bias.*would be left"),
     ("4.3", lambda n: -answers.forget_bias(n), "sign is wrong"),
     ("4.3", lambda n: -math.log(math.exp(1 / n) - 1), "1/e, not to a half"),
     ("4.4", clip_each, "clipped by its own norm"),
-    ("4.4", clip_always, "scaled up, though shorter"),
+    ("4.4", clip_always, "scaled up, though the norm"),
     ("4.4", lambda gradients, limit: [np.clip(a, -limit, limit) for a in gradients], "one by one"),
     ("4.4", lambda gradients, limit: [a.ravel() for a in gradients], r"gradient 0: .*\(6,\) came"),
     ("4.4", clip_in_place, "it changes its argument gradients"),
@@ -372,9 +372,9 @@ MISTAKES = [
     ("7.2", count_with(at_newline=1), "a newline counts 1"),
     ("7.2", count_with(start=0), "the first line counts from 0"),
     ("7.2", lambda text: np.arange(len(text)) + 1, "never begins anew"),
-    ("7.3", saliency_with(lambda g, x: g), "this is the gradient; its length"),
+    ("7.3", saliency_with(lambda g, x: g), "this is the gradient; its norm"),
     ("7.3", saliency_with(lambda g, x: g.sum(axis=1)), "signs cancel"),
-    ("7.3", saliency_with(lambda g, x: (g * x).sum(axis=1)), "by the 1 alone; the 0s count"),
+    ("7.3", saliency_with(lambda g, x: (g * x).sum(axis=1)), "with respect to the 1 alone; the 0s"),
     ("7.3", saliency_with(lambda g, x: np.abs(g).sum(axis=1)), "sums of absolute values"),
     ("7.3", saliency_of_real_numbers, "NumPy warns in line .*discards the imaginary"),
 ]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import npchar
-from npchar.progress import Progress
+from npchar.training.progress import Progress
 
 
 class Balanced(html.parser.HTMLParser):
@@ -93,7 +93,7 @@ def test_a_notebooks_cell_is_not_flooded(monkeypatch, capsys):
             assert raw
             shown.append(data["text/plain"])
 
-    monkeypatch.setattr("npchar.progress.notebook_display", Display)
+    monkeypatch.setattr("npchar.training.progress.notebook_display", Display)
     progress = Progress(2, 1000, "character")
     history = npchar.History(baselines={"uniform": 3.0})
     progress.begin(history, 0, False)

@@ -1,7 +1,7 @@
-"""What checks the exercises: a module for each notebook, in which NumPy and npchar judge.
+"""What checks the exercises: a module for each notebook, against NumPy and npchar.
 
-Each check calls a student's function on random cases and compares what comes with npchar's own
-result; dictionaries have sentences on usual mistakes, with what these lead to.
+Each check calls a student's function on random cases and compares its result with npchar's own;
+dictionaries have sentences on usual mistakes, with the results that these lead to.
 """
 
 from checks import (  # noqa: F401  each registers its checks

@@ -1,4 +1,4 @@
-"""Checks of notebook 3: gradients by hand and by numbers."""
+"""Checks of notebook 3: analytic and numerical gradients."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 
 import npchar
 from checks.checking import B, D, H, T, V, call, exercise, expect, parts, sigma, softmax, some_lstm
-from npchar.gradcheck import complex_step
-from npchar.lstm import LSTM, State
+from npchar.layers.gradcheck import complex_step
+from npchar.layers.lstm import LSTM, State
 
 
 @exercise("3.1", "logits_gradient")
@@ -143,12 +143,12 @@ def check_numeric_gradients(function, rng):
 def check_lstm_gradients(function, rng):
     """Compared with `npchar.LSTM.backward`; the mistakes with a plain version that makes them."""
     lstm, x, dh = some_lstm(rng), rng.normal(size=(T, B, D)), rng.normal(size=(T, B, H))
-    Wx, Wh, b = lstm.Wx, lstm.Wh, lstm.b
+    Wh = lstm.Wh
     h0, c0 = rng.normal(size=(2, B, H))
     tape = lstm.forward(x, State(h0, c0))
-    gates, h = tape.gates.copy(), tape.h.copy()
-    c = np.concatenate([c0[None], tape.terms.sum(axis=1)])  # c = f c₋ + i g
-    gradient = LSTM(*(np.empty_like(array) for array in (Wx, Wh, b)))
+    gates = np.array([[step.i, step.f, step.o, step.g] for step in tape.steps])
+    h, c = np.array([h0, *(s.h for s in tape.steps)]), np.array([c0, *(s.c for s in tape.steps)])
+    gradient = lstm.zeros_like()
     lstm.backward(tape, dh, None, gradient)
     came = parts(call(function, Wh, x, gates, c, h, dh), "dWx, dWh, db")
 
@@ -167,7 +167,7 @@ def check_lstm_gradients(function, rng):
 
     wrong = {
         "dc is not carried from step to step": by_hand(carry_c=False),
-        "dh is not carried from step to step, what comes by Wh": by_hand(carry_h=False),
+        "dh is not carried from step to step, what comes through Wh": by_hand(carry_h=False),
         "neither dh nor dc is carried from step to step": by_hand(carry_h=False, carry_c=False),
         "dz goes back through Wh; it should be Whᵀ": by_hand(transpose=False),
         "it takes h[t + 1], the state after a step; it should be h[t]": by_hand(

@@ -1,4 +1,4 @@
-"""Checks of notebook 7: units, features, and what a prediction heeds."""
+"""Checks of notebook 7: units, features, and saliency."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 import npchar
 from checks.checking import call, exercise, expect, parts
-from npchar.activations import saliency
-from npchar.network import Network, Sizes
+from npchar.analysis.activations import saliency
+from npchar.layers.network import Network, Sizes
 
 
 @exercise("7.1", "best_unit")
@@ -36,7 +36,7 @@ def check_best_unit(function, rng):
         wrong.append(
             {
                 "these are the largest; the strongest are asked for, whatever the sign": r.argmax(),
-                "covariances are compared; correlations are over the lengths": (
+                "covariances are compared; correlations are over the norms": (
                     np.abs(covariances).argmax()
                 ),
                 "covariances are compared, and the sign counts": covariances.argmax(),
@@ -55,8 +55,8 @@ def check_best_unit(function, rng):
     mistakes = {
         "the sign counts; these are absolute values": np.abs(r),
         "these are squares": r**2,
-        "these are covariances, not divided by the lengths": covariance,
-        "these are sums of products, not divided by the lengths": n * covariance,
+        "these are covariances, not divided by the norms": covariance,
+        "these are sums of products, not divided by the norms": n * covariance,
         "the means are not subtracted": cosine,
     }
     expect([one[1] for one in came], r, "correlation", mistakes, case)
@@ -102,23 +102,23 @@ def check_saliency(function, rng):
     small = 1e-4
     raised = [[loss(x + small * place) - loss(x) for place in row] for row in entries(*x.shape)]
     mistakes = {
-        "this is the gradient; its length for each character is asked for": dx,
-        "these are the squares of the lengths": expected**2,
-        "these are sums, in which signs cancel; a length is a root of a sum of squares": dx.sum(
+        "this is the gradient; its norm for each character is asked for": dx,
+        "these are the squares of the norms": expected**2,
+        "these are sums, in which signs cancel; a norm is a root of a sum of squares": dx.sum(
             axis=1
         ),
-        "these are sums of absolute values; a length is a root of a sum of squares": np.abs(dx).sum(
+        "these are sums of absolute values; a norm is a root of a sum of squares": np.abs(dx).sum(
             axis=1
         ),
-        "these are the largest entries; lengths are asked for": np.abs(dx).max(axis=1),
-        "it is the derivative by the 1 alone; the 0s count as well": (dx * x).sum(axis=1),
-        "it is the derivative by the 1 alone, in absolute value; the 0s count as well": np.abs(
+        "these are the largest entries; norms are asked for": np.abs(dx).max(axis=1),
+        "it is with respect to the 1 alone; the 0s count as well": (dx * x).sum(axis=1),
+        "it is with respect to the 1 alone, in absolute value; the 0s count as well": np.abs(
             (dx * x).sum(axis=1)
         ),
         "there is one for each symbol there is; it should be for each of the text": np.linalg.norm(
             dx, axis=0
         ),
-        "it is the length of all together; it should be one for each character": np.linalg.norm(dx),
+        "it is the norm of all together; it should be one for each character": np.linalg.norm(dx),
         "they are not divided by the step": np.linalg.norm(raised, axis=1),
     }
     expect(came, expected, mistakes=mistakes, tolerance=1e-6)

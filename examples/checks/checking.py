@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npchar.lstm import LSTM
+from npchar.layers.lstm import LSTM
 
 CASES = 3  # random ones for each exercise
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from checks.checking import B, D, H, call, exercise, expect, parts, sigma, some_lstm
-from npchar.lstm import State
-from npchar.network import Sizes
+from npchar.layers.lstm import State
+from npchar.layers.network import Sizes
 
 
 @exercise("2.1", "sigmoid")

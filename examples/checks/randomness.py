@@ -1,4 +1,4 @@
-"""Checks of notebook 6: temperature and chance."""
+"""Checks of notebook 6: temperature and sampling."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 import npchar
 from checks.checking import V, Wrong, call, exercise, expect, softmax
-from npchar.sampling import among_the_best
+from npchar.generation.sampling import top_mask
 
 
 @exercise("6.1", "reweight_distribution")
@@ -107,7 +107,7 @@ def check_top_p(function, rng):
     """Compared with what npchar's generation keeps; then with a sum that is hit exactly."""
     for share in (0.2, 0.5, 0.9, 1.0):
         p = rng.dirichlet(np.ones(V))
-        kept = among_the_best(np.log(p)[None], np.ones((1, 1)), None, share)[0]
+        kept = top_mask(np.log(p)[None], np.ones((1, 1)), None, share)[0]
         expect_top_p(call(function, p, share), p, kept, share)
     p = np.array([0.25, 0.125, 0.5, 0.125])
     expect_top_p(call(function, p, 0.75), p, p > 0.2, 0.75)

@@ -1,4 +1,4 @@
-"""Checks of notebook 5: RMSprop, its rate, and what a loss is worth."""
+"""Checks of notebook 5: RMSprop, its learning rate, losses and baselines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 import npchar
 from checks.checking import V, call, exercise, expect, parts
-from npchar.optim import learning_rate_at
+from npchar.training.optimizers import learning_rate_at
 
 
 @exercise("5.1", "rmsprop")
@@ -89,19 +89,19 @@ def check_bits_per_character(function, rng):
 @exercise("5.4", "unigram_loss")
 def check_unigram_loss(function, rng):
     """Compared with `npchar.softmax_cross_entropy` of the counts' logarithms."""
-    learned, held_out = rng.integers(0, V - 2, 50), rng.integers(0, V, 20)
+    train, held_out = rng.integers(0, V - 2, 50), rng.integers(0, V, 20)
     held_out[0] = V - 1  # has never come
 
     def loss(counts, ids):
         return float(npchar.softmax_cross_entropy(np.tile(np.log(counts), (len(ids), 1)), ids)[0])
 
-    counts = np.bincount(learned, minlength=V)
+    counts = np.bincount(train, minlength=V)
     expected = loss(counts + 1, held_out)
     mistakes = {
         "it counts in `held_out`, which the model must not have seen": loss(
             np.bincount(held_out, minlength=V) + 1, held_out
         ),
-        "the loss is of `learned`, not of `held_out`": loss(counts + 1, learned),
+        "the loss is of `train`, not of `held_out`": loss(counts + 1, train),
         "it is in bits, not nats": expected / math.log(2),
         "it is a sum; a mean is asked for": expected * 20,
         "the sign is wrong": -expected,
@@ -111,6 +111,6 @@ def check_unigram_loss(function, rng):
         "it is the entropy of the counts; the surprise at `held_out` is asked for": float(
             npchar.entropy(counts + 1.0)
         ),
-        "it is log V, all alike": math.log(V),
+        "it is log V, the uniform baseline": math.log(V),
     }
-    expect(call(function, learned, held_out, V), expected, mistakes=mistakes)
+    expect(call(function, train, held_out, V), expected, mistakes=mistakes)

@@ -1,4 +1,4 @@
-"""Checks of notebook 4: what becomes of a gradient in the long run."""
+"""Checks of notebook 4: vanishing and exploding gradients."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import math
 import numpy as np
 
 from checks.checking import H, call, exercise, expect, parts
-from npchar.lstm import LSTM, State
-from npchar.optim import clip_by_global_norm
-from npchar.rnn import RNN
+from npchar.analysis.activations import gradient_flow
+from npchar.layers.lstm import LSTM, State
+from npchar.layers.rnn import RNN
+from npchar.training.optimizers import clip_by_global_norm
 
 
 @exercise("4.1", "spectral_radius")
@@ -37,24 +38,20 @@ def check_spectral_radius(function, rng):
     expect(call(function, Wh), radius, mistakes=mistakes, case=case)
 
 
-@exercise("4.2", "gradient_lengths")
-def check_gradient_lengths(function, rng):
+@exercise("4.2", "gradient_norms")
+def check_gradient_norms(function, rng):
     """Compared with `npchar.RNN.backward` where its tanh is linear, at 0."""
     n, Wh, dh = 6, rng.normal(size=(H, H)), rng.normal(size=H)
     layer = RNN(np.zeros((1, H)), Wh, np.zeros(H))
-    outputs = np.zeros((n, 1, H))
-    outputs[-1] = dh
-    x = np.zeros((n, 1, 1))
-    scratch = RNN(np.empty((1, H)), np.empty((H, H)), np.empty(H))
-    flow = layer.backward(x, layer.forward(x), outputs, scratch)
+    flow = np.array([state.h for state in gradient_flow(layer, np.zeros((n, 1, 1)), dh[None])])
     expected = np.linalg.norm(flow[::-1, 0], axis=1)
     powers = [np.linalg.matrix_power(Wh, k) for k in range(n + 1)]
     radius = np.abs(np.linalg.eigvals(Wh)).max()
     mistakes = {
         "it goes forward, dh Wh; back is dh Whᵀ": [np.linalg.norm(dh @ power) for power in powers],
-        "these are the squares of the lengths": expected**2,
-        "the length before the first step is not there": expected[1:],
-        "the length after the last step is not there": expected[:-1],
+        "these are the squares of the norms": expected**2,
+        "the norm before the first step is not there": expected[1:],
+        "the norm after the last step is not there": expected[:-1],
         "they are in the order of time; the last step belongs first": expected[::-1],
         "they grow by the spectral radius at every step, which is right in the long run only": (
             np.linalg.norm(dh) * radius ** np.arange(n + 1)
@@ -93,7 +90,7 @@ def check_forget_bias(function, rng):
 
 @exercise("4.4", "clip_by_global_norm")
 def check_clip_by_global_norm(function, rng):
-    """Compared with npchar's, which clips one flat vector; first long gradients, then short."""
+    """Compared with npchar's, which clips one flat vector; a norm above the limit, then below."""
     gradients = [rng.normal(size=shape) for shape in ((2, 3), (4,), (2, 2, 2))]
     flat = np.concatenate([gradient.reshape(-1) for gradient in gradients])
     norm = float(np.linalg.norm(flat))
@@ -106,14 +103,14 @@ def check_clip_by_global_norm(function, rng):
         clip_by_global_norm(clipped, limit)
         own = np.concatenate([np.full(a.size, np.linalg.norm(a)) for a in gradients])
         mistakes = {
-            "they are scaled up, though shorter than the limit": flat * limit / norm,
+            "they are scaled up, though the norm is below the limit": flat * limit / norm,
             "each array is clipped by its own norm; there should be one for all": (
                 flat * np.minimum(1, limit / own)
             ),
             "numbers are clipped one by one, which changes the direction": (
                 np.clip(flat, -limit, limit)
             ),
-            "they have the length 1, not the limit": flat / norm,
+            "they have the norm 1, not the limit": flat / norm,
             "the norm is a sum of squares without its root": flat * min(1, limit / norm**2),
             "they are not clipped": flat,
         }

@@ -1,0 +1,1 @@
+"""Analysis: scores of a text, activations inside a model, originality, and their display."""

@@ -1,0 +1,76 @@
+"""Plots with matplotlib, which is an extra: pip install "npchar[plot]".
+
+Each draws on given axes, or on new ones, and returns them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from npchar.arrays import Array
+
+
+class MissingMatplotlibError(ImportError):
+    """matplotlib is not installed."""
+
+
+def axes(ax: Any) -> Any:
+    """The axes to draw on: those given, or new ones."""
+    if ax is not None:
+        return ax
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        raise MissingMatplotlibError(
+            'matplotlib is not installed, which draws the plots: pip install "npchar[plot]"'
+        ) from None
+    return pyplot.subplots(figsize=(7, 3.6), layout="constrained")[1]
+
+
+def plot_losses(
+    losses: Sequence[float],
+    val_losses: Sequence[float],
+    baselines: Mapping[str, float],
+    ax: Any = None,
+) -> Any:
+    """The losses of each epoch, and those of the n-gram baselines."""
+    ax = axes(ax)
+    epochs = range(1, len(losses) + 1)
+    ax.plot(epochs, losses, "o-", markersize=3, label="loss, training")
+    if val_losses:
+        ax.plot(epochs, val_losses, "o-", markersize=3, label="val_loss, held out")
+    highest = max([*losses, *val_losses])
+    for name, loss in baselines.items():
+        if loss <= highest * 1.02:  # others would press the curves flat
+            ax.axhline(loss, color="gray", linewidth=0.8, linestyle=":")
+            ax.annotate(name, (1, loss), xycoords=("axes fraction", "data"), ha="right",
+                        va="bottom", fontsize=8, color="gray")  # fmt: skip
+    ax.set(xlabel="epoch", ylabel="nats per character")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    bits = ax.secondary_yaxis("right", functions=(to_bits, to_nats))
+    bits.set_ylabel("bits per character")
+    ax.legend(frameon=False)
+    return ax
+
+
+def to_bits(nats: Any) -> Any:
+    """Nats as bits."""
+    return nats / math.log(2)
+
+
+def to_nats(bits: Any) -> Any:
+    """Bits as nats."""
+    return bits * math.log(2)
+
+
+def plot_entropies(temperatures: Sequence[float], entropies: Array, V: int, ax: Any = None) -> Any:
+    """The entropy of the next character's distribution, against temperature."""
+    ax = axes(ax)
+    ax.plot(temperatures, entropies, "o-", markersize=3)
+    ax.axhline(math.log(V), color="gray", linewidth=0.8, linestyle=":")
+    ax.annotate(f"uniform: log {V}", (0, math.log(V)), xytext=(4, -11), fontsize=8,
+                textcoords="offset points", color="gray")  # fmt: skip
+    ax.set(xlabel="temperature", ylabel="entropy, nats per character", ylim=(0, None))
+    return ax

@@ -1,0 +1,124 @@
+"""The scores of a text: its loss, and the surprise at each character.
+
+``model.py`` makes these from the log-probabilities of ``layers/network.py``;
+``analysis/colouring.py`` shows them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npchar.analysis.colouring import as_ansi, as_html
+from npchar.arguments import require_positive
+from npchar.arrays import Array
+from npchar.text.vocabulary import Text
+
+SHOWN = 5000  # symbols that a notebook shows of a text
+MOST_BITS = 8  # a surprise of this many bits has the strongest colour
+
+
+class Evaluation(NamedTuple):
+    """How well a model predicts a text."""
+
+    loss: float  # nats per character
+    bits_per_character: float
+    characters: int  # how many were predicted
+    baselines: dict[str, float]  # nats per character, see `Model.evaluate`
+
+
+class Surprise(NamedTuple):
+    """A character, and how surprising it was to the model."""
+
+    bits: float  # −log₂ of its probability
+    position: int  # in the text, from 0
+    character: Any  # or token
+    before: Text  # the 20 characters or 5 tokens before it
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Score:
+    """How probable a model finds a text, character by character.
+
+    Printed, it tells the mean and the most surprising characters; in a notebook it is
+    the text, the redder the more surprising.
+
+    Attributes
+    ----------
+    text
+        The text, n characters or tokens.
+    log_probabilities
+        (n − 1,) nats: of each character after the first.
+    """
+
+    text: Text
+    log_probabilities: Array
+
+    @property
+    def loss(self) -> float:
+        """The mean, negated: nats per character."""
+        return -float(self.log_probabilities.mean(dtype=np.float64))
+
+    @property
+    def bits_per_character(self) -> float:
+        """The same in bits."""
+        return self.loss / math.log(2)
+
+    @property
+    def bits(self) -> Array:
+        """The surprise at each character after the first, (n − 1,): −log₂ p."""
+        return self.log_probabilities / -math.log(2)
+
+    def most_surprising(self, n: int = 10) -> list[Surprise]:
+        """The n characters with the lowest probabilities, the lowest first."""
+        require_positive(n=n)
+        n = min(n, len(self.log_probabilities))
+        width = 20 if isinstance(self.text, str) else 5
+        least = np.argpartition(self.log_probabilities, n - 1)[:n]
+        least = least[np.argsort(self.log_probabilities[least], kind="stable")]
+        return [
+            Surprise(
+                -float(self.log_probabilities[k]) / math.log(2),
+                int(k) + 1,
+                self.text[int(k) + 1],
+                self.text[max(0, int(k) + 1 - width) : int(k) + 1],
+            )
+            for k in least
+        ]
+
+    def ansi(self) -> str:
+        """The text with the colours of a terminal, the redder the more surprising."""
+        return as_ansi(self.text, self._shades(len(self.text)))
+
+    def _shades(self, n: int) -> Sequence[float]:
+        bits: Sequence[float] = (self.bits[: n - 1] / MOST_BITS).tolist()
+        return [0.0, *bits]
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.bits_per_character:.3f} bits per character ({self.loss:.3f} nats) over "
+            f"{len(self.log_probabilities):,}",
+            "most surprising:",
+        ]
+        for bits, position, character, before in self.most_surprising():
+            lines.append(f"{bits:7.1f} bits  {character!r} at {position:,} after {before!r}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return (
+            f"Score({self.bits_per_character:.3f} bits per character, {self.loss:.3f} nats, "
+            f"over {len(self.log_probabilities):,})"
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the text coloured, bits when pointed at."""
+        text = self.text[:SHOWN]
+        titles = ["", *(f"{bits:.1f} bits" for bits in self.bits[: SHOWN - 1])]
+        more = len(self.text) - len(text)
+        rest = f"<div>and {more:,} more</div>" if more else ""
+        summary = f"{self.bits_per_character:.3f} bits per character over {len(self.bits):,}"
+        return as_html(text, self._shades(len(text)), titles) + rest + f"<div>{summary}</div>"

@@ -1,0 +1,71 @@
+"""A model at a glance: its layers, their sizes, and the memory they need."""
+
+from __future__ import annotations
+
+import html
+import math
+
+from npchar.layers.network import Network
+from npchar.text.vocabulary import Vocabulary
+
+BATCH, MAXLEN = 32, 60  # of a training by default
+
+
+def rows(network: Network) -> list[tuple[str, str, str, int]]:
+    """For each layer its name, output shape, arrays, and number of parameters."""
+    V, H, layers, dropout, name = network.sizes
+    table = []
+    for k in range(layers):
+        shapes = {n: s for n, s in network.parameters.shapes.items() if n.startswith(f"{name}{k}.")}
+        table.append((f"{name}{k}", f"(T, B, {H})", *arrays(shapes)))
+        if dropout and k + 1 < layers:
+            table.append((f"dropout {dropout}", f"(T, B, {H})", "", 0))
+    shapes = {n: s for n, s in network.parameters.shapes.items() if n.startswith("dense.")}
+    table.append(("dense", f"(T, B, {V})", *arrays(shapes)))
+    return table
+
+
+def arrays(shapes: dict[str, tuple[int, ...]]) -> tuple[str, int]:
+    """Arrays by name and shape, and the numbers in them."""
+    named = ", ".join(f"{name.split('.')[1]} {shape}" for name, shape in shapes.items())
+    return named, sum(math.prod(shape) for shape in shapes.values())
+
+
+def notes(network: Network, vocabulary: Vocabulary) -> list[str]:
+    """The lines below the table."""
+    V, H, layers, *_ = network.sizes
+    flat = network.parameters.flat
+    tape = layers * MAXLEN * BATCH * 8 * H * flat.itemsize  # see `Tape`
+    return [
+        f"{flat.size:,} {flat.dtype} parameters, {size(flat.nbytes)}; "
+        f"{V} {vocabulary.symbol_name}s",
+        f"training at batch {BATCH}, maxlen {MAXLEN}: {size(tape)} for the tapes, "
+        f"{size(5 * flat.nbytes)} for weights, gradient, RMSprop and the best so far",
+    ]
+
+
+def summary(network: Network, vocabulary: Vocabulary) -> str:
+    """The table as text."""
+    table = rows(network)
+    lines = [f"{'layer':<12} {'output':<14} {'parameters':>10}  arrays"]
+    for layer, output, named, count in table:
+        lines.append(f"{layer:<12} {output:<14} {count:>10,}  {named}".rstrip())
+    return "\n".join(lines + notes(network, vocabulary))
+
+
+def summary_html(network: Network, vocabulary: Vocabulary) -> str:
+    """The table as HTML."""
+    cells = "".join(
+        f"<tr><td>{html.escape(layer)}</td><td>{output}</td><td>{count:,}</td><td>{named}</td></tr>"
+        for layer, output, named, count in rows(network)
+    )
+    below = "<br>".join(html.escape(note) for note in notes(network, vocabulary))
+    return (
+        "<table><tr><th>layer</th><th>output</th><th>parameters</th><th>arrays</th></tr>"
+        f"{cells}</table><div>{below}</div>"
+    )
+
+
+def size(bytes_: int) -> str:
+    """Bytes as kB or MB."""
+    return f"{bytes_ / 1e6:,.1f} MB" if bytes_ >= 1e6 else f"{bytes_ / 1e3:,.1f} kB"

@@ -1,0 +1,227 @@
+"""Models on disk: written whole or not at all, read with suspicion.
+
+A file is an ``.npz`` with stored (uncompressed) members: ``configuration``, a
+JSON text as bytes, and one array for each name. There is no pickle in it, so a
+stranger's file can at worst be refused. What the arrays mean is not decided here:
+``model.py`` says which there must be, ``training/loop.py`` adds what it needs to go
+on later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import stat
+from collections.abc import Callable, Mapping
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from npchar.arrays import Array
+
+if TYPE_CHECKING:
+    import zipfile  # this, json and re where they are used: `import npchar` need not wait
+
+FORMAT = 1  # the version of the files' format
+CONFIGURATION = "configuration"
+DTYPES = ("<f4", "<f8", "|u1", "<u2", "<u4", "<u8")
+
+# The header of a .npy of version 1.0, as NumPy writes it: a regular expression
+HEADER = (
+    rb"\{'descr': '([<|][uf][1248])', 'fortran_order': False, "
+    rb"'shape': \(((?:\d{1,18},)?(?: \d{1,18},)*(?: \d{1,18})?)\), \} *\n"
+)
+
+Layout = dict[str, tuple[str, tuple[int, ...]]]  # each array's dtype and shape
+
+
+class CheckpointError(ValueError):
+    """A file that is not one of npchar's, is no longer whole, or belongs to something else."""
+
+
+def write(
+    path: str | os.PathLike[str], configuration: dict[str, Any], arrays: Mapping[str, Array]
+) -> None:
+    """Write a configuration and named arrays to `path`, replacing what was there.
+
+    The new file takes the old one's place only once it is on the disk: whatever
+    happens on the way, `path` holds the old content or the new.
+
+    Raises
+    ------
+    OSError
+        Of the kind that the system raised, saying which file could not be written.
+    """
+    import json
+    import tempfile
+    import zipfile
+
+    text = json.dumps({"format": FORMAT, **configuration}, ensure_ascii=True).encode()
+    members: dict[str, Any] = {CONFIGURATION: np.frombuffer(text, np.uint8), **arrays}
+    path = os.path.abspath(path)
+    folder = os.path.dirname(path)
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".npchar-", suffix=".tmp")
+        with os.fdopen(descriptor, "wb") as file:
+            # As numpy.savez does, but closed where a write fails: older ones leave the
+            # archive to the garbage collector, which complains on the terminal.
+            with zipfile.ZipFile(file, "w") as archive:
+                for name, array in members.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~current_umask())  # mkstemp's is for the owner alone
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        if isinstance(error, OSError):
+            why = f"cannot write {path}: {error.strerror or error}"
+            if os.path.isfile(path):
+                why += "; the file that was there is untouched"
+            raise type(error)(error.errno, why) from None
+        raise
+    sync_folder(folder)
+
+
+def current_umask() -> int:
+    """The permissions that new files are made without."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+def sync_folder(folder: str) -> None:
+    """Put a folder's entries on the disk, where the system can."""
+    with contextlib.suppress(OSError):  # Windows opens no folder, and some disks cannot
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read(
+    path: str | os.PathLike[str], layout: Callable[[dict[str, Any]], Layout]
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The configuration and the arrays that `write` put into `path`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    layout
+        Tells from a configuration which arrays there must be, and raises a
+        ValueError, KeyError or TypeError for one that makes no sense. No array
+        is read before all that the file has are found to be as it says.
+
+    Raises
+    ------
+    CheckpointError
+        When the file is of another kind, or damaged.
+    OSError
+        When there is no such file, or it cannot be read.
+    """
+    import zipfile
+
+    name = os.fspath(path)
+    with open(path, "rb") as file:
+        about = os.fstat(file.fileno())
+        size = about.st_size
+        try:
+            if not stat.S_ISREG(about.st_mode):  # a device could be read without end
+                raise CheckpointError("is not a regular file")
+            with zipfile.ZipFile(file) as archive:
+                return read_members(archive, size, layout)
+        except zipfile.BadZipFile as error:
+            reason = f"is damaged or not a saved model: {error}"
+        except CheckpointError as error:
+            reason = str(error)
+        except Exception as error:
+            # What a hostile file makes zipfile and json raise is not to be listed: OSError
+            # for an offset, RuntimeError for a password, RecursionError for brackets...
+            reason = f"is not a saved model: {type(error).__name__}: {error}"
+    raise CheckpointError(f"{name} {reason}")
+
+
+def read_members(
+    archive: zipfile.ZipFile, size: int, layout: Callable[[dict[str, Any]], Layout]
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The configuration and arrays of a zip file of `size` bytes."""
+    import json
+    import zipfile
+
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        member = info.filename.removesuffix(".npy")
+        if member == info.filename or member in members:
+            raise CheckpointError(f"is not a saved model: {info.filename!r} has no place in it")
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+            raise CheckpointError(f"is not a saved model: {info.filename!r} is compressed")
+        members[member] = info
+    if sum(info.file_size for info in members.values()) > size:
+        raise CheckpointError("is not a saved model: its members are larger than the file")
+    if CONFIGURATION not in members:
+        raise CheckpointError("has no configuration: npchar did not save it")
+
+    def opened(member: str, expected: tuple[str, tuple[int, ...]] | None) -> IO[bytes]:
+        stream = archive.open(members[member])
+        dtype, shape, length = read_header(stream, member)
+        if expected is not None and (dtype, shape) != expected:
+            raise CheckpointError(
+                f"is not a saved model: the array {member!r} is {dtype} {shape} and should be "
+                f"{expected[0]} {expected[1]}"
+            )
+        if members[member].file_size != length + math.prod(shape) * np.dtype(dtype).itemsize:
+            raise CheckpointError(
+                f"is not a saved model: the array {member!r} is not of the size that it declares"
+            )
+        return stream
+
+    with opened(CONFIGURATION, None) as stream:
+        configuration = json.loads(stream.read())
+    if not isinstance(configuration, dict):
+        raise CheckpointError("is not a saved model: its configuration is not a table")
+    if configuration.get("format") != FORMAT:
+        raise CheckpointError(
+            f"has the format version {configuration.get('format')!r}; this npchar reads {FORMAT}: "
+            "install a newer one"
+        )
+    try:
+        expected = layout(configuration)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CheckpointError(f"does not describe a model: {error!r}") from None
+    if expected.keys() != members.keys() - {CONFIGURATION}:
+        odd = sorted(expected.keys() ^ (members.keys() - {CONFIGURATION}))[:3]
+        raise CheckpointError(
+            f"is not a saved model: of the arrays {odd}, some are missing and some too many"
+        )
+    for member, description in expected.items():
+        opened(member, description).close()
+    arrays = {}
+    for member, (dtype, shape) in expected.items():
+        with opened(member, (dtype, shape)) as stream:
+            arrays[member] = np.frombuffer(stream.read(), dtype).reshape(shape)
+    return configuration, arrays
+
+
+def read_header(stream: IO[bytes], name: str) -> tuple[str, tuple[int, ...], int]:
+    """The dtype and shape that a ``.npy`` declares, and the length of its header.
+
+    NumPy's own reader evaluates the header as Python, which brackets enough can
+    upset; here only what NumPy writes is read.
+    """
+    import re
+
+    start = stream.read(10)
+    length = int.from_bytes(start[8:10], "little")
+    header = stream.read(length)
+    found = re.fullmatch(HEADER, header) if start[:8] == b"\x93NUMPY\x01\x00" else None
+    if found is None or len(header) != length or found[1].decode() not in DTYPES:
+        raise CheckpointError(f"is not a saved model: the array {name!r} has another format")
+    shape = tuple(int(n) for n in found[2].replace(b",", b" ").split())
+    return found[1].decode(), shape, 10 + length

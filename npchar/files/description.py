@@ -1,0 +1,78 @@
+"""What a model's file says of the model, beside its arrays.
+
+``model.py`` saves and loads by it, ``files/resume.py`` and ``files/archive.py`` do the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from npchar.arguments import require_positive
+from npchar.files.archive import Layout
+from npchar.files.resume import training_layout
+from npchar.layers.network import Network, Sizes
+from npchar.text.vocabulary import Vocabulary
+from npchar.version import __version__
+
+DTYPES = ("float32", "float64")
+
+
+def configuration(vocabulary: Vocabulary, network: Network) -> dict[str, Any]:
+    """The description of a model, in JSON's types."""
+    import json  # here, as `import npchar` need not wait for it
+
+    _, H, layers, dropout, _ = network.sizes
+    symbols = json.loads(json.dumps(vocabulary.symbols))
+    if not vocabulary.tokens and symbols != vocabulary.symbols:
+        symbols = list(vocabulary)  # lone surrogates, which JSON would join to pairs
+    return {
+        "npchar": __version__,
+        "model": {
+            # JSON has no tuples: they become lists
+            "tokens" if vocabulary.tokens else "characters": symbols,
+            "hidden_size": H,
+            "num_layers": layers,
+            "dropout": dropout,
+            "dtype": str(network.parameters.flat.dtype),
+        },
+    }
+
+
+def described(configuration: dict[str, Any]) -> tuple[Vocabulary, dict[str, Any]]:
+    """The vocabulary and the sizes of a description, or an error if they make no sense."""
+    sizes = dict(configuration["model"])
+    tokens = "tokens" in sizes
+    symbols = sizes.pop("tokens" if tokens else "characters")
+    if tokens:
+        symbols = as_tuples(symbols)
+    elif isinstance(symbols, list):
+        symbols = "".join(symbols)
+    vocabulary = Vocabulary(symbols, tokens=tokens)
+    if vocabulary.symbols != symbols or len(vocabulary) < 2:
+        raise ValueError("its characters are not two or more in their order")
+    return vocabulary, sizes
+
+
+def as_tuples(value: Any) -> Any:
+    """JSON's lists as the tuples they were."""
+    return tuple(as_tuples(one) for one in value) if isinstance(value, list) else value
+
+
+def layout(configuration: dict[str, Any]) -> Layout:
+    """The arrays of a model's file; raises an error if its configuration makes no sense."""
+    vocabulary, described_sizes = described(configuration)
+    dtype = described_sizes.pop("dtype")
+    sizes = Sizes(len(vocabulary), **described_sizes)
+    require_positive(hidden_size=sizes.hidden_size, num_layers=sizes.num_layers)
+    if sizes.num_layers > 1000 or dtype not in DTYPES or not 0 <= sizes.dropout < 1:
+        raise ValueError(f"it has {sizes} and the type {dtype!r}")
+    code = np.dtype(dtype).str
+    shapes = sizes.shapes()
+    arrays: Layout = {name: (code, shape) for name, shape in shapes.items()}
+    if "training" in configuration:
+        size = sum(math.prod(shape) for shape in shapes.values())
+        arrays |= training_layout(configuration["training"], size, code)
+    return arrays

@@ -1,0 +1,248 @@
+"""The checkpoint of a training: what it must hold to go on as if never interrupted.
+
+``training/loop.py`` says when it is a good moment, ``files/archive.py`` puts it on the
+disk. The file is that of a model (its weights are the latest), with one more
+table in its configuration, ``training``, and four more arrays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from npchar.arguments import require_positive
+from npchar.arrays import Array
+from npchar.files import archive
+from npchar.files.archive import CheckpointError, Layout
+from npchar.layers.parameters import Parameters
+from npchar.version import __version__
+
+UNITS = ("epochs", "steps", "seconds")
+TABLES = {"settings": dict, "corpus": str, "made_by": dict, "position": dict, "history": dict,
+          "guard": dict, "generator": dict}  # fmt: skip
+
+
+class Checkpoint:
+    """A file that a training is kept in.
+
+    Parameters
+    ----------
+    path
+        Where.
+    configuration
+        What describes the model, and must be the same when going on.
+    every
+        How often: a number and one of "epochs", "steps", "seconds".
+    saved
+        What the file held, if the training is to go on from it.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        configuration: dict[str, Any],
+        every: tuple[float, str],
+        saved: tuple[dict[str, Any], dict[str, Array]] | None,
+    ) -> None:
+        self.path, self.configuration = os.fspath(path), configuration
+        self.number, self.unit = require_every(every)
+        self.training: dict[str, Any] | None = None
+        self.arrays: dict[str, Array] = {}
+        if saved is not None:
+            found, self.arrays = saved
+            self.training = found.get("training")
+            if self.training is None:
+                raise CheckpointError(
+                    f"{self.path} holds a model, but no training to go on with: read it by "
+                    "npchar.Model.load and train it anew, with another checkpoint"
+                )
+            self._require_same("is of another model", found["model"], configuration["model"])
+        self._begin_count(0, 0)
+
+    def _require_same(self, what: str, then: dict[str, Any], now: dict[str, Any]) -> None:
+        different = [
+            f"{name} was {then.get(name)!r} and is {now.get(name)!r}"
+            for name in sorted(then.keys() | now.keys())
+            if then.get(name) != now.get(name)
+        ]
+        if different:
+            raise CheckpointError(
+                f"{self.path} {what}: {'; '.join(different)}. Use what it was begun with, or "
+                "another checkpoint"
+            )
+
+    def check(self, settings: dict[str, Any], corpus: str, shares: int) -> None:
+        """Raise a CheckpointError unless it is of this training; warn if bits may differ."""
+        assert self.training is not None
+        self._require_same("is of a training with other settings", self.training["settings"],
+                           settings)  # fmt: skip
+        if self.training["corpus"] != corpus:
+            raise CheckpointError(
+                f"{self.path} is of a training on another text. Use the text it was begun with, "
+                "or another checkpoint"
+            )
+        now = environment() | {"processes": shares}
+        different = [
+            f"{name} was {then} and is {now.get(name)}"
+            for name, then in self.training["made_by"].items()
+            if then != now.get(name)
+        ]
+        if different:
+            warnings.warn(
+                f"{self.path}: {'; '.join(different)}. The training goes on, but not to the bit "
+                "as it would have there",
+                stacklevel=2,
+            )
+
+    def _begin_count(self, epochs: int, steps: int) -> None:
+        self.counts: dict[str, float] = {"epochs": epochs, "steps": steps,
+                                         "seconds": time.monotonic()}  # fmt: skip
+
+    def is_due(self, epochs: int, steps: int) -> bool:
+        """Whether it is time to save, after so many epochs and steps."""
+        now = {"epochs": epochs, "steps": steps, "seconds": time.monotonic()}
+        return now[self.unit] - self.counts[self.unit] >= self.number
+
+    def save(
+        self,
+        epochs: int,
+        steps: int,
+        training: dict[str, Any],
+        parameters: Parameters,
+        arrays: dict[str, Array],
+    ) -> None:
+        """Write it all; the arguments but for the first two are as `read` gives them."""
+        self._begin_count(epochs, steps)  # also if it fails: not again at the next step
+        archive.write(
+            self.path, self.configuration | {"training": training}, {**parameters, **arrays}
+        )
+
+
+@contextlib.contextmanager
+def held(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep a training's file from all other trainings, while it is entered.
+
+    By a lock on an empty file beside it, ``.npchar-NAME.lock``. The system lifts it when the
+    process ends, however it ends: what a killed training leaves hinders no other.
+
+    Raises
+    ------
+    CheckpointError
+        When another training has it.
+    """
+    path = os.path.abspath(path)
+    folder, name = os.path.split(path)
+    lock = os.path.join(folder, f".npchar-{name}.lock")
+    while True:
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise type(error)(error.errno, f"cannot write {path}: {error.strerror}") from None
+        if not lock_file(descriptor):
+            os.close(descriptor)
+            raise CheckpointError(
+                f"another training that is under way is kept in {path}; wait for its end, or "
+                "name another checkpoint"
+            )
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(lock)):
+                break
+        os.close(descriptor)  # the one who had it removed it just now: once more
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows keeps an open file
+            os.unlink(lock)
+        os.close(descriptor)
+
+
+def lock_file(descriptor: int) -> bool:
+    """Lock an open file, if nobody else has; true as well where there is no such thing."""
+    try:
+        try:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except (BlockingIOError, PermissionError):
+        return False
+    except (ImportError, OSError):  # some systems, and some disks of networks, have no locks
+        pass
+    return True
+
+
+def saved_training(
+    path: str | os.PathLike[str], resume: bool, layout: Callable[[dict[str, Any]], Layout]
+) -> tuple[dict[str, Any], dict[str, Array]] | None:
+    """What a checkpoint holds to go on from; None where there is none yet."""
+    if not os.path.exists(path):
+        return None
+    if not resume:
+        raise FileExistsError(
+            f"there is a file {os.fspath(path)!r} already; go on from it by resume=True, or name "
+            "another checkpoint"
+        )
+    return archive.read(path, layout)
+
+
+def require_every(every: tuple[float, str]) -> tuple[float, str]:
+    """Raise a ValueError unless it is a number above 0 and a unit."""
+    try:
+        number, unit = every
+        right = unit in UNITS and number > 0
+    except (TypeError, ValueError):
+        right = False
+    if not right:
+        raise ValueError(
+            f"checkpoint_every is {every!r}; it must be a number above 0 and a unit, as in "
+            '(30, "seconds"), (500, "steps") or (1, "epochs")'
+        )
+    return number, unit
+
+
+def training_layout(training: dict[str, Any], size: int, dtype: str) -> Layout:
+    """The arrays that a training adds to the file of a model of `size` weights."""
+    for name, kind in TABLES.items():
+        if not isinstance(training[name], kind):
+            raise ValueError(f"its {name} is {training[name]!r:.50}")
+    windows = require_kind(training["windows"], 0)
+    require_positive(processes=require_kind(training["made_by"]["processes"], 0))
+    return {
+        "training.v": (dtype, (size,)),
+        "training.best": (dtype, (size,)),
+        "training.best_v": (dtype, (size,)),
+        "training.order": (np.min_scalar_type(windows).str, (windows,)),
+    }
+
+
+def require_kind(value: Any, example: Any) -> Any:
+    """The value, if it is of the example's kind, else a ValueError.
+
+    A list or table is, if all its values are of the kind of the example's first.
+    """
+    if isinstance(example, (list, dict)):
+        if type(value) is not type(example):
+            raise ValueError(f"{value!r:.50} came where a {type(example).__name__} should")
+        inner = next(iter(example.values() if isinstance(example, dict) else example))
+        for one in value.values() if isinstance(value, dict) else value:
+            require_kind(one, inner)
+    elif type(value) is not type(example) or (type(value) is int and not 0 <= value < 1 << 53):
+        raise ValueError(f"{value!r:.50} came where one like {example!r} should")
+    return value
+
+
+def environment() -> dict[str, str]:
+    """What a result may depend on to the bit, beside the number of processes."""
+    import platform
+
+    return {"npchar": __version__, "numpy": np.__version__, "machine": platform.machine(),
+            "system": platform.system()}  # fmt: skip

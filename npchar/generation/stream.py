@@ -1,0 +1,163 @@
+"""Generating text from prompts, a character at a time.
+
+Prompts come from ``model.py`` as text; the prefill runs the network over them, then each next
+character is drawn by ``generation/sampling.py`` and fed back to the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from npchar.arguments import require_seed
+from npchar.arrays import Array
+from npchar.generation.sampling import require_temperature, require_top, sampler
+from npchar.layers.network import Network
+from npchar.text.vocabulary import Text, Vocabulary
+
+
+def start_streams(
+    network: Network,
+    vocabulary: Vocabulary,
+    prompts: Sequence[Text],
+    temperature: float | Sequence[float],
+    top_k: int | None,
+    top_p: float | None,
+    seed: int | Sequence[int] | None,
+    unknown: Any,
+) -> Iterator[Array]:
+    """Check the arguments, prefill the prompts; then yield the next ids, (n,), without end."""
+    require_top(top_k, top_p)
+    if not prompts:
+        raise ValueError("expected at least one prompt, got none; pass one text or a list of them")
+    temperatures = np.ravel(temperature).tolist()
+    if len(temperatures) not in (1, len(prompts)):
+        raise ValueError(
+            f"expected one temperature, or one for each of {len(prompts)} prompts, got "
+            f"{len(temperatures)}"
+        )
+    for value in temperatures:
+        require_temperature(value)
+    temperatures *= len(prompts) // len(temperatures)
+    encoded = [vocabulary.encode(prompt, unknown) for prompt in prompts]
+    for prompt, ids in zip(prompts, encoded):
+        if not len(ids):
+            raise ValueError(
+                f"the prompt {prompt!r} has no {vocabulary.symbol_name} of the vocabulary; "
+                "expected at least one"
+            )
+    rngs = [np.random.default_rng(one) for one in seeds(seed, len(prompts))]
+    logits, states = prefill(network, encoded)
+    draw = sampler(temperatures, len(vocabulary), rngs, top_k, top_p)
+    return stream(network, logits, states, draw)
+
+
+def seeds(seed: int | Sequence[int] | None, n: int) -> list[int | None]:
+    """A seed for each of n streams: one number counts up, so that all differ."""
+    if seed is None:
+        return [None] * n
+    if isinstance(seed, Sequence) and not isinstance(seed, str):
+        if len(seed) != n:
+            raise ValueError(f"expected one seed, or one for each of {n} prompts, got {len(seed)}")
+        for one in seed:
+            require_seed(one)
+        return list(seed)
+    require_seed(seed)
+    return [seed + k for k in range(n)]
+
+
+def prefill(network: Network, prompts: Sequence[Array]) -> tuple[Array, list[Any]]:
+    """The logits, (n, V), and states after each prompt; prompts of equal length are batched."""
+    V = network.sizes.vocabulary_size
+    logits = np.empty((len(prompts), V), network.parameters.flat.dtype)
+    states = network.zero_states(len(prompts))
+    for length in {len(ids) for ids in prompts}:
+        where = [k for k, ids in enumerate(prompts) if len(ids) == length]
+        ids = np.stack([prompts[k] for k in where], axis=1)  # (length, B)
+        reached = None
+        for start in range(0, length, 1024):  # in chunks: a tape takes 32 H bytes a character
+            outputs, tapes = network.forward(ids[start : start + 1024], reached)
+            reached = [tape.final_state for tape in tapes]
+        logits[where] = network.dense.forward(outputs[-1])
+        for state, new in zip(states, reached or []):
+            for array, values in zip(state, new):
+                array[where] = values
+    return logits, states
+
+
+def stream(
+    network: Network,
+    logits: Array,
+    states: list[Any],
+    draw: Callable[[Array], Array],
+) -> Iterator[Array]:
+    """Draw ids from the logits, yield them, (n,), feed them to the network, and so on."""
+    step = network.steps_from(states)
+    while True:
+        ids = draw(logits)
+        yield ids
+        logits = step(ids)
+
+
+def prompt_list(prompt: Any, vocabulary: Vocabulary) -> list[Text] | None:
+    """The prompts, if there are several: a list of strings, or of lists of tokens."""
+    if vocabulary.tokens:
+        lists = isinstance(prompt, list) and prompt and all(isinstance(p, list) for p in prompt)
+        return list(prompt) if lists else None
+    if not isinstance(prompt, (str, Sequence)):
+        raise TypeError(f"prompt is {prompt!r}; expected a str or a list of them")
+    return None if isinstance(prompt, str) else list(prompt)
+
+
+def generated(
+    streams: Iterator[Array], n: int, length: int, stops: Sequence[Text], vocabulary: Vocabulary
+) -> list[Any]:
+    """The texts of n streams, of a given length or up to the first of the stops."""
+    if not stops:
+        ids = np.stack([next(streams) for _ in range(length)], axis=1)  # (n, length)
+        return [vocabulary.decode(row) for row in ids]
+    texts: list[list[Any]] = [[] for _ in range(n)]
+    going = set(range(n))
+    for _ in range(length):
+        ids = next(streams)
+        for k in going:
+            texts[k].append(vocabulary.symbols[ids[k]])
+        going = {k for k in going if not stop_at_end(texts[k], stops)}
+        if not going:
+            break
+    return [vocabulary.join(until(iter(text), stops)) for text in texts]
+
+
+def require_stops(stop: Any, vocabulary: Vocabulary) -> list[Text]:
+    """The stop texts as a list; a ValueError for an empty one."""
+    one = isinstance(stop, str) or (vocabulary.tokens and prompt_list(stop, vocabulary) is None)
+    stops: list[Text] = [] if stop is None else [stop] if one else list(stop)
+    kinds = (list, tuple) if vocabulary.tokens else (str,)
+    if not all(isinstance(each, kinds) and each for each in stops):
+        what = "list of tokens" if vocabulary.tokens else "string"
+        raise ValueError(f"stop is {stop!r}; expected a {what} or several, none of them empty")
+    return stops
+
+
+def stop_at_end(symbols: list[Any], stops: Sequence[Text]) -> Text | None:
+    """The longest of the stops that the symbols end with."""
+    found = [stop for stop in stops if symbols[-len(stop) :] == list(stop)]
+    return max(found, key=len, default=None)
+
+
+def until(symbols: Iterator[Any], stops: Sequence[Text]) -> Iterator[Any]:
+    """The symbols up to the first of the stops, which is left out.
+
+    What may be the beginning of one is held back until it turns out not to be.
+    """
+    held: list[Any] = []
+    for symbol in symbols:
+        held.append(symbol)
+        if stop := stop_at_end(held, stops):
+            yield from held[: len(held) - len(stop)]
+            return
+        while held and not any(list(stop[: len(held)]) == held for stop in stops):
+            yield held.pop(0)
+    yield from held

@@ -1,0 +1,1 @@
+"""Layers: forward, backpropagation through time, the loss, and gradient checks."""

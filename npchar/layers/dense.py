@@ -1,0 +1,78 @@
+"""The output layer: hidden states to logits.
+
+Hidden states come from the layer below, such as ``layers/lstm.py``; the logits go to
+``generation/sampling.py`` when text is generated, or to ``layers/loss.py`` when the model
+is trained.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from npchar.arrays import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+
+class Dense:
+    """A fully connected layer: ``logits = h W + b``.
+
+    Parameters
+    ----------
+    W
+        Weights, (H, V).
+    b
+        Biases, (V,).
+    """
+
+    def __init__(self, W: Array, b: Array) -> None:
+        self.W, self.b = W, b
+
+    @staticmethod
+    def shapes(input_size: int, output_size: int) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of a layer's arrays."""
+        return {"W": (input_size, output_size), "b": (output_size,)}
+
+    @classmethod
+    def create(
+        cls, input_size: int, output_size: int, seed: int = 0, dtype: DTypeLike = "float32"
+    ) -> Dense:
+        """A single layer, outside a model, with initialised weights."""
+        shapes = cls.shapes(input_size, output_size)
+        layer = cls(**{name: np.zeros(shape, dtype) for name, shape in shapes.items()})
+        layer.initialise(np.random.default_rng(seed))
+        return layer
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Fill the weights as Keras does: Glorot-uniform, zero biases."""
+        limit = np.sqrt(6 / sum(self.W.shape))
+        self.W[...] = rng.uniform(-limit, limit, self.W.shape)
+        self.b[...] = 0
+
+    def forward(self, h: Array) -> Array:
+        """Logits, (..., V), of hidden states, (..., H). Costs 2 HV operations a row."""
+        H, V = self.W.shape
+        logits = h.reshape(-1, H) @ self.W  # (n, V): one product for all steps
+        logits += self.b
+        return logits.reshape(*h.shape[:-1], V)
+
+    def backward(self, h: Array, dlogits: Array, gradient: Dense) -> Array:
+        """Write the gradients with respect to W and b to `gradient`; return that for h.
+
+        Parameters
+        ----------
+        h
+            The hidden states that went in, (..., H).
+        dlogits
+            The gradient of the loss with respect to the logits, (..., V).
+        gradient
+            A layer of the same shapes; its arrays are overwritten.
+        """
+        H, V = self.W.shape
+        rows = dlogits.reshape(-1, V)
+        np.matmul(h.reshape(-1, H).T, rows, out=gradient.W)
+        np.matmul(np.ones(len(rows), rows.dtype), rows, out=gradient.b)  # a sum, by BLAS
+        return (rows @ self.W.T).reshape(h.shape)

@@ -1,0 +1,265 @@
+"""Gradient checks: two ways to differentiate numerically, with the forward pass alone.
+
+**Central differences**: ``(L(p + h) − L(p − h)) / 2h``, here with two more pairs
+of points that take the error to the order h⁶, so that h can be large and the
+cancellation of the losses small. And in the machine's longest floating-point
+numbers: at 60 characters' distance a fresh LSTM's gradient is 1e-8 of the loss,
+and float64 has too few digits left to tell it (x86 has three more; where there
+are none, a gradient that small cannot be checked this way).
+
+**Complex step** (Squire & Trapp 1998): ``Im L(p + ih) / h`` with h = 1e-20.
+Nothing cancels, so it is good to the last digit; but all of the forward pass
+must run in complex numbers and be analytic: no ``abs``, no conjugate, no
+complex value written into a real array.
+
+`complex_step` and `central_difference` take any function of a vector;
+`check_gradients` compares them with a model's own backward pass. It differentiates
+the forward pass of the plain layers, one line an equation, and compares with the
+backward pass of the fast ones: a mistake that a fast layer's forward and backward
+share cannot pass.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from npchar.arguments import require_positive
+from npchar.arrays import Array
+from npchar.layers.network import Network, require_batch
+from npchar.layers.parameters import Parameters
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class HasNetwork(Protocol):
+        """A `npchar.Model`, of which only the network is used here."""
+
+        @property
+        def network(self) -> Network:
+            """The layers as one function."""
+
+
+Function = Callable[[Array], Array]  # of a vector, (n,), to a scalar
+
+COMPLEX_STEP_LIMIT = 1e-13
+CENTRAL_DIFFERENCE_LIMIT = 1e-7
+
+
+def complex_step(function: Function, x: Array, entries: Iterable[int], h: float = 1e-20) -> Array:
+    """The derivatives of `function` at `x`, (n,), with respect to the given entries.
+
+    `function` is called with complex128 at a step of i h; the imaginary part of its value
+    is h times the derivative, without a difference and so without cancellation.
+    """
+    x = x.astype(np.complex128)
+    derivatives = []
+    with warnings.catch_warnings():
+        # A complex value cast to a real one has lost its derivative.
+        warnings.simplefilter("error", np.exceptions.ComplexWarning)
+        for k in entries:
+            before = x[k]
+            x[k] = before + 1j * h
+            derivatives.append(function(x).imag / h)
+            x[k] = before
+    return np.array(derivatives)
+
+
+def central_difference(
+    function: Function, x: Array, entries: Iterable[int], h: float = 1e-3
+) -> Array:
+    """The derivatives of `function` at `x`, (n,), with respect to the given entries.
+
+    `function` is called with longdouble, at three pairs of points up to 3 h away, which
+    leaves an error of the order of h⁶.
+    """
+    x = x.astype(np.longdouble)
+    derivatives = []
+    for k in entries:
+        before = x[k]
+        differences = []
+        for offset in (1, 2, 3):
+            x[k] = before + offset * np.longdouble(h)
+            above = function(x)
+            x[k] = before - offset * np.longdouble(h)
+            differences.append(above - function(x))
+        x[k] = before
+        derivatives.append(np.dot([45, -9, 1], differences) / (60 * h))
+    return np.array(derivatives, np.float64)
+
+
+class Row(NamedTuple):
+    """The result for one array."""
+
+    name: str
+    shape: tuple[int, ...]
+    checked: int  # how many of its entries
+    norm: float  # of the gradient with respect to them
+    complex_step_error: float  # ‖numerical − analytic‖ / ‖analytic‖
+    central_difference_error: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether both errors are below their limits."""
+        return (
+            self.complex_step_error < COMPLEX_STEP_LIMIT
+            and self.central_difference_error < CENTRAL_DIFFERENCE_LIMIT
+        )
+
+
+class GradientCheck(NamedTuple):
+    """The outcome of `check_gradients`; printed, a table."""
+
+    loss: float
+    rows: list[Row]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every array passed."""
+        return all(row.passed for row in self.rows)
+
+    def __str__(self) -> str:
+        lines = [
+            f"Gradient of the loss ({self.loss:.4f} nats per character) by backpropagation, "
+            "against two",
+            "numerical derivatives that use the forward pass alone. Errors are relative:",
+            "the norm of the difference over the norm of the gradient.",
+            "",
+            f"{'array':<12} {'shape':<14} {'entries':>7} {'norm':>9} "
+            f"{'complex step':>13} {'central diff.':>13}",
+        ]
+        for row in self.rows:
+            lines.append(
+                f"{row.name:<12} {str(row.shape).replace(' ', ''):<14} {row.checked:>7} "
+                f"{row.norm:>9.2e} {row.complex_step_error:>13.1e} "
+                f"{row.central_difference_error:>13.1e}  {'ok' if row.passed else 'WRONG'}"
+            )
+        lines += [
+            f"{'must be below':<45} {COMPLEX_STEP_LIMIT:>13.0e} {CENTRAL_DIFFERENCE_LIMIT:>13.0e}",
+            "",
+            "Every gradient is right."
+            if self.passed
+            else "A gradient is WRONG: backward does not match forward in the arrays marked so.",
+        ]
+        return "\n".join(lines)
+
+
+def check_gradients(
+    model: HasNetwork,
+    ids: Array | None = None,
+    targets: Array | None = None,
+    *,
+    samples: int | None = 20,
+    seed: int = 0,
+    verbose: bool = True,
+) -> GradientCheck:
+    """Compare a model's gradients with numerical ones, array by array.
+
+    The numerical ones are of the plain layers' forward pass (``layers/lstm.py``), the
+    model's of the fast layers that train (``layers/lstm_fast.py``). Done on a float64
+    copy of the weights, from a random initial state, for every array of the model, the
+    input (as one-hot vectors) and the initial states. The model itself stays as it is.
+
+    Parameters
+    ----------
+    model
+        The model, at any point of its training.
+    ids, targets
+        A batch, as for `Model.loss_and_gradient`; a small random one with a
+        target at every character when not given.
+    samples
+        How many entries of each array are checked, the ones with the largest
+        gradients and as many at random; None for all, at seven forward passes
+        an entry.
+    seed
+        For the random numbers.
+    verbose
+        Print the table.
+
+    Returns
+    -------
+    GradientCheck
+        Its `passed` tells whether all is well, its `rows` the errors.
+    """
+    if samples is not None:
+        require_positive(samples=samples)
+    rng = np.random.default_rng(seed)
+    network = model.network.astype(np.float64)
+    V = network.sizes.vocabulary_size
+    if ids is None:
+        ids = rng.integers(0, V, (8, 3))
+    if targets is None:
+        targets = rng.integers(0, V, np.shape(ids))
+    ids, targets = np.asarray(ids), np.asarray(targets)
+    require_batch(ids, targets, V)
+    T, B = ids.shape
+
+    # Everything the loss depends on, as one vector.
+    shapes = dict(network.parameters.shapes)
+    names = []  # of each layer's initial state, array by array
+    for k, zeros in enumerate(network.zero_states(B)):
+        names.append([f"{network.sizes.layer}{k}.{field}0" for field in zeros._fields])
+        shapes |= {name: array.shape for name, array in zip(names[k], zeros)}
+    shapes["input"] = (T, B, V)
+    point = Parameters(shapes, np.float64)
+    weights = len(network.parameters.flat)
+    point.flat[:weights] = network.parameters.flat
+    point.flat[weights:] = rng.uniform(-0.5, 0.5, len(point.flat) - weights)
+    point["input"] = np.eye(V)[ids]
+
+    def parts(flat: Array) -> tuple[Network, Array, list[Any]]:
+        values = Parameters(shapes, flat=flat)
+        own = Parameters(network.parameters.shapes, flat=flat[:weights])
+        states = [
+            type(zeros)(*(values[name] for name in names[k]))
+            for k, zeros in enumerate(network.zero_states(B))
+        ]
+        return Network(network.sizes, own), values["input"], states
+
+    def loss(flat: Array) -> Array:
+        network, inputs, states = parts(flat)
+        return network.plain().loss(inputs, targets, states)
+
+    # The weights' gradient from ids, as in training; the input's from vectors, since ids
+    # have none.
+    _, inputs, states = parts(point.flat)
+    result = network.gradients(ids, targets, states)
+    analytic = Parameters(shapes, np.float64)
+    analytic.flat[:weights] = result.parameters.flat
+    for k, dstate in enumerate(result.states):
+        for name, array in zip(names[k], dstate):
+            analytic[name] = array
+    dinputs = network.gradients(inputs, targets, states).inputs
+    assert dinputs is not None
+    analytic["input"] = dinputs
+
+    rows = []
+    start = 0
+    for name, shape in shapes.items():
+        size = analytic[name].size
+        entries = chosen_entries(analytic[name].reshape(-1), samples, rng)
+        expected = analytic[name].reshape(-1)[entries]
+        norm = float(np.linalg.norm(expected))
+        errors = [
+            float(np.linalg.norm(method(loss, point.flat, entries + start) - expected))
+            / (norm or 1)
+            for method in (complex_step, central_difference)
+        ]
+        rows.append(Row(name, shape, len(entries), norm, *errors))
+        start += size
+    check = GradientCheck(float(result.loss), rows)
+    if verbose:
+        print(check)
+    return check
+
+
+def chosen_entries(gradient: Array, samples: int | None, rng: np.random.Generator) -> Array:
+    """Indices of `samples` entries of a gradient, (n,): the largest, and some at random."""
+    if samples is None or samples >= gradient.size:
+        return np.arange(gradient.size)
+    order = np.argsort(-np.abs(gradient))
+    largest, rest = np.split(order, [(samples + 1) // 2])
+    return np.concatenate([largest, rng.choice(rest, samples // 2, replace=False)])

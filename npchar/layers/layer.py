@@ -1,0 +1,207 @@
+"""The interface of a recurrent layer, and what layers have in common.
+
+A layer holds its arrays and nothing else. The recurrent state is a value that is passed
+in and returned, and what backward needs of forward is kept on a tape. So a network
+(``layers/network.py``) can run layers of any kind forward, backward, and a step at a time.
+
+Read next: ``layers/lstm.py``, the model for other layers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+
+from npchar.arrays import Array
+from npchar.layers.dense import Dense
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from numpy.typing import DTypeLike
+
+    class Tape(Protocol):
+        """The record of a forward pass, which backward needs."""
+
+        @property
+        def outputs(self) -> Array:
+            """The outputs after each step, the inputs of the layer above: (T, B, H)."""
+
+        @property
+        def final_state(self) -> Any:
+            """The state after the last step."""
+
+    class Steps(Protocol):
+        """A layer run from a state, a step at a time: see `Layer.stepper`."""
+
+        def step(self, x: Array) -> Array:
+            """One step on: ids, (B,), or vectors, (B, D), to outputs or logits."""
+
+
+Self = TypeVar("Self", bound="Layer")
+
+
+class Layer(ABC):
+    """A recurrent layer: its arrays, and its forward and backward pass.
+
+    The state before and after a step is a tuple of arrays with names, (B, ...) each,
+    of which the first is the output.
+    """
+
+    name: ClassVar[str]  # of its arrays in a model, with the layer's number: lstm0.Wx
+
+    @staticmethod
+    @abstractmethod
+    def shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of its arrays, which `__init__` takes by these names."""
+
+    @abstractmethod
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Fill the arrays with initial values, for training."""
+
+    @abstractmethod
+    def zero_state(self, B: int) -> Any:
+        """The state before the first step of B sequences: all zeros."""
+
+    @abstractmethod
+    def forward(self, x: Array, state: Any = None, tape: Any = None) -> Any:
+        """Run over T steps.
+
+        Parameters
+        ----------
+        x
+            Ids, (T, B), which stand for one-hot vectors; or vectors, (T, B, D).
+        state
+            The state before the first step; zeros when not given.
+        tape
+            What `tape` gave, or a tape of an earlier pass of the same size, to use again.
+
+        Returns
+        -------
+        Tape
+            Its `outputs` and `final_state`, and what `backward` needs.
+        """
+
+    @abstractmethod
+    def step(self, x: Array, state: Any) -> Any:
+        """The state one step later, with nothing kept for backward.
+
+        Parameters
+        ----------
+        x
+            Ids, (B,), or vectors, (B, D).
+        state
+            The state before the step.
+        """
+
+    @abstractmethod
+    def backward(
+        self, tape: Any, dh: Array | None, dstate: Any, gradient: Any
+    ) -> tuple[Array | None, Any]:
+        """Backpropagate through time.
+
+        Parameters
+        ----------
+        tape
+            What `forward` returned.
+        dh
+            The gradient of the loss with respect to each output, (T, B, H); or with
+            respect to the last alone, (B, H); None for zeros.
+        dstate
+            The gradient with respect to the final state; None for zeros.
+        gradient
+            A layer of the same shapes; its arrays are overwritten with the gradients
+            with respect to this one's.
+
+        Returns
+        -------
+        dx, dstate
+            The gradients with respect to the vectors that came in, (T, B, D) (None for
+            ids), and to the initial state.
+        """
+
+    def tape(self, T: int, B: int) -> Any:
+        """Buffers for passes over T steps of B sequences; None for a layer that needs none."""
+        return None
+
+    def stepper(self, state: Any, dense: Dense | None = None) -> Steps:
+        """A copy to run from a state, a step at a time; with `dense` up to the logits."""
+        return Stepper(self, state, dense)
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """Its arrays by their names."""
+        return {name: getattr(self, name) for name in self.shapes(1, 1)}
+
+    @classmethod
+    def create(
+        cls: type[Self],
+        input_size: int,
+        hidden_size: int,
+        seed: int = 0,
+        dtype: DTypeLike = "float32",
+    ) -> Self:
+        """A single layer, outside a model, with initialised weights."""
+        shapes = cls.shapes(input_size, hidden_size)
+        layer = cls(**{name: np.zeros(shape, dtype) for name, shape in shapes.items()})
+        layer.initialise(np.random.default_rng(seed))
+        return layer
+
+    def zeros_like(self: Self) -> Self:
+        """Another of the same shapes, filled with zeros: room for a gradient."""
+        return type(self)(**{name: np.zeros_like(array) for name, array in self.arrays.items()})
+
+
+class Stepper:
+    """A layer run from a state by its plain `step`; see `Layer.stepper`."""
+
+    def __init__(self, layer: Layer, state: Any, dense: Dense | None) -> None:
+        copies = {name: array.copy() for name, array in layer.arrays.items()}
+        self.layer = type(layer)(**copies)
+        self.state = type(state)(*(array.copy() for array in state))
+        self.dense = None if dense is None else Dense(dense.W.copy(), dense.b.copy())
+
+    def step(self, x: Array) -> Array:
+        """One step on: ids, (B,), or vectors, (B, D), to outputs or logits."""
+        self.state = self.layer.step(x, self.state)
+        output: Array = self.state[0]
+        return output if self.dense is None else self.dense.forward(output)
+
+
+def as_vectors(x: Array, D: int, dtype: DTypeLike) -> Array:
+    """Ids, (...), as one-hot vectors, (..., D); vectors, (..., D) of any type, as they are."""
+    if x.dtype.kind not in "iu":
+        return x
+    require_ids(x, D)
+    return np.eye(D, dtype=dtype)[x]
+
+
+def require_ids(x: Array, D: int) -> None:
+    """Raise a ValueError unless all ids are from 0 to below D."""
+    if x.size and not 0 <= x.min() <= x.max() < D:
+        raise ValueError(f"expected ids from 0 to {D - 1}, got {x.min()} to {x.max()}")
+
+
+def at_every_step(dh: Array | None, outputs: Array) -> Array:
+    """A gradient with respect to the outputs, (T, B, H), of what `Layer.backward` takes as `dh`."""
+    above = np.zeros_like(outputs)
+    if dh is not None and dh.ndim == 2:  # with respect to the last output alone
+        above[-1] = dh
+    elif dh is not None:
+        above[...] = dh
+    return above
+
+
+def sigmoid(z: Array) -> Array:
+    """σ(z) = 1 / (1 + exp(−z)) = (1 + tanh(z / 2)) / 2, which cannot overflow; of any type."""
+    result: Array = (1 + np.tanh(z / 2)) / 2
+    return result
+
+
+def orthogonal(rng: np.random.Generator, rows: int, columns: int) -> Array:
+    """A random matrix with orthonormal columns, (rows, columns); rows ≥ columns."""
+    q, r = np.linalg.qr(rng.standard_normal((rows, columns)))
+    result: Array = q * np.sign(np.diag(r))  # without it the draw favours some rotations
+    return result

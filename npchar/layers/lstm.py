@@ -1,0 +1,196 @@
+"""The LSTM as in the papers, written for reading; ``layers/lstm_fast.py`` is used to train.
+
+Ids or vectors come from ``text/windows.py`` or a layer below; the hidden states go to the
+next layer or to ``layers/dense.py``.
+
+The equations, for each time t (Hochreiter & Schmidhuber 1997, with the forget gate of
+Gers et al. 2000, in the symbols now usual; vectors are rows)::
+
+    i = σ(x Wx[0] + h₋ Wh[0] + b[0])      input gate: how much of g to write
+    f = σ(x Wx[1] + h₋ Wh[1] + b[1])      forget gate: how much of c₋ to keep
+    o = σ(x Wx[2] + h₋ Wh[2] + b[2])      output gate: how much of c to show
+    g = tanh(x Wx[3] + h₋ Wh[3] + b[3])   the candidate to write
+    c = f c₋ + i g                        the cell, the long memory
+    h = o tanh(c)                         the hidden state, the output
+
+where h₋ and c₋ are the state before the step. What is inside σ and tanh is called z; all
+arrays of gates lead with the four, in the order i, f, o, g.
+
+Backward, da stands for the gradient of the loss with respect to a. From the last step to
+the first, each line below is the derivative of one above, by the chain rule; dh and dc come
+from the step after::
+
+    dh   = dh + the gradient from the layer above
+    dc   = dc + dh o (1 − tanh²(c))       of h = o tanh(c), and tanh' = 1 − tanh²
+    dz_i = dc g i (1 − i)                 of c = f c₋ + i g, and σ' = σ (1 − σ)
+    dz_f = dc c₋ f (1 − f)
+    dz_o = dh tanh(c) o (1 − o)           of h = o tanh(c)
+    dz_g = dc i (1 − g²)                  of c = f c₋ + i g
+    dWx  = Σ xᵀ dz                        for each gate, over time and batch
+    dWh  = Σ h₋ᵀ dz
+    db   = Σ dz
+    dx   = Σ dz Wxᵀ                       over the four gates
+    dh₋  = Σ dz Whᵀ
+    dc₋  = dc f                           of c = f c₋ + i g
+
+It is the full gradient, to the first step (Graves & Schmidhuber 2005; the paper of 1997 cuts
+it short at the gates).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npchar.arrays import Array
+from npchar.layers.layer import Layer, as_vectors, at_every_step, orthogonal, sigmoid
+
+
+class State(NamedTuple):
+    """The state of an LSTM between two steps."""
+
+    h: Array  # (B, H)
+    c: Array  # (B, H)
+
+
+class Step(NamedTuple):
+    """The values of one step; ``_`` marks the value before it."""
+
+    x: Array  # (B, D)
+    h_: Array  # (B, H), and so the rest
+    c_: Array
+    i: Array
+    f: Array
+    o: Array
+    g: Array
+    c: Array
+    h: Array
+
+
+class Tape(NamedTuple):
+    """The steps of one forward pass, and whether their inputs were ids."""
+
+    steps: list[Step]
+    ids: bool
+
+    @property
+    def outputs(self) -> Array:
+        """The hidden state after each step, (T, B, H)."""
+        return np.stack([step.h for step in self.steps])
+
+    @property
+    def final_state(self) -> State:
+        """The state after the last step."""
+        return State(self.steps[-1].h, self.steps[-1].c)
+
+
+class LSTM(Layer):
+    """A long short-term memory layer.
+
+    Parameters
+    ----------
+    Wx
+        Input weights, (4, D, H), gates in the order i, f, o, g.
+    Wh
+        Recurrent weights, (4, H, H).
+    b
+        Biases, (4, H).
+
+    Notes
+    -----
+    A pass over T steps and B sequences costs about 8 TBH (D + H) floating-point
+    operations forward and twice that backward. Weights of any type are allowed, complex
+    ones too, which the gradient check needs; vectors should be of the same type.
+
+    Examples
+    --------
+    >>> layer = LSTM.create(input_size=5, hidden_size=3)
+    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # one sequence of three ids
+    >>> tape.outputs.shape
+    (3, 1, 3)
+    """
+
+    name = "lstm"
+
+    def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
+        self.Wx, self.Wh, self.b = Wx, Wh, b
+
+    @staticmethod
+    def shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of a layer's arrays."""
+        D, H = input_size, hidden_size
+        return {"Wx": (4, D, H), "Wh": (4, H, H), "b": (4, H)}
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Fill the weights as Keras does.
+
+        Glorot-uniform input weights, orthogonal recurrent weights, zero biases
+        but for the forget gate's, which are 1: at first a cell keeps most of its
+        value (Jozefowicz et al. 2015).
+        """
+        D, H = self.Wx.shape[1:]
+        limit = np.sqrt(6 / (D + 4 * H))  # the four gates count as one (D, 4H) matrix
+        self.Wx[...] = rng.uniform(-limit, limit, self.Wx.shape)
+        self.Wh[...] = orthogonal(rng, 4 * H, H).reshape(4, H, H).swapaxes(1, 2)
+        self.b[...] = 0
+        self.b[1] = 1
+
+    def zero_state(self, B: int) -> State:
+        """The state before the first character: all zeros."""
+        h = np.zeros((B, self.Wh.shape[1]), self.Wh.dtype)
+        return State(h, h.copy())
+
+    def forward(self, x: Array, state: State | None = None, tape: Any = None) -> Any:
+        """Run over T steps: see `Layer.forward`; it makes a new `Tape` each time."""
+        steps = []
+        state = self.zero_state(x.shape[1]) if state is None else state
+        for x_t in as_vectors(x, self.Wx.shape[1], self.Wx.dtype):  # (B, D)
+            steps.append(self.equations(x_t, *state))
+            state = State(steps[-1].h, steps[-1].c)
+        return Tape(steps, ids=x.ndim == 2)
+
+    def step(self, x: Array, state: State) -> State:
+        """One step, with nothing kept for backward: see `Layer.step`."""
+        step = self.equations(as_vectors(x, self.Wx.shape[1], self.Wx.dtype), *state)
+        return State(step.h, step.c)
+
+    def equations(self, x: Array, h_: Array, c_: Array) -> Step:
+        """One step: vectors, (B, D), and the state before it, (B, H) each."""
+        z = x @ self.Wx + h_ @ self.Wh + self.b[:, None]  # (4, B, H)
+        i = sigmoid(z[0])
+        f = sigmoid(z[1])
+        o = sigmoid(z[2])
+        g = np.tanh(z[3])
+        c = f * c_ + i * g
+        h = o * np.tanh(c)
+        return Step(x, h_, c_, i, f, o, g, c, h)
+
+    def backward(
+        self, tape: Any, dh: Array | None, dstate: State | None, gradient: LSTM
+    ) -> tuple[Array | None, State]:
+        """Backpropagate through time: see `Layer.backward`."""
+        above = at_every_step(dh, tape.outputs)  # (T, B, H)
+        T, B, _ = above.shape
+        dx = np.empty((T, B, self.Wx.shape[1]), self.Wx.dtype)
+        for array in gradient.arrays.values():
+            array[...] = 0
+        WxT, WhT = self.Wx.swapaxes(1, 2), self.Wh.swapaxes(1, 2)
+
+        dh, dc = self.zero_state(B) if dstate is None else dstate
+        for t in reversed(range(T)):
+            x, h_, c_, i, f, o, g, c, _ = tape.steps[t]
+            dh = dh + above[t]
+            dc = dc + dh * o * (1 - np.tanh(c) ** 2)
+            dz_i = dc * g * i * (1 - i)
+            dz_f = dc * c_ * f * (1 - f)
+            dz_o = dh * np.tanh(c) * o * (1 - o)
+            dz_g = dc * i * (1 - g**2)
+            dz = np.stack([dz_i, dz_f, dz_o, dz_g])  # (4, B, H)
+            gradient.Wx += x.T @ dz
+            gradient.Wh += h_.T @ dz
+            gradient.b += dz.sum(axis=1)
+            dx[t] = (dz @ WxT).sum(axis=0)
+            dh = (dz @ WhT).sum(axis=0)
+            dc = dc * f
+        return (None if tape.ids else dx), State(dh, dc)

@@ -1,0 +1,80 @@
+"""All weights of a model as one flat vector, with a named view for each array.
+
+The layers read and write the views; what treats all weights the same way (the
+optimizer, clipping, the sum over workers, files, the gradient check) works on
+the vector. A gradient is another ``Parameters`` of the same shapes.
+
+Next: ``layers/lstm.py`` and ``layers/dense.py``, whose arrays these are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from npchar.arrays import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+
+class Parameters(Mapping[str, Array]):
+    """Named views of one flat vector.
+
+    Parameters
+    ----------
+    shapes
+        The arrays' names and shapes, in the order they lie in the vector.
+    dtype
+        The vector's type, where `flat` is not given.
+    flat
+        A vector to use as it is, without a copy; zeros when not given.
+
+    Examples
+    --------
+    >>> parameters = Parameters({"W": (2, 3), "b": (3,)})
+    >>> parameters["b"][:] = 1
+    >>> float(parameters.flat.sum())
+    3.0
+    """
+
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        dtype: DTypeLike = "float32",
+        flat: Array | None = None,
+    ) -> None:
+        self.shapes = dict(shapes)
+        size = sum(math.prod(shape) for shape in self.shapes.values())
+        self.flat: Array = np.zeros(size, dtype) if flat is None else flat
+        if self.flat.shape != (size,):
+            raise ValueError(f"expected flat of the shape ({size},), got {self.flat.shape}")
+        self._views: dict[str, Array] = {}
+        start = 0
+        for name, shape in self.shapes.items():
+            stop = start + math.prod(shape)
+            self._views[name] = self.flat[start:stop].reshape(shape)
+            start = stop
+
+    def __getitem__(self, name: str) -> Array:
+        return self._views[name]
+
+    def __setitem__(self, name: str, values: Array) -> None:
+        self._views[name][...] = values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __repr__(self) -> str:
+        arrays = ", ".join(f"{name} {shape}" for name, shape in self.shapes.items())
+        return f"Parameters({self.flat.size} {self.flat.dtype}: {arrays})"
+
+    def zeros_like(self) -> Parameters:
+        """Another of the same shapes and type, filled with zeros: room for a gradient."""
+        return Parameters(self.shapes, self.flat.dtype)

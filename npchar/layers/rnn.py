@@ -1,0 +1,130 @@
+"""A plain recurrent layer, to compare the LSTM with.
+
+Elman's network of 1990: the hidden state is the only memory, and every step passes it
+through the same matrix and tanh::
+
+    h = tanh(x Wx + h₋ Wh + b)
+
+Backward, da stands for the gradient of the loss with respect to a; dh comes from the step
+after::
+
+    dh  = dh + the gradient from the layer above
+    dz  = dh (1 − h²)                     tanh' = 1 − tanh²
+    dWx = Σ xᵀ dz                         over time and batch
+    dWh = Σ h₋ᵀ dz
+    db  = Σ dz
+    dx  = dz Wxᵀ
+    dh₋ = dz Whᵀ
+
+Going back, the gradient is multiplied with Whᵀ at every step, and grows or shrinks like
+its powers (Bengio et al. 1994).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npchar.arrays import Array
+from npchar.layers.layer import Layer, as_vectors, at_every_step, orthogonal
+
+
+class RNNState(NamedTuple):
+    """The state of a plain recurrent layer between two steps."""
+
+    h: Array  # (B, H)
+
+
+class RNNTape(NamedTuple):
+    """The inputs, and the state before the first step and after each."""
+
+    x: Array  # (T, B, D)
+    h: Array  # (T + 1, B, H)
+    ids: bool  # whether x came as ids
+
+    @property
+    def outputs(self) -> Array:
+        """The hidden state after each step, (T, B, H)."""
+        return self.h[1:]
+
+    @property
+    def final_state(self) -> RNNState:
+        """The state after the last step."""
+        return RNNState(self.h[-1])
+
+
+class RNN(Layer):
+    """A plain recurrent layer.
+
+    Parameters
+    ----------
+    Wx
+        Input weights, (D, H).
+    Wh
+        Recurrent weights, (H, H).
+    b
+        Biases, (H,).
+
+    Examples
+    --------
+    >>> layer = RNN.create(input_size=5, hidden_size=3)
+    >>> layer.forward(np.array([[0], [4], [2]])).outputs.shape  # one sequence of three ids
+    (3, 1, 3)
+    """
+
+    name = "rnn"
+
+    def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
+        self.Wx, self.Wh, self.b = Wx, Wh, b
+
+    @staticmethod
+    def shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of a layer's arrays."""
+        D, H = input_size, hidden_size
+        return {"Wx": (D, H), "Wh": (H, H), "b": (H,)}
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Fill the weights as Keras does: Glorot-uniform, orthogonal, zero."""
+        limit = np.sqrt(6 / sum(self.Wx.shape))
+        self.Wh[...] = orthogonal(rng, *self.Wh.shape)
+        self.Wx[...] = rng.uniform(-limit, limit, self.Wx.shape)
+        self.b[...] = 0
+
+    def zero_state(self, B: int) -> RNNState:
+        """The state before the first step: all zeros."""
+        return RNNState(np.zeros((B, len(self.b)), self.Wh.dtype))
+
+    def forward(self, x: Array, state: RNNState | None = None, tape: Any = None) -> RNNTape:
+        """Run over T steps: see `Layer.forward`; it makes a new tape each time."""
+        T, B = x.shape[:2]
+        vectors = as_vectors(x, len(self.Wx), self.Wx.dtype)  # (T, B, D)
+        h = np.empty((T + 1, B, len(self.b)), self.Wh.dtype)
+        h[0] = self.zero_state(B).h if state is None else state.h
+        for t in range(T):
+            h[t + 1] = np.tanh(vectors[t] @ self.Wx + h[t] @ self.Wh + self.b)
+        return RNNTape(vectors, h, ids=x.ndim == 2)
+
+    def step(self, x: Array, state: RNNState) -> RNNState:
+        """One step, with nothing kept for backward: see `Layer.step`."""
+        x = as_vectors(x, len(self.Wx), self.Wx.dtype)
+        return RNNState(np.tanh(x @ self.Wx + state.h @ self.Wh + self.b))
+
+    def backward(
+        self, tape: RNNTape, dh: Array | None, dstate: RNNState | None, gradient: RNN
+    ) -> tuple[Array | None, RNNState]:
+        """Backpropagate through time: see `Layer.backward`."""
+        above = at_every_step(dh, tape.outputs)  # (T, B, H)
+        for array in gradient.arrays.values():
+            array[...] = 0
+        dx = np.empty(tape.x.shape, self.Wx.dtype)
+        (dh,) = self.zero_state(above.shape[1]) if dstate is None else dstate
+        for t in reversed(range(len(above))):
+            dh = dh + above[t]
+            dz = dh * (1 - tape.h[t + 1] ** 2)  # (B, H)
+            gradient.Wx += tape.x[t].T @ dz
+            gradient.Wh += tape.h[t].T @ dz
+            gradient.b += dz.sum(axis=0)
+            dx[t] = dz @ self.Wx.T
+            dh = dz @ self.Wh.T
+        return (None if tape.ids else dx), RNNState(dh)

@@ -1,0 +1,82 @@
+"""N-gram baselines: the losses of models that count, to compare a network's loss with.
+
+Counts of the n − 1 characters before each character and of the character itself,
+with Witten-Bell smoothing (1991; Chen and Goodman 1999 compare it with others): each
+order is interpolated with the order below, which weighs more where counts are few. Ids come
+from ``text/vocabulary.py``; ``training/loop.py`` and ``model.py`` show the losses.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from npchar.arrays import Array
+
+ORDER = 5  # n of the longest n-grams
+MOST_COUNTED = 1_000_000  # characters to count: some arrays of 8 bytes each
+MOST_PREDICTED = 200_000  # and to predict
+
+
+def baselines(train: Array, held_out: Array, vocabulary_size: int) -> dict[str, float]:
+    """The losses on a held-out text of n-gram models counted on the train text.
+
+    Parameters
+    ----------
+    train
+        The ids to count, (n,): of a long text the last million.
+    held_out
+        The ids to predict, (m,), at least two; the first is only context. Of a
+        long text the first 200,000.
+    vocabulary_size
+        How many characters there may be, V.
+
+    Returns
+    -------
+    dict of str to float
+        Nats per character: "uniform" (every character equally probable: log V),
+        "unigram" (by how often it comes), and up to "5-gram".
+    """
+    V = vocabulary_size
+    held_out = held_out[:MOST_PREDICTED]
+    orders = [n for n in range(1, ORDER + 1) if n <= len(train) and V**n < 1 << 62]
+    losses = {"uniform": float(np.log(V))}
+    p = np.full(len(held_out) - 1, 1 / V)
+    for n in orders:
+        before = codes(train[-MOST_COUNTED:], n, V)
+        grams, counts = np.unique(before, return_counts=True)
+        contexts, starts = np.unique(grams // V, return_index=True)
+        totals = np.add.reduceat(counts, starts)
+        followers = np.diff(np.append(starts, len(grams)))  # different ones, of each context
+
+        # The held-out text has a beginning of its own: its first characters have
+        # less before them, and stay with the order below.
+        wanted = codes(held_out, n, V)[1 if n == 1 else 0 :]
+        count = np.where(found(grams, wanted), counts[place(grams, wanted)], 0)
+        known = found(contexts, wanted // V)
+        at = place(contexts, wanted // V)
+        later = p[len(p) - len(wanted) :]
+        interpolated = (count + followers[at] * later) / (totals[at] + followers[at])
+        later[known] = interpolated[known]
+        losses["unigram" if n == 1 else f"{n}-gram"] = -float(np.log(p).mean())
+    return losses
+
+
+def codes(ids: Array, n: int, V: int) -> Array:
+    """A number for each run of n ids, (len(ids) − n + 1,); its last id is the code modulo V."""
+    size = max(0, len(ids) - n + 1)
+    code = np.zeros(size, np.int64)
+    for k in range(n):
+        code *= V
+        code += ids[k : k + size]
+    return code
+
+
+def place(values: Array, wanted: Array) -> Array:
+    """Where in sorted values each wanted one stands or would stand, but for the end."""
+    return np.minimum(np.searchsorted(values, wanted), len(values) - 1)
+
+
+def found(values: Array, wanted: Array) -> Array:
+    """Whether each wanted one is among sorted values."""
+    same: Array = values[place(values, wanted)] == wanted
+    return same

@@ -1,0 +1,292 @@
+"""Text to ids and back.
+
+Text comes from ``text/corpus.py`` or from the user; ids go to ``text/windows.py``. A text is
+a str, made of characters; or a list of tokens: words, notes, or other symbols in
+sequence. Everything after this works on ids alone, stored in the smallest unsigned
+type: a byte a character for most texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from npchar.arrays import Array
+
+ENCODE_CHUNK = 1 << 20  # characters turned into code points at a time, 4 bytes each
+
+Text: TypeAlias = "str | Sequence[Any]"  # characters, or tokens
+
+
+class UnknownCharacterError(ValueError):
+    """A character, or token, that the vocabulary does not have.
+
+    Attributes
+    ----------
+    character
+        The first such character or token.
+    position
+        Where in the text it stands, from 0.
+    """
+
+    def __init__(
+        self, character: Hashable, position: int, token: bool = False, advice: str | None = None
+    ) -> None:
+        what = f"the token {character!r}"
+        stand_in = "one of its tokens"
+        if not token:
+            what = f"the character {character!r} (U+{ord(str(character)):04X})"
+            stand_in = "' '"
+        if advice is None:  # where there is an argument `unknown`
+            advice = (
+                "leave it out, or pass unknown='skip' to skip all such, or "
+                f"unknown={stand_in} to put that in their place"
+            )
+        super().__init__(f"{what} at position {position} is not in the vocabulary; {advice}")
+        self.character = character
+        self.position = position
+
+
+class Vocabulary:
+    """The symbols of a model's texts, sorted; a symbol's id is its place among them.
+
+    Of characters, for texts that are strings; or of tokens, for texts that are lists
+    of them. Immutable, and the same for the same symbols in any order.
+
+    Parameters
+    ----------
+    symbols
+        Characters; or tokens, which are strings, whole numbers or tuples of these, so
+        that files can keep them. Duplicates count once.
+    tokens
+        Whether they are tokens even if each is a single character; when not given,
+        they are tokens if one is not.
+
+    Examples
+    --------
+    >>> vocabulary = Vocabulary.from_text("hello")
+    >>> vocabulary.characters
+    'ehlo'
+    >>> vocabulary.encode("hole")
+    array([1, 3, 2, 0], dtype=uint8)
+    >>> vocabulary.decode([1, 3, 2, 0])
+    'hole'
+    >>> words = Vocabulary.from_text(["to", "be", "or", "not", "to", "be"])
+    >>> words.decode(words.encode(["not", "to", "be"]))
+    ['not', 'to', 'be']
+    """
+
+    __slots__ = ("_symbols", "_table", "tokens")
+    _symbols: str | tuple[Hashable, ...]
+    _table: Array | dict[Hashable, int]
+    tokens: bool  # whether texts are lists of tokens, not strings
+
+    def __init__(self, symbols: Iterable[Any], *, tokens: bool | None = None) -> None:
+        distinct = in_order({storable(symbol) for symbol in symbols})
+        if not distinct:
+            raise ValueError("expected at least one symbol for a vocabulary, got none")
+        all_characters = all(isinstance(s, str) and len(s) == 1 for s in distinct)
+        if tokens is None:
+            tokens = not all_characters
+        elif not tokens and not all_characters:
+            raise ValueError("tokens is False, but not all of the symbols are single characters")
+        n = len(distinct)
+        table: Array | dict[Hashable, int] = {symbol: k for k, symbol in enumerate(distinct)}
+        if not tokens:
+            # From code point to id; n, one past the last id, means unknown.
+            code_points = [ord(str(character)) for character in distinct]
+            table = np.full(code_points[-1] + 2, n, np.min_scalar_type(n))
+            table[code_points] = np.arange(n)
+        object.__setattr__(self, "_symbols", tuple(distinct) if tokens else "".join(distinct))
+        object.__setattr__(self, "_table", table)
+        object.__setattr__(self, "tokens", tokens)
+
+    @classmethod
+    def from_text(cls, text: Text) -> Vocabulary:
+        """The vocabulary of all characters in a string, or of all tokens in a list."""
+        if isinstance(text, bytes):
+            raise TypeError("expected a str or a list of tokens, got bytes; decode them to a str")
+        if not len(text):
+            raise ValueError("the text is empty; a vocabulary needs at least one character")
+        return cls(text, tokens=not isinstance(text, str))
+
+    @property
+    def symbols(self) -> str | tuple[Hashable, ...]:
+        """All in the order of their ids: characters as a string, tokens as a tuple."""
+        return self._symbols
+
+    @property
+    def characters(self) -> str:
+        """The characters in the order of their ids."""
+        if not isinstance(self._symbols, str):
+            raise AttributeError("this vocabulary is of tokens: `symbols` has them")
+        return self._symbols
+
+    def encode(self, text: Text, unknown: Any = "error") -> Array:
+        """The ids of a text, (n,), in the smallest unsigned type that holds them.
+
+        Parameters
+        ----------
+        text
+            A string, or of a vocabulary of tokens a list of them.
+        unknown
+            What to do with a symbol outside the vocabulary: "error", "skip"
+            it, or put a symbol of the vocabulary, given here, in its place (any but
+            a token that is one of these two words).
+
+        Raises
+        ------
+        UnknownCharacterError
+            With `unknown="error"`, naming the first one and its position.
+        """
+        self.require_text(text)
+        if unknown not in ("error", "skip") and unknown not in self:
+            raise ValueError(
+                f"unknown is {unknown!r}; expected 'error', 'skip' or a "
+                f"{self.symbol_name} of the vocabulary"
+            )
+        chunks = []
+        for start in range(0, len(text), ENCODE_CHUNK):
+            chunk = text[start : start + ENCODE_CHUNK]
+            ids = self._looked_up(chunk)
+            is_unknown = ids == len(self)
+            if is_unknown.any():
+                if unknown == "error":
+                    position = int(is_unknown.argmax())
+                    raise UnknownCharacterError(chunk[position], start + position, self.tokens)
+                if unknown == "skip":
+                    ids = ids[~is_unknown]
+                else:
+                    ids[is_unknown] = self._symbols.index(unknown)
+            chunks.append(ids.astype(self.id_dtype, copy=False))
+        return np.concatenate(chunks) if chunks else np.empty(0, self.id_dtype)
+
+    def _looked_up(self, chunk: Text) -> Array:
+        """The ids of a piece of text; len(self) for symbols that are unknown."""
+        if not isinstance(self._table, dict):
+            assert isinstance(chunk, str)
+            code_points = np.frombuffer(chunk.encode("utf-32-le", "surrogatepass"), "<u4")
+            return self._table.take(code_points, mode="clip")
+        n = len(self)
+        try:
+            ids = [self._table.get(token, n) for token in chunk]
+        except TypeError:  # a list in the list
+            odd = next(token for token in chunk if not hashable(token))
+            raise ValueError(f"expected a list of tokens, got one with {odd!r} in it") from None
+        return np.array(ids, np.min_scalar_type(n))
+
+    def decode(self, ids: Iterable[int] | Array) -> Any:
+        """The text of a sequence of ids: a string, or a list of tokens."""
+        numbers = [int(i) for i in ids]
+        for i in numbers:
+            if not 0 <= i < len(self):
+                raise ValueError(f"expected ids from 0 to {len(self) - 1}, got {i}")
+        return self.join([self._symbols[i] for i in numbers])
+
+    def join(self, symbols: Iterable[Any]) -> Any:
+        """Symbols as a text: a string, or a list of tokens."""
+        return list(symbols) if self.tokens else "".join(symbols)
+
+    def require_text(self, text: object) -> None:
+        """Raise a TypeError unless `text` is a text of this kind of vocabulary."""
+        came = type(text).__name__
+        if not self.tokens and not isinstance(text, str):
+            raise TypeError(f"expected a str, got {came}")
+        if self.tokens and (isinstance(text, (str, bytes)) or not isinstance(text, Sequence)):
+            raise TypeError(
+                f"expected a list of tokens such as [{self._symbols[0]!r}], got {came}; split the "
+                "text into tokens as the vocabulary's was"
+            )
+
+    @property
+    def symbol_name(self) -> str:
+        """What a symbol is called: "character" or "token"."""
+        return "token" if self.tokens else "character"
+
+    @property
+    def id_dtype(self) -> np.dtype[np.unsignedinteger]:
+        """The smallest unsigned integer type that holds every id."""
+        return np.min_scalar_type(len(self) - 1)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a vocabulary cannot be changed; make another")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restored, (self._symbols, self.tokens)
+
+    def __len__(self) -> int:
+        return len(self._symbols)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._symbols)
+
+    def __contains__(self, symbol: object) -> bool:
+        if isinstance(self._symbols, str):
+            return isinstance(symbol, str) and len(symbol) == 1 and symbol in self._symbols
+        return hashable(symbol) and symbol in self._table
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self._symbols == other._symbols
+
+    def __hash__(self) -> int:
+        return hash(self._symbols)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({self._symbols!r}{', tokens=True' if self.tokens else ''})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: each symbol, its id when pointed at."""
+        import html  # here, as it would add 2 ms to `import npchar`
+
+        boxes = " ".join(
+            f'<code title="id {k}" style="border:1px solid #8888;padding:0 .3em">'
+            f"{html.escape(visible(symbol))}</code>"
+            for k, symbol in enumerate(self._symbols)
+        )
+        return f"<div>{len(self)} {self.symbol_name}s: {boxes}</div>"
+
+
+def restored(symbols: Iterable[Any], tokens: bool) -> Vocabulary:
+    """The vocabulary that was pickled."""
+    return Vocabulary(symbols, tokens=tokens)
+
+
+def hashable(symbol: object) -> bool:
+    """Whether it can be looked up; a tuple with a list in it cannot."""
+    try:
+        hash(symbol)
+    except TypeError:
+        return False
+    return True
+
+
+def storable(symbol: Any) -> Hashable:
+    """A symbol in the form that files keep; a ValueError for one that they cannot."""
+    if isinstance(symbol, np.generic):
+        symbol = symbol.item()
+    if isinstance(symbol, tuple):
+        return tuple(storable(part) for part in symbol)
+    if isinstance(symbol, bool) or not isinstance(symbol, (str, int)):
+        raise ValueError(
+            "expected single characters, or tokens that are strings, whole numbers or tuples of "
+            f"these, got {symbol!r}"
+        )
+    return symbol
+
+
+def in_order(symbols: set[Hashable]) -> list[Any]:
+    """Symbols sorted: those of a kind by their value."""
+    try:
+        return sorted(symbols, key=lambda symbol: (type(symbol).__name__, symbol))
+    except TypeError:  # tuples of different make-up
+        return sorted(symbols, key=repr)
+
+
+def visible(symbol: Hashable) -> str:
+    """A symbol made visible: what cannot be printed, and a space, as a sign."""
+    if not isinstance(symbol, str):
+        return str(symbol)
+    signs = {" ": "\u2423", "\n": "\u23ce", "\t": "\u21e5"}
+    return "".join(signs.get(c, c if c.isprintable() else f"\\u{ord(c):04x}") for c in symbol)

@@ -1,0 +1,151 @@
+"""The guard of a training: keeps the best weights, and goes back to them when it goes wrong.
+
+``training/loop.py`` shows it every loss. It knows the weights and the optimizer's
+memory as flat vectors only.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from npchar.arrays import Array
+from npchar.training.optimizers import RMSprop
+
+MAX_ROLLBACKS = 5
+RATE_FACTOR = 0.25  # of the learning rate, after each
+
+
+class TrainingDiverged(ArithmeticError):
+    """The loss or its gradient is no longer a finite number, or ran away, again and again."""
+
+
+class Guard:
+    """Watches the losses of a training.
+
+    A step's loss says little, so losses are averaged over blocks of at least 50
+    steps and, if an epoch has so many, 5,000 targets. A block whose mean is half
+    a nat above the best so far, or above the uniform baseline, and by more than
+    chance could bring, is a spike. The training rolls back then, as it does for a
+    number that is not finite.
+
+    Parameters
+    ----------
+    weights, optimizer
+        What is trained, and its optimizer, as they are at the beginning.
+    uniform
+        The loss of taking every character as equally probable, log V.
+    """
+
+    def __init__(self, weights: Array, optimizer: RMSprop, uniform: float) -> None:
+        self.weights, self.optimizer, self.uniform = weights, optimizer, uniform
+        self.best = weights.copy()
+        self.best_v = optimizer.v_plus_epsilon.copy()
+        # Epoch 0 is the start: to go back to rather than to weights that are worse than
+        # the uniform baseline, which would be the next spike at once.
+        self.best_loss, self.best_epoch = uniform + 0.5, 0
+        self.epochs_since_best = 0
+        self.rollbacks = 0
+        self.lowest = math.inf  # mean of a block
+        self._clear_block()
+
+    def _clear_block(self) -> None:
+        self.total, self.targets, self.steps = 0.0, 0, 0  # of the block under way
+
+    @property
+    def rate_factor(self) -> float:
+        """What the learning rate is multiplied with."""
+        return RATE_FACTOR**self.rollbacks
+
+    def saw(self, loss: float, norm: float, targets: int, end_of_epoch: bool) -> str | None:
+        """Take note of a step's mean loss over its targets and its gradient's norm.
+
+        Returns what is wrong, or None.
+        """
+        if not math.isfinite(loss + norm):
+            return f"the loss came out as {loss:.4g} and its gradient's norm as {norm:.4g}"
+        self.total += loss * targets
+        self.targets += targets
+        self.steps += 1
+        if not end_of_epoch and (self.steps < 50 or self.targets < 5000):
+            return None
+        mean = self.total / self.targets
+        first = math.isinf(self.lowest)  # from untrained weights, it may swing
+        limit = min(self.lowest, self.uniform) + 0.5 + 10 / math.sqrt(self.targets)
+        self._clear_block()
+        if mean > limit and not first:
+            if self.lowest > self.uniform:
+                return f"the loss is {mean:.3g}, above the uniform baseline of {self.uniform:.3g}"
+            return f"the loss rose to {mean:.3g}, from {self.lowest:.3g} at its best"
+        self.lowest = min(self.lowest, mean)
+        return None
+
+    def begun_with(self, loss: float) -> None:
+        """Take note of the held-out loss at the beginning, for a model that was trained before.
+
+        One that was not has nothing to go back to: its first epochs may be worse by chance.
+        """
+        if loss < self.uniform - 0.5:
+            self.best_loss = loss
+
+    @property
+    def best_is_trained(self) -> bool:
+        """Whether the best weights are of an epoch, or of a model that was trained before."""
+        return self.best_epoch > 0 or self.best_loss < self.uniform - 0.5
+
+    def epoch_ended(self, epoch: int, loss: float) -> None:
+        """Keep the weights after this epoch (the first is 1) if none had a lower loss."""
+        self.epochs_since_best += 1
+        if loss < self.best_loss:
+            self.best_loss, self.best_epoch, self.epochs_since_best = loss, epoch, 0
+            self.best[...] = self.weights
+            self.best_v[...] = self.optimizer.v_plus_epsilon
+
+    def restore(self) -> None:
+        """Put the best weights back."""
+        self.weights[...] = self.best
+        self.optimizer.v_plus_epsilon[...] = self.best_v
+
+    def roll_back(self, where: str, reason: str, rate: float) -> str:
+        """Go back to the best weights, on with a lower rate; returns what happened.
+
+        Parameters
+        ----------
+        where, reason
+            In the middle of which epoch, and what `saw` returned.
+        rate
+            The learning rate that led there.
+
+        Raises
+        ------
+        TrainingDiverged
+            When it has happened too often; the weights are the best ones then, too.
+        """
+        self.restore()
+        self._clear_block()
+        kept = (
+            f"the weights of epoch {self.best_epoch}" if self.best_epoch else "those at its start"
+        )
+        if self.rollbacks == MAX_ROLLBACKS:
+            raise TrainingDiverged(
+                f"{where}, {reason}, the {MAX_ROLLBACKS + 1}th time, though the learning rate "
+                f"had gone down to {rate:.3g}. The weights are the best there were, {kept}. "
+                "Train with a lower learning_rate or a smaller clip_norm"
+            )
+        self.rollbacks += 1
+        return (
+            f"{where}, {reason}: its steps were too long. Back to the best weights, {kept}, and "
+            f"on with a quarter of the learning rate, {rate * RATE_FACTOR:.3g}"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """All but the arrays, for a checkpoint."""
+        names = ("best_loss", "best_epoch", "epochs_since_best", "rollbacks", "lowest", "total",
+                 "targets", "steps")  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
+    def load(self, state: dict[str, Any], best: Array, best_v: Array) -> None:
+        """Go on from a checkpoint, whose state is of the same kinds as `state()`'s."""
+        for name in self.state():
+            setattr(self, name, state[name])
+        self.best[...], self.best_v[...] = best, best_v

@@ -1,0 +1,73 @@
+"""The history of a training: the numbers of each epoch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(repr=False)
+class History:
+    """The numbers of each epoch, oldest first.
+
+    Losses are nats per character: `loss` the mean over the epoch's batches
+    while the weights changed, `val_loss` of the held-out text after it (empty
+    without one). `gradient_norm` is the mean norm of the gradient before
+    clipping, `seconds` the time of each epoch's training and validation,
+    callbacks left out.
+
+    `baselines` says what the losses are worth: the loss of n-gram models that
+    were trained on the same part of the text, on the same held-out part (see
+    ``text/ngrams.py``); without one, on the text itself, and only those too simple
+    to learn it by heart. `events` has a sentence for all that was out of the
+    ordinary: a spike and what was done, an early end, which weights were kept.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    val_loss: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    gradient_norm: list[float] = field(default_factory=list)
+    baselines: dict[str, float] = field(default_factory=dict)
+    events: list[str] = field(default_factory=list)
+
+    @property
+    def bits_per_character(self) -> list[float]:
+        """`val_loss`, or `loss` where nothing was held out, in bits."""
+        return [loss / math.log(2) for loss in self.val_loss or self.loss]
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the losses and the baselines; returns matplotlib's axes (the extra `plot`)."""
+        from npchar.analysis.plots import plot_losses
+
+        return plot_losses(self.loss, self.val_loss, self.baselines, ax)
+
+    def __repr__(self) -> str:
+        if not self.loss:
+            return "History(no epoch yet)"
+        losses = self.val_loss or self.loss
+        best = min(range(len(losses)), key=losses.__getitem__)
+        name = "val_loss" if self.val_loss else "loss"
+        return (
+            f"History({len(losses)} epochs, best {name} {losses[best]:.4f} nats per character "
+            f"in epoch {best + 1}, {sum(self.seconds):.0f} s)"
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: a table of the epochs."""
+        import html
+
+        held_out = ["held out", "bits"] if self.val_loss else []
+        head = "".join(f"<th>{name}</th>" for name in ["epoch", "loss", *held_out, "seconds"])
+        rows = ""
+        for k, (loss, seconds) in enumerate(zip(self.loss, self.seconds)):
+            cells = [f"{k + 1}", f"{loss:.4f}"]
+            if self.val_loss:
+                cells += [f"{self.val_loss[k]:.4f}", f"{self.bits_per_character[k]:.3f}"]
+            best = bool(self.val_loss) and self.val_loss[k] == min(self.val_loss)
+            row = "".join(f"<td>{cell}</td>" for cell in [*cells, f"{seconds:.1f}"])
+            rows += f'<tr style="font-weight:{"bold" if best else "normal"}">{row}</tr>'
+        simple = ", ".join(f"{name} {loss:.3f}" for name, loss in self.baselines.items())
+        notes = [f"baselines: {html.escape(simple)}"] if simple else []
+        notes += [html.escape(event) for event in self.events]
+        return f"<table><tr>{head}</tr>{rows}</table><div>{'<br>'.join(notes)}</div>"

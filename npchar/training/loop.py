@@ -1,0 +1,339 @@
+"""The training loop: epochs of shuffled batches, validation, checkpoints, history.
+
+Windows come from ``text/windows.py``, gradients from ``training/parallel.py``, steps from
+``training/optimizers.py``; ``training/guard.py`` watches over it, ``training/progress.py``
+shows it, and ``model.py`` calls `train`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from npchar.arguments import require_positive
+from npchar.arrays import Array
+from npchar.files.archive import CheckpointError
+from npchar.files.resume import Checkpoint, environment, require_kind
+from npchar.layers.network import Network
+from npchar.text.ngrams import baselines
+from npchar.text.windows import batches, shuffled, windows
+from npchar.training.guard import Guard
+from npchar.training.history import History
+from npchar.training.interrupts import Interrupts
+from npchar.training.mpi import GradientSource, gradient_source
+from npchar.training.optimizers import RMSprop, clip_by_global_norm, learning_rate_at
+from npchar.training.progress import Progress
+from npchar.training.settings import Settings
+
+Callback = Callable[[History], object]
+
+
+@dataclass
+class Position:
+    """Where a training stands, but for arrays and the guard."""
+
+    epochs: int = 0  # whole ones
+    steps: int = 0  # in all
+    batches: int = 0  # of the epoch under way, and the rest likewise
+    windows: int = 0  # whose losses are numbers
+    loss: float = 0.0  # sum over them
+    norm: float = 0.0
+    seconds: float = 0.0
+    first: int = 0  # where in the text its first window begins
+    finished: bool = False
+
+
+def train(
+    network: Network,
+    ids: Array,
+    settings: Settings,
+    *,
+    callbacks: Sequence[Callback] = (),
+    verbose: bool = False,
+    workers: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    symbol_name: str = "character",
+) -> History:
+    """Train `network` in place on a text's ids; the other arguments are `Model.fit`'s."""
+    if workers is not None:
+        require_positive(workers=workers)
+    split = settings.split(len(ids))
+    train_ids, held_out = ids[:split], ids[split:]
+    count = len(windows(train_ids, settings.maxlen, settings.windows_step))
+    settings = replace(settings, batch_size=min(settings.batch_size, count))
+    if checkpoint is not None and checkpoint.training is not None and workers is None:
+        workers = int(checkpoint.training["made_by"]["processes"])
+    with (
+        gradient_source(network, settings.maxlen, settings.batch_size, workers) as source,
+        Interrupts(terminate=checkpoint is not None) as interrupts,
+    ):
+        training = Training(network, train_ids, held_out, settings, source, interrupts, checkpoint)
+        shown = verbose and source.leads
+        return training.run(
+            callbacks, Progress(settings.epochs, split, symbol_name) if shown else None
+        )
+
+
+class Training:
+    """A training under way; its arguments are what `train` has found to be right."""
+
+    def __init__(
+        self,
+        network: Network,
+        train_ids: Array,
+        held_out: Array,
+        settings: Settings,
+        source: GradientSource,
+        interrupts: Interrupts,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        self.network, self.train_ids, self.held_out = network, train_ids, held_out
+        self.settings, self.source, self.interrupts = settings, source, interrupts
+        self.checkpoint = checkpoint
+        self.weights = network.parameters.flat
+        self.gradient = network.parameters.zeros_like()
+        self.optimizer = RMSprop(
+            self.weights.size, epsilon=settings.root_epsilon, dtype=self.weights.dtype.str
+        )
+        V = network.sizes.vocabulary_size
+        self.guard = Guard(self.weights, self.optimizer, math.log(V))
+        self.rng = np.random.default_rng(settings.seed)
+        self.at = Position()
+        self.order: Array = np.empty(0, np.uint8)  # of the windows of the epoch under way
+        self.history = History()
+        self.progress: Progress | None = None
+        self.whole = True  # no step is half done
+        per_epoch = len(self._windows(0))
+        self.total_steps = settings.epochs * math.ceil(per_epoch / settings.batch_size)
+
+        if checkpoint is not None:
+            import hashlib  # here, as `import npchar` need not wait for it
+
+            text = hashlib.sha256(train_ids.data)
+            text.update(held_out.data)
+            self.corpus = text.hexdigest()
+            if checkpoint.training is not None:
+                checkpoint.check(asdict(settings), self.corpus, source.count)
+                self._go_on_from(checkpoint.training, checkpoint.arrays)
+        if not self.history.baselines:
+            losses = baselines(train_ids, held_out if len(held_out) else train_ids, V)
+            simple = losses if len(held_out) else dict(list(losses.items())[:2])
+            self.history.baselines = simple
+
+    def _go_on_from(self, training: dict[str, Any], arrays: dict[str, Array]) -> None:
+        try:
+            at, history = Position(**training["position"]), History(**training["history"])
+            for name, default in asdict(Position()).items():
+                require_kind(getattr(at, name), default)
+            for name in asdict(History()):
+                kind = {"events": [""], "baselines": {"": 0.0}}.get(name, [0.0])
+                require_kind(getattr(history, name), kind)
+            order = arrays["training.order"]
+            if not np.array_equal(np.sort(order), np.arange(len(order))):
+                raise ValueError("its order is not one")
+            if len(order) not in (0, len(self._windows(at.first))):
+                raise ValueError(f"its order is of {len(order)} windows")
+            for name, now in self.guard.state().items():
+                require_kind(training["guard"][name], now)
+            self.guard.load(training["guard"], arrays["training.best"], arrays["training.best_v"])
+            with warnings.catch_warnings():
+                # NumPy 1 takes numbers that are out of bounds, with this warning.
+                warnings.simplefilter("error", DeprecationWarning)
+                self.rng.bit_generator.state = training["generator"]
+        except (
+            KeyError, TypeError, ValueError, AttributeError, OverflowError, DeprecationWarning
+        ) as error:  # fmt: skip
+            raise CheckpointError(f"the checkpoint's training makes no sense: {error!r}") from None
+        self.at, self.history, self.order = at, history, order
+        self.optimizer.v_plus_epsilon[...] = arrays["training.v"]
+        network = self.network.parameters
+        for name in network:
+            network[name] = arrays[name]
+
+    def run(self, callbacks: Sequence[Callback], progress: Progress | None) -> History:
+        """All epochs that are left."""
+        self.progress = progress
+        at, settings, history, guard = self.at, self.settings, self.history, self.guard
+        if progress:
+            progress.begin(history, at.epochs, at.finished)
+        if at.finished:
+            return history
+        if not at.steps and len(self.held_out):
+            self.guard.begun_with(self._val_loss())
+        self._save(must=True)  # better to fail now than after hours
+        try:
+            while at.epochs < settings.epochs and not self._patience_is_over():
+                self._epoch()
+                if progress:
+                    progress.end_epoch(history)
+                if self.checkpoint is not None and self.checkpoint.is_due(at.epochs, at.steps):
+                    self._save()
+                stop = self.source.leads and any([call(history) is True for call in callbacks])
+                if self.source.broadcast(stop):
+                    break
+        except BaseException:
+            # Ctrl-C, a mistake in a callback, a worker's death: what is done so far is kept.
+            if self.whole:
+                self._save()
+            raise
+        if self._patience_is_over():
+            self._event(f"ended after epoch {at.epochs}: none of the last {settings.patience} "
+                        "was better held out")  # fmt: skip
+        worse = history.val_loss and guard.best_epoch < at.epochs
+        if settings.restore_best and worse and guard.best_is_trained:
+            guard.restore()
+            best = f"of epoch {guard.best_epoch}" if guard.best_epoch else "it began with"
+            self._event(f"the weights are those {best}, the best held out")
+        at.finished = True
+        self._save(must=True)
+        return history
+
+    def _windows(self, first: int) -> Array:
+        """Of the text trained on, from a place in it."""
+        return windows(self.train_ids[first:], self.settings.maxlen, self.settings.windows_step)
+
+    def _patience_is_over(self) -> bool:
+        patience = self.settings.patience
+        return patience is not None and self.guard.epochs_since_best >= patience
+
+    def _epoch(self) -> None:
+        """What is left of the epoch under way, its validation and what it adds to the history."""
+        at, settings, history = self.at, self.settings, self.history
+        if not len(self.order):
+            with self.interrupts.uninterrupted():
+                if settings.targets == "all":
+                    # Other windows in each epoch, so that a character stands at another
+                    # distance from its window's beginning: worth 0.014 nats held out.
+                    most = len(self.train_ids) - settings.maxlen
+                    at.first = int(self.rng.integers(min(settings.windows_step, most)))
+                self.order = shuffled(len(self._windows(at.first)), self.rng)
+        view = self._windows(at.first)
+        start = time.perf_counter() - at.seconds
+        for batch in batches(view, self.order, settings.batch_size, first=at.batches):
+            self._step(batch)
+            at.seconds = time.perf_counter() - start
+            if self.progress and at.windows:
+                share = min(1.0, at.batches * settings.batch_size / len(self.order))
+                self.progress.update(at.epochs, share, at.loss / at.windows)
+            if self.checkpoint is not None and self.checkpoint.is_due(at.epochs, at.steps):
+                self._save()
+
+        loss, norm = math.inf, math.inf  # if none was a number
+        if at.windows:
+            loss, norm = at.loss / at.windows, at.norm / at.windows
+        val_loss = self._val_loss() if len(self.held_out) else None
+        with self.interrupts.uninterrupted():
+            history.loss.append(loss)
+            if val_loss is not None:
+                history.val_loss.append(val_loss)
+            history.gradient_norm.append(norm)
+            history.seconds.append(time.perf_counter() - start)
+            self.guard.epoch_ended(at.epochs + 1, loss if val_loss is None else val_loss)
+            self.order = np.empty(0, np.uint8)
+            at.epochs += 1
+            at.batches = at.windows = at.first = 0
+            at.loss = at.norm = at.seconds = 0.0
+
+    def _val_loss(self) -> float:
+        found = 0.0
+        if self.source.leads:
+            s = self.settings
+            found = held_out_loss(self.network, self.held_out, s.targets, s.maxlen, s.windows_step)
+        return self.source.broadcast(found)
+
+    def _step(self, batch: Array) -> None:
+        """One batch: gradient, clip, rate, update."""
+        at, settings, gradient = self.at, self.settings, self.gradient.flat
+        with self.interrupts.uninterrupted():
+            loss = self._gradient(batch)
+            self.whole = False
+            norm = clip_by_global_norm(gradient, settings.clip_norm or math.inf)
+            progress = at.steps / self.total_steps
+            rate = learning_rate_at(settings.schedule, settings.learning_rate, progress)
+            rate *= self.guard.rate_factor
+            if wrong := self._what_is_wrong(loss, norm, batch.shape[1]):
+                where = f"in epoch {at.epochs + 1}, after {at.steps} steps"
+                self._event(self.guard.roll_back(where, wrong, rate))
+            else:
+                self.optimizer.update(self.weights, gradient, rate)
+            self._count(loss, norm, batch.shape[1])
+            self.whole = True
+
+    def _gradient(self, batch: Array) -> float:
+        """Compute the gradient of a batch's mean loss; return the loss."""
+        before = self.rng.bit_generator.state
+        seed = int(self.rng.integers(1 << 62))  # for dropout
+        try:
+            return self.source.gradient(batch, self.settings.targets, seed, self.gradient)
+        except BaseException:
+            self.rng.bit_generator.state = before  # as if the step had not begun
+            raise
+
+    def _what_is_wrong(self, loss: float, norm: float, B: int) -> str | None:
+        """What the guard finds wrong with a step's loss and gradient norm, if anything."""
+        is_last = (self.at.batches + 1) * self.settings.batch_size >= len(self.order)
+        return self.guard.saw(loss, norm, B * self.settings.targets_per_window, is_last)
+
+    def _count(self, loss: float, norm: float, B: int) -> None:
+        """Add a step of B windows to where the training stands."""
+        at = self.at
+        at.batches += 1
+        at.steps += 1
+        if math.isfinite(loss + norm):
+            at.windows += B
+            at.loss += loss * B
+            at.norm += norm * B
+
+    def _event(self, sentence: str) -> None:
+        self.history.events.append(sentence)
+        if self.progress:
+            self.progress.say(sentence)
+
+    def _save(self, must: bool = False) -> None:
+        """Write the checkpoint, if there is one.
+
+        It may fail, with a warning, unless it `must` not: a training is worth more
+        than its file.
+        """
+        if self.checkpoint is None or not self.source.leads:
+            return
+        training = {
+            "settings": asdict(self.settings),
+            "corpus": self.corpus,
+            "made_by": environment() | {"processes": self.source.count},
+            "windows": len(self.order),
+            "position": asdict(self.at),
+            "history": asdict(self.history),
+            "guard": self.guard.state(),
+            "generator": self.rng.bit_generator.state,
+        }
+        arrays = {
+            "training.v": self.optimizer.v_plus_epsilon,
+            "training.best": self.guard.best,
+            "training.best_v": self.guard.best_v,
+            "training.order": self.order,
+        }
+        at = self.at
+        try:
+            self.checkpoint.save(at.epochs, at.steps, training, self.network.parameters, arrays)
+        except OSError as error:
+            if must:
+                raise
+            warnings.warn(f"{error}. The training goes on and tries again later", stacklevel=2)
+
+
+def held_out_loss(network: Network, ids: Array, targets: str, maxlen: int, step: int) -> float:
+    """The loss on a text, in the way that the targets ask for: see `Model.fit`."""
+    if targets == "all":
+        return -float(network.log_probabilities(ids).mean(dtype=np.float64))
+    view = windows(ids, maxlen, step)
+    total = 0.0
+    for batch in batches(view, np.arange(len(view)), 128):
+        total += batch.shape[1] * float(network.loss(batch[:-1], batch[-1]))
+    return total / len(view)

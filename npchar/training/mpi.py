@@ -1,0 +1,165 @@
+"""One model trained by several MPI processes, on one machine or many.
+
+``mpiexec -n 4 python -m mpi4py script.py`` runs a script four times at once.
+Each run (a rank) builds the same model and calls `Model.fit` with the same
+text; here each computes its share of every batch, and one ``Allreduce`` of the
+flat gradient gives all of them the sum, bit for bit the same. So every rank
+makes the same step, and all end with the same weights. Rank 0 alone prints,
+validates and calls the callbacks.
+
+Needs mpi4py, which ``pip install "npchar[mpi]"`` brings with an MPI.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+
+from npchar.arrays import Array
+from npchar.layers.network import Network
+from npchar.layers.parameters import Parameters
+from npchar.training.parallel import Share, Workers, default_workers
+
+LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # what the launchers of MPI tell their processes
+
+
+SECONDS_TO_SAVE = 3.0  # after a Ctrl-C
+
+
+class MissingMPIError(ImportError):
+    """Launched as several MPI processes, but without an mpi4py that fits."""
+
+
+def communicator() -> Any:
+    """The MPI communicator of all ranks, or None where there is only this process."""
+    launched = max(int(os.environ.get(name, 1)) for name in LAUNCHED) > 1
+    if not launched and "mpi4py" not in sys.modules:
+        return None
+    try:
+        from mpi4py import MPI
+    except ImportError:
+        raise MissingMPIError(
+            "this is one of several MPI processes, and they need mpi4py to train together: "
+            'pip install "npchar[mpi]", then mpiexec -n N python -m mpi4py ...'
+        ) from None
+    world = MPI.COMM_WORLD
+    if launched and world.Get_size() == 1:
+        raise MissingMPIError(
+            "this is one of several MPI processes, but mpi4py sees itself alone: it belongs to "
+            "another MPI than the launcher; use the mpiexec that came with it"
+        )
+    return world if world.Get_size() > 1 else None
+
+
+def rank() -> int:
+    """Which of the MPI processes this is; 0, the one that prints, where there are none."""
+    world = communicator()
+    return int(world.Get_rank()) if world else 0
+
+
+Result = TypeVar("Result")
+
+
+def on_rank_0(make: Callable[[], Result]) -> Result:
+    """What `make` returns or raises on rank 0, on all ranks; it is called there alone."""
+    world = communicator()
+    if world is None:
+        return make()
+    found: Any = None
+    error: Exception | None = None
+    if world.Get_rank() == 0:
+        try:
+            found = make()
+        except Exception as failure:
+            error = failure
+    found, error = world.bcast((found, error), root=0)
+    if error is not None:
+        raise error
+    result: Result = found
+    return result
+
+
+class Ranks:
+    """The gradient of a batch, computed by all MPI ranks: the same methods as `Share`.
+
+    Use it as a context manager: leaving it by an exception ends the whole job,
+    since the other ranks would wait for this one for ever. After a Ctrl-C, which
+    reaches all ranks but perhaps in different steps, they have some seconds to save
+    and to say what they have to.
+    """
+
+    def __init__(self, network: Network, T: int, B: int, world: Any) -> None:
+        self.network, self.world = network, world
+        self.leads, self.count = world.Get_rank() == 0, world.Get_size()
+        self._share = Share(network, T, B, world.Get_rank(), world.Get_size())
+        weights = network.parameters
+        # The loss travels in front of the gradient: one message a step.
+        self._message: Array = np.zeros(1 + weights.flat.size, weights.flat.dtype)
+        self._gradient = Parameters(weights.shapes, flat=self._message[1:])
+        self._limits: Any = contextlib.nullcontext()
+
+    def __enter__(self) -> Ranks:
+        with contextlib.suppress(ImportError):
+            from threadpoolctl import threadpool_limits
+
+            self._limits = threadpool_limits(1)  # a core each: threads would fight over them
+        self._limits.__enter__()
+        self.world.Bcast(self.network.parameters.flat, root=0)  # hosts may differ in rounding
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._limits.__exit__(kind, error, trace)
+        import threading
+        import traceback
+
+        if isinstance(error, Exception):
+            name = f"rank {self.world.Get_rank()} failed: the job ends\n"
+            sys.stderr.write("".join([*traceback.format_exception(error), name]))
+            sys.stderr.flush()
+            time.sleep(1)  # Abort kills the launcher too: let it pass the message on first
+            self.world.Abort(1)
+        elif error is not None:
+            end = threading.Timer(SECONDS_TO_SAVE, self.world.Abort, [130])
+            end.daemon = True
+            end.start()
+
+    def gradient(self, batch: Array, targets: str, seed: int, out: Parameters) -> float:
+        """Write the gradient of the batch's mean loss to `out`; return the loss."""
+        from mpi4py import MPI
+
+        first, last = self._share.bounds(batch.shape[1])
+        self._message[0] = self._share.gradient(batch, targets, seed, self._gradient)
+        self._message *= (last - first) / batch.shape[1]
+        self.world.Allreduce(MPI.IN_PLACE, self._message)
+        out.flat[...] = self._message[1:]
+        return float(self._message[0])
+
+    def broadcast(self, value: float) -> float:
+        """What rank 0 found."""
+        return float(self.world.bcast(value, root=0))
+
+
+GradientSource = Share | Workers | Ranks
+
+
+def gradient_source(network: Network, T: int, B: int, workers: int | None) -> GradientSource:
+    """What computes gradients of batches of at most B windows of T characters.
+
+    All ranks of an MPI job; else `workers` processes, or as many as suit.
+    """
+    if world := communicator():
+        return Ranks(network, T, B, world)
+    count = default_workers(B) if workers is None else min(workers, B)
+    return Share(network, T, B) if count == 1 else Workers(network, T, B, count)

@@ -1,0 +1,321 @@
+"""The gradient of a batch, computed by several processes side by side.
+
+Each worker process holds a copy of the network and a share of the batch. The
+model's own process keeps the weights and does the rest of the training; per
+step it hands out weights and ids, and adds up the gradients, through one piece
+of shared memory: the flat vectors of ``layers/parameters.py`` make that a line each.
+
+Processes, because threads would fight for Python's global lock between any two
+of the hundreds of NumPy calls of a step. Workers are started by a command of
+their own, not forked, so that this works in scripts, notebooks and beside
+other libraries' threads; and with one BLAS thread each, which an environment
+variable can only set before NumPy is loaded. A worker waits for a byte on its
+standard input: when the model's process ends, however it ends, the pipe closes
+and the worker ends too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from npchar.arrays import Array
+from npchar.layers.network import Network, Sizes
+from npchar.layers.parameters import Parameters
+
+if TYPE_CHECKING:
+    import subprocess  # where it is used: `import npchar` need not wait for it
+
+WORKER_ENVIRONMENT = {
+    # One BLAS thread a worker: more would fight over the cores. Each BLAS has its name for it.
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "BLIS_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    # glibc: keep freed memory for the next step. Giving a few MB back to the system and
+    # asking for them again costs 5 to 10 % of a step with a target at every character.
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
+}
+SECONDS_TO_END = 5.0  # for a worker, once it is of no more use
+ROWS_WORTH_A_WORKER = 8  # fewer sequences cost a process about as much as these
+
+ANSWER = b"."  # what a worker writes when it is ready, and after each request
+LAST, ALL = 1, 2  # which characters have a target, as a worker is told
+
+
+def available_cores() -> int:
+    """Processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_workers(batch_size: int) -> int:
+    """How many workers suit a batch on this machine; 1 means none beside this process."""
+    return max(1, min(available_cores(), batch_size // ROWS_WORTH_A_WORKER))
+
+
+class Share:
+    """One process's share of the gradient of a batch; by default all of it, computed here.
+
+    Parameters
+    ----------
+    network
+        The network; its weights at the time of each call are used.
+    T, B
+        The length and number of a batch's sequences, at most.
+    rank, count
+        Which of how many shares of about B / count sequences.
+    """
+
+    leads = True  # prints, validates and calls back; see `distributed.Ranks`
+
+    def __init__(self, network: Network, T: int, B: int, rank: int = 0, count: int = 1) -> None:
+        self.network, self.rank, self.count = network, rank, count
+        first, last = self.bounds(B)
+        self._shape = T, last - first
+        self._tapes = network.tapes(*self._shape)
+
+    def __enter__(self) -> Share:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def bounds(self, B: int) -> tuple[int, int]:
+        """The first of this share's sequences in a batch of B, and the one after its last."""
+        return B * self.rank // self.count, B * (self.rank + 1) // self.count
+
+    def gradient(self, batch: Array, targets: str, seed: int, out: Parameters) -> float:
+        """Write the gradient of the share's mean loss to `out`; return that loss.
+
+        Parameters
+        ----------
+        batch
+            Ids of the whole batch's windows, (T + 1, B).
+        targets
+            "all" or "last".
+        seed
+            For the dropout masks, which do not depend on how the batch is shared out.
+        out
+            Room for the gradient.
+        """
+        B = batch.shape[1]
+        first, last = self.bounds(B)
+        if first == last:  # a small last batch may leave a process without a sequence
+            out.flat[...] = 0
+            return 0.0
+        own = batch[:, first:last]
+        x, y = own[:-1], (own[1:] if targets == "all" else own[-1])
+        tapes = self._tapes if x.shape == self._shape else None
+        masks = [mask[:, first:last] for mask in self.network.dropout_masks(len(x), B, seed)]
+        return float(self.network.gradients(x, y, tapes=tapes, masks=masks, gradient=out).loss)
+
+    def broadcast(self, value: float) -> float:
+        """What the process that leads found."""
+        return value
+
+
+class WorkerError(RuntimeError):
+    """A worker process ended before its time."""
+
+
+class Shared:
+    """What the processes share: a memory-mapped temporary file, and the arrays on it."""
+
+    def __init__(self, path: str, sizes: Sizes, dtype: str, T: int, B: int, count: int) -> None:
+        P = sum(int(np.prod(shape)) for shape in sizes.shapes().values())
+        layout: list[tuple[tuple[int, ...], Any]] = [
+            ((8,), np.int64),  # the command
+            ((count,), np.float64),  # losses
+            ((T + 1, B), np.intp),  # ids
+            ((P,), dtype),  # weights
+            ((count, P), dtype),  # gradients
+        ]
+        lengths = [-(-int(np.prod(s)) * np.dtype(t).itemsize // 64) * 64 for s, t in layout]
+        self.memory = np.memmap(path, np.uint8, "r+", shape=(sum(lengths),))
+        starts = np.cumsum([0, *lengths])
+        self.command, self.losses, self.ids, self.weights, self.gradients = (
+            np.ndarray(shape, t, self.memory, int(start))
+            for (shape, t), start in zip(layout, starts)
+        )
+
+
+class Workers:
+    """Processes that share out the gradient of a batch.
+
+    Use it as a context manager: leaving it ends the processes.
+
+    Parameters
+    ----------
+    network
+        The network; its weights at the time of each call are used.
+    T, B
+        The length and number of a batch's sequences, at most.
+    count
+        How many processes.
+    """
+
+    leads = True
+
+    def __init__(self, network: Network, T: int, B: int, count: int) -> None:
+        import json
+        import subprocess
+        import tempfile
+
+        self.network, self.count = network, count
+        dtype = network.parameters.flat.dtype.str
+        descriptor, self._path = tempfile.mkstemp(prefix="npchar-", suffix=".shared")
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._shared: Shared | None = None
+        try:
+            size = network.parameters.flat.nbytes * (count + 1) + (T + 1) * B * 8 + (count + 8) * 64
+            with os.fdopen(descriptor, "wb") as file:
+                file.truncate(size)
+            self._shared = Shared(self._path, network.sizes, dtype, T, B, count)
+            program = (
+                f"import sys; sys.path[:] = {[str(p) for p in sys.path]!r}; "
+                "from npchar.training.parallel import serve; serve(sys.argv[1])"
+            )
+            for rank in range(count):
+                job = json.dumps([rank, self._path, list(network.sizes), dtype, T, B, count])
+                self._processes.append(
+                    subprocess.Popen(
+                        [sys.executable, "-c", program, job],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        bufsize=0,
+                        env=os.environ | WORKER_ENVIRONMENT,
+                        start_new_session=True,  # Ctrl-C is for the model's process alone
+                        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+                    )
+                )
+            self._await_all()  # every worker has mapped the file, so its name can go
+        except BaseException:
+            self.close()
+            raise
+        self._remove_file()
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes."""
+        import subprocess
+
+        for process in self._processes:
+            assert process.stdin is not None
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+        for process in self._processes:
+            try:
+                process.wait(timeout=SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+        self._processes = []
+        self._shared = None
+        self._remove_file()
+
+    def _remove_file(self) -> None:
+        with contextlib.suppress(OSError):  # Windows keeps a mapped file until the end
+            os.unlink(self._path)
+
+    def gradient(self, batch: Array, targets: str, seed: int, out: Parameters) -> float:
+        """Write the gradient of the batch's mean loss to `out`; return the loss: see `Share`."""
+        rows, B = batch.shape
+        shared = self._shared
+        assert shared is not None
+        shared.command[:4] = rows, B, LAST if targets == "last" else ALL, seed
+        shared.ids[:rows, :B] = batch
+        shared.weights[...] = self.network.parameters.flat
+        for process in self._processes:
+            assert process.stdin is not None
+            try:
+                process.stdin.write(b"g")
+            except OSError:
+                raise self._ended(process) from None
+        self._await_all()
+        count = len(self._processes)
+        shares = np.diff([B * rank // count for rank in range(count + 1)]) / B
+        # Not by BLAS: its threads would wait for more work, busily, and for 27 ms take
+        # the cores from the workers.
+        np.einsum("k,kp->p", shares.astype(out.flat.dtype), shared.gradients, out=out.flat)
+        return float(shares @ shared.losses)
+
+    def broadcast(self, value: float) -> float:
+        """What the process that leads found: this one."""
+        return value
+
+    def _await_all(self) -> None:
+        for process in self._processes:
+            assert process.stdout is not None
+            answer = process.stdout.read(1)
+            if not answer:
+                raise self._ended(process)
+            if answer != ANSWER:
+                raise WorkerError(
+                    f"a training process printed {answer!r}, where its answers go: something "
+                    "prints when Python starts. Pass workers=1 to train without such processes"
+                )
+
+    @staticmethod
+    def _ended(process: subprocess.Popen[bytes]) -> WorkerError:
+        status = process.wait()
+        return WorkerError(
+            f"a training process ended before its time (exit status {status}); what it said "
+            "stands above. The model is as it was after the last whole step. Pass workers=1 "
+            "to train without such processes."
+        )
+
+
+def serve(job: str) -> None:
+    """What a worker process does: its share of each batch, until its input closes."""
+    import json
+
+    rank, path, sizes, dtype, T, B, count = json.loads(job)
+    try:
+        shared = Shared(path, Sizes(*sizes), dtype, T, B, count)
+    except FileNotFoundError:
+        return  # the training was ended meanwhile, and the worker beside has removed it: see below
+    shapes = Sizes(*sizes).shapes()
+    network = Network(Sizes(*sizes), Parameters(shapes, flat=shared.weights))
+    gradient = Parameters(shapes, flat=shared.gradients[rank])
+    share = Share(network, T, B, rank, count)
+    served = False
+    for _ in requests_on_standard_input():
+        served = True
+        rows, columns, which, seed = (int(n) for n in shared.command[:4])
+        targets = "last" if which == LAST else "all"
+        batch = shared.ids[:rows, :columns]
+        shared.losses[rank] = share.gradient(batch, targets, seed, gradient)
+    if not served:  # the model's process may have been killed before it could do this
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+
+
+def requests_on_standard_input() -> Iterator[None]:
+    """Announce readiness; then yield once per byte that comes in, and answer it after."""
+    with contextlib.suppress(BrokenPipeError):  # the model's process ended meanwhile
+        os.write(1, ANSWER)
+        while os.read(0, 1):
+            yield
+            os.write(1, ANSWER)

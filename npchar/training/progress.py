@@ -1,0 +1,104 @@
+"""What a person sees of the training: a line per epoch, and what is worth saying.
+
+``training/loop.py`` calls it; the numbers are those of ``training/history.py``.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import Any
+
+from npchar.training.history import History
+
+
+class Progress:
+    """A line per epoch; on a terminal the one under way is written over as it goes.
+
+    In a notebook likewise: all lines are one output of the cell, which is replaced.
+    """
+
+    def __init__(self, epochs: int, symbols: int, symbol_name: str) -> None:
+        self.epochs = epochs
+        self.symbols, self.symbol_name = symbols, symbol_name  # in an epoch: so many characters
+        self.live = sys.stdout.isatty()
+        self.lines: list[str] = []  # in a notebook: those that stay
+        self.display = notebook_display()
+        self.width = 0  # of what stands on the terminal's line
+        self.last_shown = time.perf_counter()
+        # The epoch that `update` was last told of: its number, and the share of it that was
+        # done after the first step seen of it, and when that was.
+        self.epoch, self.share, self.begun = -1, 0.0, 0.0
+
+    def begin(self, history: History, epochs_done: int, finished: bool) -> None:
+        """Before the first step: what there is to beat, and where it goes on."""
+        simple = ", ".join(f"{name} {loss:.3f}" for name, loss in history.baselines.items())
+        self.say(f"baselines, nats per {self.symbol_name}: {simple}")
+        if finished:
+            self.say(f"the training was finished, after epoch {epochs_done}")
+        elif epochs_done:
+            self.say(f"going on after epoch {epochs_done}")
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        self._show(line, end="\n")
+
+    def update(self, epoch: int, share: float, loss: float) -> None:
+        """After a step: this share of the epoch is done; the first is epoch 0."""
+        now = time.perf_counter()
+        if epoch != self.epoch:
+            self.epoch, self.share, self.begun = epoch, share, now
+        if not (self.live or self.display) or now - self.last_shown < 0.2 or share == self.share:
+            return
+        self.last_shown = now
+        rate = (share - self.share) * self.symbols / (now - self.begun)
+        left = (self.epochs - epoch - share) * self.symbols / rate
+        self._show(f"{self._name(epoch)}  loss {loss:.4f}  {rate:,.0f} {self.symbol_name}s/s  "
+                   f"{clock(left)} left", end="")  # fmt: skip
+
+    def end_epoch(self, history: History) -> None:
+        """After an epoch and its validation."""
+        epoch = len(history.loss) - 1
+        line = f"{self._name(epoch)}  loss {history.loss[-1]:.4f}"
+        if history.val_loss:
+            line += f"  val_loss {history.val_loss[-1]:.4f}"
+        name, simple = list(history.baselines.items())[-1]
+        line += f" = {history.bits_per_character[-1]:.2f} bits"
+        line += f" ({name} {simple / math.log(2):.2f})"
+        rate = self.symbols / history.seconds[-1]
+        left = history.seconds[-1] * (self.epochs - epoch - 1)
+        self.say(f"{line}  {rate:,.0f} {self.symbol_name}s/s  {clock(left)} left")
+
+    def _name(self, epoch: int) -> str:
+        return f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"
+
+    def _show(self, line: str, end: str) -> None:
+        if self.display is not None:
+            text = "\n".join([*self.lines, line])
+            self.display.update({"text/plain": text}, raw=True)
+            self.lines += [line] if end else []
+            return
+        start = "\r" if self.live else ""
+        print(start + line.ljust(self.width), end=end, flush=True)
+        self.width = 0 if end else len(line)
+
+
+def notebook_display() -> Any:
+    """An output of the notebook's cell that can be replaced; None elsewhere."""
+    # Only a program that runs in a notebook has these modules loaded.
+    if "ipykernel" not in sys.modules or "IPython" not in sys.modules:
+        return None
+    from IPython import get_ipython
+    from IPython.display import display
+
+    if not hasattr(get_ipython(), "kernel"):
+        return None
+    return display({"text/plain": ""}, raw=True, display_id=True)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    minutes, s = divmod(round(seconds), 60)
+    h, m = divmod(minutes, 60)
+    return f"{h}:{m:02}:{s:02}" if h else f"{m}:{s:02}"

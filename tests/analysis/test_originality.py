@@ -1,0 +1,128 @@
+"""Passages copied from a corpus, against a plain search."""
+
+import random
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from npchar.analysis import originality as module
+from npchar.analysis.originality import fingerprints, originality
+
+
+def plainly(text, corpus, least):
+    """The maximal common runs by looking at every pair of places."""
+    runs = {}
+    for i in range(len(text)):
+        best = 0
+        for j in range(len(corpus)):
+            n = 0
+            while i + n < len(text) and j + n < len(corpus) and text[i + n] == corpus[j + n]:
+                n += 1
+            best = max(best, n)
+        if best >= least:
+            runs[i] = best
+    # Those that are not within one that begins earlier
+    return {
+        (i, n) for i, n in runs.items() if not any(k < i and k + runs[k] >= i + n for k in runs)
+    }
+
+
+@given(st.text("ab", max_size=30), st.text("abc", max_size=40), st.integers(1, 6))
+@example("babbbbbbaabaaba", "aabbabbbabbb", 1)  # longer runs that were forgotten for shorter ones
+def test_against_the_plain_search(text, corpus, least):
+    found = originality(text, corpus, least=least)
+    assert {(p.position, len(p.text)) for p in found.passages} == plainly(text, corpus, least)
+    for passage in found.passages:
+        assert text[passage.position :].startswith(passage.text)
+        assert corpus[passage.source :].startswith(passage.text)
+    lengths = [len(p.text) for p in found.passages]
+    assert lengths == sorted(lengths, reverse=True)
+    assert found.longest == max(lengths, default=0)
+    covered = {k for i, n in plainly(text, corpus, least) for k in range(i, i + n)}
+    assert found.copied == pytest.approx(len(covered) / max(1, len(text)))
+
+
+@given(st.text("ab", max_size=20), st.text("ab", max_size=60), st.integers(1, 5))
+def test_a_corpus_is_looked_at_in_pieces(text, corpus, least):
+    """Whose borders make no difference."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "CHUNK", 7)
+        patch.setattr(module, "PAIRS", 5)
+        found = originality(text, corpus, least=least)
+    assert {(p.position, len(p.text)) for p in found.passages} == quickly(text, corpus, least)
+
+
+@pytest.mark.slow
+def test_many_short_texts():
+    """Of two letters, where runs overlap, as they rarely do in what Hypothesis tries."""
+    rng = random.Random(0)
+    for _ in range(100_000):
+        text, corpus = ("".join(rng.choices("ab", k=rng.randint(3, 25))) for _ in range(2))
+        least = rng.randint(1, 3)
+        found = originality(text, corpus, least=least)
+        assert {(p.position, len(p.text)) for p in found.passages} == quickly(text, corpus, least)
+
+
+def quickly(text, corpus, least):
+    """The same as `plainly`, by Python's own search."""
+    passages, reach = set(), 0
+    for i in range(len(text)):
+        n = 0
+        while i + n < len(text) and text[i : i + n + 1] in corpus:
+            n += 1
+        if n >= least and i + n > reach:
+            passages.add((i, n))
+            reach = i + n
+    return passages
+
+
+@given(st.text("ab", max_size=20), st.text("ab", max_size=20), st.integers(1, 4))
+def test_the_plain_searches_agree(text, corpus, least):
+    assert quickly(text, corpus, least) == plainly(text, corpus, least)
+
+
+@given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, 9))
+def test_fingerprints_tell_runs_apart(ids, k):
+    marks = fingerprints(np.array(ids, np.uint32), k)
+    runs = [tuple(ids[i : i + k]) for i in range(len(ids) - k + 1)]
+    assert len(marks) == len(runs)
+    assert [[a == b for b in marks] for a in marks] == [[a == b for b in runs] for a in runs]
+
+
+def test_tokens():
+    found = originality(
+        ["x", "to", "be", "or", "y"], ["not", "to", "be", "or", "not", "to", "be"], least=2
+    )
+    assert found.passages[0].text == ["to", "be", "or"]
+    assert (found.passages[0].position, found.passages[0].source) == (1, 1)
+
+
+def test_megabytes(corpus):
+    text = corpus[100_000:100_300] + "§" + corpus[5000:5100].upper()
+    found = originality(text, corpus * 8)
+    assert found.longest == 300
+    assert found.passages[0].source == 100_000
+    assert "300  at 0, corpus 100,000" in str(found)
+    assert "copied" in repr(found)
+    assert found._repr_html_().count("<span") == len(text)
+
+
+@pytest.mark.slow
+def test_ruled_lines_take_no_gigabytes():
+    tracemalloc.start()
+    found = originality("-" * 400, ("-" * 78 + "\n") * 300)
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.longest == 78
+    assert used < 60e6
+
+
+def test_what_it_asks_for():
+    with pytest.raises(TypeError, match="both strings"):
+        originality("ab", ["a", "b"])
+    with pytest.raises(ValueError, match="least is 0"):
+        originality("ab", "ab", least=0)
+    assert originality("", "abc").copied == 0

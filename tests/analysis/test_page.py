@@ -1,0 +1,520 @@
+"""The page in a real browser: the same numbers as Python, and an interface that works.
+
+Chromium opens two pages once, in frames as wide as a phone. A script at the end of each
+does what a program and a person would do, and hands over what came of it, as JSON. It waits
+for what happens on the page, never for some time to pass.
+"""
+
+import json
+import re
+import shutil
+import socketserver
+import threading
+import time
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from children import LIMIT, start
+from conftest import randomised
+
+import npchar
+from npchar.analysis.page import page
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+    "--no-proxy-server",
+    # A frame out of sight would be drawn seldom or never: both fit into the window.
+    *("--window-size=900,1000", "--disable-background-timer-throttling"),
+    *("--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows"),
+)
+# Where programs write; TMPDIR is there too, but relative: a socket's path must be short.
+PLACES = ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR")
+PHONE = 360  # pixels
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+PLAIN = LETTERS + " \n.,;:!?'\"()-_0123456789=[]<&*/"
+# What HTML, JavaScript and UTF-16 could trip over, and more of them than a byte counts.
+ODD = "ab \n\t<>&'\"`\\/$%{}-é\u0301\u00a0\u2028\u200b😀👍\ud800\udbff\udc00"
+MANY = "".join(chr(0x4E00 + k) for k in range(260))
+
+TEXTS = {
+    "one": "the will to power, and\nthe rest <of it & more: a 'word' or \"two\"",
+    "two": "a<b&b>a\n'\"\\`😀👍 é\u0301\u2028\ud800\udc00{}$/\t一丁",
+}
+TEMPERATURE = 0.8
+DRAWS = np.random.default_rng(3).random(200).tolist()
+PROMPT = "</script><!-- {{ weights }} \u2028"  # must do no harm
+
+SCRIPT = """
+const found = { errors: [] };
+addEventListener("error", (event) => found.errors.push(event.message));
+const { text, draws, temperature } = INPUT;
+const at = (id) => document.getElementById(id);
+const shown = () => Array.from(at("text").children, (span) => span.textContent);
+const change = (id, value) => {
+  at(id).value = value;
+  at(id).dispatchEvent(new Event("input"));
+};
+// Goes on right after the change to the text that makes it true; a mistake ends the waiting.
+const until = (condition) => new Promise((done, fail) => {
+  addEventListener("error", ({ message }) => fail(new Error(message)));
+  new MutationObserver((_, observer) => {
+    if (!condition()) return;
+    observer.disconnect();
+    done();
+  }).observe(at("text"), { childList: true });
+});
+const pictures = async (n) => {
+  for (let k = 0; k < n; k++) await new Promise(requestAnimationFrame);
+};
+const row = (n) => {
+  const { children } = at("bars").children[n];
+  const name = children[0].ariaLabel;
+  return { name, width: children[1].firstChild.style.width, number: children[2].textContent };
+};
+const fits = () => document.documentElement.scrollWidth <= innerWidth;
+
+async function examine() {
+  // As a program
+  found.prompt = at("prompt").value;
+  found.characters = npchar.characters;
+  npchar.reset();
+  found.empty = npchar.probabilities();
+  found.read = [];
+  found.probabilities = text.map((character) => {
+    found.read.push(npchar.read(character));
+    return npchar.probabilities();
+  });
+  found.softened = [0, 1e-300, 0.3, 1.7, Infinity].map((T) => npchar.probabilities(T));
+  found.states = npchar.states();
+  found.drawn = npchar.write(draws.length, temperature, draws);
+  npchar.reset();
+  text.forEach((character) => npchar.read(character));
+  found.greedy = npchar.write(60, 0);
+  found.refused = [];
+  for (const call of [() => npchar.write(2, 1, [0.5]), () => npchar.write(1, 1, [1]),
+                      () => npchar.probabilities(-1),
+                      () => { npchar.reset(); npchar.write(1); }]) {
+    try { call(); } catch (error) { found.refused.push(error.message); }
+  }
+
+  // As a person
+  found.width = innerWidth;
+  found.fits = [fits()];
+  at("clear").click();
+  change("prompt", "");
+  at("write").click();
+  found.nothing = { text: shown(), status: at("status").textContent };
+  change("prompt", "b");
+  change("prompt", "bA€\\u{1F600}\\u{1F680}");
+  found.understood = { text: shown(), note: at("note").textContent };
+  change("prompt", "ba");
+  found.known = { text: shown(), note: at("note").textContent };
+  at("one").click();
+  found.one = shown();
+  at("clear").click();
+  found.cleared = shown();
+  change("speed", 7);
+  at("write").click();
+  found.writing = { label: at("write").textContent, status: at("status").textContent };
+  await until(() => shown().length > 100);
+  at("write").click();
+  found.written = shown();
+  found.stopped = { label: at("write").textContent, status: at("status").textContent };
+  await pictures(30);
+  found.later = shown();
+  change("temperature", 1);
+  const rows = Array.from({ length: 12 }, (_, n) => row(n));
+  found.believed = { p: npchar.probabilities(1), rows };
+  change("temperature", 0);
+  found.certain = { label: at("temperature-shown").textContent, row: row(0) };
+
+  const layers = Array.from(document.querySelectorAll(".cells"), ({ children }) => children);
+  const last = () => at("text").lastChild.style.backgroundColor;
+  const grid = layers.at(-1);
+  found.uncoloured = last();
+  grid[2].click();
+  found.coloured = {
+    backgrounds: Array.from(at("text").children, (span) => span.style.backgroundColor),
+    cell: grid[2].style.backgroundColor,
+    pressed: grid[2].ariaPressed,
+    c: npchar.states().at(-1).c[2],
+    caption: at("chosen").textContent,
+  };
+  grid[3].click();
+  const same = last() === grid[3].style.backgroundColor;
+  found.other = [grid[2].ariaPressed, grid[3].ariaPressed, same];
+  grid[3].click();
+  found.none = [grid[3].ariaPressed, last()];
+  grid[0].focus();
+  found.focus = ["ArrowRight", "ArrowDown", "ArrowUp", "End", "ArrowRight", "Home"].map((key) => {
+    document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    return Array.from(grid).indexOf(document.activeElement);
+  });
+  found.grids = layers.map((buttons) => ({
+    cells: buttons.length,
+    first: buttons[0].ariaLabel,
+    stops: Array.from(buttons).filter((button) => button.tabIndex === 0).length,
+  }));
+  found.labelled = Array.from(document.querySelectorAll("input, textarea"), (e) => e.labels.length);
+
+  change("prompt", "a".repeat(300));
+  npchar.write(300, 2, Array.from({ length: 300 }, (_, k) => (k * 0.381966) % 1));
+  found.fits.push(fits());
+  npchar.write(550, 0);
+  found.kept = shown().length;
+  found.loaded = performance.getEntriesByType("resource").map(({ name }) => name);
+}
+
+examine()
+  .catch((error) => found.errors.push(error.stack))
+  .then(() => parent.postMessage({ name: "NAME", found: JSON.stringify(found) }, "*"));
+"""
+
+STAGE = """<!doctype html>
+<style>
+  body {{ display: flex; margin: 0 }}
+  iframe {{ flex: none; width: {phone}px; height: 700px; border: 0 }}
+</style>
+<script>
+const all = {{}};
+addEventListener("message", ({{ data }}) => {{
+  all[data.name] = JSON.parse(data.found);
+  if (Object.keys(all).length < document.querySelectorAll("iframe").length) return;
+  fetch("found", {{ method: "POST", body: JSON.stringify(all) }});
+}});
+</script>
+{frames}
+"""
+
+
+class Handler(SimpleHTTPRequestHandler):
+    timeout = LIMIT  # no thread waits any longer for a browser that says nothing
+
+    def do_POST(self):
+        answer = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(204)
+        self.end_headers()
+        self.server.answer = answer
+        self.server.answered.set()
+
+    def log_message(self, *_):
+        pass
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Gives the browser the files of a folder and takes what it found.
+
+    Unlike http.server's own, it looks up no host name, and waits for its threads at the end.
+    """
+
+    def __init__(self, address, folder):
+        super().__init__((address, 0), partial(Handler, directory=folder))
+        self.answered = threading.Event()
+
+
+@contextmanager
+def serving(address, folder):
+    with Server(address, folder) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def browsing(browser, folder, url):
+    """A browser that writes into a folder only, and of which nothing is left running."""
+    with open(folder / "log", "wb") as log:
+        process = start(
+            *(browser, *FLAGS, f"--user-data-dir={folder / 'profile'}", url),
+            env=dict.fromkeys(PLACES, str(folder)) | {"TMPDIR": "."},
+            **{"cwd": folder, "stdout": log, "stderr": log},
+        )
+    try:
+        yield process
+    finally:
+        process.end()
+        process.wait(LIMIT)
+
+
+def wait(server, process):
+    """Whether the answer came before the browser ended or was to be given up."""
+    limit = time.monotonic() + LIMIT
+    while not server.answered.wait(0.1):
+        if process.poll() is not None or time.monotonic() > limit:
+            return server.answered.is_set()
+    return True
+
+
+def models():
+    one = npchar.Model(npchar.Vocabulary(PLAIN), hidden_size=128)
+    randomised(one.network, seed=1, scale=0.2)
+    one.parameters["dense.W"] *= 5  # some characters much more probable than others
+    vocabulary = npchar.Vocabulary(ODD + MANY)
+    two = npchar.Model(vocabulary, hidden_size=17, num_layers=2, dtype="float64")
+    randomised(two.network, seed=2, scale=0.5)
+    # To float32's numbers now, as the page's are, so that the two are the same network.
+    two.parameters.flat[:] = two.parameters.flat.astype("float32")
+    return {"one": one, "two": two}
+
+
+MODELS = models()
+
+
+@pytest.fixture(scope="module")
+def pages():
+    return {
+        name: page(model.network, model.vocabulary, prompt=PROMPT if name == "two" else None)
+        for name, model in MODELS.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def examined(pages, loopback, tmp_path_factory):
+    """What the script found on each page, in one run of the browser."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        pytest.skip(f"there is no browser to open the page in: {', '.join(BROWSERS)}")
+    folder = tmp_path_factory.mktemp("pages")
+    for name, text in pages.items():
+        given = {"text": list(TEXTS[name]), "draws": DRAWS, "temperature": TEMPERATURE}
+        inputs = json.dumps(given).replace("<", r"\u003c")
+        script = SCRIPT.replace("INPUT", inputs).replace("NAME", name)
+        appended = f'<script type="module">{script}</script>\n</body>'
+        # A tenth of the characters that the page keeps: ten thousand take seconds.
+        driven = text.replace("KEPT = 10000", "KEPT = 1000").replace("</body>", appended)
+        (folder / f"{name}.html").write_text(driven, encoding="utf-8")
+    frames = "".join(f'<iframe src="{name}.html"></iframe>\n' for name in pages)
+    stage = folder / "stage.html"
+    stage.write_text(STAGE.format(phone=PHONE, frames=frames), encoding="utf-8")
+    home = tmp_path_factory.mktemp("browser")
+    with serving(loopback, folder) as server:
+        host, port = server.server_address
+        with browsing(browser, home, f"http://{host}:{port}/stage.html") as process:
+            answered = wait(server, process)
+            ended = process.poll()
+    log = (home / "log").read_text(encoding="utf-8", errors="replace")
+    assert answered, f"no answer; the browser's exit status: {ended}; it said:\n{log[-2000:]}"
+    found = json.loads(server.answer)
+    assert set(found) == set(pages)
+    return found
+
+
+@pytest.fixture(params=MODELS)
+def case(request, examined):
+    """A model, the text that its page read, and what was found."""
+    name = request.param
+    return MODELS[name], TEXTS[name], examined[name]
+
+
+def softmax(logits):
+    z = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return z / z.sum(axis=-1, keepdims=True)
+
+
+def units(text):
+    """A text as a browser has it, where two lone surrogates side by side are a pair."""
+    return text.encode("utf-16-le", "surrogatepass")
+
+
+def test_nothing_goes_wrong_on_the_page(case):
+    _, _, found = case
+    assert found["errors"] == []
+
+
+def test_the_characters_arrive(case):
+    model, text, found = case
+    assert found["characters"] == list(model.vocabulary)
+    assert found["read"] == list(text)
+
+
+def test_the_probabilities_are_pythons(case):
+    model, text, found = case
+    ids = model.vocabulary.encode(text)[:, None]
+    ours = np.array(found["probabilities"])
+    exact, states = model.network.astype("float64").logits(ids)
+    np.testing.assert_allclose(ours, softmax(exact[:, 0]), rtol=0, atol=1e-12)
+    usual, _ = model.network.astype("float32").logits(ids)
+    np.testing.assert_allclose(ours, softmax(usual[:, 0]), rtol=0, atol=1e-5)
+    assert ours.max(axis=1).mean() > 3 / len(model.vocabulary)  # they are no trifles
+    for k, state in enumerate(states):
+        np.testing.assert_allclose(found["states"][k]["c"], state.c[0], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(found["states"][k]["h"], state.h[0], rtol=0, atol=1e-12)
+
+
+def test_temperature_is_the_librarys(case):
+    _, _, found = case
+    p = found["probabilities"][-1]
+    for temperature, softened in zip([0, 1e-300, 0.3, 1.7, np.inf], found["softened"]):
+        expected = npchar.reweight_distribution(p, temperature)
+        np.testing.assert_allclose(softened, expected, rtol=0, atol=1e-12)
+
+
+def test_an_empty_memory(case):
+    model, _, found = case
+    bias = np.asarray(model.parameters["dense.b"], np.float64)
+    np.testing.assert_allclose(found["empty"], softmax(bias), rtol=0, atol=1e-12)
+
+
+def test_the_same_chance_writes_the_same_text(case):
+    model, text, found = case
+    network = model.network.astype("float64")
+    logits, states = network.logits(model.vocabulary.encode(text)[:, None])
+    ids = []
+    for u in DRAWS:
+        chance = SimpleNamespace(random=lambda u=u: u)
+        ids.append(npchar.sample(softmax(logits[-1, 0]), TEMPERATURE, rng=chance))
+        logits, states = network.logits(np.array([[ids[-1]]]), states)
+    expected = model.vocabulary.decode(ids)
+    assert units(found["drawn"]) == units(expected)
+    assert len(set(expected)) > 10
+
+
+def test_no_temperature_is_the_most_probable(case):
+    model, text, found = case
+    assert units(found["greedy"]) == units(model.generate(text, 60, temperature=0))
+
+
+def test_programs_are_told_what_is_wrong(case):
+    _, _, found = case
+    assert found["refused"] == [
+        "expected 2 draws, got 1",
+        "the number drawn is 1; expected 0 to below 1",
+        "temperature is -1; expected 0 or more",
+        "nothing has been read to go on from; use npchar.read",
+    ]
+
+
+def test_the_prompt(case):
+    model, _, found = case
+    emoji = "😀" in model.vocabulary
+    assert found["prompt"] == (PROMPT if emoji else "the ")
+    assert found["nothing"]["text"] == []
+    assert "prompt first" in found["nothing"]["status"]
+    # An upper-case letter is read as the lower-case one, what is not known is named.
+    assert found["understood"]["text"] == ["b", "a"] + ["😀"] * emoji
+    left_out = found["understood"]["note"].rpartition(": ")[2].split()
+    assert left_out == ["€", "🚀"] if emoji else ["€", "😀", "🚀"]
+    assert found["known"] == {"text": ["b", "a"], "note": ""}
+
+
+def test_the_buttons(case):
+    _, _, found = case
+    assert len(found["one"]) == 3
+    assert found["one"][:2] == found["cleared"] == ["b", "a"]
+    assert found["writing"] == {"label": "Stop", "status": "Writing."}
+    written = len(found["written"])
+    # Stopped in the picture that went past 100; one owes at most 0.2 s of 200 a second.
+    assert 100 < written <= 141
+    assert found["later"] == found["written"]
+    status = f"Stopped after {written - 2} characters."
+    assert found["stopped"] == {"label": "Write", "status": status}
+
+
+def test_the_bars(case):
+    model, _, found = case
+    p, rows = found["believed"]["p"], found["believed"]["rows"]
+    best = sorted(range(len(p)), key=lambda id: (-p[id], id))[:12]
+    assert [row["number"] for row in rows] == [f"{100 * p[id]:.1f} %" for id in best]
+    assert [float(row["width"].rstrip("%")) / 100 for row in rows] == pytest.approx(
+        [p[id] for id in best], abs=1e-4
+    )
+    names = {" ": "space", "\n": "line break", "\t": "tab"}
+    names |= {c: f"U+{ord(c):04X}" for c in "\u00a0\u2028\u200b\ud800\udbff\udc00"}
+    characters = [model.vocabulary.characters[id] for id in best]
+    assert [row["name"] for row in rows] == [names.get(c, c) for c in characters]
+    assert found["certain"]["label"] == "0.00"
+    assert found["certain"]["row"] == {**found["certain"]["row"], "width": "100%"}
+    assert found["certain"]["row"]["name"] == rows[0]["name"]
+
+
+def test_the_cells(case):
+    model, _, found = case
+    _, H, layers, *_ = model.network.sizes
+    assert found["uncoloured"] == ""
+    coloured = found["coloured"]
+    assert len(coloured["backgrounds"]) == len(found["written"])
+    assert len(set(coloured["backgrounds"])) > 50
+    assert coloured["backgrounds"][-1] == coloured["cell"]
+    value = np.tanh(coloured["c"])
+    sign, strength = re.fullmatch(r"rgb\(var\(--(\w+)\) / ([\d.]+)\)", coloured["cell"]).groups()
+    assert sign == ("negative" if value < 0 else "positive")
+    assert float(strength) == pytest.approx(abs(value), abs=6e-4)
+    assert coloured["pressed"] == "true"
+    name = "Cell 2" if layers == 1 else "Cell 2 of layer 1"
+    assert coloured["caption"].startswith(f"{name} colours the text")
+    assert found["other"] == ["false", "true", True]
+    assert found["none"] == ["false", ""]
+    assert [grid["cells"] for grid in found["grids"]] == [H] * layers
+
+
+def test_it_works_without_a_mouse(case):
+    model, _, found = case
+    H = model.network.sizes.hidden_size
+    right, down, up, end, beyond, home = found["focus"]
+    assert (right, up, end, beyond, home) == (1, 1, H - 1, H - 1, 0)
+    assert 5 < down - 1 <= 16  # a row further
+    assert all(grid["stops"] == 1 for grid in found["grids"])
+    assert len(found["labelled"]) == 3
+    assert all(found["labelled"])
+
+
+def test_a_phones_width(case):
+    _, _, found = case
+    assert found["width"] == PHONE
+    assert found["fits"] == [True, True]
+
+
+def test_long_texts_lose_their_beginning(case):
+    _, _, found = case
+    assert found["kept"] == 300 + 300 + 550 - 2 * 100
+
+
+def test_it_loads_nothing(case, pages):
+    _, _, found = case
+    assert found["loaded"] == []
+    for text in pages.values():
+        assert not re.search(r"https?://|\bsrc=|<link|@import|url\(", text)
+        assert "default-src 'none'" in text
+
+
+def test_its_size(pages):
+    assert len(MODELS["one"].vocabulary) == 57
+    assert len(pages["one"].encode()) < 700_000
+    assert pages["two"].count("</script>") == 3
+    assert "{{ model }}" not in pages["two"]
+
+
+def test_a_first_prompt():
+    def first(characters):
+        model = npchar.Model(npchar.Vocabulary(characters), hidden_size=2)
+        return json.loads(re.search(r'"prompt": (".*?")', page(model.network, model.vocabulary))[1])
+
+    assert first("the ") == "the "
+    model = npchar.Model(npchar.Vocabulary("the "), hidden_size=2)
+    assert '"prompt": ""' in page(model.network, model.vocabulary, prompt="")
+    assert first(" .вода") == "а"
+    assert first("12") == "1"
+
+
+def test_tokens_are_refused(tmp_path):
+    model = npchar.Model(npchar.Vocabulary(["do", 1]), hidden_size=2)
+    with pytest.raises(ValueError, match="a model of characters .* of tokens"):
+        model.to_html(tmp_path / "page.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_writes_its_page(model, tmp_path):
+    model.to_html(tmp_path / "page.html", prompt="the rat")
+    written = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert written == page(model.network, model.vocabulary, "the rat")

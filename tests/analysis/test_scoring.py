@@ -1,0 +1,144 @@
+"""What a model thinks of a text, and how that is shown."""
+
+import re
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import npchar
+from npchar.analysis.colouring import as_ansi, as_html
+
+
+def one_reading(model, text):
+    """log p of each character by the plain way: all logits at once, in float64."""
+    ids = model.vocabulary.encode(text).astype(int)
+    logits, _ = model.network.astype("float64").logits(ids[:-1, None])
+    p = np.exp(logits[:, 0])
+    return np.log(p[np.arange(len(p)), ids[1:]] / p.sum(axis=1))
+
+
+@pytest.fixture(scope="module")
+def pretrained():
+    return npchar.Model.pretrained()
+
+
+@pytest.mark.parametrize("n", [2, 61, 1999, 2001, 7777])
+def test_pieces_come_out_as_one_reading(pretrained, n):
+    rng = np.random.default_rng(n)
+    text = pretrained.vocabulary.decode(rng.integers(0, 57, n))  # nonsense: a hard case
+    score = pretrained.score(text)
+    assert score.log_probabilities.shape == (n - 1,)
+    exact = one_reading(pretrained, text)
+    difference = np.abs(score.log_probabilities - exact)
+    assert difference.max() < 0.02  # out of 4 to 20; without warming up it is 6
+    assert difference[:1000].max() < 1e-4
+    assert pretrained.evaluate(text).loss == pytest.approx(score.loss, rel=1e-12)
+
+
+def test_pieces_of_real_text(pretrained, corpus):
+    text = corpus[:9000]
+    score = pretrained.score(text)
+    np.testing.assert_allclose(score.log_probabilities, one_reading(pretrained, text), atol=1e-4)
+
+
+def test_the_shipped_model_on_held_out_text(pretrained, corpus):
+    held_out = corpus[len(corpus) - len(corpus) // 10 :]
+    found = pretrained.evaluate(held_out)
+    assert found.loss < 1.40
+    assert found.loss == pytest.approx(pretrained.score(held_out).loss, rel=1e-9)
+
+
+def test_what_surprised_it(pretrained):
+    text = "the will to power is the qqqq of the soul"
+    score = pretrained.score(text)
+    first = score.most_surprising(3)
+    assert [one.bits for one in first] == sorted((one.bits for one in first), reverse=True)
+    assert "q" in {one.character for one in first}
+    for one in first:
+        assert text[one.position] == one.character
+        assert text[: one.position].endswith(one.before)
+        assert len(one.before) == 20
+        assert one.bits == pytest.approx(score.bits[one.position - 1])
+    assert len(score.most_surprising(10**6)) == len(text) - 1
+    assert "'q' at" in str(score)
+    assert "\x1b" not in str(score)
+    assert repr(score).startswith("Score(")
+
+
+@pytest.mark.slow
+def test_a_long_text_in_bounded_memory(pretrained):
+    """Beyond the text itself: some bytes a character, whatever its length."""
+
+    def peak(n):
+        text = "the soul of man. " * (n // 17)
+        tracemalloc.start()
+        pretrained.score(text)
+        used = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return used
+
+    short, long = peak(70_000), peak(170_000)
+    assert long - short < 100_000 * 12  # 4 for the result, 1 for an id, the rest passes by
+
+
+def test_what_stands_before_a_surprise():
+    text = "".join(map(chr, range(ord("a"), ord("z") + 1)))
+    for position in (1, 2, 19, 20, 21, 25):
+        p = np.ones(25)
+        p[position - 1] = 0.25
+        (found,) = npchar.Score(text, np.log(p)).most_surprising(1)
+        assert (found.position, found.character, found.bits) == (position, text[position], 2)
+        assert found.before == text[:position][-20:]
+
+
+def test_each_character_has_its_own_colour():
+    score = npchar.Score("abcd", np.log([1, 1e-9, 1]))  # of b, c and d
+    assert re.fullmatch(r"ab\x1b\[30;48;5;196mc\x1b\[0md", score.ansi())
+    (c,) = re.findall(r"<span[^>]*220,50,30,0.75[^>]*>(.)", score._repr_html_())
+    assert c == "c"
+    assert re.search(r'title="29.9 bits"[^>]*>c<', score._repr_html_())
+
+
+def test_colours_in_html():
+    page = as_html("a<b\n", [0, 1, -0.5, 2], ["", "<x>", "", ""])
+    assert page.count("<span") == 4
+    assert "&lt;" in page
+    assert 'title="&lt;x&gt;"' in page
+    assert "rgba(220,50,30,0.75)" in page  # red, and a value beyond 1 counts as 1
+    assert "rgba(40,100,220,0.38)" in page
+    assert re.sub(r"<[^>]*>", "", page) == "a&lt;b⏎\n"
+    assert re.sub(r"<[^>]*>", "", as_html(["to", "be"], [0, 1])) == "to be "
+
+
+def test_colours_of_a_terminal():
+    shown = as_ansi("ab\nc\x1b[31m", [0, 1, 1, -0.01, 0, 0, 0, 0, 0])
+    assert "\x1b[31m" not in shown  # what is in a text must not command the terminal
+    assert shown.startswith("a\x1b[30;48;5;196mb\x1b[0m")
+    assert as_ansi(["a", "\n", "b"], [0, 1, 0]).endswith("\x1b[0m\nb ")
+    assert "\x1b[0m\nc" in shown  # a colour ends before its line does
+    assert re.sub(r"\x1b\[[\d;]*m", "", shown) == "ab⏎\nc\\u001b[31m"
+
+
+def test_a_notebook_shows_the_beginning_of_a_long_text(pretrained):
+    page = pretrained.score("the soul. " * 1000)._repr_html_()
+    assert page.count("<span") == 5000
+    assert "and 5,000 more" in page
+    assert "bits" in pretrained.score("ab")._repr_html_()
+
+
+def test_entropy_rises_with_temperature(pretrained):
+    prompt = "the will to "
+    temperatures = [0, 0.2, 0.5, 1, 2, np.inf]
+    entropies = [
+        float(npchar.entropy(pretrained.next_probabilities(prompt, temperature=t)))
+        for t in temperatures
+    ]
+    assert entropies == sorted(entropies)
+    assert entropies[0] == 0
+    assert entropies[-1] == pytest.approx(np.log(57))
+    p = pretrained.next_probabilities(prompt)
+    assert p.argmax() == pretrained.vocabulary.encode(pretrained.generate(prompt, 1, temperature=0))
+    score = pretrained.score(prompt + "b")
+    b = pretrained.vocabulary.encode("b")[0]
+    assert np.log(p[b]) == pytest.approx(score.log_probabilities[-1], abs=1e-5)

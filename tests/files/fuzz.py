@@ -1,0 +1,237 @@
+"""Damaged and hostile model files: each loads to the same model, or is refused.
+
+    python tests/files/fuzz.py              a minute; writes fuzz.json beside it
+
+Starts from a model's file and from a checkpoint's, and damages them: bits,
+bytes, truncation, repetition, trailing bytes; the zip's structure (compressed
+members that would expand a thousandfold, duplicates, extra and missing members,
+pickles); the headers of the arrays (huge, negative and false shapes, other
+types, brackets without end); the configuration (other types and sizes). Nothing
+but the library's own error may come out, no pickle may run, and no file may take
+more than a second or than some megabytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import pickle
+import random
+import tempfile
+import time
+import tracemalloc
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import npchar
+
+Members = dict[str, bytes]
+MARKER = Path(tempfile.gettempdir()) / "npchar-fuzz-was-here"
+
+
+class Bomb:
+    """A pickle of it runs code when it is read."""
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return eval, (f"open({str(MARKER)!r}, 'w')",)
+
+
+def members_of(content: bytes) -> Members:
+    """The parts of a zip file."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {info.filename: archive.read(info) for info in archive.infolist()}
+
+
+def zipped(members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A zip file of these parts, names twice if so wished."""
+    import warnings
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of duplicate names
+        with zipfile.ZipFile(buffer, "w", compression) as archive:
+            for name, data in members:
+                archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def npy(header: str, data: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
+    """An array's file with this header, true or not."""
+    text = header.encode("latin-1", "replace")
+    text += b" " * (-(len(text) + 11) % 64) + b"\n"
+    return b"\x93NUMPY" + version + len(text).to_bytes(2, "little") + text + data
+
+
+def damaged_bytes(content: bytes, rng: random.Random) -> bytes:
+    """Damage without knowledge of the format."""
+    data = bytearray(content)
+    for _ in range(rng.choice((1, 1, 1, 2, 5, 40))):
+        at = rng.randrange(len(data))
+        kind = rng.randrange(7)
+        if kind == 0:
+            data[at] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            data[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
+        elif kind == 2:
+            data[at : at + 8] = rng.choice((b"\xff" * 8, b"\x00" * 8, rng.randbytes(8)))
+        elif kind == 3:
+            del data[at : at + rng.choice((1, 7, 64, 4096))]
+        elif kind == 4:
+            data[at:at] = data[max(0, at - rng.choice((1, 30, 500))) : at]
+        elif kind == 5:
+            del data[at:]
+        else:
+            data += rng.randbytes(rng.choice((1, 22, 1000)))
+        if not data:
+            return b""
+    return bytes(data)
+
+
+SHAPES = (
+    *("()", "(0,)", "(-1,)", "(1,)", "(10000000000000,)", "(4, -57, 128)", "(2, 2, 2, 2)"),
+    *("(99999999999999999999999,)", "(1.5,)", "('a',)", "(True,)", "(4,57,8)", "(None,)"),
+    *("((((((((", "(" * 4000, "(1" + ", 1" * 3000 + ")", "__import__('os')", "9" * 5000),
+)
+TYPES = ("'<f4'", "'<f8'", "'>f4'", "'|O'", "'|u1'", "'<U9'", "'|V99999999'", "[('a', '<f4')]",
+         "'<c8'", "'<M8[ns]'", "'|S0'", "''", "None", "'<f2'", "'<f16'", "'junk'")  # fmt: skip
+VALUES = (None, True, -1, 0, 1, 2, 7, 1.5, 10**6, 10**12, 10**400, 1e308, float("nan"),
+          float("inf"), "", "abc", "float32", "object", "\ud800", [], [1], {}, {"a": 1},
+          "ab" * 50_000)  # fmt: skip
+
+
+def damaged_structure(content: bytes, rng: random.Random) -> bytes:
+    """Damage that knows the format: a whole zip file with true checksums."""
+    members = members_of(content)
+    name = rng.choice(list(members))
+    kind = rng.randrange(9)
+    compression = zipfile.ZIP_STORED
+    parts = list(members.items())
+    if kind == 0:  # an array's header
+        array = np.lib.format.read_array(io.BytesIO(members[name]))
+        shape, dtype = str(array.shape), repr(array.dtype.str)
+        shape = rng.choice(SHAPES) if rng.random() < 0.6 else shape
+        dtype = rng.choice(TYPES) if rng.random() < 0.5 else dtype
+        order = rng.choice(("False", "False", "True", "None", "0"))
+        header = f"{{'descr': {dtype}, 'fortran_order': {order}, 'shape': {shape}, }}"
+        version = rng.choice((b"\x01\x00", b"\x01\x00", b"\x02\x00", b"\x09\x09"))
+        members[name] = npy(header, array.tobytes(), version)
+        parts = list(members.items())
+    elif kind == 1:  # the configuration
+        configuration = json.loads(np.load(io.BytesIO(members["configuration.npy"])).tobytes())
+        place = configuration
+        while True:
+            key = rng.choice(list(place))
+            if not isinstance(place[key], dict) or not place[key] or rng.random() < 0.2:
+                break
+            place = place[key]
+        if rng.random() < 0.2:
+            del place[key]
+        else:
+            place[rng.choice((key, key, key, "surprise"))] = rng.choice(VALUES)
+        members["configuration.npy"] = as_npy(json.dumps(configuration).encode())
+        parts = list(members.items())
+    elif kind == 2:  # a configuration that is no JSON
+        junk = rng.choice((b"", b"{", b"[" * 50_000, b'{"a":' * 50_000, b"\xff\xfe", b"nul",
+                           b"9" * 9000, b'{"format": 1}', rng.randbytes(99)))  # fmt: skip
+        members["configuration.npy"] = as_npy(junk)
+        parts = list(members.items())
+    elif kind == 3:  # compressed: a few kB that would be many MB
+        members[name] += b"\0" * rng.choice((0, 10_000_000))
+        compression = rng.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
+        parts = list(members.items())
+    elif kind == 4:  # twice
+        parts.insert(rng.randrange(len(parts) + 1), (name, rng.choice((members[name], b"x"))))
+    elif kind == 5:  # too many
+        extra = rng.choice(("extra.npy", "extra", "../../escape.npy", "/etc/passwd", "a/", ".npy",
+                            name.upper(), "configuration"))  # fmt: skip
+        parts.insert(rng.randrange(len(parts) + 1), (extra, rng.choice((members[name], b""))))
+    elif kind == 6:  # too few
+        parts = [part for part in parts if part[0] != name]
+    elif kind == 7:  # a pickle
+        header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"
+        members[name] = rng.choice((npy(header), b"")) + pickle.dumps([Bomb()])
+        parts = list(members.items())
+    else:  # trailing bytes, within and without
+        members[name] += rng.randbytes(rng.choice((1, 64)))
+        parts = list(members.items())
+    return zipped(parts, compression)
+
+
+def as_npy(data: bytes) -> bytes:
+    """Bytes as an array's file."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.frombuffer(data, np.uint8))
+    return buffer.getvalue()
+
+
+def describes(model: npchar.Model) -> tuple[object, ...]:
+    """All that makes two models the same."""
+    flat = model.parameters.flat
+    return model.vocabulary, model.network.sizes, flat.dtype, flat.tobytes()
+
+
+def fuzz(count: int, seed: int, folder: Path) -> dict[str, object]:
+    """Try so many files; raises an AssertionError for the first that does harm."""
+    rng = random.Random(seed)
+    text = "the cat sat on the mat, and the rat sat on the cat. " * 20
+    originals = []
+    for checkpoint in (False, True):
+        model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=8, num_layers=2)
+        path = folder / "original.npz"
+        path.unlink(missing_ok=True)
+        if checkpoint:
+            model.fit(text, epochs=1, maxlen=20, verbose=False, workers=1, checkpoint=path)
+        else:
+            model.save(path)
+        originals.append((path.read_bytes(), describes(model)))
+    MARKER.unlink(missing_ok=True)
+    outcomes: Counter[str] = Counter()
+    slowest, most = 0.0, 0
+    path = folder / "damaged.npz"
+    for n in range(count):
+        content, expected = rng.choice(originals)
+        damage = rng.choice((damaged_bytes, damaged_structure))
+        path.write_bytes(damage(content, rng))
+        tracemalloc.start()
+        start = time.perf_counter()
+        try:
+            found = npchar.Model.load(path)
+        except npchar.CheckpointError:
+            outcomes["refused"] += 1
+        else:
+            # Another configuration that a whole file of the same arrays agrees with
+            # (a version, a position in a training) is no damage.
+            assert describes(found)[:3] == expected[:3] or damage is damaged_structure, n
+            assert describes(found)[3] == expected[3], f"file {n} loads as another model"
+            outcomes["the same model"] += 1
+        slowest = max(slowest, time.perf_counter() - start)
+        most = max(most, tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert not MARKER.exists(), f"file {n} ran a pickle"
+        assert slowest < 1, f"file {n} took {slowest:.1f} s"
+        assert most < 20e6, f"file {n} took {most:,} bytes of memory"
+    return {"files": count, **outcomes, "slowest, seconds": round(slowest, 3),
+            "most memory, MB": round(most / 1e6, 1)}  # fmt: skip
+
+
+def main() -> None:
+    """All of it; the result goes to a file."""
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
+    parser.add_argument("--files", type=int, default=20_000, metavar="N", help="how many (20000)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the damage (0)")
+    parser.add_argument("--write", type=Path, default=Path(__file__).with_suffix(".json"),
+                        metavar="PATH", help="where the result goes")  # fmt: skip
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        found = fuzz(options.files, options.seed, Path(name))
+    print(json.dumps(found, indent=1))
+    options.write.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

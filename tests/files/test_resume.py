@@ -1,0 +1,728 @@
+"""Checkpoints: a training that was interrupted goes on as if it had not been."""
+
+import io
+import itertools
+import json
+import os
+import signal
+import sys
+import threading
+
+import numpy as np
+import pytest
+from children import LIMIT, interrupts, python, run_python
+
+import npchar
+from npchar import CheckpointError, Model, Vocabulary
+from npchar.files import archive
+from npchar.files.resume import held
+from npchar.training.interrupts import Interrupts
+from npchar.training.parallel import Share
+
+TEXT = "the cat sat on the mat, and the rat sat on the cat. " * 12
+SETTINGS = {
+    "epochs": 3,
+    "maxlen": 10,
+    "batch_size": 8,
+    "learning_rate": 0.02,
+    "workers": 1,
+    "verbose": False,
+}
+
+
+def make(**changes):
+    sizes = {"hidden_size": 8, "num_layers": 2, "dropout": 0.2, "seed": 1} | changes
+    return Model(Vocabulary.from_text(TEXT), **sizes)
+
+
+def outcome(model, history):
+    """All of a training's result that must come out the same, to the bit."""
+    return (
+        model.parameters.flat.tobytes(),
+        history.loss,
+        history.val_loss,
+        history.gradient_norm,
+        history.events,
+        model.generate("the ", 40, temperature=0.7, seed=2),
+    )
+
+
+def fit(model, path, text=TEXT, **changes):
+    return model.fit(text, checkpoint=path, resume=True, **SETTINGS | changes)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    model = make()
+    return outcome(model, model.fit(TEXT, **SETTINGS))
+
+
+class Crash(Exception):
+    """What ends a training in these tests."""
+
+
+def crash_after(monkeypatch, steps):
+    """End the training by an exception in the middle of a later gradient."""
+    count = itertools.count()
+    original = npchar.layers.network.Network.gradients
+
+    def gradients(self, *arguments, **named):
+        if next(count) == steps:
+            raise Crash
+        return original(self, *arguments, **named)
+
+    monkeypatch.setattr(npchar.layers.network.Network, "gradients", gradients)
+
+
+@pytest.mark.parametrize(
+    ("after", "every"),  # an epoch has 7 steps
+    [(after, (3, "steps")) for after in (0, 1, 5, 7, 8, 13, 18, 20)]
+    + [(9, (1, "epochs")), (9, (0.001, "seconds"))],
+)
+def test_a_crash_anywhere_changes_nothing(tmp_path, monkeypatch, uninterrupted, after, every):
+    path = tmp_path / "run.npz"
+    with monkeypatch.context() as patch:
+        crash_after(patch, after)
+        with pytest.raises(Crash):
+            fit(make(), path, checkpoint_every=every)
+    model = make(seed=5)  # what it starts from must not matter
+    assert outcome(model, fit(model, path, checkpoint_every=every)) == uninterrupted
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_last_saved_step_is_enough(tmp_path, monkeypatch, uninterrupted):
+    """As after a SIGKILL: nothing is saved at the end."""
+    path, copy = tmp_path / "run.npz", tmp_path / "copy.npz"
+    original = archive.write
+    kept = []
+
+    def write(*arguments):
+        original(*arguments)
+        kept.append(path.read_bytes())
+
+    monkeypatch.setattr(archive, "write", write)
+    model = make()
+    assert outcome(model, fit(model, path, checkpoint_every=(4, "steps"))) == uninterrupted
+    assert len(kept) == 1 + 5 + 1  # at the start, at steps 4, 8, .. 20, and at the end
+    for content in kept:
+        copy.write_bytes(content)
+        Model.load(copy)
+        model = make()
+        assert outcome(model, fit(model, copy)) == uninterrupted
+
+
+def test_a_finished_training_is_not_done_again(tmp_path, monkeypatch, uninterrupted):
+    path = tmp_path / "run.npz"
+    fit(make(), path)
+    model = make(seed=3)
+    with monkeypatch.context() as patch:
+        crash_after(patch, 0)  # a single gradient would be one too many
+        assert outcome(model, fit(model, path)) == uninterrupted
+    assert Model.load(path).parameters.flat.tobytes() == uninterrupted[0]
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path, uninterrupted):
+    path = tmp_path / "run.npz"
+    sizes = {"hidden_size": np.int64(8), "num_layers": np.int32(2), "dropout": np.float64(0.2)}
+    options = {"epochs": np.int64(3), "batch_size": np.uint8(8), "learning_rate": np.float64(0.02)}
+    model = make(**sizes)
+    assert outcome(model, fit(model, path, **options)) == uninterrupted
+    assert outcome(model, fit(make(), path)) == uninterrupted
+
+
+def test_targets_last_resumes_too(tmp_path, monkeypatch):
+    options = {"targets": "last", "schedule": "constant", "validation_split": 0.0, "step": 7}
+    model = make()
+    expected = outcome(model, model.fit(TEXT, **SETTINGS | options))
+    with monkeypatch.context() as patch:
+        crash_after(patch, 14)
+        with pytest.raises(Crash):
+            fit(make(), tmp_path / "run.npz", **options)
+    model = make()
+    assert outcome(model, fit(model, tmp_path / "run.npz", **options)) == expected
+
+
+def test_the_best_weights_outlive_an_interruption(tmp_path):
+    """The best epoch is before it, and all after it are worse."""
+
+    def worsen(model):
+        def after(history):
+            if len(history.loss) >= 2:
+                model.parameters.flat[:] = 0
+
+        return after
+
+    options = {"epochs": 5}
+    model = make()
+    whole = model.fit(TEXT, callbacks=[worsen(model)], **SETTINGS | options)
+    assert np.argmin(whole.val_loss) == 1
+    expected = outcome(model, whole)
+
+    def crash(history):
+        if len(history.loss) == 3:
+            raise Crash
+
+    path = tmp_path / "run.npz"
+    model = make()
+    with pytest.raises(Crash):
+        fit(model, path, callbacks=[worsen(model), crash], **options)
+    model = make(seed=7)
+    assert outcome(model, fit(model, path, callbacks=[worsen(model)], **options)) == expected
+
+
+def test_the_best_loss_is_not_that_where_it_goes_on(tmp_path, monkeypatch):
+    """After an interruption it gets better, but not better than it was before."""
+    path, kept = tmp_path / "run.npz", []
+    model = make()
+
+    def keep(history):
+        kept.append(model.parameters.flat.copy())
+        if len(kept) == 3:
+            raise Crash
+
+    losses = [9.0, 2.0, 1.0, 1.5, 1.2, 1.3]  # before the first epoch, and after each
+    held_out_loss = lambda *_: losses.pop(0) if losses[1:] else losses[0]  # noqa: E731
+    monkeypatch.setattr(npchar.training.loop, "held_out_loss", held_out_loss)
+    with pytest.raises(Crash):
+        fit(model, path, epochs=5, callbacks=[keep])
+    model = make()
+    assert fit(model, path, epochs=5, callbacks=[keep]).val_loss == [2.0, 1.0, 1.5, 1.2, 1.3]
+    assert len(kept) == 5
+    np.testing.assert_array_equal(model.parameters.flat, kept[1])
+
+
+def test_an_epochs_seconds_are_those_of_all_its_parts(tmp_path, monkeypatch):
+    now, original = [0.0], npchar.layers.network.Network.gradients
+
+    def gradients(self, *arguments, **named):
+        now[0] += 0.5
+        return original(self, *arguments, **named)
+
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr(npchar.layers.network.Network, "gradients", gradients)
+    with monkeypatch.context() as patch:
+        crash_after(patch, 10)  # three steps of the second epoch are done
+        with pytest.raises(Crash):
+            fit(make(), tmp_path / "run.npz")
+    now[0] += 1000
+    history = fit(make(), tmp_path / "run.npz")
+    assert history.seconds == pytest.approx([3.5] * 3)
+
+
+def test_a_guard_goes_on_where_it_was(tmp_path, monkeypatch):
+    """A roll-back after an interruption, to weights and at a rate from before it."""
+    original = npchar.layers.network.Network.gradients
+    spoilt = (9, 13)  # of all steps, both in the second epoch: back to what the first left
+
+    def train(path, until):
+        count = itertools.count(0 if until else 12)
+
+        def gradients(self, *arguments, **named):
+            k = next(count)
+            if until and k == until:
+                raise Crash
+            found = original(self, *arguments, **named)
+            return found._replace(loss=np.float32(np.nan)) if k in spoilt else found
+
+        model = make()
+        with monkeypatch.context() as patch:
+            patch.setattr(npchar.layers.network.Network, "gradients", gradients)
+            return outcome(model, fit(model, path))
+
+    expected = train(tmp_path / "whole.npz", 10**9)
+    assert len([event for event in expected[4] if "Back to the best" in event]) == 2
+    with pytest.raises(Crash):
+        train(tmp_path / "run.npz", 12)
+    assert train(tmp_path / "run.npz", None) == expected
+
+
+def in_the_middle_of_an_update(monkeypatch, k, happens):
+    """Let something happen in the k-th step, when some of the weights are changed."""
+    count = itertools.count(1)
+    update = npchar.RMSprop.update
+
+    def interrupted(self, weights, gradient, learning_rate):
+        before = weights.copy()
+        update(self, weights, gradient, learning_rate)
+        if next(count) == k:
+            after = weights.copy()
+            weights[::2] = before[::2]
+            happens()
+            weights[...] = after
+
+    monkeypatch.setattr(npchar.RMSprop, "update", interrupted)
+
+
+def test_a_step_that_is_half_done_is_not_kept(tmp_path, monkeypatch, uninterrupted):
+    path = tmp_path / "run.npz"
+
+    def crash():
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        in_the_middle_of_an_update(patch, 11, crash)
+        with pytest.raises(Crash):
+            fit(make(), path, checkpoint_every=(4, "steps"))
+    assert position(path)["steps"] == 8
+    model = make()
+    assert outcome(model, fit(model, path)) == uninterrupted
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_in_a_step_waits_for_its_end(tmp_path, monkeypatch, uninterrupted, workers):
+    path = tmp_path / "run.npz"
+    with monkeypatch.context() as patch, interrupts():
+        in_the_middle_of_an_update(patch, 11, lambda: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            fit(make(), path, workers=workers)
+    assert position(path)["steps"] == 11
+    if workers == 1:
+        model = make()
+        assert outcome(model, fit(model, path)) == uninterrupted
+
+
+def position(path):
+    with np.load(path) as file:
+        return json.loads(file["configuration"].tobytes())["training"]["position"]
+
+
+@pytest.mark.slow
+def test_workers_resume_with_as_many(tmp_path, monkeypatch):
+    options = {"workers": 2, "batch_size": 16}
+    model = make()
+    expected = outcome(model, model.fit(TEXT, **SETTINGS | options))
+
+    def stop(history):
+        raise Crash
+
+    with pytest.raises(Crash):
+        fit(make(), tmp_path / "run.npz", callbacks=[stop], **options)
+    model = make()
+    found = fit(model, tmp_path / "run.npz", **options | {"workers": None})
+    assert outcome(model, found) == expected
+    with pytest.raises(Crash):
+        fit(make(), tmp_path / "other.npz", callbacks=[stop], **options)
+    with pytest.warns(UserWarning, match="processes was 2 and is 1"):
+        fit(make(), tmp_path / "other.npz", **options | {"workers": 1})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rate": 0.5}, "learning_rate was 0.02 and is 0.5"),
+        ({"epochs": 9}, "epochs was 3 and is 9"),
+        ({"seed": 1}, "seed was 0 and is 1"),
+        ({"text": TEXT.replace("rat", "cat")}, "another text"),
+        ({"text": TEXT[:-9] + TEXT[-9:][::-1]}, "another text"),
+        ({"model": {"hidden_size": 9}}, "another model: hidden_size was 8 and is 9"),
+        ({"model": {"dropout": 0.1}}, "dropout was 0.2 and is 0.1"),
+    ],
+)
+def test_nothing_is_mixed(tmp_path, changes, message):
+    path = tmp_path / "run.npz"
+    fit(make(), path)
+    before = path.read_bytes()
+    model = make(**changes.pop("model", {}))
+    weights = model.parameters.flat.copy()
+    with pytest.raises(CheckpointError, match=message) as error:
+        fit(model, path, **changes)
+    assert "another checkpoint" in str(error.value)
+    assert path.read_bytes() == before
+    np.testing.assert_array_equal(model.parameters.flat, weights)
+
+
+@pytest.mark.parametrize(
+    ("table", "changes"),
+    [
+        ("position", {"steps": -1}),
+        ("position", {"batches": 1.5}),
+        ("position", {"surprise": 1}),
+        ("history", {"loss": 7}),
+        ("history", {"events": [None]}),
+        ("history", {"baselines": {"uniform": "x"}}),
+        ("guard", {"rollbacks": 10**400}),
+        ("guard", {"best_loss": None}),
+        ("generator", {"state": {"state": -1, "inc": "x"}}),
+        ("made_by", {"processes": "two"}),
+        ("made_by", {"processes": 0}),
+        ("position", {"first": 10**9}),
+        ("windows", 500),
+        ("settings", None),
+    ],
+)
+def test_a_training_that_makes_no_sense(tmp_path, table, changes):
+    path = tmp_path / "run.npz"
+    fit(make(), path, epochs=1)
+    with np.load(path) as file:
+        members = {name: file[name] for name in file.files}
+    configuration = json.loads(members["configuration"].tobytes())
+    if table == "windows":
+        configuration["training"][table] = changes
+        members["training.order"] = np.arange(changes, dtype=np.min_scalar_type(changes))
+    elif changes is None:
+        del configuration["training"][table]
+    else:
+        configuration["training"][table] |= changes
+    members["configuration"] = np.frombuffer(json.dumps(configuration).encode(), np.uint8)
+    np.savez(path, **members)
+    model = make(seed=9)
+    before = model.parameters.flat.copy()
+    with pytest.raises(CheckpointError, match="makes no sense|does not describe"):
+        fit(model, path, epochs=1)
+    np.testing.assert_array_equal(model.parameters.flat, before)
+
+
+def test_another_numpy_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "run.npz"
+    with monkeypatch.context() as patch:
+        patch.setattr(npchar.files.resume.np, "__version__", "1.0.0")
+        fit(make(), path)
+    with pytest.warns(UserWarning, match=r"numpy was 1\.0\.0 and is .*not to the bit"):
+        fit(make(), path)
+
+
+def test_other_workers_are_told(tmp_path, monkeypatch):
+    """Another number of processes rounds otherwise; not asked for one, it takes that of before."""
+    path, counts = tmp_path / "run.npz", []
+
+    def source(network, T, B, workers):
+        counts.append(workers)
+        share = Share(network, T, B)
+        share.count = workers  # as it would be kept
+        return share
+
+    monkeypatch.setattr(npchar.training.loop, "gradient_source", source)
+    fit(make(), path, epochs=1, workers=3)
+    with pytest.warns(UserWarning, match="processes was 3 and is 1"):
+        fit(make(), path, epochs=1, workers=1)
+    fit(make(), path, epochs=1, workers=None)
+    assert counts == [3, 1, 3]
+
+
+def test_an_earlier_run_is_not_overwritten(tmp_path):
+    path = tmp_path / "run.npz"
+    fit(make(), path)
+    with pytest.raises(FileExistsError, match="resume=True"):
+        make().fit(TEXT, checkpoint=path, **SETTINGS)
+    make().save(path)
+    with pytest.raises(CheckpointError, match="no training to go on with"):
+        fit(make(), path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resume": True}, "no checkpoint is named"),
+        ({"checkpoint": "x.npz", "checkpoint_every": 5}, "checkpoint_every is 5"),
+        ({"checkpoint": "x.npz", "checkpoint_every": (5, "days")}, "'days'"),
+        ({"checkpoint": "x.npz", "checkpoint_every": (0, "steps")}, r"\(0, 'steps'\)"),
+        ({"patience": 0}, "patience is 0"),
+    ],
+)
+def test_errors_say_what_is_wrong(options, message):
+    with pytest.raises(ValueError, match=message):
+        make().fit(TEXT, **SETTINGS | options)
+
+
+# Interrupts
+
+SCRIPT = """
+import sys, npchar
+text = "the cat sat on the mat, and the rat sat on the cat. " * 60
+model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=16)
+print("begun", flush=True)
+model.fit(text, epochs=5000, maxlen=20, workers=int(sys.argv[2]),
+          checkpoint=sys.argv[1], resume=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes there get no such signals")
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)]
+)
+def test_signals_save_and_end(tmp_path, number, status, workers):
+    path = tmp_path / "run.npz"
+    before = (0, 0)
+    for _ in range(2):
+        process = python("-c", SCRIPT, path, workers)
+        process.await_line(process.stdout, lambda line: line.startswith("epoch"))
+        if number == signal.SIGINT:  # a terminal sends it to all of a group
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        _, errors = process.communicate(timeout=LIMIT)
+        assert process.returncode == status, errors
+        assert errors.count("Traceback") == (number == signal.SIGINT), errors
+        found = position(path)
+        # It may be stopped between an epoch's last step and its end: then the second time
+        # does no further step, but ends the epoch.
+        reached = found["steps"], found["epochs"]
+        assert reached > before
+        before = reached
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_trainings_do_not_share_a_file(tmp_path):
+    """The second is refused; one that was killed hinders no other."""
+    path = tmp_path / "run.npz"
+
+    def begun():
+        process = python("-c", SCRIPT, path, 1)
+        return process, process.await_line(process.stdout, lambda line: line.startswith("epoch"))
+
+    first, _ = begun()
+    second = run_python("-c", SCRIPT, path, 1)
+    assert second.returncode == 1
+    assert f"CheckpointError: another training that is under way is kept in {path}" in second.stderr
+    assert "epoch" not in second.stdout
+    first.kill()
+    first.wait()
+    assert sorted(tmp_path.iterdir()) == [tmp_path / ".npchar-run.npz.lock", path]
+    third, _ = begun()
+    third.terminate()
+    assert third.wait() == 143
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lock_that_is_removed_while_it_is_taken_is_none(tmp_path, monkeypatch):
+    path, lock = tmp_path / "run.npz", tmp_path / ".npchar-run.npz.lock"
+    original, count = npchar.files.resume.lock_file, itertools.count()
+
+    def lock_file(descriptor):
+        if next(count) == 0:  # who had it before ends just now
+            lock.unlink()
+        return original(descriptor)
+
+    monkeypatch.setattr(npchar.files.resume, "lock_file", lock_file)
+    with held(path), pytest.raises(CheckpointError, match="under way"), held(path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes there get no such signals")
+def test_started_with_interrupts_ignored_it_ignores_them(tmp_path):
+    path = tmp_path / "run.npz"
+    process = python("-c", SCRIPT, path, 1, ignore_interrupts=True)
+    process.await_line(process.stdout, lambda line: line.startswith("epoch"))
+    process.send_signal(signal.SIGINT)
+    process.await_line(process.stdout, lambda line: line.startswith("epoch"))
+    process.terminate()
+    assert process.wait(LIMIT) == 143
+    assert position(path)["epochs"] > 1
+
+
+def test_a_held_interrupt_comes_after_the_step():
+    seen = []
+    with interrupts():
+        with pytest.raises(KeyboardInterrupt), Interrupts(terminate=False) as held:
+            with held.uninterrupted():
+                signal.raise_signal(signal.SIGINT)
+                seen.append("the step went on")
+            seen.append("never reached")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert seen == ["the step went on"]
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    seen = []
+    with interrupts():
+        held = Interrupts(terminate=False)
+        with pytest.raises(KeyboardInterrupt), held, held.uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            seen.append("the step went on")
+            signal.raise_signal(signal.SIGINT)
+            seen.append("never reached")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert seen == ["the step went on"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes there get no such signals")
+def test_sigterm_is_taken_where_there_is_something_to_save():
+    for terminate, handler in ((False, signal.SIG_DFL), (True, None)):
+        with Interrupts(terminate) as held:
+            assert (signal.getsignal(signal.SIGTERM) is handler) == (not terminate)
+            if terminate:
+                with pytest.raises(SystemExit) as ended, held.uninterrupted():
+                    signal.raise_signal(signal.SIGTERM)
+                assert ended.value.code == 143
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_training_in_another_thread_needs_no_signals(tmp_path, uninterrupted):
+    found = []
+
+    def work():
+        model = make()
+        found.append(outcome(model, fit(model, tmp_path / "run.npz")))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [uninterrupted]
+
+
+# Disks that fail
+
+
+class FaultyFile(io.FileIO):
+    """A file whose writes count, and of which one fails."""
+
+    fault = None
+
+    def write(self, data):
+        FaultyFile.fault()
+        return super().write(data)
+
+
+def count_down(monkeypatch, k):
+    """Make the k-th write, fsync or replace of all that follow fail; returns the count."""
+    done = [0]
+
+    def tick(*_):
+        done[0] += 1
+        if done[0] == k:
+            raise OSError(28, "No space left on device")
+
+    FaultyFile.fault = tick
+    for name in ("fsync", "replace"):
+        original = getattr(os, name)
+
+        def faulty(*arguments, original=original):
+            tick()
+            return original(*arguments)
+
+        monkeypatch.setattr(archive.os, name, faulty)
+    monkeypatch.setattr(
+        archive.os, "fdopen", lambda fd, mode: io.BufferedWriter(FaultyFile(fd, mode))
+    )
+    return done
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*goes on and tries again")
+def test_whatever_fails_on_the_disk_nothing_is_lost(tmp_path):
+    options = {"checkpoint_every": (1, "epochs"), "epochs": 1}
+    model = make()
+    uninterrupted = outcome(model, model.fit(TEXT, **SETTINGS | {"epochs": 1}))
+    for k in itertools.count(1):
+        path = tmp_path / f"{k}.npz"
+        model = make()
+        with pytest.MonkeyPatch.context() as patch:
+            done = count_down(patch, k)
+            failure = None
+            try:
+                history = fit(model, path, **options)
+            except OSError as error:  # of the first save, or the last
+                failure = str(error)
+        if failure is None:  # or none, or one in between: it costs nothing
+            assert outcome(model, history) == uninterrupted
+        else:
+            assert f"cannot write {path}: No space left on device" in failure
+            assert path.exists() == ("untouched" in failure)
+            trained = model.parameters.flat.tobytes() == uninterrupted[0]
+            assert trained == path.exists()  # after the last, the result is in memory
+        if path.exists():
+            Model.load(path)
+        model = make()
+        assert outcome(model, fit(model, path, **options)) == uninterrupted
+        if done[0] < k:
+            break
+        path.unlink()
+        assert list(tmp_path.iterdir()) == []
+    assert k > 20  # so many writes, fsyncs and replaces there were
+
+
+def test_a_failure_in_between_is_told(tmp_path, monkeypatch, uninterrupted):
+    path = tmp_path / "run.npz"
+    original, count = archive.write, itertools.count()
+
+    def write(*arguments):
+        if next(count) == 2:
+            raise OSError(28, "cannot write it")
+        original(*arguments)
+
+    monkeypatch.setattr(archive, "write", write)
+    model = make()
+    with pytest.warns(UserWarning, match="cannot write it.*goes on"):
+        history = fit(model, path, checkpoint_every=(2, "steps"))
+    assert outcome(model, history) == uninterrupted
+    # At the beginning, every second of 21 steps, at the end: not again after the one that failed
+    assert next(count) == 1 + 10 + 1
+
+
+def test_a_file_that_vanishes_is_made_again(tmp_path, uninterrupted):
+    path = tmp_path / "run.npz"
+    model = make()
+    history = fit(model, path, callbacks=[lambda _: path.unlink(missing_ok=True)])
+    assert outcome(model, history) == uninterrupted
+    assert Model.load(path).parameters.flat.tobytes() == uninterrupted[0]
+
+
+def test_a_checkpoint_that_cannot_be_written_is_an_error_at_once(tmp_path, monkeypatch):
+    """Better than after hours."""
+
+    def write(*_):
+        raise OSError(28, "cannot write it")
+
+    monkeypatch.setattr(archive, "write", write)
+    crash_after(monkeypatch, 0)
+    with pytest.raises(OSError, match="cannot write it"):
+        fit(make(), tmp_path / "run.npz")
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="Windows has other rights")
+def test_a_folder_that_cannot_be_written(tmp_path):
+    path = tmp_path / "run.npz"
+    fit(make(), path)
+    before = path.read_bytes()
+    tmp_path.chmod(0o500)
+    root = os.geteuid() == 0
+    if root:  # who writes anywhere: be someone else for a moment
+        os.seteuid(65534)
+    try:
+        with pytest.raises(PermissionError, match=r"cannot write .*run\.npz: Permission denied"):
+            make().save(path)
+        with pytest.raises(PermissionError, match="cannot write"):
+            fit(make(), tmp_path / "other.npz")
+    finally:
+        if root:
+            os.seteuid(0)
+        tmp_path.chmod(0o700)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+LIMITED = """
+import resource, sys, warnings, npchar
+text = "the cat sat on the mat, and the rat sat on the cat. " * 12
+model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=8)
+
+def fill_the_disk(history):
+    if len(history.loss) == 2:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+try:
+    model.fit(text, epochs=4, maxlen=10, verbose=False, workers=1, checkpoint=sys.argv[1],
+              checkpoint_every=(1, "epochs"), callbacks=[fill_the_disk])
+except OSError as error:
+    print(error)
+print(model.evaluate(text).loss)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no such limit there")
+def test_a_disk_that_takes_no_more(tmp_path):
+    """No fake: the system itself refuses to write on."""
+    path = tmp_path / "run.npz"
+    done = run_python("-c", LIMITED, path)
+    assert done.returncode == 0, done.stderr
+    said, loss = done.stdout.splitlines()
+    assert f"cannot write {path}: File too large; the file that was there is untouched" in said
+    assert "goes on and tries again later" in done.stderr
+    assert float(loss) < 3  # the result is in memory
+    with np.load(path) as file:
+        kept = json.loads(file["configuration"].tobytes())["training"]
+    assert kept["position"]["epochs"] == 2
+    Model.load(path)
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,185 @@
+"""Temperature and chance."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from npchar.generation.sampling import (
+    entropy,
+    reweight_distribution,
+    sample,
+    sampler,
+    softmax_weights,
+)
+
+probabilities = arrays(
+    np.float64, st.integers(1, 12), elements=st.floats(0, 1) | st.sampled_from([0.0, 1e-300])
+).filter(lambda p: p.max() > 0)
+temperatures = st.floats(0, math.inf)
+
+
+@given(probabilities, temperatures)
+def test_reweighted_is_a_distribution(p, temperature):
+    q = reweight_distribution(p, temperature)
+    assert q.dtype == np.float64
+    assert (q >= 0).all()
+    assert q.sum() == pytest.approx(1)
+    assert (q[p == 0] == 0).all()
+    assert q[p.argmax()] == q.max()
+
+
+@given(probabilities, temperatures, st.integers(0, 100))
+def test_impossible_is_never_drawn(p, temperature, seed):
+    assert p[sample(p, temperature, np.random.default_rng(seed))] > 0
+
+
+@given(arrays(np.float64, st.integers(1, 12), elements=st.floats(1e-6, 1)), st.floats(0.1, 10))
+def test_it_is_the_books_function(p, temperature):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        book = np.exp(np.log(p) / temperature)
+    np.testing.assert_allclose(reweight_distribution(p, temperature), book / book.sum(), rtol=1e-9)
+
+
+def test_the_limits():
+    p = [0.1, 0.4, 0.4, 0.1, 0.0]
+    assert reweight_distribution(p, 0).tolist() == [0, 1, 0, 0, 0]
+    assert reweight_distribution(p, math.inf).tolist() == [0.25, 0.25, 0.25, 0.25, 0]
+    np.testing.assert_allclose(reweight_distribution(p, 1e-320), [0, 0.5, 0.5, 0, 0])
+    np.testing.assert_allclose(reweight_distribution(p, 1), p)
+
+
+def generators(n):
+    return [np.random.default_rng(k) for k in range(n)]
+
+
+def surprise(counts, p):
+    """Pearson's chi-squared, per degree of freedom, of counts for their probabilities."""
+    assert (counts[p == 0] == 0).all()
+    expected = counts.sum() * p[p > 0]
+    return ((counts[p > 0] - expected) ** 2 / expected).sum() / (len(expected) - 1)
+
+
+def test_the_draws_have_the_right_frequencies():
+    p = np.array([0.5, 0.0, 0.3, 0.15, 0.05])
+    rng = np.random.default_rng(0)
+    counts = np.bincount([sample(p, rng=rng) for _ in range(20_000)], minlength=5)
+    assert surprise(counts, p) < 5.4  # with 3 degrees of freedom: more once in a thousand
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.2, 0.5, 1.0, 1.2, 3.0, math.inf])
+def test_choices_have_the_distribution_of_the_book(temperature):
+    p = np.array([0.5, 0.0, 0.3, 0.15, 0.05])
+    with np.errstate(divide="ignore"):
+        logits = np.log(p) + 7
+    logits[1] = -1e4  # what no network gives is a logit of minus infinity
+    choose = sampler([temperature, 0.0], 5, generators(2))
+    chosen = np.array([choose(np.array([logits, logits[::-1]])) for _ in range(20_000)])
+    assert (chosen[:, 1] == 4).all()  # a row's temperature is its own
+    expected = reweight_distribution(p, temperature)
+    if math.isinf(temperature):  # all equally probable, the impossible too: no logit is −∞
+        expected = np.full(5, 0.2)
+    counts = np.bincount(chosen[:, 0], minlength=5)
+    if temperature == 0:
+        assert counts.tolist() == [20_000, 0, 0, 0, 0]
+    else:
+        assert surprise(counts, expected) < 5.4
+
+
+def test_choices_of_rows_and_times_are_independent():
+    choose = sampler([1.0, 1.0], 2, generators(2))
+    bits = np.array([choose(np.zeros((2, 2))) for _ in range(20_000)])  # (time, row)
+    for one, other in ((bits[:, 0], bits[:, 1]), (bits[1:, 0], bits[:-1, 0])):
+        assert abs(np.corrcoef(one, other)[0, 1]) < 0.03
+
+
+def chances(temperature, **limits):
+    """How often each of five ids is chosen, of 10,000 times."""
+    logits = np.log(np.tile([0.4, 0.05, 0.3, 0.15, 0.1], (100, 1)))
+    choose = sampler([temperature] * 100, 5, generators(100), **limits)
+    return np.bincount(np.concatenate([choose(logits) for _ in range(100)]), minlength=5)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "limits", "kept"),
+    [
+        (1.0, {"top_k": 1}, [0]),
+        (1.0, {"top_k": 3}, [0, 2, 3]),
+        (1.0, {"top_k": 99}, [0, 1, 2, 3, 4]),
+        (1.0, {"top_p": 0.39}, [0]),
+        (1.0, {"top_p": 0.69}, [0, 2]),
+        (1.0, {"top_p": 0.71}, [0, 2, 3]),
+        (1.0, {"top_p": 1}, [0, 1, 2, 3, 4]),
+        (0.5, {"top_p": 0.71}, [0, 2]),  # it is sharper there: 0.56, 0.32, 0.08, ...
+        (math.inf, {"top_k": 2}, [0, 2]),
+        (math.inf, {"top_p": 0.5}, [0, 2, 3]),
+        (2.0, {"top_k": 2, "top_p": 0.2}, [0]),
+        (1.0, {"top_k": 2, "top_p": 0.99}, [0, 2]),
+        (1.0, {"top_k": 4, "top_p": 0.5}, [0, 2]),
+        (0.0, {"top_k": 4, "top_p": 0.9}, [0]),
+    ],
+)
+def test_top_k_and_top_p(temperature, limits, kept):
+    p = np.zeros(5)
+    p[kept] = np.array([0.4, 0.05, 0.3, 0.15, 0.1])[kept]
+    counts = chances(temperature, **limits)
+    assert np.flatnonzero(counts).tolist() == kept
+    if len(kept) > 1:
+        assert surprise(counts, reweight_distribution(p, temperature)) < 5.4
+
+
+@pytest.mark.parametrize("limits", [{"top_k": 1}, {"top_p": 0.1}, {"top_k": 1, "top_p": 0.5}])
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
+def test_of_equals_the_first_is_kept(temperature, limits):
+    """As at temperature 0, which takes the first of the most probable."""
+    choose = sampler([temperature], 4, generators(1), **limits)
+    logits = np.array([[1.0, 2.0, 2.0, 2.0]])
+    assert {int(choose(logits)[0]) for _ in range(50)} == {1}
+
+
+def test_entropy():
+    assert entropy([1, 0, 0]) == 0
+    assert entropy(np.full(57, 3.0)) == pytest.approx(math.log(57))
+    p = np.array([[0.5, 0.25, 0.25], [0.9, 0.1, 0]])
+    by_hand = [1.5 * math.log(2), -0.9 * math.log(0.9) - 0.1 * math.log(0.1)]
+    np.testing.assert_allclose(entropy(p), by_hand)
+    rising = [entropy(reweight_distribution(p[0], T)) for T in (0, 0.2, 0.5, 1, 1.2, math.inf)]
+    assert rising == sorted(rising)
+    assert (rising[0], rising[-1]) == (0, pytest.approx(math.log(3)))
+
+
+def test_float32_probabilities_that_multinomial_refuses():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        p = rng.random(57).astype(np.float32)
+        p /= p.sum()
+        assert 0 <= sample(p, 0.5, rng) < 57
+
+
+def test_softmax_weights_do_not_overflow():
+    with np.errstate(over="ignore"):
+        weights = softmax_weights(np.array([[1e300, 0, -1e300], [-5, -5, -5]]), 1e-10)
+    assert weights.tolist() == [[1, 0, 0], [1, 1, 1]]
+
+
+@pytest.mark.parametrize("temperature", [-1, -1e-9, math.nan, "hot", None])
+def test_bad_temperatures(temperature):
+    with pytest.raises(ValueError, match="temperature is .* from 0"):
+        sample([0.5, 0.5], temperature)
+
+
+@pytest.mark.parametrize("p", [[], [-0.1, 1.1], [math.nan, 1], [0, 0], [math.inf, 1], 0.5])
+def test_bad_probabilities(p):
+    with pytest.raises(ValueError, match="probabilities"):
+        reweight_distribution(p)
+
+
+def test_sample_takes_one_distribution():
+    with pytest.raises(ValueError, match="2 dimensions"):
+        sample([[0.5, 0.5]])
+    assert sample([0.0, 1.0]) == 1

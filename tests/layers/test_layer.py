@@ -1,0 +1,134 @@
+"""What every recurrent layer must do, tried on each; and the plain RNN against its equation."""
+
+import numpy as np
+import pytest
+
+import npchar
+from npchar.layers.gradcheck import complex_step
+from npchar.layers.kinds import FAST, PLAIN
+from npchar.layers.network import Network, Sizes
+from npchar.layers.rnn import RNN
+
+T, B, D, H = 7, 3, 5, 4
+KINDS = sorted({*FAST.values(), *PLAIN.values()}, key=lambda kind: kind.__name__)
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
+def layer(request):
+    layer = request.param.create(D, H, dtype="float64")
+    rng = np.random.default_rng(3)
+    for array in layer.arrays.values():
+        array[...] = rng.normal(0, 0.6, array.shape)
+    return layer
+
+
+def some_input(vectors, steps=T):
+    rng = np.random.default_rng(5)
+    return rng.normal(size=(steps, B, D)) if vectors else rng.integers(0, D, (steps, B))
+
+
+def some_state(layer, seed=4):
+    rng = np.random.default_rng(seed)
+    zeros = layer.zero_state(B)
+    return type(zeros)(*(rng.normal(size=array.shape) for array in zeros))
+
+
+@pytest.mark.parametrize("last_alone", [False, True])
+@pytest.mark.parametrize("vectors", [False, True])
+def test_every_gradient_by_complex_step(layer, vectors, last_alone):
+    """With respect to each array, the vectors that came in and the state before."""
+    x, state, dstate = some_input(vectors), some_state(layer), some_state(layer, seed=6)
+    dh = np.random.default_rng(7).normal(size=(B, H) if last_alone else (T, B, H))
+    gradient = some_gradient(layer)
+    dx, dinitial = layer.backward(layer.forward(x, state), dh, dstate, gradient)
+    parts = {**layer.arrays, **state._asdict(), **({"x": x} if vectors else {})}
+    found = {**gradient.arrays, **dinitial._asdict(), **({"x": dx} if vectors else {})}
+    assert (dx is None) == (not vectors)
+
+    def loss(flat, name):
+        values = {n: array.astype(flat.dtype) for n, array in parts.items()}
+        values[name] = flat.reshape(parts[name].shape)
+        changed = type(layer)(**{n: values[n] for n in layer.arrays})
+        tape = changed.forward(values.get("x", x), type(state)(*(values[n] for n in state._fields)))
+        outputs = tape.outputs[-1] if last_alone else tape.outputs
+        final = sum((a * d).sum() for a, d in zip(tape.final_state, dstate))
+        return (outputs * dh).sum() + final
+
+    for name, part in parts.items():
+        expected = complex_step(lambda flat, n=name: loss(flat, n), part.ravel(), range(part.size))
+        error = np.linalg.norm(found[name].ravel() - expected)
+        assert error < 1e-13 * np.linalg.norm(expected), name
+
+
+def some_gradient(layer):
+    """Room for a gradient with something in it, which is to be overwritten."""
+    gradient = layer.zeros_like()
+    for array in gradient.arrays.values():
+        array += 7
+    return gradient
+
+
+@pytest.mark.parametrize("vectors", [False, True])
+def test_one_long_run_is_its_chunks(layer, vectors):
+    x, state = some_input(vectors, 60), some_state(layer)
+    whole, parts = layer.forward(x, state), []
+    for chunk in (x[:1], x[1:20], x[20:]):
+        tape = layer.forward(chunk, state)
+        parts.append(tape.outputs.copy())
+        state = tape.final_state
+    np.testing.assert_allclose(np.concatenate(parts), whole.outputs, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(state, whole.final_state, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("vectors", [False, True])
+def test_steps_are_forward(layer, vectors):
+    x, state = some_input(vectors), some_state(layer)
+    outputs = layer.forward(x, state).outputs
+    dense = npchar.Dense.create(H, 6, dtype="float64")
+    stepper, to_logits = layer.stepper(state), layer.stepper(state, dense)
+    for t in range(T):
+        state = layer.step(x[t], state)
+        np.testing.assert_allclose(state[0], outputs[t], rtol=0, atol=1e-14)
+        np.testing.assert_allclose(stepper.step(x[t]), outputs[t], rtol=0, atol=1e-14)
+        logits = dense.forward(outputs[t])
+        np.testing.assert_allclose(to_logits.step(x[t]), logits, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", sorted(FAST))
+@pytest.mark.parametrize("targets", ["all", "last"])
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_a_network_is_made_of_any(name, targets, num_layers):
+    """Which knows none by name: its gradient, its steps, its reading of long texts."""
+    network = Network(Sizes(6, 5, num_layers, 0.0, name), dtype="float64")
+    network.initialise(1)
+    ids = np.random.default_rng(2).integers(0, 6, (9, 2))
+    y = ids[1:] if targets == "all" else ids[-1]
+
+    class OfNetwork:
+        pass
+
+    model = OfNetwork()
+    model.network = network
+    check = npchar.check_gradients(model, ids[:-1], y, samples=6, verbose=False)
+    assert check.passed, str(check)
+    assert {row.name.split(".")[0] for row in check.rows} == {
+        "dense", "input", *(f"{name}{k}" for k in range(num_layers)),
+    }  # fmt: skip
+    logits, states = network.logits(ids[:-1])
+    np.testing.assert_allclose(network.steps_from(states)(ids[-1]), network.logits(ids)[0][-1])
+    plain, _ = network.plain().logits(ids[:-1])
+    np.testing.assert_allclose(plain, logits, rtol=0, atol=1e-12)
+
+
+def test_the_plain_rnn_is_its_equation():
+    layer = RNN.create(5, 4, seed=1, dtype="float64")
+    x, state = some_input(vectors=True), some_state(layer)
+    h, outputs = state.h, layer.forward(x, state).outputs
+    for t in range(T):
+        for n in range(B):
+            z = layer.b + sum(x[t, n, j] * layer.Wx[j] for j in range(5))
+            z = z + sum(h[n, j] * layer.Wh[j] for j in range(4))
+            np.testing.assert_allclose(outputs[t, n], np.tanh(z), atol=1e-14)
+        h = outputs[t]
+    np.testing.assert_allclose(layer.Wh @ layer.Wh.T, np.eye(4), atol=1e-12)
+    assert not layer.b.any()

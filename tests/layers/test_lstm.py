@@ -1,0 +1,217 @@
+"""The LSTM against its equations, written out plainly: `plain.forward` and `plain.backward`."""
+
+import warnings
+
+import numpy as np
+import plain
+import pytest
+from conftest import randomised
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from npchar.layers.dense import Dense
+from npchar.layers.lstm import LSTM, State
+from npchar.layers.lstm_fast import FastLSTM
+from npchar.layers.network import Network, Sizes
+
+T, B, D, H = 7, 3, 5, 4
+
+
+@pytest.fixture(params=[LSTM, FastLSTM])
+def layer(request):
+    layer = request.param.create(D, H, dtype="float64")
+    rng = np.random.default_rng(3)
+    for array in (layer.Wx, layer.Wh, layer.b):
+        array[...] = rng.normal(0, 0.7, array.shape)
+    return layer
+
+
+@pytest.fixture
+def state():
+    rng = np.random.default_rng(4)
+    return State(rng.normal(0, 0.5, (B, H)), rng.normal(0, 1, (B, H)))
+
+
+def random_layer(kind, rng, D, H, scale):
+    return kind(*(rng.normal(0, scale, shape) for shape in kind.shapes(D, H).values()))
+
+
+@given(
+    st.sampled_from([LSTM, FastLSTM]),
+    *(st.integers(1, most) for most in (12, 4, 5, 5)),  # T, B, D, H
+    st.booleans(),
+    st.sampled_from([0.1, 0.7, 3.0]),
+    st.integers(0, 2**32),
+)
+def test_forward_and_backward_are_the_plain_loops(kind, T, B, D, H, vectors, scale, seed):
+    """From any state, with gradients from every output and from the final state."""
+    rng = np.random.default_rng(seed)
+    layer = random_layer(kind, rng, D, H, scale)
+    arrays = {name: getattr(layer, name) for name in layer.shapes(D, H)}
+    x = rng.normal(size=(T, B, D)) if vectors else rng.integers(0, D, (T, B))
+    h, c, dh, dc = rng.normal(size=(4, B, H))
+    dh_above = rng.normal(size=(T, B, H))
+
+    tape = layer.forward(x, State(h, c))
+    outputs, final = tape.outputs.copy(), tape.final_state
+    gradient = random_layer(kind, rng, D, H, 1.0)  # whatever is in it is overwritten
+    dx, dstate = layer.backward(tape, dh_above, State(dh, dc), gradient)
+
+    summed = {name: np.zeros_like(array) for name, array in arrays.items()}
+    for n in range(B):
+        vectors_n = x[:, n] if vectors else np.eye(D)[x[:, n]]
+        steps = plain.forward(arrays, vectors_n, h[n], c[n])
+        for t in range(T):
+            np.testing.assert_allclose(outputs[t, n], steps[t]["h"], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(final.c[n], steps[-1]["c"], rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(final.h[n], steps[-1]["h"], rtol=0, atol=1e-12)
+        found, dx_n, dh_n, dc_n = plain.backward(arrays, steps, dh_above[:, n], dh[n], dc[n])
+        for name, array in found.items():
+            summed[name] += array
+        close = {"rtol": 1e-9, "atol": 1e-12 * (1 + scale) ** T}
+        if vectors:
+            np.testing.assert_allclose(dx[:, n], dx_n, **close)
+        np.testing.assert_allclose(dstate.h[n], dh_n, **close)
+        np.testing.assert_allclose(dstate.c[n], dc_n, **close)
+    for name, array in summed.items():
+        np.testing.assert_allclose(getattr(gradient, name), array, **close)
+    assert (dx is None) == (not vectors)
+
+
+def test_no_gradient_from_above_is_a_gradient_of_zeros(layer, state):
+    x = np.random.default_rng(5).normal(size=(T, B, D))
+    last = np.random.default_rng(6).normal(size=(B, H))
+    dh = np.zeros((T, B, H))
+    dh[-1] = last
+    found = []
+    for from_above, dstate in ((None, State(last, 0 * last)), (last, None), (dh, None)):
+        gradient = layer.zeros_like()
+        dx, dinitial = layer.backward(layer.forward(x, state), from_above, dstate, gradient)
+        found.append([dx, *dinitial, *gradient.arrays.values()])
+    for other in found[1:]:
+        for array, same in zip(found[0], other):
+            np.testing.assert_allclose(array, same, atol=1e-14)
+
+
+@given(
+    *(st.integers(1, most) for most in (100, 9, 8, 8)),  # T, B, D, H
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+@example(100, 9, 8, 8, True, False, 0)
+def test_fast_is_plain(T, B, D, H, vectors, at_the_end, seed):
+    """Outputs, states and all gradients to 1e-12 of their size."""
+    rng = np.random.default_rng(seed)
+    plain_layer = random_layer(LSTM, rng, D, H, 0.4)
+    fast = FastLSTM(**plain_layer.arrays)
+    x = rng.normal(size=(T, B, D)) if vectors else rng.integers(0, D, (T, B))
+    state, dstate = (State(*rng.normal(size=(2, B, H))) for _ in "ab")
+    dh = rng.normal(size=(B, H) if at_the_end else (T, B, H))
+    found = []
+    for layer in (plain_layer, fast):
+        tape = layer.forward(x, state)
+        arrays = [tape.outputs.copy(), *tape.final_state]
+        gradient = layer.zeros_like()
+        dx, dinitial = layer.backward(tape, dh, dstate, gradient)
+        arrays += [*dinitial, *gradient.arrays.values(), *([dx] if vectors else [])]
+        assert (dx is None) == (not vectors)
+        found.append(arrays)
+    for expected, came in zip(*found):
+        assert np.linalg.norm(came - expected) <= 1e-12 * np.linalg.norm(expected)
+
+
+def test_a_stepper_goes_on_with_the_weights_it_was_made_with(layer, state):
+    dense = Dense.create(H, 6, dtype="float64")
+    ids = np.random.default_rng(7).integers(0, D, (4, B))
+    logits = []
+    for changed in (False, True):
+        stepper = layer.stepper(state, dense)
+        if changed:
+            for array in (layer.Wx, layer.Wh, layer.b, dense.W, dense.b, state.h, state.c):
+                array += 1
+        logits.append([stepper.step(x).copy() for x in ids])
+    np.testing.assert_array_equal(*logits)
+
+
+def test_a_tape_can_be_used_again(layer):
+    rng = np.random.default_rng(9)
+    first, second = rng.normal(size=(2, T, B, D))
+    gradient = layer.zeros_like()
+    tape = layer.forward(first)
+    layer.backward(tape, np.ones((T, B, H)), None, gradient)
+    again = layer.forward(second, tape=tape)
+    np.testing.assert_array_equal(again.outputs, layer.forward(second).outputs)
+
+
+def test_what_a_tape_gave_stays_when_it_is_used_again(layer):
+    rng = np.random.default_rng(9)
+    tape = layer.forward(rng.normal(size=(T, B, D)))
+    final = tape.final_state
+    kept = [array.copy() for array in final]
+    layer.forward(rng.normal(size=(T, B, D)), tape=tape)
+    np.testing.assert_array_equal(final, kept)
+
+
+def test_a_tape_and_ids_must_fit(layer):
+    ids = np.zeros((5, 2), int)
+    if layer.tape(5, 2) is not None:
+        with pytest.raises(ValueError, match=r"tape's .*\(5, 2\), got \(6, 2\)"):
+            layer.forward(np.zeros((6, 2), int), tape=layer.forward(ids))
+    for wrong in (-1, D):
+        with pytest.raises(ValueError, match="expected ids from 0 to 4"):
+            layer.forward(ids + wrong)
+
+
+def test_initialisation_is_keras():
+    layer = LSTM.create(57, 128, seed=0, dtype="float64")
+    limit = np.sqrt(6 / (57 + 4 * 128))
+    assert 0.98 * limit < np.abs(layer.Wx).max() <= limit
+    assert abs(layer.Wx.mean()) < limit / 50
+    # Keras draws one (H, 4H) matrix with orthonormal rows.
+    joined = np.concatenate(list(layer.Wh), axis=1)
+    np.testing.assert_allclose(joined @ joined.T, np.eye(128), atol=1e-12)
+    assert (layer.b[1] == 1).all()
+    assert (layer.b[[0, 2, 3]] == 0).all()
+    gates = layer.Wx.reshape(4, -1)
+    assert np.abs(np.corrcoef(gates) - np.eye(4)).max() < 0.1  # no gate starts like another
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+@pytest.mark.parametrize("targets", ["all", "last"])
+def test_no_other_dtype_appears(dtype, targets):
+    network = randomised(Network(Sizes(9, 6, 2, 0.0))).astype(dtype)
+    ids = np.random.default_rng(0).integers(0, 9, (5, 4))
+    y = ids[::-1] if targets == "all" else ids[0]
+    outputs, tapes = network.forward(ids)
+    assert outputs.dtype == dtype
+    arrays = [array for tape in tapes for array in vars(tape).values() if hasattr(array, "dtype")]
+    plain_tape = network.plain().forward(ids)[1][0]
+    arrays += [array for step in plain_tape.steps for array in step]
+    assert {a.dtype for a in arrays if a.dtype.kind in "fc"} == {np.dtype(dtype)}
+    result = network.gradients(ids, y)
+    assert result.loss.dtype == result.parameters.flat.dtype == dtype
+    assert {a.dtype for state in result.states for a in state} == {np.dtype(dtype)}
+    states = [tape.final_state for tape in tapes]
+    assert network.steps_from(states)(ids[0]).dtype == dtype
+    assert network.layers[0].step(ids[0], states[0]).c.dtype == dtype
+
+
+def test_saturated_gates_make_no_warning():
+    network = randomised(Network(Sizes(9, 6, 1, 0.0)), scale=200)
+    ids = np.random.default_rng(0).integers(0, 9, (20, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = network.gradients(ids, ids)
+        network.layers[0].step(ids[0], network.layers[0].zero_state(4))
+    assert np.isfinite(result.parameters.flat).all()
+
+
+def test_dropout_masks_keep_the_mean_and_the_seed():
+    network = Network(Sizes(9, 64, 3, 0.25))
+    first, second = network.dropout_masks(20, 16, seed=1)
+    assert {0.0, np.float32(1 / 0.75)} == set(np.unique(first).tolist())
+    assert abs(first.mean() - 1) < 0.02
+    assert (first != second).any()
+    np.testing.assert_array_equal(first, network.dropout_masks(20, 16, seed=1)[0])
+    assert Network(Sizes(9, 64, 3, 0.0)).dropout_masks(20, 16, seed=1) == []

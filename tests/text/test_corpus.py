@@ -1,0 +1,450 @@
+"""Corpora from files and from a real HTTPS server on this machine."""
+
+import contextlib
+import gzip
+import hashlib
+import http.server
+import socket
+import ssl
+import struct
+import sys
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+import trustme
+import urllib3
+from children import LIMIT, python, run_python
+
+import npchar
+from npchar import CorpusError, DownloadError, load_corpus
+from npchar.text import corpus, download
+
+TEXT = "Supposing that Truth is a woman--what then?\n" * 50
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers by what the test put under the path."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        answers = self.server.answers[self.path]
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        answer(self)
+
+    def log_message(self, *_):
+        pass
+
+
+def body(data, declared=None, drop=False):
+    """An answer with this body; `declared` lies about its length."""
+
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(declared or len(data)))
+        handler.end_headers()
+        handler.wfile.write(data)
+        if drop:
+            handler.close_connection = True
+
+    return answer
+
+
+def status(code, **headers):
+    def answer(handler):
+        handler.send_response(code)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    return answer
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    authority = trustme.CA()
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return authority, path
+
+
+@pytest.fixture
+def server(authority, loopback, tmp_path, monkeypatch):
+    ca, ca_path = authority
+    server = http.server.ThreadingHTTPServer((loopback, 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("localhost").configure_cert(context)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.answers, server.asked = {}, []
+    server.url = f"https://localhost:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca_path))
+    monkeypatch.setenv("NPCHAR_CACHE", str(tmp_path / "cache"))
+    waiting = SimpleNamespace(sleep=server.asked.append, monotonic=time.monotonic)
+    monkeypatch.setattr(download, "time", waiting)  # nowhere else
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def files(tmp_path):
+    return sorted(path.name for path in (tmp_path / "cache").iterdir())
+
+
+def test_fetched_once_then_kept(server, tmp_path, capsys):
+    server.answers["/a.txt"] = [body(TEXT.encode())]
+    assert load_corpus(f"{server.url}/a.txt") == TEXT
+    assert f"fetching {server.url}/a.txt" in capsys.readouterr().err
+    assert load_corpus(f"{server.url}/a.txt") == TEXT
+    assert server.asked == ["/a.txt"]
+    assert len(files(tmp_path)) == 1
+
+
+def test_a_named_corpus_is_verified(server, tmp_path, monkeypatch):
+    data = TEXT.encode()
+    source = corpus.Source(f"{server.url}/n.txt", hashlib.sha256(data).hexdigest())
+    monkeypatch.setitem(corpus.CORPORA, "nietzsche", source)
+    server.answers["/n.txt"] = [body(data + b"!"), body(data)]
+    with pytest.raises(CorpusError, match=r"no longer the file it was.*SHA-256.*kept as") as error:
+        load_corpus("nietzsche", progress=False)
+    kept = tmp_path / "cache" / files(tmp_path)[0]
+    assert str(kept) in str(error.value)
+    assert load_corpus(kept) == TEXT + "!"
+    assert load_corpus("nietzsche", progress=False) == TEXT
+    (tmp_path / "cache" / files(tmp_path)[0]).write_bytes(b"spoilt")
+    assert load_corpus("nietzsche", progress=False) == TEXT
+    assert len(server.asked) == 3
+
+
+def test_a_dropped_download_is_tried_again(server):
+    data = TEXT.encode()
+    server.answers["/a.txt"] = [body(data[:700], len(data), drop=True), body(data)]
+    assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
+
+
+def test_a_download_that_always_drops_leaves_nothing(server, tmp_path):
+    server.answers["/a.txt"] = [body(b"x" * 700, 2200, drop=True)]
+    with pytest.raises(DownloadError, match="broke off after 700 of 2,200 bytes"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    assert server.asked.count("/a.txt") == 3
+    assert files(tmp_path) == []
+
+
+def test_a_busy_server_is_asked_again_when_it_says(server):
+    server.answers["/a.txt"] = [
+        status(503, Retry_After="7"),
+        status(429, Retry_After="9999"),
+        body(TEXT.encode()),
+    ]
+    assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
+    assert server.asked == ["/a.txt", 7, "/a.txt", download.MAX_WAIT, "/a.txt"]
+
+
+@pytest.mark.parametrize("odd", ["soon", "-1", "²", "9" * 5000, ""])
+def test_headers_that_are_no_numbers_are_none(server, odd):
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", odd)
+        handler.end_headers()
+        handler.wfile.write(TEXT.encode())
+
+    server.answers["/a.txt"] = [status(503, Retry_After=odd), answer]
+    with contextlib.suppress(DownloadError):  # some requests do not take such a length
+        assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
+    assert 0 < server.asked[1] < 2
+
+
+def test_not_found_is_final(server):
+    server.answers["/a.txt"] = [status(404)]
+    with pytest.raises(DownloadError, match="404.*pass the path"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    assert server.asked == ["/a.txt"]
+
+
+def test_redirects_stay_on_https(server):
+    server.answers["/a.txt"] = [status(302, Location="/b.txt")]
+    server.answers["/b.txt"] = [body(TEXT.encode())]
+    server.answers["/c.txt"] = [status(301, Location="http://localhost/plain.txt")]
+    server.answers["/d.txt"] = [status(301, Location="/d.txt")]
+    assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
+    with pytest.raises(DownloadError, match="leads to http://localhost/plain.txt.*not https"):
+        load_corpus(f"{server.url}/c.txt", progress=False)
+    with pytest.raises(DownloadError, match="more than 5 redirects"):
+        load_corpus(f"{server.url}/d.txt", progress=False)
+    for k in range(5):
+        server.answers[f"/{k}.txt"] = [status(302, Location=f"/{k + 1}.txt")]
+    server.answers["/5.txt"] = [body(b"five redirects")]
+    assert load_corpus(f"{server.url}/0.txt", progress=False) == "five redirects"
+
+
+def test_too_large_and_empty_are_refused(server, monkeypatch, tmp_path):
+    monkeypatch.setattr(download, "MAX_BYTES", 1000)
+    server.answers["/a.txt"] = [body(TEXT.encode())]
+    with pytest.raises(DownloadError, match="larger than 1,000 bytes"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    server.answers["/e.txt"] = [status(200)]
+    with pytest.raises(DownloadError, match="empty"):
+        load_corpus(f"{server.url}/e.txt", progress=False)
+    assert files(tmp_path) == []
+
+
+def test_a_web_page_is_no_corpus(server, tmp_path):
+    page = b"\n <!DOCTYPE html><html><title>Please log in</title></html>"
+    server.answers["/a.txt"] = [body(page)]
+    with pytest.raises(DownloadError, match="a web page came in its place"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    assert files(tmp_path) == []
+
+
+def test_what_comes_packed_is_not_unpacked(server, tmp_path):
+    bomb = gzip.compress(b"x" * 10_000_000)
+
+    def answer(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Content-Length", str(len(bomb)))
+        handler.end_headers()
+        handler.wfile.write(bomb)
+
+    server.answers["/a.txt"] = [answer]
+    with pytest.raises(DownloadError, match="packed as gzip"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    assert files(tmp_path) == []
+
+
+def dripping(pause):
+    """A body of a thousand pieces, which nobody should wait for."""
+
+    def answer(handler):
+        handler.send_response(200)
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                handler.wfile.write(b"on and on " * 50)
+                time.sleep(pause)
+
+    return answer
+
+
+def test_an_endless_body_ends(server, monkeypatch, tmp_path):
+    server.answers["/a.txt"] = [dripping(0)]
+    monkeypatch.setattr(download, "MAX_BYTES", 100_000)
+    with pytest.raises(DownloadError, match="larger than 100,000 bytes"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    assert files(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(urllib3.HTTPResponse, "read1"), reason="urllib3 before 2.1")
+def test_a_trickle_meets_the_deadline(server, monkeypatch, tmp_path):
+    server.answers["/a.txt"] = [dripping(0.05)]
+    monkeypatch.setattr(download, "DEADLINE", 0.2)
+    with pytest.raises(DownloadError, match=r"only [\d,]+ bytes of it came within"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    assert files(tmp_path) == []
+
+
+def test_the_deadline_is_for_all_attempts(server, monkeypatch):
+    now = [0.0]
+
+    def busy(handler):
+        now[0] += 0.6 * download.DEADLINE
+        status(503)(handler)
+
+    monkeypatch.setattr(download.time, "monotonic", lambda: now[0])
+    server.answers["/a.txt"] = [busy]
+    with pytest.raises(DownloadError, match="503"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    assert server.asked.count("/a.txt") == 2
+
+
+def test_a_stall_is_tried_again(server, monkeypatch, tmp_path):
+    over = threading.Event()
+
+    def stall(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b"so far")
+        handler.wfile.flush()
+        over.wait(LIMIT)
+
+    monkeypatch.setattr(download, "TIMEOUT", (5, 0.15))
+    monkeypatch.setattr(download, "ATTEMPTS", 20)  # a busy machine may take that long, too
+    server.answers["/a.txt"] = [stall, body(TEXT.encode())]
+    assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
+    monkeypatch.setattr(download, "ATTEMPTS", 2)
+    server.answers["/b.txt"] = [stall]
+    with pytest.raises(DownloadError, match="took too long"):
+        load_corpus(f"{server.url}/b.txt", progress=False)
+    over.set()
+    assert len(files(tmp_path)) == 1
+
+
+def test_a_reset_half_way_is_tried_again(server):
+    def reset(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100000")
+        handler.end_headers()
+        handler.wfile.write(b"x" * 5000)
+        handler.wfile.flush()
+        linger = struct.pack("ii", 1, 0)  # close by a reset
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        handler.connection.close()
+
+    server.answers["/a.txt"] = [reset, status(503), body(TEXT.encode())]
+    assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
+
+
+def test_two_processes_fetch_at_once(server, tmp_path):
+    data = TEXT.encode() * 200
+
+    def slowly(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data)))
+        handler.end_headers()
+        for start in range(0, len(data), 65536):
+            handler.wfile.write(data[start : start + 65536])
+            time.sleep(0.02)
+
+    server.answers["/a.txt"] = [slowly]
+    program = (
+        "import sys, hashlib, npchar; "
+        "print(hashlib.sha256(npchar.load_corpus(sys.argv[1]).encode()).hexdigest())"
+    )
+    processes = [python("-c", program, f"{server.url}/a.txt") for _ in range(3)]
+    expected = hashlib.sha256(data).hexdigest() + "\n"
+    for process in processes:
+        out, errors = process.communicate(timeout=LIMIT)
+        assert (process.returncode, out) == (0, expected), errors
+    assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no such limit there")
+def test_a_disk_that_is_full(server, tmp_path):
+    server.answers["/a.txt"] = [body(TEXT.encode() * 100)]
+    program = (
+        "import resource, sys, npchar\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, 70_000))\n"
+        "try:\n"
+        "    npchar.load_corpus(sys.argv[1])\n"
+        "except npchar.DownloadError as error:\n"
+        "    print(error)"
+    )
+    done = run_python("-c", program, f"{server.url}/a.txt")
+    where = tmp_path / "cache"
+    assert f"{where} cannot take it: File too large. Try again" in done.stdout, done.stderr
+    assert server.asked == ["/a.txt"]
+    assert files(tmp_path) == []
+
+
+def test_offline_with_the_file_there_asks_nobody(server, monkeypatch):
+    server.answers["/a.txt"] = [body(TEXT.encode())]
+    load_corpus(f"{server.url}/a.txt", progress=False)
+    server.shutdown()
+    monkeypatch.setattr(socket, "create_connection", None)  # any connection would fail
+    assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
+    assert server.asked == ["/a.txt"]
+
+
+def test_no_network_and_a_certificate_nobody_knows(server, monkeypatch):
+    server.answers["/a.txt"] = [body(b"x")]
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    with pytest.raises(DownloadError, match=r"(?i)certificate"):
+        load_corpus(f"{server.url}/a.txt", progress=False)
+    with pytest.raises(DownloadError, match="connection was refused"):
+        load_corpus("https://localhost:1/a.txt", progress=False)
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("NPCHAR_CACHE", str(tmp_path / "file"))
+    with pytest.raises(CorpusError, match="NPCHAR_CACHE"):
+        load_corpus("https://localhost:1/a.txt", progress=False)
+
+
+def test_the_cache_is_where_the_system_keeps_such(monkeypatch, tmp_path):
+    monkeypatch.delenv("NPCHAR_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    for platform, expected in (("linux", tmp_path / "npchar"), ("win32", tmp_path / "npchar")):
+        monkeypatch.setattr(download.sys, "platform", platform)
+        assert download.cache_directory() == expected
+    monkeypatch.setattr(download.sys, "platform", "darwin")
+    assert download.cache_directory().parts[-3:] == ("Library", "Caches", "npchar")
+
+
+# Files
+
+
+@pytest.mark.parametrize("data", [b"a\r\nb\rc\n", b"\xef\xbb\xbfa\nb\nc\n"])
+def test_marks_and_line_ends(tmp_path, data):
+    path = tmp_path / "text.txt"
+    path.write_bytes(data)
+    assert load_corpus(path) == "a\nb\nc\n"
+
+
+def test_other_encodings(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_bytes("Götzen".encode("cp1252"))
+    with pytest.raises(CorpusError, match=r"0xf6 at offset 1 \(line 1\).*cp1252"):
+        load_corpus(path)
+    assert load_corpus(path, encoding="cp1252") == "Götzen"
+    with pytest.raises(CorpusError, match="no encoding 'klingon'"):
+        load_corpus(path, encoding="klingon")
+    with pytest.raises(CorpusError, match=r"ascii text: the byte 0xf6"):
+        load_corpus(path, encoding="ascii")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_byte_order_mark_goes_before_the_encoding(tmp_path, capsys, encoding):
+    path = tmp_path / "text.txt"
+    path.write_bytes("Götzen\r\nDämmerung\r".encode(encoding))
+    assert load_corpus(path) == "Götzen\nDämmerung\n"
+    assert capsys.readouterr().err == (
+        f"{path}: a byte order mark says {encoding.removesuffix('-sig')}; it is left out; "
+        "1 CRLF and 1 CR line ends became line feeds\n"
+    )
+
+
+def test_several_files(tmp_path):
+    for name, content in (("a", "one"), ("b", "two\n"), ("c", "three")):
+        (tmp_path / name).write_text(content)
+    paths = [tmp_path / name for name in "abc"]
+    assert load_corpus(paths) == "one\ntwo\nthree"
+    with pytest.raises(CorpusError, match="at least one corpus"):
+        load_corpus([])
+    with pytest.raises(CorpusError, match="no file"):
+        load_corpus([paths[0], tmp_path / "d"])
+
+
+def test_what_is_not_a_text(tmp_path):
+    (tmp_path / "zeros").write_bytes(b"abc\0def")
+    (tmp_path / "empty").write_bytes(b"")
+    for source, message in (
+        (tmp_path / "zeros", "zero byte, at character 3"),
+        (tmp_path / "empty", "is empty"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "none.txt", "no file"),
+        ("nietsche", "no file 'nietsche', nor a corpus.*nietzsche"),
+        ("http://localhost/a.txt", "only https"),
+        ("ftp://localhost/a.txt", "only https"),
+    ):
+        with pytest.raises(CorpusError, match=message):
+            load_corpus(source)
+
+
+def test_the_real_corpus_is_the_named_one(corpus_path):
+    assert download.hash_of(corpus_path) == corpus.CORPORA["nietzsche"].sha256
+
+
+def test_requests_is_loaded_only_when_used(corpus_path):
+    program = (
+        "import sys, npchar; npchar.load_corpus(sys.argv[1]); "
+        "print('requests' in sys.modules, npchar.__version__)"
+    )
+    done = run_python("-c", program, corpus_path)
+    assert done.stdout == f"False {npchar.__version__}\n"

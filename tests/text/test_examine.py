@@ -1,0 +1,50 @@
+"""What is found in a text before it is trained on."""
+
+import re
+
+import pytest
+
+from npchar import Model, Vocabulary, examine
+
+GOOD = "the quick brown fox jumps over the lazy dog.\n" * 700
+
+
+def test_a_good_text_has_nothing():
+    assert examine(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("short", "too short: 5 characters"),
+        ("a small one " * 100, "a small text, 1,200 characters"),
+        ("\x0c\x0c\x07" * 9 + GOOD, "control characters, kept as they are: U+000C ×18, U+0007 ×9"),
+        ("\ufffd" * 9 + GOOD, "9 replacement characters"),
+        ("cafÃ©" * 9 + GOOD, "read as another encoding"),
+        ("\u200b" * 9 + GOOD, "invisible characters, kept: U+200B ×9"),
+        ("cafe\u0301" * 9 + GOOD, "accents as characters of their own: U+0301 ×9"),
+        ("öö☃" + GOOD, "2 of 31 characters come fewer than 5 times.*'ö' U.00F6 ×2, '☃' U.2603 ×1"),
+        (GOOD + "ö" * 9, "only in the held-out part.*'ö'"),
+    ],
+)
+def test_findings(text, found):
+    findings = examine(text)
+    assert len(findings) == 1, findings
+    assert re.search(found.replace("+", r"\+"), findings[0])
+
+
+def test_nothing_held_out_is_nothing_too_short():
+    assert examine(GOOD, validation_split=0) == []
+    assert "too short" in examine(GOOD, validation_split=0.001)[0]
+
+
+def test_many_are_cut_short():
+    many = "".join(chr(0x4E00 + k) for k in range(20))
+    assert examine(many + GOOD)[0].endswith(" and 12 more")
+
+
+def test_training_says_so_first(text, capsys):
+    model = Model(Vocabulary.from_text(text), hidden_size=4)
+    model.fit(text, epochs=1, maxlen=20, workers=1)
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("the text: a small text")

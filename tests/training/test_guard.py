@@ -1,0 +1,252 @@
+"""The guard: spikes, best weights, patience, and what is said about them."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import npchar
+from npchar import Model, TrainingDiverged, Vocabulary
+from npchar.training.guard import Guard
+from npchar.training.optimizers import RMSprop
+
+QUIET = {"maxlen": 20, "batch_size": 8, "verbose": False, "workers": 1}
+
+
+def guard(weights=None):
+    weights = np.zeros(3, np.float32) if weights is None else weights
+    return Guard(weights, RMSprop(len(weights)), math.log(50))
+
+
+def feed(watch, loss, steps=50):
+    """The first thing wrong in so many steps of 200 targets."""
+    return next(filter(None, (watch.saw(loss, 1.0, 200, False) for _ in range(steps))), None)
+
+
+def test_a_falling_loss_is_right():
+    watch = guard()
+    for loss in (9.0, 3.5, 2.5, 2.0, 1.9, 2.0, 1.5):  # the first block may swing
+        assert feed(watch, loss) is None
+
+
+def test_a_slow_rise_is_a_spike_too():
+    """Each block is held against the best, not against the block before."""
+    watch = guard()
+    for loss in (2.0, 1.5, 1.7, 1.9):
+        assert feed(watch, loss) is None
+    assert "from 1.5 at its best" in feed(watch, 2.2)
+
+
+def test_worse_than_the_uniform_baseline_is_nothing_to_go_back_to():
+    weights = np.zeros(3, np.float32)
+    watch = guard(weights)
+    for epoch, loss in ((1, math.inf), (2, math.log(50) + 0.6)):
+        weights += 1
+        watch.epoch_ended(epoch, loss)
+        assert watch.best_epoch == 0
+    watch.restore()
+    assert weights.tolist() == [0, 0, 0]
+    weights += 1
+    watch.epoch_ended(3, math.log(50) + 0.4)  # no better than chance, but a beginning
+    assert watch.best_epoch == 3
+
+
+@pytest.mark.parametrize(("before", "after"), [(1.3, 2.0), (3.9, 4.9), (0.01, 0.7)])
+def test_a_spike_is_seen(before, after):
+    watch = guard()
+    assert feed(watch, before) is None
+    assert f"rose to {after:.3g}, from {before:.3g}" in feed(watch, after)
+
+
+def test_a_guard_from_a_checkpoint_sees_what_it_would_have_seen():
+    """In the middle of a block, with all that it has seen before."""
+    watch = guard(np.ones(3, np.float32))
+    feed(watch, 2.0)
+    watch.epoch_ended(1, 1.9)
+    feed(watch, 1.2)
+    watch.roll_back("somewhere", "something", 0.01)
+    watch.epoch_ended(2, 1.95)
+    feed(watch, 2.1, steps=20)
+    other = guard(np.zeros(3, np.float32))
+    other.load(json.loads(json.dumps(watch.state())), watch.best, watch.best_v)
+    for one in (watch, other):
+        assert feed(one, 2.2, steps=29) is None
+    assert feed(watch, 2.2, steps=1) == feed(other, 2.2, steps=1)
+    assert "from 1.2 at its best" in (feed(watch, 2.0) or "")
+    assert "from 1.2 at its best" in (feed(other, 2.0) or "")
+    for one in (watch, other):
+        one.epoch_ended(3, 1.91)
+        assert one.epochs_since_best == 2
+        assert one.rate_factor == 0.25
+        assert one.best_epoch == 1
+        one.restore()
+        assert one.weights.tolist() == [1, 1, 1]
+
+
+def test_chance_is_no_spike():
+    rng = np.random.default_rng(0)
+    for batch in (1, 8, 128):
+        watch = guard()
+        for _ in range(20_000):  # a target's loss scatters by about 1.5
+            assert watch.saw(1.5 + rng.normal(0, 1.5 / math.sqrt(batch)), 1, batch, False) is None
+
+
+def test_what_is_no_number_is_seen_at_once():
+    assert "loss came out as nan" in guard().saw(math.nan, 1, 9, False)
+    assert "norm as inf" in guard().saw(1.0, math.inf, 9, False)
+
+
+def test_rolling_back_restores_weights_and_memory_and_lowers_the_rate():
+    weights = np.ones(3, np.float32)
+    watch = guard(weights)
+    watch.epoch_ended(1, 2.0)
+    memory = watch.optimizer.v_plus_epsilon.copy()
+    weights += 5
+    watch.optimizer.v_plus_epsilon += 7
+    watch.epoch_ended(2, 2.5)  # worse: not kept
+    said = watch.roll_back("in epoch 3, after 9 steps", "the loss rose", 0.01)
+    assert weights.tolist() == [1, 1, 1]
+    np.testing.assert_array_equal(watch.optimizer.v_plus_epsilon, memory)
+    assert watch.rate_factor == 0.25
+    assert said == (
+        "in epoch 3, after 9 steps, the loss rose: its steps were too long. Back to the best "
+        "weights, the weights of epoch 1, and on with a quarter of the learning rate, 0.0025"
+    )
+    for _ in range(4):
+        watch.roll_back("in epoch 3, after 9 steps", "the loss rose", 0.01)
+    weights += 5
+    with pytest.raises(TrainingDiverged, match="the 6th time.*weights of epoch 1.*learning_rate"):
+        watch.roll_back("in epoch 3, after 9 steps", "the loss rose", 0.01)
+    assert weights.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("rate", "clip"), [(1, 1.0), (1, math.inf), (10, math.inf), (100, 1.0), (100, math.inf)]
+)
+def test_wild_learning_rates_end_well(text, tmp_path, rate, clip):
+    model = Model(Vocabulary.from_text(text), hidden_size=24)
+    path = tmp_path / "run.npz"
+    options = {"learning_rate": rate, "clip_norm": clip, "epochs": 9, "schedule": "constant"}
+    events = []
+    try:
+        history = model.fit(text * 2, checkpoint=path, **QUIET | {"batch_size": 16}, **options)
+        events = history.events
+        assert history.val_loss[-1] < math.log(len(model.vocabulary))
+    except TrainingDiverged as error:
+        events = [str(error)]
+    # At a rate of 1 it may come through by chance, which the last bits decide.
+    assert rate == 1 or any("learning rate" in event for event in events)
+    assert all("6th time" in event or "Back to the best weights" in event for event in events
+               if "learning rate" in event)  # fmt: skip
+    for found in (model, Model.load(path)):
+        assert np.isfinite(found.parameters.flat).all()
+        found.save(tmp_path / "model.npz")
+        assert len(found.generate("the ", 20)) == 20
+
+
+def test_a_line_repeated_for_ever():
+    text = "all work and no play makes jack a dull boy\n" * 200
+    model = Model(Vocabulary.from_text(text), hidden_size=16)
+    history = model.fit(text, epochs=6, learning_rate=0.05, schedule="constant", **QUIET)
+    assert min(history.val_loss) < 0.1
+    assert model.evaluate(text).loss < 0.1
+    assert np.isfinite(model.parameters.flat).all()
+
+
+def test_the_best_weights_are_restored(text):
+    kept = []
+    model = Model(Vocabulary.from_text(text), hidden_size=12)
+
+    def keep(history):
+        kept.append(model.parameters.flat.copy())
+        if len(kept) == 2:
+            model.parameters.flat[:] *= 3  # from here on it is worse
+
+    history = model.fit(text, epochs=4, learning_rate=1e-4, callbacks=[keep], **QUIET)
+    best = int(np.argmin(history.val_loss))
+    assert best == 1
+    np.testing.assert_array_equal(model.parameters.flat, kept[1])
+    assert history.events[-1] == "the weights are those of epoch 2, the best held out"
+    held_out = text[len(text) - len(text) // 10 :]
+    assert model.evaluate(held_out).loss == pytest.approx(min(history.val_loss), rel=1e-12)
+
+    kept.clear()
+    model = Model(Vocabulary.from_text(text), hidden_size=12)
+    model.fit(text, epochs=4, learning_rate=1e-4, callbacks=[keep], restore_best=False, **QUIET)
+    np.testing.assert_array_equal(model.parameters.flat, kept[3])
+
+    kept.clear()  # with nothing held out there is no telling which is best
+    model = Model(Vocabulary.from_text(text), hidden_size=12)
+    options = QUIET | {"epochs": 4, "learning_rate": 1e-4, "validation_split": 0.0}
+    history = model.fit(text, callbacks=[keep], **options)
+    assert np.argmin(history.loss) == 1
+    np.testing.assert_array_equal(model.parameters.flat, kept[3])
+
+
+def test_patience(text):
+    model = Model(Vocabulary.from_text(text), hidden_size=12)
+    worse = [lambda history: model.parameters.flat.__imul__(3)]
+    history = model.fit(text, epochs=40, learning_rate=1e-4, patience=3, callbacks=worse, **QUIET)
+    best = int(np.argmin(history.val_loss))
+    assert len(history.loss) == best + 1 + 3
+    assert "none of the last 3 was better" in history.events[-2]
+
+
+def test_patience_without_a_held_out_part(text):
+    """Then the training's own losses count."""
+    options = QUIET | {"validation_split": 0.0, "learning_rate": 1e-3}
+    model = Model(Vocabulary.from_text(text), hidden_size=12)
+    history = model.fit(text, epochs=6, patience=2, **options)
+    assert len(history.loss) == 6
+    assert history.loss == sorted(history.loss, reverse=True)
+    assert history.events == []
+    model = Model(Vocabulary.from_text(text), hidden_size=12)
+    worse = [lambda history: model.parameters.flat.__imul__(2)]
+    history = model.fit(text, epochs=40, patience=2, callbacks=worse, **options)
+    assert len(history.loss) == int(np.argmin(history.loss)) + 1 + 2
+
+
+def test_a_step_without_a_finite_norm_does_not_count(text, monkeypatch):
+    original = npchar.training.loop.clip_by_global_norm
+    norms = []
+
+    def spoilt(gradient, limit):
+        norms.append(original(gradient, limit))
+        return math.inf if len(norms) == 3 else norms[-1]
+
+    monkeypatch.setattr(npchar.training.loop, "clip_by_global_norm", spoilt)
+    model = Model(Vocabulary.from_text(text), hidden_size=12)
+    settings = QUIET | {"targets": "last", "step": 20, "validation_split": 0.0}
+    history = model.fit(text[:820], epochs=1, **settings)  # five whole batches
+    assert len(norms) == 5
+    del norms[2]
+    assert history.gradient_norm == [pytest.approx(np.mean(norms))]
+    assert np.isfinite(history.loss).all()
+
+
+def test_the_gradient_norm_is_the_one_before_clipping(text):
+    def norms(clip_norm):
+        model = Model(Vocabulary.from_text(text), hidden_size=12)
+        return model.fit(
+            text, epochs=1, learning_rate=1e-9, clip_norm=clip_norm, **QUIET
+        ).gradient_norm
+
+    assert norms(1e-3) == pytest.approx(norms(None), rel=1e-3)
+    assert norms(None)[0] > 0.01
+    assert npchar.History().bits_per_character == []
+
+
+def test_what_was_learned_before_is_not_lost(text):
+    """A second training that only makes things worse leaves the model as it was."""
+    model = Model(Vocabulary.from_text(text), hidden_size=24)
+    model.fit(text, epochs=8, **QUIET)
+    before = model.parameters.flat.copy()
+    history = model.fit(text, epochs=2, learning_rate=0.3, clip_norm=None, **QUIET)
+    assert min(history.val_loss) > model.evaluate(text[-len(text) // 10 :]).loss
+    assert np.array_equal(model.parameters.flat, before)
+    assert "began with" in history.events[-1]
+    # And a gentle one goes on from there.
+    history = model.fit(text, epochs=2, learning_rate=0.001, **QUIET)
+    assert not np.array_equal(model.parameters.flat, before)
+    assert history.val_loss[-1] < 0.5

@@ -1,0 +1,153 @@
+"""What a person sees of a training: lines that tell the truth, by a clock of the tests' own."""
+
+import io
+import os
+import pty
+import re
+import sys
+from contextlib import redirect_stdout
+
+import pytest
+from children import LIMIT, start
+
+import npchar
+from npchar.layers.network import Network
+from npchar.training.progress import Progress, clock
+
+LIVE = re.compile(r"epoch +(\d+)/(\d+)  loss [\d.]+  ([\d,]+) characters/s  ([\d:]+) left")
+
+
+class Terminal(io.StringIO):
+    """A terminal's lines as they were written, one over the other."""
+
+    def isatty(self):
+        return True
+
+    @property
+    def shown(self):
+        return re.split(r"[\r\n]+", self.getvalue())
+
+
+class Clock:
+    """A clock that stands still unless it is moved."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def moved(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr("time.perf_counter", clock)
+    return clock
+
+
+def seconds(text):
+    total = 0
+    for part in text.split(":"):
+        total = 60 * total + int(part)
+    return total
+
+
+def test_rate_and_time_left_are_true_in_every_epoch(moved, text, monkeypatch):
+    """Of a real training whose steps take 0.1 s each, and validation 3 s."""
+    model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=4)
+    epochs, maxlen, batch_size = 6, 20, 4
+    gradients, log_probabilities = Network.gradients, Network.log_probabilities
+
+    def slow_gradients(*arguments, **named):
+        moved.now += 0.1
+        return gradients(*arguments, **named)
+
+    def slow_validation(*arguments):
+        moved.now += 3
+        return log_probabilities(*arguments)
+
+    monkeypatch.setattr(Network, "gradients", slow_gradients)
+    monkeypatch.setattr(Network, "log_probabilities", slow_validation)
+    begun = moved.now
+    with redirect_stdout(Terminal()) as terminal:
+        history = model.fit(text, epochs=epochs, maxlen=maxlen, batch_size=batch_size, workers=1)
+    took = moved.now - begun
+
+    rate = maxlen * batch_size / 0.1  # characters a second
+    live = [LIVE.fullmatch(line.rstrip()) for line in terminal.shown]
+    live = [found for found in live if found]
+    seen = {int(found[1]) for found in live}
+    assert seen == set(range(1, epochs + 1))
+    for found in live:
+        assert int(found[3].replace(",", "")) == pytest.approx(rate, rel=0.2), found[0]
+        assert seconds(found[4]) <= took
+    last = [found for found in live if found[1] == str(epochs)]
+    assert seconds(last[-1][4]) <= 1
+    # The lines that stay count validation in.
+    for epoch, line in enumerate(line for line in terminal.shown if "val_loss" in line):
+        assert f"loss {history.loss[epoch]:.4f}  val_loss {history.val_loss[epoch]:.4f}" in line
+        train = len(text) - len(text) // 10
+        assert f"{train / history.seconds[epoch]:,.0f} characters/s" in line
+        left = history.seconds[epoch] * (epochs - epoch - 1)
+        assert line.rstrip().endswith(f"{clock(left)} left")
+
+
+def test_a_training_that_goes_on_in_an_epoch_counts_from_there(moved):
+    with redirect_stdout(Terminal()) as terminal:
+        progress = Progress(4, 1000, "character")
+        for share in (0.54, 0.56, 0.58, 0.6):  # of the second epoch; the first step is not timed
+            moved.now += 0.5
+            progress.update(1, share, 2.0)
+    assert "epoch 2/4  loss 2.0000  40 characters/s  1:00 left" in terminal.shown[-1]
+
+
+def test_a_shorter_line_covers_a_longer_one(moved):
+    with redirect_stdout(Terminal()) as terminal:
+        progress = Progress(2, 1_000_000, "character")
+        for share in (0.1, 0.2):
+            moved.now += 1
+            progress.update(0, share, 2.0)
+        length = len(terminal.shown[-1])
+        progress.say("short")
+    assert length > 40
+    assert terminal.getvalue().endswith("\rshort".ljust(length + 1) + "\n")
+
+
+def test_elsewhere_a_line_is_written_once(moved):
+    with redirect_stdout(io.StringIO()) as file:
+        progress = Progress(2, 1000, "character")
+        for step in range(1, 10):
+            moved.now += 1
+            progress.update(0, step / 10, 2.0)
+        progress.say("a line")
+    assert file.getvalue() == "a line\n"
+
+
+def test_a_clock():
+    assert [clock(s) for s in (0, 59.6, 61, 3600, 3661)] == [
+        "0:00", "1:00", "1:01", "1:00:00", "1:01:01",
+    ]  # fmt: skip
+
+
+def test_on_a_real_terminal(tmp_path):
+    (tmp_path / "cats.txt").write_text("the cat sat on the mat, and the rat sat. " * 3000)
+    leader, follower = pty.openpty()
+    process = start(
+        *(sys.executable, "-m", "npchar", "train", "cats.txt", "--hidden-size", 64),
+        **{"cwd": tmp_path, "stderr": follower},
+    )
+    os.close(follower)
+    seen = ""
+    try:
+        while not LIVE.search(seen.rpartition("\r")[2]):
+            piece = os.read(leader, 4096)  # an OSError once the process has ended
+            seen += piece.decode()
+        process.terminate()
+        while True:  # a terminal that nobody reads would hold it up
+            os.read(leader, 4096)
+    except OSError:
+        process.wait(LIMIT)
+    finally:
+        os.close(leader)
+    assert LIVE.search(seen), seen
+    assert process.returncode == 143
