@@ -57,10 +57,7 @@ class Activations:
         _, H, layers, *_ = network.sizes
         network = network.plain()  # its tapes have all of them by name
         arrays = np.empty((len(NAMES), len(ids), layers, H), network.parameters.flat.dtype)
-        states = None
-        for start in range(0, len(ids), CHUNK):
-            _, tapes = network.forward(ids[start : start + CHUNK, None], states)
-            states = [tape.final_state for tape in tapes]
+        for start, _, tapes in network.read(ids[:, None], CHUNK):
             for k, tape in enumerate(tapes):
                 for array, name in zip(arrays, NAMES):
                     array[start : start + CHUNK, k] = [getattr(s, name)[0] for s in tape.steps]

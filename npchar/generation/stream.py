@@ -76,12 +76,10 @@ def prefill(network: Network, prompts: Sequence[Array]) -> tuple[Array, list[Any
     for length in {len(ids) for ids in prompts}:
         where = [k for k, ids in enumerate(prompts) if len(ids) == length]
         ids = np.stack([prompts[k] for k in where], axis=1)  # (length, B)
-        reached = None
-        for start in range(0, length, 1024):  # in chunks: a tape takes 32 H bytes a character
-            outputs, tapes = network.forward(ids[start : start + 1024], reached)
-            reached = [tape.final_state for tape in tapes]
-        logits[where] = network.dense.forward(outputs[-1])
-        for state, new in zip(states, reached or []):
+        for _, outputs, tapes in network.read(ids, 1024):
+            last, reached = outputs[-1], [tape.final_state for tape in tapes]
+        logits[where] = network.dense.forward(last)
+        for state, new in zip(states, reached):
             for array, values in zip(state, new):
                 array[where] = values
     return logits, states

@@ -8,10 +8,11 @@ views of one flat parameter vector. It works on ids alone: ``model.py`` joins it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from npchar.arrays import Array
 from npchar.layers.dense import Dense
@@ -176,6 +177,23 @@ class Network:
             x = done[-1].outputs
         return x, done
 
+    def read(self, x: Array, length: int) -> Iterator[tuple[int, Array, list[Any]]]:
+        """Run over a long text from the zero state, `length` steps at a time.
+
+        A tape takes some 32 H bytes a step and sequence, so that it is not to be as long
+        as the text.
+
+        Yields
+        ------
+        start, outputs, tapes
+            The number of the first of the steps, and what `forward` returns of them.
+        """
+        states = None
+        for start in range(0, len(x), length):
+            outputs, tapes = self.forward(x[start : start + length], states)
+            yield start, outputs, tapes
+            states = [tape.final_state for tape in tapes]
+
     def logits(self, x: Array, states: Sequence[Any] | None = None) -> tuple[Array, list[Any]]:
         """Logits after each character, (T, B, V), and each layer's final state."""
         outputs, tapes = self.forward(x, states)
@@ -243,13 +261,13 @@ class Network:
         length = W + math.ceil((n - W) / B)  # of a piece
         # Evenly spread: their distance is (n − W) / B at most, so that they overlap by W.
         begins = np.arange(B) * (n - length) // max(1, B - 1)  # (B,)
+        pieces = sliding_window_view(ids, length + 1)[begins].T  # (length + 1, B)
         log_p = np.empty(n, self.parameters.flat.dtype)
-        states = None
-        for start in range(0, length, 60):
-            stop = min(start + 60, length)
-            at = begins + np.arange(start, stop)[:, None]  # (T, B)
-            logits, states = self.logits(ids[at], states)
-            found = log_probabilities(logits, ids[at + 1])
+        for start, outputs, _ in self.read(pieces[:-1], 60):
+            stop = start + len(outputs)
+            targets = pieces[start + 1 : stop + 1]  # (T, B)
+            found = log_probabilities(self.dense.forward(outputs), targets)
+            at = begins + np.arange(start, stop)[:, None]
             warm = max(0, W - start)  # the first piece needs no warming up
             log_p[at[:, 0]] = found[:, 0]
             log_p[at[warm:, 1:]] = found[warm:, 1:]
