@@ -9,6 +9,7 @@ type: a byte a character for most texts.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -49,6 +50,7 @@ class UnknownCharacterError(ValueError):
         self.position = position
 
 
+@dataclass(frozen=True, init=False, repr=False)
 class Vocabulary:
     """The symbols of a model's texts, sorted; a symbol's id is its place among them.
 
@@ -78,10 +80,9 @@ class Vocabulary:
     ['not', 'to', 'be']
     """
 
-    __slots__ = ("_symbols", "_table", "tokens")
-    _symbols: str | tuple[Hashable, ...]
-    _table: Array | dict[Hashable, int]
+    symbols: str | tuple[Hashable, ...]  # in the order of their ids: a string, or tokens
     tokens: bool  # whether texts are lists of tokens, not strings
+    _table: Array | dict[Hashable, int] = field(compare=False)
 
     def __init__(self, symbols: Iterable[Any], *, tokens: bool | None = None) -> None:
         distinct = in_order({storable(symbol) for symbol in symbols})
@@ -99,7 +100,7 @@ class Vocabulary:
             code_points = [ord(str(character)) for character in distinct]
             table = np.full(code_points[-1] + 2, n, np.min_scalar_type(n))
             table[code_points] = np.arange(n)
-        object.__setattr__(self, "_symbols", tuple(distinct) if tokens else "".join(distinct))
+        object.__setattr__(self, "symbols", tuple(distinct) if tokens else "".join(distinct))
         object.__setattr__(self, "_table", table)
         object.__setattr__(self, "tokens", tokens)
 
@@ -113,16 +114,11 @@ class Vocabulary:
         return cls(text, tokens=not isinstance(text, str))
 
     @property
-    def symbols(self) -> str | tuple[Hashable, ...]:
-        """All in the order of their ids: characters as a string, tokens as a tuple."""
-        return self._symbols
-
-    @property
     def characters(self) -> str:
         """The characters in the order of their ids."""
-        if not isinstance(self._symbols, str):
+        if not isinstance(self.symbols, str):
             raise AttributeError("this vocabulary is of tokens: `symbols` has them")
-        return self._symbols
+        return self.symbols
 
     def encode(self, text: Text, unknown: Any = "error") -> Array:
         """The ids of a text, (n,), in the smallest unsigned type that holds them.
@@ -159,7 +155,7 @@ class Vocabulary:
                 if unknown == "skip":
                     ids = ids[~is_unknown]
                 else:
-                    ids[is_unknown] = self._symbols.index(unknown)
+                    ids[is_unknown] = self.symbols.index(unknown)
             chunks.append(ids.astype(self.id_dtype, copy=False))
         return np.concatenate(chunks) if chunks else np.empty(0, self.id_dtype)
 
@@ -183,7 +179,7 @@ class Vocabulary:
         for i in numbers:
             if not 0 <= i < len(self):
                 raise ValueError(f"expected ids from 0 to {len(self) - 1}, got {i}")
-        return self.join([self._symbols[i] for i in numbers])
+        return self.join([self.symbols[i] for i in numbers])
 
     def join(self, symbols: Iterable[Any]) -> Any:
         """Symbols as a text: a string, or a list of tokens."""
@@ -196,7 +192,7 @@ class Vocabulary:
             raise TypeError(f"expected a str, got {came}")
         if self.tokens and (isinstance(text, (str, bytes)) or not isinstance(text, Sequence)):
             raise TypeError(
-                f"expected a list of tokens such as [{self._symbols[0]!r}], got {came}; split the "
+                f"expected a list of tokens such as [{self.symbols[0]!r}], got {came}; split the "
                 "text into tokens as the vocabulary's was"
             )
 
@@ -210,31 +206,19 @@ class Vocabulary:
         """The smallest unsigned integer type that holds every id."""
         return np.min_scalar_type(len(self) - 1)
 
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("a vocabulary cannot be changed; make another")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return restored, (self._symbols, self.tokens)
-
     def __len__(self) -> int:
-        return len(self._symbols)
+        return len(self.symbols)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._symbols)
+        return iter(self.symbols)
 
     def __contains__(self, symbol: object) -> bool:
-        if isinstance(self._symbols, str):
-            return isinstance(symbol, str) and len(symbol) == 1 and symbol in self._symbols
+        if isinstance(self.symbols, str):
+            return isinstance(symbol, str) and len(symbol) == 1 and symbol in self.symbols
         return hashable(symbol) and symbol in self._table
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and self._symbols == other._symbols
-
-    def __hash__(self) -> int:
-        return hash(self._symbols)
-
     def __repr__(self) -> str:
-        return f"Vocabulary({self._symbols!r}{', tokens=True' if self.tokens else ''})"
+        return f"Vocabulary({self.symbols!r}{', tokens=True' if self.tokens else ''})"
 
     def _repr_html_(self) -> str:
         """For notebooks: each symbol, its id when pointed at."""
@@ -243,14 +227,9 @@ class Vocabulary:
         boxes = " ".join(
             f'<code title="id {k}" style="border:1px solid #8888;padding:0 .3em">'
             f"{html.escape(visible(symbol))}</code>"
-            for k, symbol in enumerate(self._symbols)
+            for k, symbol in enumerate(self.symbols)
         )
         return f"<div>{len(self)} {self.symbol_name}s: {boxes}</div>"
-
-
-def restored(symbols: Iterable[Any], tokens: bool) -> Vocabulary:
-    """The vocabulary that was pickled."""
-    return Vocabulary(symbols, tokens=tokens)
 
 
 def hashable(symbol: object) -> bool:
