@@ -1,4 +1,4 @@
-"""Simple models' losses against counting by hand."""
+"""The n-gram baselines' losses against counting by hand."""
 
 import math
 from collections import Counter
