@@ -121,6 +121,16 @@ def test_a_finished_training_is_not_done_again(tmp_path, monkeypatch, uninterrup
     assert Model.load(path).parameters.flat.tobytes() == uninterrupted[0]
 
 
+def test_a_training_that_a_callback_ended_is_finished(tmp_path):
+    path = tmp_path / "run.npz"
+    model = make()
+    history = fit(model, path, callbacks=[lambda history: len(history.loss) == 2])
+    ended = outcome(model, history)
+    assert len(history.loss) == 2
+    model = make(seed=3)
+    assert outcome(model, fit(model, path)) == ended
+
+
 def test_numbers_of_numpy_are_numbers(tmp_path, uninterrupted):
     path = tmp_path / "run.npz"
     sizes = {"hidden_size": np.int64(8), "num_layers": np.int32(2), "dropout": np.float64(0.2)}
