@@ -127,7 +127,7 @@ def no_recurrence(backward):
 def test_a_gradient_broken_on_purpose_fails(monkeypatch, capsys, breakage, caught_in):
     model = small_model(1, "fresh")
     monkeypatch.setattr(FastLSTM, "backward", breakage(FastLSTM.backward))
-    check = npchar.check_gradients(model)
+    check = npchar.check_gradients(model, samples=12)
     assert not check.passed
     assert caught_in in [row.name for row in check.rows if not row.passed]
     printed = capsys.readouterr().out
@@ -153,11 +153,11 @@ def test_a_mistake_that_forward_and_backward_share_is_caught(monkeypatch):
 
     monkeypatch.setattr(FastLSTM, "forward", forward_without)
     monkeypatch.setattr(FastLSTM, "backward", backward_without)
-    assert not npchar.check_gradients(model, verbose=False).passed
+    assert not npchar.check_gradients(model, samples=6, verbose=False).passed
 
 
 def test_the_table_reads_well(capsys):
-    npchar.check_gradients(small_model(1, "fresh"))
+    npchar.check_gradients(small_model(1, "fresh"), samples=6)
     printed = capsys.readouterr().out
     assert "Every gradient is right." in printed
     assert "lstm0.Wh" in printed
@@ -187,7 +187,7 @@ def test_a_lost_imaginary_part_is_an_error():
 def test_check_leaves_the_model_alone():
     model = small_model(1, "fresh")
     before = model.parameters.flat.copy()
-    npchar.check_gradients(model, verbose=False)
+    npchar.check_gradients(model, samples=2, verbose=False)
     np.testing.assert_array_equal(model.parameters.flat, before)
     assert gradcheck.COMPLEX_STEP_LIMIT == 1e-13
     assert gradcheck.CENTRAL_DIFFERENCE_LIMIT == 1e-7

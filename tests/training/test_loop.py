@@ -27,7 +27,7 @@ def some_text(n=170):
     "changes",
     [
         {},
-        {"seed": 5},
+        {"seed": 5, "num_layers": 2},
         {"clip_norm": None},
         {"schedule": "constant"},
         {"learning_rate": 0.05, "epsilon": 1e-3},
@@ -36,17 +36,24 @@ def some_text(n=170):
         {"validation_split": 0.3, "epochs": 7},
         {"restore_best": False, "learning_rate": 0.2, "schedule": "constant", "clip_norm": 0.3},
         {"restore_best": True, "learning_rate": 0.2, "schedule": "constant", "clip_norm": 0.3},
-        {"dropout": 0.4},
+        {"dropout": 0.4, "num_layers": 2},
         {"dropout": 0.4, "num_layers": 3},
         {"targets": "last", "step": 5},
-        {"targets": "last", "step": 5, "dropout": 0.3, "schedule": "constant", "batch_size": 5},
+        {
+            "targets": "last",
+            "step": 5,
+            "dropout": 0.3,
+            "num_layers": 2,
+            "schedule": "constant",
+            "batch_size": 5,
+        },
         {"targets": "last", "step": 7, "validation_split": 0.25, "batch_size": 3},
     ],
     ids=str,
 )
 def test_it_is_the_plain_loop(changes):
     changes = dict(changes)
-    dropout, layers = changes.pop("dropout", 0.0), changes.pop("num_layers", 2)
+    dropout, layers = changes.pop("dropout", 0.0), changes.pop("num_layers", 1)
     text = some_text()
     model = Model(
         Vocabulary.from_text(text), hidden_size=5, num_layers=layers, dropout=dropout,
