@@ -37,12 +37,14 @@ def run(*arguments, env=None, **options):
 def here(tmp_path, monkeypatch, capsys):
     """The command in this process, in a folder of its own: quicker by the time Python starts."""
     monkeypatch.chdir(tmp_path)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started pytest
 
     def run(*arguments):
         status = main([*map(str, arguments)])
         return status, *capsys.readouterr()
 
-    return run
+    yield run
+    signal.signal(signal.SIGINT, before)
 
 
 def test_it_writes_without_a_model_of_ones_own():
