@@ -22,12 +22,14 @@ On top of them ``model.py`` has the API, ``exchange.py`` converts weights for ot
 libraries, ``command.py`` is the command line.
 """
 
-from npchar.analysis.activations import Activations, gradient_flow
+from npchar.analysis.activations import Activations, gradient_flow, saliency
 from npchar.analysis.originality import Originality, originality
+from npchar.analysis.plots import plot_entropies
 from npchar.analysis.scoring import Evaluation, Score
 from npchar.exchange import from_keras, from_torch, to_keras, to_onnx, to_torch
 from npchar.files.archive import CheckpointError
-from npchar.generation.sampling import entropy, reweight_distribution, sample
+from npchar.files.description import training_settings
+from npchar.generation.sampling import entropies, entropy, reweight_distribution, sample
 from npchar.layers.dense import Dense
 from npchar.layers.gradcheck import check_gradients
 from npchar.layers.loss import softmax_cross_entropy
@@ -68,6 +70,7 @@ __all__ = [
     "Vocabulary",
     "WorkerError",
     "check_gradients",
+    "entropies",
     "entropy",
     "examine",
     "from_keras",
@@ -75,12 +78,15 @@ __all__ = [
     "gradient_flow",
     "load_corpus",
     "originality",
+    "plot_entropies",
     "rank",
     "reweight_distribution",
+    "saliency",
     "sample",
     "softmax_cross_entropy",
     "to_keras",
     "to_onnx",
     "to_torch",
+    "training_settings",
     "windows",
 ]

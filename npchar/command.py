@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 from npchar.analysis.colouring import plain
 from npchar.analysis.scoring import Score
+from npchar.files.description import training_settings
 from npchar.model import PRETRAINED, Model
 from npchar.options import STANDARD_INPUT, parser
 from npchar.text.corpus import decode, load_corpus
@@ -101,7 +102,7 @@ def run_train(options: Namespace) -> int:
 def run_resume(options: Namespace) -> int:
     """Go on with a training."""
     model = loaded(options.save)
-    settings = Model.training_settings(options.save)
+    settings = training_settings(options.save)
     if settings is None:
         raise ValueError(f"{options.save} holds a finished model, and no training to go on with")
     text = suited(texts(options), model)
@@ -223,7 +224,7 @@ def run_info(options: Namespace) -> int:
     model.summary()
     print(f"characters: {model.vocabulary.symbols!r}")
     is_file = os.path.exists(options.model)  # and no model that comes with the package
-    if is_file and (settings := Model.training_settings(options.model)):
+    if is_file and (settings := training_settings(options.model)):
         print("a training under way: " + ", ".join(f"{k} {v}" for k, v in settings.items()))
     return 0
 

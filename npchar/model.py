@@ -20,7 +20,7 @@ from npchar.arrays import Array
 from npchar.files import archive
 from npchar.files.description import DTYPES, configuration, described, layout
 from npchar.files.resume import Checkpoint, held, require_every, saved_training
-from npchar.generation.sampling import entropy, reweight_distribution
+from npchar.generation.sampling import reweight_distribution
 from npchar.generation.stream import (
     generated,
     prefill,
@@ -33,7 +33,7 @@ from npchar.layers.network import Network, Sizes, require_batch
 from npchar.layers.parameters import Parameters
 from npchar.text.examine import examine
 from npchar.text.ngrams import baselines
-from npchar.text.vocabulary import Text, UnknownCharacterError, Vocabulary
+from npchar.text.vocabulary import Text, Vocabulary
 from npchar.training.history import History
 from npchar.training.loop import Callback, train
 from npchar.training.mpi import on_rank_0, rank
@@ -43,14 +43,6 @@ if TYPE_CHECKING:
     from npchar.analysis.activations import Activations
 
 PRETRAINED = ("nietzsche",)  # files of the package, in its folder ``pretrained``
-
-# What to do about an unknown symbol where there is no argument `unknown`
-ADVICE = (
-    "leave it out, with all such: text = vocabulary.decode(vocabulary.encode(text, "
-    "unknown='skip')); or make a model of a vocabulary that has it"
-)
-
-TEMPERATURES = (0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.2, 1.5, 2.0, 3.0)  # of a plot
 
 
 class Model:
@@ -255,7 +247,7 @@ class Model:
             restore_best=restore_best,
             seed=seed,
         )
-        ids = self._encoded(text)
+        ids = self.vocabulary.ids_of(text)
         if checkpoint is None and resume:
             raise ValueError("resume is True, but no checkpoint is named to go on from")
         with contextlib.ExitStack() as stack:
@@ -318,11 +310,11 @@ class Model:
             compare their losses on `text`. Without it there is only the uniform
             baseline, log V.
         """
-        ids = self._at_least_two(text)
+        ids = self.vocabulary.ids_of(text, at_least=2)
         V = len(self.vocabulary)
         losses = {"uniform": math.log(V)}
         if train_text is not None:
-            losses = baselines(self._at_least_two(train_text), ids, V)
+            losses = baselines(self.vocabulary.ids_of(train_text, at_least=2), ids, V)
         loss = -float(self.network.log_probabilities(ids).mean(dtype=np.float64))
         return Evaluation(loss, loss / math.log(2), len(ids) - 1, losses)
 
@@ -333,24 +325,7 @@ class Model:
         side by side, each begun 100 characters early, which on ordinary text is the same to
         1e-5. Takes 4 bytes of memory a character, and a minute or more for ten million.
         """
-        return Score(text, self.network.log_probabilities(self._at_least_two(text)))
-
-    def _at_least_two(self, text: Text) -> Array:
-        self.vocabulary.require_text(text)
-        if len(text) < 2:
-            raise ValueError(
-                f"expected a text of at least two {self.vocabulary.symbol_name}s, one to read and "
-                f"one to predict, got {text!r}"
-            )
-        return self._encoded(text)
-
-    def _encoded(self, text: Text) -> Array:
-        """The ids of a text of which every symbol must be known."""
-        try:
-            return self.vocabulary.encode(text)
-        except UnknownCharacterError as error:
-            tokens = self.vocabulary.tokens
-            raise UnknownCharacterError(error.character, error.position, tokens, ADVICE) from None
+        return Score(text, self.network.log_probabilities(self.vocabulary.ids_of(text, at_least=2)))
 
     def next_probabilities(
         self, prompt: Text, *, temperature: float = 1.0, unknown: Any = "error"
@@ -484,50 +459,7 @@ class Model:
         """Every gate and cell after each character of a text: see `npchar.Activations`."""
         from npchar.analysis.activations import Activations  # here, for a fast `import npchar`
 
-        return Activations.of(self.network, text, self._encoded(text))
-
-    def saliency(self, text: Text) -> Array:
-        """How much each character of a text matters for the prediction of its last.
-
-        Parameters
-        ----------
-        text
-            Two characters or more.
-
-        Returns
-        -------
-        Array
-            (n − 1,): the norm of the gradient of log p(last character) with respect to
-            each character before it, as a one-hot vector. Near 0, a small change of that
-            character would hardly matter.
-        """
-        from npchar.analysis.activations import saliency
-
-        return saliency(self.network, self._at_least_two(text))
-
-    def entropies(self, text: Text, temperatures: Sequence[float]) -> Array:
-        """The model's mean entropy over a text, at some temperatures.
-
-        Returns
-        -------
-        Array
-            For each temperature the mean entropy of the distribution after each
-            character, nats: from 0 at temperature 0 to log V at infinity.
-        """
-        logits, _ = self.network.logits(self._at_least_two(text)[:, None])
-        z = logits[:, 0].astype(np.float64)
-        p = np.exp(z - z.max(axis=1, keepdims=True))  # (n, V)
-        return np.array([entropy(reweight_distribution(p, t)).mean() for t in temperatures])
-
-    def plot_entropies(
-        self, text: Text, temperatures: Sequence[float] = TEMPERATURES, ax: Any = None
-    ) -> Any:
-        """Draw `entropies`; returns matplotlib's axes (the extra `plot`)."""
-        from npchar.analysis.plots import plot_entropies
-
-        return plot_entropies(
-            temperatures, self.entropies(text, temperatures), len(self.vocabulary), ax
-        )
+        return Activations.of(self.network, text, self.vocabulary.ids_of(text))
 
     def summary(self) -> None:
         """Print the layers, their sizes, and the memory that they and their training need."""
@@ -585,16 +517,6 @@ class Model:
         for name in model.parameters:
             model.parameters[name] = arrays[name]
         return model
-
-    @staticmethod
-    def training_settings(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-        """The arguments of the `fit` that a checkpoint is of; None for a model alone.
-
-        With the same text, ``Model.load(path).fit(text, checkpoint=path, resume=True,
-        **settings)`` goes on with it.
-        """
-        found, _ = archive.read(path, layout)
-        return found["training"]["settings"] if "training" in found else None
 
     @classmethod
     def pretrained(cls, name: str = "nietzsche") -> Model:

@@ -97,7 +97,7 @@ def test_from_texts_to_a_model_and_back(tmp_path, here):
     assert status == 0
     assert re.fullmatch(r"cats\.npz: \d\.\d+ nats per character held out\n", out)
     assert "epoch 3/3" in err
-    assert npchar.Model.training_settings("cats.npz") is None
+    assert npchar.training_settings("cats.npz") is None
     assert run("evaluate", "-", "--model", "cats.npz", given=TEXT, cwd=tmp_path)[1].startswith(
         f"{npchar.Model.load('cats.npz').evaluate(TEXT).loss:.4f} nats = "
     )
@@ -177,7 +177,7 @@ def test_an_interrupted_training_goes_on(tmp_path, here):
     err = process.communicate(timeout=LIMIT)[1]
     assert process.returncode == 130, err
     assert "npchar resume Cats.npz Cats.txt" in err
-    settings = npchar.Model.training_settings(tmp_path / "Cats.npz")
+    settings = npchar.training_settings(tmp_path / "Cats.npz")
     assert settings["epochs"] == 400
     assert npchar.Model.load(tmp_path / "Cats.npz").vocabulary == npchar.Vocabulary(TEXT)
     assert "training under way" in here("info", "--model", "Cats.npz")[1]

@@ -1,5 +1,6 @@
 """The model as a user meets it: training, scoring, writing, and what errors say."""
 
+import functools
 import itertools
 import math
 import re
@@ -286,8 +287,8 @@ def small():
         (lambda: small().generate(["a", "b"], temperature=[1, 1, 1]), "2 prompts, got 3"),
         (lambda: small().stream("abz"), "'z'.*position 2"),
         (lambda: small().stream("", temperature=1), "prompt ''"),
-        (lambda: small().evaluate("a"), "at least two"),
-        (lambda: small().score(""), "at least two"),
+        (lambda: small().evaluate("a"), "at least 2 char"),
+        (lambda: small().score(""), "at least 2 char"),
         (lambda: small().loss_and_gradient(np.zeros((3, 2), int), np.zeros(3, int)), "shape"),
         (lambda: small().loss_and_gradient(np.full((3, 2), 7), np.zeros(2, int)), "0 to 2"),
         (lambda: small().loss_and_gradient(np.full((3, 2), -1), np.zeros(2, int)), "0 to 2"),
@@ -307,12 +308,18 @@ def test_errors_say_what_is_wrong(call, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("verb", ["fit", "evaluate", "score", "activations", "saliency"])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        npchar.Model.fit, npchar.Model.evaluate, npchar.Model.score, npchar.Model.activations,
+        npchar.saliency, functools.partial(npchar.entropies, temperatures=[1]),
+    ],
+)  # fmt: skip
 def test_advice_about_unknown_characters_can_be_followed(verb):
     text = "abc" * 30 + "x" + "abc" * 300
     model = small()
     with pytest.raises(npchar.UnknownCharacterError, match="'x'.*position 90") as error:
-        getattr(model, verb)(text)
+        verb(model, text)
     advice = re.search(r"text = (vocabulary\.decode\(.*'\)\));", str(error.value))[1]
     mended = eval(advice, {"vocabulary": model.vocabulary, "text": text})
     assert mended == text.replace("x", "")

@@ -24,9 +24,9 @@ MODULES = sorted(
 PUBLIC = """
     Activations CheckpointError CorpusError Dense DownloadError Evaluation FastLSTM History LSTM
     MissingMPIError Model Originality RMSprop RNN Score TrainingDiverged UnknownCharacterError
-    Vocabulary WorkerError check_gradients entropy examine from_keras from_torch gradient_flow
-    load_corpus originality rank reweight_distribution sample softmax_cross_entropy to_keras
-    to_onnx to_torch windows
+    Vocabulary WorkerError check_gradients entropies entropy examine from_keras from_torch
+    gradient_flow load_corpus originality plot_entropies rank reweight_distribution saliency
+    sample softmax_cross_entropy to_keras to_onnx to_torch training_settings windows
 """
 
 

@@ -137,7 +137,7 @@ def interrupt(history):
         (lambda m: Vocabulary.from_text(b"the"), TypeError, "got bytes"),
         (lambda m: m.generate([]), ValueError, r"prompt \[\] has no token"),
         (lambda m: m.generate(["the"], stop=[[]]), ValueError, "stop is"),
-        (lambda m: m.score(["the"]), ValueError, "at least two tokens"),
+        (lambda m: m.score(["the"]), ValueError, "at least 2 tokens"),
         (lambda m: m.vocabulary.characters, AttributeError, "of tokens"),
         (lambda m: Vocabulary([["a"], "b"]), ValueError, r"got \['a'\]"),
         (lambda m: Vocabulary([0.5]), ValueError, "got 0.5"),

@@ -8,8 +8,6 @@ import numpy as np
 
 import npchar
 from checks.checking import call, exercise, expect, parts
-from npchar.analysis.activations import saliency
-from npchar.layers.network import Network, Sizes
 
 
 @exercise("7.1", "best_unit")
@@ -88,7 +86,8 @@ def check_since_newline(function, rng):
 @exercise("7.3", "saliency")
 def check_saliency(function, rng):
     """Compared with npchar's, by backpropagation."""
-    network = Network(Sizes(5, 4, 1, 0.0), dtype="float64")
+    model = npchar.Model(npchar.Vocabulary("abcde"), hidden_size=4, dtype="float64")
+    network = model.network
     network.parameters.flat[:] = rng.normal(size=len(network.parameters.flat))
     ids = rng.integers(0, 5, 8)
     x = np.eye(5)[ids[:-1]]
@@ -97,7 +96,7 @@ def check_saliency(function, rng):
         return network.astype(x.dtype).loss(x[:, None], ids[-1:])
 
     came = call(function, loss, x)
-    expected = saliency(network, ids)
+    expected = npchar.saliency(model, model.vocabulary.decode(ids))
     dx = network.gradients(x[:, None], ids[-1:]).inputs[:, 0]
     small = 1e-4
     raised = [[loss(x + small * place) - loss(x) for place in row] for row in entries(*x.shape)]

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from npchar.analysis.colouring import as_ansi, as_html
 from npchar.arguments import require_positive
 from npchar.arrays import Array
-from npchar.layers.layer import Layer
+from npchar.layers.layer import Layer, as_vectors
 from npchar.layers.network import Network
-from npchar.text.vocabulary import Text
+from npchar.text.vocabulary import Text, Vocabulary
 
 NAMES = ("i", "f", "o", "g", "c", "h")
 CHUNK = 1000  # characters read at once
@@ -146,12 +146,38 @@ class Coloured(str):
         return str(self)
 
 
-def saliency(network: Network, ids: Array) -> Array:
-    """See `Model.saliency`; `ids` are the text's, (n,)."""
-    V = network.sizes.vocabulary_size
-    x = np.zeros((len(ids) - 1, 1, V), network.parameters.flat.dtype)
-    x[np.arange(len(ids) - 1), 0, ids[:-1]] = 1  # one-hot: an id has no gradient
-    dx = network.gradients(x, ids[-1:].astype(np.intp)).inputs
+class LanguageModel(Protocol):
+    """What `saliency` needs of a model."""
+
+    @property
+    def network(self) -> Network:
+        """The layers as one function."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The symbols and their ids."""
+
+
+def saliency(model: LanguageModel, text: Text) -> Array:
+    """How much each character of a text matters for the prediction of its last.
+
+    Parameters
+    ----------
+    model
+        The model.
+    text
+        Two characters or more.
+
+    Returns
+    -------
+    Array
+        (n − 1,): the norm of the gradient of log p(last character) with respect to
+        each character before it, as a one-hot vector. Near 0, a small change of that
+        character would hardly matter.
+    """
+    ids = model.vocabulary.ids_of(text, at_least=2)
+    x = as_vectors(ids[:-1, None], len(model.vocabulary), model.network.parameters.flat.dtype)
+    dx = model.network.gradients(x, ids[-1:].astype(np.intp)).inputs  # an id has none
     assert dx is not None
     norms: Array = np.linalg.norm(dx[:, 0], axis=1)
     return norms

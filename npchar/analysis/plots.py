@@ -66,7 +66,22 @@ def to_nats(bits: Any) -> Any:
 
 
 def plot_entropies(temperatures: Sequence[float], entropies: Array, V: int, ax: Any = None) -> Any:
-    """The entropy of the next character's distribution, against temperature."""
+    """Draw the entropy of the next character's distribution against temperature.
+
+    Parameters
+    ----------
+    temperatures, entropies
+        The numbers that `npchar.entropies` was given, and those that it returned.
+    V
+        The size of the vocabulary, for the line of the uniform distribution, log V.
+    ax
+        matplotlib's axes to draw on; new ones when not given.
+
+    Returns
+    -------
+    Axes
+        matplotlib's, an extra: ``pip install "npchar[plot]"``.
+    """
     ax = axes(ax)
     ax.plot(temperatures, entropies, "o-", markersize=3)
     ax.axhline(math.log(V), color="gray", linewidth=0.8, linestyle=":")

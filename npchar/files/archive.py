@@ -27,12 +27,6 @@ FORMAT = 1  # the version of the files' format
 CONFIGURATION = "configuration"
 DTYPES = ("<f4", "<f8", "|u1", "<u2", "<u4", "<u8")
 
-# The header of a .npy of version 1.0, as NumPy writes it: a regular expression
-HEADER = (
-    rb"\{'descr': '([<|][uf][1248])', 'fortran_order': False, "
-    rb"'shape': \(((?:\d{1,18},)?(?: \d{1,18},)*(?: \d{1,18})?)\), \} *\n"
-)
-
 Layout = dict[str, tuple[str, tuple[int, ...]]]  # each array's dtype and shape
 
 
@@ -210,18 +204,16 @@ def read_members(
 
 
 def read_header(stream: IO[bytes], name: str) -> tuple[str, tuple[int, ...], int]:
-    """The dtype and shape that a ``.npy`` declares, and the length of its header.
-
-    NumPy's own reader evaluates the header as Python, which brackets enough can
-    upset; here only what NumPy writes is read.
-    """
-    import re
-
-    start = stream.read(10)
-    length = int.from_bytes(start[8:10], "little")
-    header = stream.read(length)
-    found = re.fullmatch(HEADER, header) if start[:8] == b"\x93NUMPY\x01\x00" else None
-    if found is None or len(header) != length or found[1].decode() not in DTYPES:
-        raise CheckpointError(f"is not a saved model: the array {name!r} has another format")
-    shape = tuple(int(n) for n in found[2].replace(b",", b" ").split())
-    return found[1].decode(), shape, 10 + length
+    """The dtype and shape that a ``.npy`` declares, and the length of its header."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version != (1, 0):
+            raise ValueError(f"its format has the version {version}")
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+        if fortran_order or dtype.str not in DTYPES:
+            raise ValueError(f"its type is {dtype.str}")
+    except ValueError as error:
+        raise CheckpointError(
+            f"is not a saved model: the array {name!r} has another format: {error}"
+        ) from None
+    return dtype.str, shape, stream.tell()

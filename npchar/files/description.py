@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import numpy as np
 
 from npchar.arguments import require_positive
+from npchar.files import archive
 from npchar.files.archive import Layout
 from npchar.files.resume import training_layout
 from npchar.layers.network import Network, Sizes
@@ -76,3 +78,13 @@ def layout(configuration: dict[str, Any]) -> Layout:
         size = sum(math.prod(shape) for shape in shapes.values())
         arrays |= training_layout(configuration["training"], size, code)
     return arrays
+
+
+def training_settings(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The arguments of the `Model.fit` that a checkpoint is of; None for a model alone.
+
+    With the same text, ``Model.load(path).fit(text, checkpoint=path, resume=True,
+    **settings)`` goes on with it.
+    """
+    found, _ = archive.read(path, layout)
+    return found["training"]["settings"] if "training" in found else None

@@ -12,6 +12,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,22 @@ from npchar.layers.parameters import Parameters
 from npchar.version import __version__
 
 UNITS = ("epochs", "steps", "seconds")
-TABLES = {"settings": dict, "corpus": str, "made_by": dict, "position": dict, "history": dict,
-          "guard": dict, "generator": dict}  # fmt: skip
+TABLES = ("position", "history", "guard", "generator")  # of a State, as JSON
+ARRAYS = ("v", "best", "best_v", "order")  # of a State, as ``training.v`` and so on
+
+
+@dataclass
+class State:
+    """What a training needs to go on from where it stands, beside the weights."""
+
+    position: dict[str, Any]
+    history: dict[str, Any]
+    guard: dict[str, Any]
+    generator: dict[str, Any]  # NumPy's state of it
+    v: Array  # RMSprop's, ε included
+    best: Array  # weights, flat, and their v
+    best_v: Array
+    order: Array  # of the windows of the epoch under way
 
 
 class Checkpoint:
@@ -65,6 +80,11 @@ class Checkpoint:
             self._require_same("is of another model", found["model"], configuration["model"])
         self._begin_count(0, 0)
 
+    @property
+    def processes(self) -> int | None:
+        """How many computed the gradients of the training that is to go on."""
+        return None if self.training is None else int(self.training["made_by"]["processes"])
+
     def _require_same(self, what: str, then: dict[str, Any], now: dict[str, Any]) -> None:
         different = [
             f"{name} was {then.get(name)!r} and is {now.get(name)!r}"
@@ -77,21 +97,29 @@ class Checkpoint:
                 "another checkpoint"
             )
 
-    def check(self, settings: dict[str, Any], corpus: str, shares: int) -> None:
-        """Raise a CheckpointError unless it is of this training; warn if bits may differ."""
-        assert self.training is not None
-        self._require_same("is of a training with other settings", self.training["settings"],
-                           settings)  # fmt: skip
+    def begin(self, settings: dict[str, Any], ids: Array, processes: int) -> None:
+        """Say what the training is of.
+
+        Raises a CheckpointError if the file is of another; warns if bits may differ.
+        """
+        import hashlib  # here, as `import npchar` need not wait for it
+
+        made_by = environment() | {"processes": processes}
+        corpus = hashlib.sha256(ids.data).hexdigest()
+        self.about = {"settings": settings, "corpus": corpus, "made_by": made_by}
+        if self.training is None:
+            return
+        then = self.training["settings"]
+        self._require_same("is of a training with other settings", then, settings)
         if self.training["corpus"] != corpus:
             raise CheckpointError(
                 f"{self.path} is of a training on another text. Use the text it was begun with, "
                 "or another checkpoint"
             )
-        now = environment() | {"processes": shares}
         different = [
-            f"{name} was {then} and is {now.get(name)}"
+            f"{name} was {then} and is {made_by.get(name)}"
             for name, then in self.training["made_by"].items()
-            if then != now.get(name)
+            if then != made_by.get(name)
         ]
         if different:
             warnings.warn(
@@ -99,6 +127,51 @@ class Checkpoint:
                 "as it would have there",
                 stacklevel=2,
             )
+
+    def restore(
+        self, kinds: State, windows: Callable[[int], int], parameters: Parameters
+    ) -> State | None:
+        """Put the saved weights into `parameters` and return the rest; None for a new training.
+
+        Parameters
+        ----------
+        kinds
+            An example, whose tables have the names and kinds of values that there must be.
+        windows
+            How many there are in an epoch that begins at a place in the text.
+        parameters
+            The model's weights.
+
+        Raises
+        ------
+        CheckpointError
+            When what was saved makes no sense.
+        """
+        if self.training is None:
+            return None
+        found: dict[str, Any] = {name: self.training[name] for name in TABLES}
+        found |= {name: self.arrays[f"training.{name}"] for name in ARRAYS}
+        state = State(**found)
+        try:
+            for name in ("position", "history", "guard"):
+                table, example = getattr(state, name), getattr(kinds, name)
+                if table.keys() != example.keys():
+                    raise ValueError(f"its {name} has {sorted(table)}")
+                for key, value in example.items():
+                    require_kind(table[key], value)
+            n = len(state.order)
+            if not np.array_equal(np.sort(state.order), np.arange(n)):
+                raise ValueError("its order is not one")
+            if n not in (0, windows(state.position["first"])):
+                raise ValueError(f"its order is of {n} windows")
+            require_generator(state.generator)
+        except (
+            KeyError, TypeError, ValueError, AttributeError, OverflowError, DeprecationWarning
+        ) as error:  # fmt: skip
+            raise CheckpointError(f"the checkpoint's training makes no sense: {error!r}") from None
+        for name in parameters:
+            parameters[name] = self.arrays[name]
+        return state
 
     def _begin_count(self, epochs: int, steps: int) -> None:
         self.counts: dict[str, float] = {"epochs": epochs, "steps": steps,
@@ -109,16 +182,12 @@ class Checkpoint:
         now = {"epochs": epochs, "steps": steps, "seconds": time.monotonic()}
         return now[self.unit] - self.counts[self.unit] >= self.number
 
-    def save(
-        self,
-        epochs: int,
-        steps: int,
-        training: dict[str, Any],
-        parameters: Parameters,
-        arrays: dict[str, Array],
-    ) -> None:
-        """Write it all; the arguments but for the first two are as `read` gives them."""
+    def save(self, epochs: int, steps: int, state: State, parameters: Parameters) -> None:
+        """Write it all, after so many epochs and steps."""
         self._begin_count(epochs, steps)  # also if it fails: not again at the next step
+        tables = {name: getattr(state, name) for name in TABLES}
+        arrays = {f"training.{name}": getattr(state, name) for name in ARRAYS}
+        training = {**self.about, "windows": len(state.order), **tables}
         archive.write(
             self.path, self.configuration | {"training": training}, {**parameters, **arrays}
         )
@@ -211,7 +280,8 @@ def require_every(every: tuple[float, str]) -> tuple[float, str]:
 
 def training_layout(training: dict[str, Any], size: int, dtype: str) -> Layout:
     """The arrays that a training adds to the file of a model of `size` weights."""
-    for name, kind in TABLES.items():
+    kinds = dict.fromkeys(("settings", "made_by", *TABLES), dict) | {"corpus": str}
+    for name, kind in kinds.items():
         if not isinstance(training[name], kind):
             raise ValueError(f"its {name} is {training[name]!r:.50}")
     windows = require_kind(training["windows"], 0)
@@ -238,6 +308,14 @@ def require_kind(value: Any, example: Any) -> Any:
     elif type(value) is not type(example) or (type(value) is int and not 0 <= value < 1 << 53):
         raise ValueError(f"{value!r:.50} came where one like {example!r} should")
     return value
+
+
+def require_generator(state: dict[str, Any]) -> None:
+    """Raise one of several errors unless it is a state of NumPy's default generator."""
+    with warnings.catch_warnings():
+        # NumPy 1 takes numbers that are out of bounds, with this warning.
+        warnings.simplefilter("error", DeprecationWarning)
+        np.random.default_rng(0).bit_generator.state = state
 
 
 def environment() -> dict[str, str]:

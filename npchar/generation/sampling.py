@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from npchar.arrays import Array
+from npchar.layers.network import Network
+from npchar.text.vocabulary import Text, Vocabulary
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -139,6 +141,41 @@ def entropy(probabilities: ArrayLike) -> Array:
     p = reweight_distribution(probabilities, 1.0)
     result: Array = 0 - (p * np.log(np.where(p > 0, p, 1))).sum(axis=-1)  # not −0.0
     return result
+
+
+class LanguageModel(Protocol):
+    """What `entropies` needs of a model."""
+
+    @property
+    def network(self) -> Network:
+        """The layers as one function."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The symbols and their ids."""
+
+
+def entropies(model: LanguageModel, text: Text, temperatures: Sequence[float]) -> Array:
+    """A model's mean entropy over a text, at some temperatures.
+
+    Parameters
+    ----------
+    model
+        The model.
+    text
+        The text that it reads, two characters or more.
+    temperatures
+        From 0 to infinity.
+
+    Returns
+    -------
+    Array
+        For each temperature the mean entropy of the distribution after each
+        character, nats: from 0 at temperature 0 to log V at infinity.
+    """
+    logits, _ = model.network.logits(model.vocabulary.ids_of(text, at_least=2)[:, None])
+    p = softmax_weights(logits[:, 0], 1.0)  # (n, V)
+    return np.array([entropy(reweight_distribution(p, t)).mean() for t in temperatures])
 
 
 def sampler(

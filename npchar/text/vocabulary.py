@@ -18,6 +18,12 @@ from npchar.arrays import Array
 
 ENCODE_CHUNK = 1 << 20  # characters turned into code points at a time, 4 bytes each
 
+# What to do about an unknown symbol where there is no argument `unknown`
+ADVICE = (
+    "leave it out, with all such: text = vocabulary.decode(vocabulary.encode(text, "
+    "unknown='skip')); or make a model of a vocabulary that has it"
+)
+
 Text: TypeAlias = "str | Sequence[Any]"  # characters, or tokens
 
 
@@ -158,6 +164,23 @@ class Vocabulary:
                     ids[is_unknown] = self.symbols.index(unknown)
             chunks.append(ids.astype(self.id_dtype, copy=False))
         return np.concatenate(chunks) if chunks else np.empty(0, self.id_dtype)
+
+    def ids_of(self, text: Text, at_least: int = 0) -> Array:
+        """`encode` for a text of which every symbol must be known, and so many there.
+
+        The error for an unknown one says what to do where no argument `unknown` is taken.
+        """
+        self.require_text(text)
+        if len(text) < at_least:
+            raise ValueError(
+                f"expected a text of at least {at_least} {self.symbol_name}s, got {text!r}"
+            )
+        try:
+            return self.encode(text)
+        except UnknownCharacterError as error:
+            raise UnknownCharacterError(
+                error.character, error.position, self.tokens, ADVICE
+            ) from None
 
     def _looked_up(self, chunk: Text) -> Array:
         """The ids of a piece of text; len(self) for symbols that are unknown."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 
 @dataclass(repr=False)
@@ -23,6 +23,12 @@ class History:
     to learn it by heart. `events` has a sentence for all that was out of the
     ordinary: a spike and what was done, an early end, which weights were kept.
     """
+
+    # An example of each, for a checkpoint's to be held against
+    KINDS: ClassVar[dict[str, Any]] = {
+        "loss": [0.0], "val_loss": [0.0], "seconds": [0.0], "gradient_norm": [0.0],
+        "baselines": {"": 0.0}, "events": [""],
+    }  # fmt: skip
 
     loss: list[float] = field(default_factory=list)
     val_loss: list[float] = field(default_factory=list)

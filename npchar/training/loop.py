@@ -12,14 +12,12 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from npchar.arguments import require_positive
 from npchar.arrays import Array
-from npchar.files.archive import CheckpointError
-from npchar.files.resume import Checkpoint, environment, require_kind
+from npchar.files.resume import Checkpoint, State
 from npchar.layers.network import Network
 from npchar.text.ngrams import baselines
 from npchar.text.windows import batches, shuffled, windows
@@ -67,8 +65,8 @@ def train(
     train_ids, held_out = ids[:split], ids[split:]
     count = len(windows(train_ids, settings.maxlen, settings.windows_step))
     settings = replace(settings, batch_size=min(settings.batch_size, count))
-    if checkpoint is not None and checkpoint.training is not None and workers is None:
-        workers = int(checkpoint.training["made_by"]["processes"])
+    if checkpoint is not None and workers is None:
+        workers = checkpoint.processes
     with (
         gradient_source(network, settings.maxlen, settings.batch_size, workers) as source,
         Interrupts(terminate=checkpoint is not None) as interrupts,
@@ -113,48 +111,38 @@ class Training:
         self.total_steps = settings.epochs * math.ceil(per_epoch / settings.batch_size)
 
         if checkpoint is not None:
-            import hashlib  # here, as `import npchar` need not wait for it
-
-            text = hashlib.sha256(train_ids.data)
-            text.update(held_out.data)
-            self.corpus = text.hexdigest()
-            if checkpoint.training is not None:
-                checkpoint.check(asdict(settings), self.corpus, source.count)
-                self._go_on_from(checkpoint.training, checkpoint.arrays)
+            ids = np.concatenate([train_ids, held_out])
+            checkpoint.begin(asdict(settings), ids, source.count)
+            kinds = replace(self._state(), history=History.KINDS)
+            saved = checkpoint.restore(
+                kinds, lambda first: len(self._windows(first)), network.parameters
+            )
+            if saved is not None:
+                self._go_on_from(saved)
         if not self.history.baselines:
             losses = baselines(train_ids, held_out if len(held_out) else train_ids, V)
             simple = losses if len(held_out) else dict(list(losses.items())[:2])
             self.history.baselines = simple
 
-    def _go_on_from(self, training: dict[str, Any], arrays: dict[str, Array]) -> None:
-        try:
-            at, history = Position(**training["position"]), History(**training["history"])
-            for name, default in asdict(Position()).items():
-                require_kind(getattr(at, name), default)
-            for name in asdict(History()):
-                kind = {"events": [""], "baselines": {"": 0.0}}.get(name, [0.0])
-                require_kind(getattr(history, name), kind)
-            order = arrays["training.order"]
-            if not np.array_equal(np.sort(order), np.arange(len(order))):
-                raise ValueError("its order is not one")
-            if len(order) not in (0, len(self._windows(at.first))):
-                raise ValueError(f"its order is of {len(order)} windows")
-            for name, now in self.guard.state().items():
-                require_kind(training["guard"][name], now)
-            self.guard.load(training["guard"], arrays["training.best"], arrays["training.best_v"])
-            with warnings.catch_warnings():
-                # NumPy 1 takes numbers that are out of bounds, with this warning.
-                warnings.simplefilter("error", DeprecationWarning)
-                self.rng.bit_generator.state = training["generator"]
-        except (
-            KeyError, TypeError, ValueError, AttributeError, OverflowError, DeprecationWarning
-        ) as error:  # fmt: skip
-            raise CheckpointError(f"the checkpoint's training makes no sense: {error!r}") from None
-        self.at, self.history, self.order = at, history, order
-        self.optimizer.v_plus_epsilon[...] = arrays["training.v"]
-        network = self.network.parameters
-        for name in network:
-            network[name] = arrays[name]
+    def _state(self) -> State:
+        """All that changes while training, but for the weights."""
+        return State(
+            position=asdict(self.at),
+            history=asdict(self.history),
+            guard=self.guard.state(),
+            generator=dict(self.rng.bit_generator.state),
+            v=self.optimizer.v_plus_epsilon,
+            best=self.guard.best,
+            best_v=self.guard.best_v,
+            order=self.order,
+        )
+
+    def _go_on_from(self, saved: State) -> None:
+        self.at, self.history = Position(**saved.position), History(**saved.history)
+        self.guard.load(saved.guard, saved.best, saved.best_v)
+        self.rng.bit_generator.state = saved.generator
+        self.optimizer.v_plus_epsilon[...] = saved.v
+        self.order = saved.order
 
     def run(self, callbacks: Sequence[Callback], progress: Progress | None) -> History:
         """All epochs that are left."""
@@ -303,25 +291,9 @@ class Training:
         """
         if self.checkpoint is None or not self.source.leads:
             return
-        training = {
-            "settings": asdict(self.settings),
-            "corpus": self.corpus,
-            "made_by": environment() | {"processes": self.source.count},
-            "windows": len(self.order),
-            "position": asdict(self.at),
-            "history": asdict(self.history),
-            "guard": self.guard.state(),
-            "generator": self.rng.bit_generator.state,
-        }
-        arrays = {
-            "training.v": self.optimizer.v_plus_epsilon,
-            "training.best": self.guard.best,
-            "training.best_v": self.guard.best_v,
-            "training.order": self.order,
-        }
         at = self.at
         try:
-            self.checkpoint.save(at.epochs, at.steps, training, self.network.parameters, arrays)
+            self.checkpoint.save(at.epochs, at.steps, self._state(), self.network.parameters)
         except OSError as error:
             if must:
                 raise
