@@ -53,7 +53,7 @@ def main() -> int:
 def parse_options() -> argparse.Namespace:
     """The command line, with the defaults of the chosen recipe filled in."""
     parser = argparse.ArgumentParser(
-        description="Train a character-level LSTM on Nietzsche and watch its text improve.",
+        description="Train a model of characters on Nietzsche and watch its text improve.",
         epilog="By default there is a target at every character, with small batches and a learning "
         "rate that falls to zero, and the last tenth of the text is held out. --book trains as "
         "the book does: one target for each window of 60 characters, a window every 3, batches "
@@ -70,7 +70,9 @@ def parse_options() -> argparse.Namespace:
         "(all: maxlen; last: 3)")  # fmt: skip
     add("--maxlen", type=int, default=60, metavar="N", help="characters in a window (60)")
     add("--batch-size", type=int, metavar="N", help="windows in a step (32; --book: 128)")
-    add("--hidden-size", type=int, default=128, metavar="N", help="the LSTM's units (128)")
+    add("--layer", default="lstm", choices=("lstm", "gru", "rnn", "conv"), help="what the "
+        "model is made of (lstm)")  # fmt: skip
+    add("--hidden-size", type=int, default=128, metavar="N", help="units of a layer (128)")
     add("--seed", type=int, default=0, metavar="N", help="the same seed gives the same run (0)")
     add("--save", metavar="PATH", help="keep the best model so far in this file")
     add("--checkpoint", metavar="PATH", help="keep the training in this file, every 30 seconds "
@@ -114,7 +116,9 @@ def train_and_write(options: argparse.Namespace) -> int:
     vocabulary = npchar.Vocabulary.from_text(text)
     say(f"corpus length: {len(text):,}")
     say(f"unique characters: {len(vocabulary)}")
-    model = npchar.Model(vocabulary, hidden_size=options.hidden_size, seed=options.seed)
+    model = npchar.Model(
+        vocabulary, layer=options.layer, hidden_size=options.hidden_size, seed=options.seed
+    )
     if options.save:  # better now than after the first epoch
         folder = os.path.dirname(options.save) or "."
         if os.path.isdir(options.save):

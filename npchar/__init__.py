@@ -10,7 +10,7 @@ before it:
     Loading a corpus, its vocabulary and ids, windows and batches of them, n-gram
     baselines, and checks of a text before training.
 ``layers``
-    Ids to logits to loss, and back to gradients: LSTM, output layer, network, on one
+    Ids to logits to loss, and back to gradients: LSTM, GRU, RNN, convolution, output layer, on one
     flat parameter vector; and the proof that the gradients are right.
 ``files``, ``generation``, ``analysis``
     Model files and checkpoints; sampling text; scores, activations, originality,
@@ -30,12 +30,16 @@ from npchar.exchange import from_keras, from_torch, to_keras, to_onnx, to_torch
 from npchar.files.archive import CheckpointError
 from npchar.files.description import training_settings
 from npchar.generation.sampling import entropies, entropy, reweight_distribution, sample
+from npchar.layers.conv import Conv
 from npchar.layers.dense import Dense
 from npchar.layers.gradcheck import check_gradients
+from npchar.layers.gru import GRU
+from npchar.layers.gru_fast import FastGRU
 from npchar.layers.loss import softmax_cross_entropy
 from npchar.layers.lstm import LSTM
 from npchar.layers.lstm_fast import FastLSTM
 from npchar.layers.rnn import RNN
+from npchar.layers.rnn_fast import FastRNN
 from npchar.model import Model
 from npchar.text.corpus import load_corpus
 from npchar.text.download import CorpusError, DownloadError
@@ -50,15 +54,19 @@ from npchar.training.parallel import WorkerError
 from npchar.version import __version__ as __version__
 
 __all__ = [
+    "GRU",
     "LSTM",
     "RNN",
     "Activations",
     "CheckpointError",
+    "Conv",
     "CorpusError",
     "Dense",
     "DownloadError",
     "Evaluation",
+    "FastGRU",
     "FastLSTM",
+    "FastRNN",
     "History",
     "MissingMPIError",
     "Model",

@@ -89,6 +89,7 @@ def run_train(options: Namespace) -> int:
         text = text.lower()
     model = Model(
         Vocabulary.from_text(text),
+        layer=options.layer,
         hidden_size=options.hidden_size,
         num_layers=options.num_layers,
         dropout=options.dropout,

@@ -29,6 +29,7 @@ from npchar.generation.stream import (
     start_streams,
     until,
 )
+from npchar.layers.kinds import DEFAULT_LAYERS, FAST
 from npchar.layers.network import Network, Sizes, require_batch
 from npchar.layers.parameters import Parameters
 from npchar.text.examine import examine
@@ -46,16 +47,19 @@ PRETRAINED = ("nietzsche",)  # files of the package, in its folder ``pretrained`
 
 
 class Model:
-    """A character-level language model: stacked LSTMs and a softmax over a vocabulary.
+    """A character-level language model: stacked layers and a softmax over a vocabulary.
 
     Parameters
     ----------
     vocabulary
         The characters it reads and predicts.
+    layer
+        What it is made of: "lstm", "gru", "rnn" (plain recurrent layers) or "conv" (causal
+        convolutions, see ``layers/conv.py``).
     hidden_size
-        Units of each LSTM, H.
+        Units of each layer, H.
     num_layers
-        Stacked LSTM layers.
+        How many are stacked; when not given, 1, and 6 of "conv", which see 64 characters.
     dropout
         The share of the activations between two layers that is dropped while
         training, from 0 to below 1; without effect with one layer.
@@ -76,8 +80,9 @@ class Model:
         self,
         vocabulary: Vocabulary,
         *,
+        layer: str = "lstm",
         hidden_size: int = 128,
-        num_layers: int = 1,
+        num_layers: int | None = None,
         dropout: float = 0.0,
         seed: int = 0,
         dtype: str = "float32",
@@ -92,6 +97,9 @@ class Model:
                 f"the vocabulary has one {vocabulary.symbol_name}, {vocabulary.symbols!r}; "
                 "expected at least two, to have something to predict"
             )
+        if layer not in FAST:
+            raise ValueError(f"layer is {layer!r}; expected one of {', '.join(FAST)}")
+        num_layers = DEFAULT_LAYERS.get(layer, 1) if num_layers is None else num_layers
         require_positive(hidden_size=hidden_size, num_layers=num_layers)
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout is {dropout!r}; expected a number from 0 to below 1")
@@ -100,7 +108,8 @@ class Model:
             raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
         self.vocabulary = vocabulary
         self.network = Network(
-            Sizes(len(vocabulary), int(hidden_size), int(num_layers), float(dropout)), dtype=dtype
+            Sizes(len(vocabulary), int(hidden_size), int(num_layers), float(dropout), layer),
+            dtype=dtype,
         )
         self.network.initialise(seed)
 
@@ -110,10 +119,11 @@ class Model:
         return self.network.parameters
 
     def __repr__(self) -> str:
-        V, H, layers, dropout, _ = self.network.sizes
+        V, H, layers, dropout, layer = self.network.sizes
         return (
-            f"Model(V={V}, hidden_size={H}, num_layers={layers}, dropout={dropout}, "
-            f"{self.parameters.flat.size:,} {self.parameters.flat.dtype} parameters)"
+            f"Model(V={V}, layer={layer!r}, hidden_size={H}, num_layers={layers}, "
+            f"dropout={dropout}, {self.parameters.flat.size:,} {self.parameters.flat.dtype} "
+            "parameters)"
         )
 
     # Training
@@ -456,7 +466,7 @@ class Model:
     # Analysis
 
     def activations(self, text: Text) -> Activations:
-        """Every gate and cell after each character of a text: see `npchar.Activations`."""
+        """Every gate and output after each character of a text: see `npchar.Activations`."""
         from npchar.analysis.activations import Activations  # here, for a fast `import npchar`
 
         return Activations.of(self.network, text, self.vocabulary.ids_of(text))

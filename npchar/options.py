@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from npchar.layers.kinds import FAST
 from npchar.version import __version__
 
 STANDARD_INPUT = "-"
@@ -14,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     top = argparse.ArgumentParser(
         prog="npchar",
-        description="Train a character-level LSTM on your texts, and generate text with it.",
+        description="Train a character-level language model on your texts, and generate text.",
         epilog="Without a model of your own, generate, score and evaluate use the one that comes "
         "with npchar, which was trained on Nietzsche. Any FILE may be - for standard input.",
     )
@@ -29,8 +30,9 @@ def parser() -> argparse.ArgumentParser:
     add("--save", metavar="PATH", help="the model's file (the first text's name with .npz, here)")
     add("--lower", action="store_true", help="lower-case the texts: fewer characters to learn")
     add("--epochs", type=int, default=20, metavar="N", help="passes over the text (20)")
-    add("--hidden-size", type=int, default=128, metavar="N", help="units of an LSTM (128)")
-    add("--num-layers", type=int, default=1, metavar="N", help="stacked LSTM layers (1)")
+    add("--layer", default="lstm", choices=FAST, help="what the model is made of (lstm)")
+    add("--hidden-size", type=int, default=128, metavar="N", help="units of a layer (128)")
+    add("--num-layers", type=int, metavar="N", help="stacked layers (1; conv: 6)")
     add("--dropout", type=float, default=0.0, metavar="P", help="between layers (0)")
     add("--maxlen", type=int, default=60, metavar="N", help="characters in a window (60)")
     add("--batch-size", type=int, default=32, metavar="N", help="windows in a step (32)")

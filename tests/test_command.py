@@ -132,7 +132,7 @@ def test_defaults_are_what_the_help_says_and_the_librarys(capsys):
     train = vars(parser().parse_args(["train", "x.txt"]))
     arguments = {**signature(npchar.Model).parameters, **signature(npchar.Model.fit).parameters}
     shared = train.keys() & arguments.keys()
-    assert len(shared) == 9
+    assert len(shared) == 10
     assert {n: train[n] for n in shared} == {n: arguments[n].default for n in shared}
 
 

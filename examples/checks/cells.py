@@ -24,7 +24,7 @@ def check_best_unit(function, rng):
         values[:, still] = 3
         came.append(parts(call(function, values, feature), "unit, correlation"))
         # An array of (T, layers, H) six times: any of them may be asked for.
-        seen = npchar.Activations("x" * n, *[values[:, None]] * 6)
+        seen = npchar.Activations("x" * n, {"c": values[:, None], "h": values[:, None]})
         found = {unit: r for _, unit, r in seen.find(feature, units)}  # the strongest first
         r = np.array([found[unit] for unit in range(units)])
         best = next(iter(found))

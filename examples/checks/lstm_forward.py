@@ -33,7 +33,7 @@ def check_lstm_step(function, rng):
     """Compared with `npchar.LSTM.step`."""
     lstm = some_lstm(rng)
     x, h_, c_ = rng.normal(size=(B, D)), rng.normal(size=(B, H)), rng.normal(size=(B, H))
-    expected = lstm.step(x, State(h_, c_))
+    _, expected = lstm.step(x, State(h_, c_))
     came = parts(call(function, lstm.Wx, lstm.Wh, lstm.b, x, h_, c_), "h, c")
     zx, zh, b = x @ lstm.Wx, h_ @ lstm.Wh, lstm.b[:, None]
 

@@ -18,7 +18,6 @@ from npchar.layers.layer import Layer, as_vectors
 from npchar.layers.network import Network
 from npchar.text.vocabulary import Text, Vocabulary
 
-NAMES = ("i", "f", "o", "g", "c", "h")
 CHUNK = 1000  # characters read at once
 
 
@@ -32,65 +31,75 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Activations:
-    """The gates, cells and outputs of every LSTM after each character of a text.
+    """The gates, cells and outputs of every layer after each character of a text.
 
     Attributes
     ----------
     text
         The text, T symbols.
-    i, f, o, g, c, h
-        (T, layers, H) each: the input, forget and output gates, the candidate, the
-        cell and the output, in the symbols of ``layers/lstm.py``.
+    values
+        (T, layers, H) each, by their names in the equations of the layers: of LSTMs i, f, o, g,
+        c and h, of GRUs r, z, n and h, of plain RNNs h, of convolutions v, g and h. Each is an
+        attribute, too: ``seen.h``.
     """
 
     text: Text
-    i: Array
-    f: Array
-    o: Array
-    g: Array
-    c: Array
-    h: Array
+    values: dict[str, Array]
 
     @classmethod
     def of(cls, network: Network, text: Text, ids: Array) -> Activations:
         """The activations over a text, from a zero state."""
         _, H, layers, *_ = network.sizes
-        network = network.plain()  # its tapes have all of them by name
-        arrays = np.empty((len(NAMES), len(ids), layers, H), network.parameters.flat.dtype)
-        for start, _, tapes in network.read(ids[:, None], CHUNK):
+        values: dict[str, Array] = {}
+        for start, _, tapes in network.plain().read(ids[:, None], CHUNK):
             for k, tape in enumerate(tapes):
-                for array, name in zip(arrays, NAMES):
-                    array[start : start + CHUNK, k] = [getattr(s, name)[0] for s in tape.steps]
-        return cls(text, *arrays)
+                for name, found in tape.values.items():  # (T, 1, H)
+                    if name not in values:
+                        values[name] = np.empty((len(ids), layers, H), found.dtype)
+                    values[name][start : start + CHUNK, k] = found[:, 0]
+        return cls(text, values)
 
-    def unit(self, unit: int, *, layer: int = 0, of: str = "c") -> Array:
-        """One unit's values over the text, (T,): of the cell, or of another of `NAMES`."""
-        if of not in NAMES:
-            raise ValueError(f"of is {of!r}; expected one of {', '.join(NAMES)}")
-        _, layers, H = self.c.shape
+    def __getattr__(self, name: str) -> Array:
+        if name not in self.__dict__.get("values", ()):
+            raise AttributeError(f"there is no {name!r} in {self!r}")
+        return self.values[name]
+
+    def _named(self, of: str | None) -> str:
+        """The name of a value: when not given, the memory, c or h."""
+        name = ("c" if "c" in self.values else "h") if of is None else of
+        if name not in self.values:
+            raise ValueError(f"of is {of!r}; expected one of {', '.join(self.values)}")
+        return name
+
+    def unit(self, unit: int, *, layer: int = 0, of: str | None = None) -> Array:
+        """One unit's values over the text, (T,): of c, or h where there is none; or of another."""
+        _, layers, H = self.h.shape
         if layer not in range(layers) or unit not in range(H):
             raise ValueError(
                 f"there is no unit {unit!r} in a layer {layer!r}; there are layers 0 to "
                 f"{layers - 1}, with units 0 to {H - 1}"
             )
-        values: Array = getattr(self, of)[:, layer, unit]
-        return values
+        return self.values[self._named(of)][:, layer, unit]
 
-    def html(self, unit: int, *, layer: int = 0, of: str = "c") -> Coloured:
+    def html(self, unit: int, *, layer: int = 0, of: str | None = None) -> Coloured:
         """The text coloured by a unit: red above zero, blue below; for notebooks.
 
         A cell, whose values have no bounds, is shown through tanh, as the output gate sees it.
         """
-        values = self.unit(unit, layer=layer, of=of)
-        titles = [f"{value:.2f}" for value in values]
-        return Coloured(as_html(self.text, np.tanh(values) if of == "c" else values, titles))
+        titles = [f"{value:.2f}" for value in self.unit(unit, layer=layer, of=of)]
+        return Coloured(as_html(self.text, self._shades(unit, layer, of), titles))
 
-    def ansi(self, unit: int, *, layer: int = 0, of: str = "c") -> str:
+    def ansi(self, unit: int, *, layer: int = 0, of: str | None = None) -> str:
         """The same for a terminal."""
-        values = self.unit(unit, layer=layer, of=of)
-        return as_ansi(self.text, np.tanh(values) if of == "c" else values)
+        return as_ansi(self.text, self._shades(unit, layer, of))
 
-    def find(self, feature: Sequence[float] | Array, n: int = 5, *, of: str = "c") -> list[Found]:
+    def _shades(self, unit: int, layer: int, of: str | None) -> Array:
+        values = self.unit(unit, layer=layer, of=of)
+        return np.tanh(values) if self._named(of) == "c" else values
+
+    def find(
+        self, feature: Sequence[float] | Array, n: int = 5, *, of: str | None = None
+    ) -> list[Found]:
         """The n units that correlate most with a feature of the text.
 
         Parameters
@@ -101,7 +110,7 @@ class Activations:
         n
             How many to return.
         of
-            What to compare: "c", "h" or a gate.
+            What to compare: a name of `values`; c, or h where there is none, when not given.
 
         Returns
         -------
@@ -119,19 +128,19 @@ class Activations:
                 f"to {wanted.max(initial=0)}; expected {len(self.text)} finite "
                 "numbers, not all equal"
             )
-        self.unit(0, of=of)  # raises for a wrong name
-        values = getattr(self, of).reshape(len(wanted), -1).astype(np.float64)  # (T, units)
+        found = self.values[self._named(of)]
+        values = found.reshape(len(wanted), -1).astype(np.float64)  # (T, units)
         values = values - values.mean(axis=0)
         wanted = wanted - wanted.mean()
         norms = np.sqrt((values**2).sum(axis=0) * (wanted**2).sum())  # of both, multiplied
         correlations = wanted @ values / np.where(norms > 0, norms, np.inf)
         best = np.argsort(-np.abs(correlations), kind="stable")[:n]
-        H = self.c.shape[2]
+        H = found.shape[2]
         return [Found(int(k) // H, int(k) % H, float(correlations[k])) for k in best]
 
     def __repr__(self) -> str:
-        T, layers, H = self.c.shape
-        return f"Activations({', '.join(NAMES)} of {layers} layers of {H} over {T:,})"
+        T, layers, H = self.values["h"].shape
+        return f"Activations({', '.join(self.values)} of {layers} layers of {H} over {T:,})"
 
 
 class Coloured(str):

@@ -33,10 +33,12 @@ def arrays(shapes: dict[str, tuple[int, ...]]) -> tuple[str, int]:
 
 def notes(network: Network, vocabulary: Vocabulary) -> list[str]:
     """The lines below the table."""
-    V, H, layers, *_ = network.sizes
+    V, H, *_ = network.sizes
     flat = network.parameters.flat
-    tape = layers * MAXLEN * BATCH * 8 * H * flat.itemsize  # see `Tape`
+    tape = sum(layer.kept for layer in network.layers) * MAXLEN * BATCH * H * flat.itemsize
+    field = network.receptive_field
     return [
+        *([] if field is None else [f"receptive field: {field} {vocabulary.symbol_name}s"]),
         f"{flat.size:,} {flat.dtype} parameters, {size(flat.nbytes)}; "
         f"{V} {vocabulary.symbol_name}s",
         f"training at batch {BATCH}, maxlen {MAXLEN}: {size(tape)} for the tapes, "

@@ -15,6 +15,7 @@ from npchar.arguments import require_positive
 from npchar.files import archive
 from npchar.files.archive import Layout
 from npchar.files.resume import training_layout
+from npchar.layers.kinds import FAST
 from npchar.layers.network import Network, Sizes
 from npchar.text.vocabulary import Vocabulary
 from npchar.version import __version__
@@ -26,7 +27,7 @@ def configuration(vocabulary: Vocabulary, network: Network) -> dict[str, Any]:
     """The description of a model, in JSON's types."""
     import json  # here, as `import npchar` need not wait for it
 
-    _, H, layers, dropout, _ = network.sizes
+    _, H, layers, dropout, layer = network.sizes
     symbols = json.loads(json.dumps(vocabulary.symbols))
     if not vocabulary.tokens and symbols != vocabulary.symbols:
         symbols = list(vocabulary)  # lone surrogates, which JSON would join to pairs
@@ -39,6 +40,7 @@ def configuration(vocabulary: Vocabulary, network: Network) -> dict[str, Any]:
             "num_layers": layers,
             "dropout": dropout,
             "dtype": str(network.parameters.flat.dtype),
+            **({} if layer == "lstm" else {"layer": layer}),  # none in files before version 1
         },
     }
 
@@ -69,7 +71,8 @@ def layout(configuration: dict[str, Any]) -> Layout:
     dtype = described_sizes.pop("dtype")
     sizes = Sizes(len(vocabulary), **described_sizes)
     require_positive(hidden_size=sizes.hidden_size, num_layers=sizes.num_layers)
-    if sizes.num_layers > 1000 or dtype not in DTYPES or not 0 <= sizes.dropout < 1:
+    right = sizes.num_layers <= 1000 and dtype in DTYPES and 0 <= sizes.dropout < 1
+    if not right or sizes.layer not in FAST:
         raise ValueError(f"it has {sizes} and the type {dtype!r}")
     code = np.dtype(dtype).str
     shapes = sizes.shapes()

@@ -1,14 +1,20 @@
-"""The recurrent layers that a network can be made of, by name."""
+"""The layers that a network can be made of, by name."""
 
 from __future__ import annotations
 
+from npchar.layers.conv import Conv
+from npchar.layers.gru import GRU
+from npchar.layers.gru_fast import FastGRU
 from npchar.layers.layer import Layer
 from npchar.layers.lstm import LSTM
 from npchar.layers.lstm_fast import FastLSTM
 from npchar.layers.rnn import RNN
+from npchar.layers.rnn_fast import FastRNN
 
-FAST: dict[str, type[Layer]] = {"lstm": FastLSTM, "rnn": RNN}  # for training and generation
-PLAIN: dict[str, type[Layer]] = {
-    "lstm": LSTM,
-    "rnn": RNN,
-}  # the same equations, to read
+# For training and generation
+FAST: dict[str, type[Layer]] = {"lstm": FastLSTM, "gru": FastGRU, "rnn": FastRNN, "conv": Conv}
+
+DEFAULT_LAYERS = {"conv": 6}  # stacked where nobody says how many: they see 64 characters; 1 else
+
+# The same equations, to read
+PLAIN: dict[str, type[Layer]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "conv": Conv}

@@ -10,6 +10,7 @@ Read next: ``layers/lstm.py``, the model for other layers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
@@ -46,11 +47,14 @@ Self = TypeVar("Self", bound="Layer")
 class Layer(ABC):
     """A recurrent layer: its arrays, and its forward and backward pass.
 
-    The state before and after a step is a tuple of arrays with names, (B, ...) each,
-    of which the first is the output.
+    The state before and after a step is a named tuple of arrays, (B, ...) each. The first of
+    a layer's own arrays are its input weights, (..., D, H).
     """
 
     name: ClassVar[str]  # of its arrays in a model, with the layer's number: lstm0.Wx
+    state_type: ClassVar[Callable[..., Any]]
+    kept: ClassVar[int]  # numbers on a tape of the fast layer, for each step, sequence and unit
+    depth = 0  # its number in a stack: a convolution reaches back the further, the larger it is
 
     @staticmethod
     @abstractmethod
@@ -62,8 +66,8 @@ class Layer(ABC):
         """Fill the arrays with initial values, for training."""
 
     @abstractmethod
-    def zero_state(self, B: int) -> Any:
-        """The state before the first step of B sequences: all zeros."""
+    def state_shapes(self, B: int) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the arrays of a state of B sequences."""
 
     @abstractmethod
     def forward(self, x: Array, state: Any = None, tape: Any = None) -> Any:
@@ -85,8 +89,8 @@ class Layer(ABC):
         """
 
     @abstractmethod
-    def step(self, x: Array, state: Any) -> Any:
-        """The state one step later, with nothing kept for backward.
+    def step(self, x: Array, state: Any) -> tuple[Array, Any]:
+        """The output and the state one step later, with nothing kept for backward.
 
         Parameters
         ----------
@@ -135,6 +139,55 @@ class Layer(ABC):
         """Its arrays by their names."""
         return {name: getattr(self, name) for name in self.shapes(1, 1)}
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The sizes of its input and its output, D and H."""
+        D, H = next(iter(self.arrays.values())).shape[-2:]
+        return D, H
+
+    @property
+    def reach(self) -> int | None:
+        """How many steps back its output depends on its input; None if on all."""
+        return None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its arrays."""
+        return next(iter(self.arrays.values())).dtype
+
+    def zero_state(self, B: int) -> Any:
+        """The state before the first step of B sequences: all zeros."""
+        return self.state_type(*(np.zeros(shape, self.dtype) for shape in self.state_shapes(B)))
+
+    def initial_state(self, x: Array, state: Any) -> Any:
+        """The state before the first step of `x`: `state`, or zeros.
+
+        Raises
+        ------
+        ValueError
+            Unless `x` is ids below D, (T, B), or vectors, (T, B, D); and the state's arrays
+            have the shapes that B and the layer want.
+        """
+        D, _ = self.sizes
+        ids = x.dtype.kind in "iu"
+        if not x.size or not (x.ndim == 2 if ids else x.ndim == 3 and x.shape[2] == D):
+            raise ValueError(
+                f"expected ids, (T, B) whole numbers, or vectors, (T, B, {D}), and no empty ones, "
+                f"got {x.dtype} of the shape {x.shape}"
+            )
+        if ids:
+            require_ids(x, D)
+        if state is None:
+            return self.zero_state(x.shape[1])
+        self.require_state(state, x.shape[1])
+        return state
+
+    def require_state(self, state: Any, B: int) -> None:
+        """Raise a ValueError unless it has the shapes of a state of B sequences."""
+        shapes, expected = tuple(np.shape(array) for array in state), self.state_shapes(B)
+        if shapes != expected:
+            raise ValueError(f"expected a state of the shapes {expected}, got {shapes}")
+
     @classmethod
     def create(
         cls: type[Self],
@@ -149,24 +202,32 @@ class Layer(ABC):
         layer.initialise(np.random.default_rng(seed))
         return layer
 
+    def of(self: Self, arrays: dict[str, Array]) -> Self:
+        """Another of the kind, at the same place in a stack, of other arrays."""
+        layer = type(self)(**arrays)
+        layer.depth = self.depth
+        return layer
+
     def zeros_like(self: Self) -> Self:
         """Another of the same shapes, filled with zeros: room for a gradient."""
-        return type(self)(**{name: np.zeros_like(array) for name, array in self.arrays.items()})
+        return self.of({name: np.zeros_like(array) for name, array in self.arrays.items()})
+
+    def __repr__(self) -> str:
+        D, H = self.sizes
+        return f"{type(self).__name__}(input_size={D}, hidden_size={H}, dtype={self.dtype})"
 
 
 class Stepper:
     """A layer run from a state by its plain `step`; see `Layer.stepper`."""
 
     def __init__(self, layer: Layer, state: Any, dense: Dense | None) -> None:
-        copies = {name: array.copy() for name, array in layer.arrays.items()}
-        self.layer = type(layer)(**copies)
+        self.layer = layer.of({name: array.copy() for name, array in layer.arrays.items()})
         self.state = type(state)(*(array.copy() for array in state))
         self.dense = None if dense is None else Dense(dense.W.copy(), dense.b.copy())
 
     def step(self, x: Array) -> Array:
         """One step on: ids, (B,), or vectors, (B, D), to outputs or logits."""
-        self.state = self.layer.step(x, self.state)
-        output: Array = self.state[0]
+        output, self.state = self.layer.step(x, self.state)
         return output if self.dense is None else self.dense.forward(output)
 
 
@@ -184,8 +245,19 @@ def require_ids(x: Array, D: int) -> None:
         raise ValueError(f"expected ids from 0 to {D - 1}, got {x.min()} to {x.max()}")
 
 
+def require_dh(dh: Array | None, T: int, B: int, H: int) -> None:
+    """Raise a ValueError unless `dh` is what `Layer.backward` takes."""
+    if dh is not None and dh.shape not in ((T, B, H), (B, H)):
+        raise ValueError(
+            f"expected dh of the shape {(T, B, H)}, or {(B, H)} for the last step alone, got "
+            f"{dh.shape}"
+        )
+
+
 def at_every_step(dh: Array | None, outputs: Array) -> Array:
     """A gradient with respect to the outputs, (T, B, H), of what `Layer.backward` takes as `dh`."""
+    T, B, H = outputs.shape
+    require_dh(dh, T, B, H)
     above = np.zeros_like(outputs)
     if dh is not None and dh.ndim == 2:  # with respect to the last output alone
         above[-1] = dh

@@ -37,7 +37,11 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
             f"targets have the shape {targets.shape} for logits of {logits.shape}; expected "
             f"{logits.shape[:-1]}"
         )
-    rows = logits.reshape(-1, logits.shape[-1])  # (n, V)
+    V = logits.shape[-1]
+    if not targets.size or not 0 <= targets.min() <= targets.max() < V:
+        came = f"{targets.min()} to {targets.max()}" if targets.size else "none"
+        raise ValueError(f"expected targets from 0 to {V - 1}, at least one, got {came}")
+    rows = logits.reshape(-1, V)  # (n, V)
     n = rows.shape[0]
     picked = np.arange(n), targets.reshape(-1)
     shifted = rows - rows.real.max(axis=1, keepdims=True)  # exp cannot overflow

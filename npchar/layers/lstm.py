@@ -84,6 +84,11 @@ class Tape(NamedTuple):
         """The state after the last step."""
         return State(self.steps[-1].h, self.steps[-1].c)
 
+    @property
+    def values(self) -> dict[str, Array]:
+        """Each gate, the candidate, the cell and the output after each step, (T, B, H)."""
+        return {name: np.stack([getattr(s, name) for s in self.steps]) for name in "ifogch"}
+
 
 class LSTM(Layer):
     """A long short-term memory layer.
@@ -112,6 +117,8 @@ class LSTM(Layer):
     """
 
     name = "lstm"
+    state_type = State
+    kept = 8
 
     def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
         self.Wx, self.Wh, self.b = Wx, Wh, b
@@ -136,24 +143,24 @@ class LSTM(Layer):
         self.b[...] = 0
         self.b[1] = 1
 
-    def zero_state(self, B: int) -> State:
-        """The state before the first character: all zeros."""
-        h = np.zeros((B, self.Wh.shape[1]), self.Wh.dtype)
-        return State(h, h.copy())
+    def state_shapes(self, B: int) -> tuple[tuple[int, ...], ...]:
+        """The shapes of h and c."""
+        H = len(self.Wh[0])
+        return (B, H), (B, H)
 
     def forward(self, x: Array, state: State | None = None, tape: Any = None) -> Any:
         """Run over T steps: see `Layer.forward`; it makes a new `Tape` each time."""
+        state = self.initial_state(x, state)
         steps = []
-        state = self.zero_state(x.shape[1]) if state is None else state
         for x_t in as_vectors(x, self.Wx.shape[1], self.Wx.dtype):  # (B, D)
             steps.append(self.equations(x_t, *state))
             state = State(steps[-1].h, steps[-1].c)
         return Tape(steps, ids=x.ndim == 2)
 
-    def step(self, x: Array, state: State) -> State:
+    def step(self, x: Array, state: State) -> tuple[Array, State]:
         """One step, with nothing kept for backward: see `Layer.step`."""
         step = self.equations(as_vectors(x, self.Wx.shape[1], self.Wx.dtype), *state)
-        return State(step.h, step.c)
+        return step.h, State(step.h, step.c)
 
     def equations(self, x: Array, h_: Array, c_: Array) -> Step:
         """One step: vectors, (B, D), and the state before it, (B, H) each."""

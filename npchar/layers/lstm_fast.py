@@ -25,13 +25,12 @@ import numpy as np
 
 from npchar.arrays import Array
 from npchar.layers.dense import Dense
-from npchar.layers.layer import require_ids
+from npchar.layers.fast import ONE, as_rows, joined, parted, require_tape, taken
+from npchar.layers.layer import require_dh
 from npchar.layers.lstm import LSTM, State
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
-
-ONE = np.ones((), np.float32)  # a Python number takes 0.5 µs more, half of a small operation
 
 
 class Views(NamedTuple):
@@ -130,16 +129,15 @@ class FastLSTM(LSTM):
         self, x: Array, state: State | None = None, tape: FastTape | None = None
     ) -> FastTape:
         """Run over T steps: see `Layer.forward`."""
+        state = self.initial_state(x, state)
         T, B = x.shape[:2]
         H = self.Wh.shape[1]
         tape = self.tape(T, B) if tape is None else tape
-        if tape.shape != (T, B):
-            raise ValueError(f"expected x of the tape's (T, B) = {tape.shape}, got {(T, B)}")
+        require_tape(tape, x)
         if x.ndim == 2:
-            require_ids(x, self.Wx.shape[1])
             x = x.astype(np.intp, copy=False)  # what take wants: spares T casts
         tape.x = x
-        tape.h[0], tape.c[...] = self.zero_state(B) if state is None else state
+        tape.h[0], tape.c[...] = state
         c = tape.c
 
         sums, x_sums = tape.scratch[:8].reshape(2, 4, B, H)
@@ -189,8 +187,8 @@ class FastLSTM(LSTM):
         halves the memory to pass over.
         """
         (T, B), H = tape.shape, self.Wh.shape[1]
-        x = tape.x
-        assert x is not None
+        x = taken(tape)
+        require_dh(dh, T, B, H)
         # The four products and their sum as one product: a sixth of the loop's time.
         WhT = self.Wh.swapaxes(1, 2).reshape(4 * H, H)
         dh_next, dc, dc_, a = tape.scratch[:4]  # (B, H) each
@@ -224,18 +222,13 @@ class FastLSTM(LSTM):
             np.matmul(tape.rows[t * B : (t + 1) * B], WhT, out=dh_next)
 
         # A product of (TB, ·) matrices sums over time and batch at once. That of h₋ and
-        # that of x in one: 3 % of a step. Ids go in as one-hot rows, as adding to the
-        # rows that they pick would be far slower.
+        # that of x in one: 3 % of a step.
         dz_rows = tape.rows  # (TB, 4H)
         D = self.Wx.shape[1]
         inputs = np.empty((T * B, H + D), dz_rows.dtype)
         inputs[:, :H] = tape.h[:-1].reshape(T * B, H)
-        if x.ndim == 3:
-            inputs[:, H:] = x.reshape(T * B, D)
-        else:
-            inputs[:, H:] = 0
-            inputs[np.arange(T * B), H + x.reshape(-1)] = 1
-        dW = parted(inputs.T @ dz_rows)  # (4, H + D, H)
+        as_rows(x, D, inputs[:, H:])
+        dW = parted(inputs.T @ dz_rows, 4)  # (4, H + D, H)
         gradient.Wh[...], gradient.Wx[...] = dW[:, :H], dW[:, H:]
         if x.ndim == 3:
             gradient.b[...] = dz_rows.sum(axis=0).reshape(4, H)
@@ -264,16 +257,6 @@ def activate(z: Array, gates: Array, g: Array) -> None:
     np.reciprocal(z, out=gates)
     g += g
     g -= ONE
-
-
-def joined(W: Array) -> Array:
-    """(4, D, H) as one matrix, (D, 4H), the gates side by side: a copy."""
-    return W.swapaxes(0, 1).reshape(W.shape[1], -1)
-
-
-def parted(W: Array) -> Array:
-    """(D, 4H), the gates side by side, as (4, D, H): a view."""
-    return W.reshape(W.shape[0], 4, -1).swapaxes(0, 1)
 
 
 class FastSteps:

@@ -101,6 +101,8 @@ class Network:
 
         name = self.sizes.layer
         layers = [self.kind(**views(f"{name}{k}")) for k in range(self.sizes.num_layers)]
+        for k, layer in enumerate(layers):
+            layer.depth = k
         return layers, Dense(**views("dense"))
 
     def initialise(self, seed: int) -> None:
@@ -118,6 +120,12 @@ class Network:
     def plain(self) -> Network:
         """The same network, on the same parameters, of the plain layers."""
         return Network(self.sizes, self.parameters, kind=PLAIN[self.sizes.layer])
+
+    @property
+    def receptive_field(self) -> int | None:
+        """How many characters a prediction depends on; None if on all before it."""
+        reaches = [layer.reach for layer in self.layers]
+        return None if None in reaches else 1 + sum(reach or 0 for reach in reaches)
 
     def tapes(self, T: int, B: int) -> list[Any]:
         """Buffers for passes over T steps and B sequences, for each layer that needs them."""

@@ -53,6 +53,11 @@ class RNNTape(NamedTuple):
         """The state after the last step."""
         return RNNState(self.h[-1])
 
+    @property
+    def values(self) -> dict[str, Array]:
+        """The output after each step, (T, B, H)."""
+        return {"h": self.outputs}
+
 
 class RNN(Layer):
     """A plain recurrent layer.
@@ -74,6 +79,8 @@ class RNN(Layer):
     """
 
     name = "rnn"
+    state_type = RNNState
+    kept = 2
 
     def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
         self.Wx, self.Wh, self.b = Wx, Wh, b
@@ -91,27 +98,29 @@ class RNN(Layer):
         self.Wx[...] = rng.uniform(-limit, limit, self.Wx.shape)
         self.b[...] = 0
 
-    def zero_state(self, B: int) -> RNNState:
-        """The state before the first step: all zeros."""
-        return RNNState(np.zeros((B, len(self.b)), self.Wh.dtype))
+    def state_shapes(self, B: int) -> tuple[tuple[int, ...], ...]:
+        """The shape of h."""
+        return ((B, len(self.b)),)
 
-    def forward(self, x: Array, state: RNNState | None = None, tape: Any = None) -> RNNTape:
+    def forward(self, x: Array, state: RNNState | None = None, tape: Any = None) -> Any:
         """Run over T steps: see `Layer.forward`; it makes a new tape each time."""
+        state = self.initial_state(x, state)
         T, B = x.shape[:2]
         vectors = as_vectors(x, len(self.Wx), self.Wx.dtype)  # (T, B, D)
         h = np.empty((T + 1, B, len(self.b)), self.Wh.dtype)
-        h[0] = self.zero_state(B).h if state is None else state.h
+        h[0] = state.h
         for t in range(T):
             h[t + 1] = np.tanh(vectors[t] @ self.Wx + h[t] @ self.Wh + self.b)
         return RNNTape(vectors, h, ids=x.ndim == 2)
 
-    def step(self, x: Array, state: RNNState) -> RNNState:
+    def step(self, x: Array, state: RNNState) -> tuple[Array, RNNState]:
         """One step, with nothing kept for backward: see `Layer.step`."""
         x = as_vectors(x, len(self.Wx), self.Wx.dtype)
-        return RNNState(np.tanh(x @ self.Wx + state.h @ self.Wh + self.b))
+        h = np.tanh(x @ self.Wx + state.h @ self.Wh + self.b)
+        return h, RNNState(h)
 
     def backward(
-        self, tape: RNNTape, dh: Array | None, dstate: RNNState | None, gradient: RNN
+        self, tape: Any, dh: Array | None, dstate: RNNState | None, gradient: RNN
     ) -> tuple[Array | None, RNNState]:
         """Backpropagate through time: see `Layer.backward`."""
         above = at_every_step(dh, tape.outputs)  # (T, B, H)

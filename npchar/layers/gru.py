@@ -1,0 +1,184 @@
+"""The GRU as in the paper and in cuDNN, written for reading; ``layers/gru_fast.py`` trains.
+
+A gated recurrent unit (Cho et al. 2014) has no cell beside the hidden state, and three
+weight matrices where the LSTM has four. In the form of cuDNN, PyTorch and Keras, the reset gate
+acts after the product with Wh, not before it, so that all products of a step are one::
+
+    r = σ(x Wx[0] + h₋ Wh[0] + b[0])      reset gate: how much of h₋ the candidate sees
+    z = σ(x Wx[1] + h₋ Wh[1] + b[1])      update gate: how much of h₋ to keep
+    q = h₋ Wh[2] + bq                     what the reset gate acts on
+    n = tanh(x Wx[2] + r q + b[2])        the candidate, the new
+    h = (1 − z) n + z h₋                  the hidden state, the output
+
+where h₋ is the state before the step. What is inside σ and tanh is called a; all arrays of
+gates lead with the three, in the order r, z, n.
+
+Backward, dv stands for the gradient of the loss with respect to v. From the last step to
+the first, each line below is the derivative of one above, by the chain rule; dh comes from
+the step after::
+
+    dh   = dh + the gradient from the layer above
+    da_n = dh (1 − z) (1 − n²)            of h = (1 − z) n + z h₋, and tanh' = 1 − tanh²
+    da_z = dh (h₋ − n) z (1 − z)          and σ' = σ (1 − σ)
+    da_r = da_n q r (1 − r)               of r q
+    dq   = da_n r
+    dWx  = Σ xᵀ da                        for each gate, over time and batch
+    db   = Σ da
+    dWh  = Σ h₋ᵀ (da_r, da_z, dq)
+    dbq  = Σ dq
+    dx   = Σ da Wxᵀ                       over the three gates
+    dh₋  = dh z + Σ (da_r, da_z, dq) Whᵀ
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from npchar.arrays import Array
+from npchar.layers.layer import Layer, as_vectors, at_every_step, orthogonal, sigmoid
+
+
+class GRUState(NamedTuple):
+    """The state of a GRU between two steps."""
+
+    h: Array  # (B, H)
+
+
+class GRUStep(NamedTuple):
+    """The values of one step; ``_`` marks the value before it."""
+
+    x: Array  # (B, D)
+    h_: Array  # (B, H), and so the rest
+    r: Array
+    z: Array
+    q: Array
+    n: Array
+    h: Array
+
+
+class GRUTape(NamedTuple):
+    """The steps of one forward pass, and whether their inputs were ids."""
+
+    steps: list[GRUStep]
+    ids: bool
+
+    @property
+    def outputs(self) -> Array:
+        """The hidden state after each step, (T, B, H)."""
+        return np.stack([step.h for step in self.steps])
+
+    @property
+    def final_state(self) -> GRUState:
+        """The state after the last step."""
+        return GRUState(self.steps[-1].h)
+
+    @property
+    def values(self) -> dict[str, Array]:
+        """Both gates, the candidate and the output after each step, (T, B, H)."""
+        return {name: np.stack([getattr(s, name) for s in self.steps]) for name in "rznh"}
+
+
+class GRU(Layer):
+    """A gated recurrent unit layer.
+
+    Parameters
+    ----------
+    Wx
+        Input weights, (3, D, H), gates in the order r, z, n.
+    Wh
+        Recurrent weights, (3, H, H).
+    b
+        Biases, (3, H).
+    bq
+        The bias of q, (H,), which the reset gate acts on too.
+
+    Notes
+    -----
+    A pass over T steps and B sequences costs about 6 TBH (D + H) floating-point
+    operations forward and twice that backward: three quarters of an LSTM's.
+
+    Examples
+    --------
+    >>> layer = GRU.create(input_size=5, hidden_size=3)
+    >>> layer.forward(np.array([[0], [4], [2]])).outputs.shape  # one sequence of three ids
+    (3, 1, 3)
+    """
+
+    name = "gru"
+    state_type = GRUState
+    kept = 9
+
+    def __init__(self, Wx: Array, Wh: Array, b: Array, bq: Array) -> None:
+        self.Wx, self.Wh, self.b, self.bq = Wx, Wh, b, bq
+
+    @staticmethod
+    def shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of a layer's arrays."""
+        D, H = input_size, hidden_size
+        return {"Wx": (3, D, H), "Wh": (3, H, H), "b": (3, H), "bq": (H,)}
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        """Fill the weights as Keras does: Glorot-uniform, orthogonal, zero."""
+        D, H = self.Wx.shape[1:]
+        limit = np.sqrt(6 / (D + 3 * H))  # the three gates count as one (D, 3H) matrix
+        self.Wx[...] = rng.uniform(-limit, limit, self.Wx.shape)
+        self.Wh[...] = orthogonal(rng, 3 * H, H).reshape(3, H, H).swapaxes(1, 2)
+        self.b[...] = self.bq[...] = 0
+
+    def state_shapes(self, B: int) -> tuple[tuple[int, ...], ...]:
+        """The shape of h."""
+        return ((B, len(self.bq)),)
+
+    def forward(self, x: Array, state: GRUState | None = None, tape: Any = None) -> Any:
+        """Run over T steps: see `Layer.forward`; it makes a new `GRUTape` each time."""
+        (h,) = self.initial_state(x, state)
+        steps = []
+        for x_t in as_vectors(x, self.Wx.shape[1], self.Wx.dtype):  # (B, D)
+            steps.append(self.equations(x_t, h))
+            h = steps[-1].h
+        return GRUTape(steps, ids=x.ndim == 2)
+
+    def step(self, x: Array, state: GRUState) -> tuple[Array, GRUState]:
+        """One step, with nothing kept for backward: see `Layer.step`."""
+        h = self.equations(as_vectors(x, self.Wx.shape[1], self.Wx.dtype), state.h).h
+        return h, GRUState(h)
+
+    def equations(self, x: Array, h_: Array) -> GRUStep:
+        """One step: vectors, (B, D), and the state before it, (B, H)."""
+        r = sigmoid(x @ self.Wx[0] + h_ @ self.Wh[0] + self.b[0])  # (B, H)
+        z = sigmoid(x @ self.Wx[1] + h_ @ self.Wh[1] + self.b[1])
+        q = h_ @ self.Wh[2] + self.bq
+        n = np.tanh(x @ self.Wx[2] + r * q + self.b[2])
+        h = (1 - z) * n + z * h_
+        return GRUStep(x, h_, r, z, q, n, h)
+
+    def backward(
+        self, tape: Any, dh: Array | None, dstate: GRUState | None, gradient: GRU
+    ) -> tuple[Array | None, GRUState]:
+        """Backpropagate through time: see `Layer.backward`."""
+        above = at_every_step(dh, tape.outputs)  # (T, B, H)
+        T, B, _ = above.shape
+        dx = np.empty((T, B, self.Wx.shape[1]), self.Wx.dtype)
+        for array in gradient.arrays.values():
+            array[...] = 0
+        WxT, WhT = self.Wx.swapaxes(1, 2), self.Wh.swapaxes(1, 2)
+
+        (dh,) = self.zero_state(B) if dstate is None else dstate
+        for t in reversed(range(T)):
+            x, h_, r, z, q, n, _ = tape.steps[t]
+            dh = dh + above[t]
+            da_n = dh * (1 - z) * (1 - n**2)
+            da_z = dh * (h_ - n) * z * (1 - z)
+            da_r = da_n * q * r * (1 - r)
+            dq = da_n * r
+            da = np.stack([da_r, da_z, da_n])  # (3, B, H)
+            dah = np.stack([da_r, da_z, dq])
+            gradient.Wx += x.T @ da
+            gradient.b += da.sum(axis=1)
+            gradient.Wh += h_.T @ dah
+            gradient.bq += dq.sum(axis=0)
+            dx[t] = (da @ WxT).sum(axis=0)
+            dh = dh * z + (dah @ WhT).sum(axis=0)
+        return (None if tape.ids else dx), GRUState(dh)

@@ -1,0 +1,152 @@
+"""The plain RNN used for training and generation: `RNN`, made fast.
+
+The results are those of ``layers/rnn.py``, to rounding; the tests compare the two. The
+optimisations are those of ``layers/lstm_fast.py``, where each is explained.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from npchar.arrays import Array
+from npchar.layers.dense import Dense
+from npchar.layers.fast import ONE, as_rows, require_tape, taken
+from npchar.layers.layer import require_dh
+from npchar.layers.rnn import RNN, RNNState
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+
+class RNNFastTape:
+    """The buffers of one forward pass, for backward to read: 2 TBH numbers."""
+
+    def __init__(self, T: int, B: int, H: int, dtype: DTypeLike) -> None:
+        self.shape = (T, B)
+        self.h = np.empty((T + 1, B, H), dtype)
+        self.rows = np.empty((T, B, H), dtype)  # the sums of the input, and the gradients
+        self.scratch = np.empty((2, B, H), dtype)
+        self.x: Array | None = None
+
+    @property
+    def outputs(self) -> Array:
+        """The hidden state after each step, (T, B, H)."""
+        return self.h[1:]
+
+    @property
+    def final_state(self) -> RNNState:
+        """A copy of the state after the last step."""
+        return RNNState(self.h[-1].copy())
+
+
+class FastRNN(RNN):
+    """An `RNN` in a fraction of the time: the same arrays, the same results to rounding.
+
+    Examples
+    --------
+    >>> plain = RNN.create(input_size=5, hidden_size=3, dtype="float64")
+    >>> fast = FastRNN(**plain.arrays)
+    >>> x = np.array([[0], [4], [2]])
+    >>> np.allclose(fast.forward(x).outputs, plain.forward(x).outputs, rtol=0, atol=1e-12)
+    True
+    """
+
+    def tape(self, T: int, B: int) -> RNNFastTape:
+        """Buffers for passes over T steps of B sequences."""
+        return RNNFastTape(T, B, len(self.b), self.Wh.dtype)
+
+    def stepper(self, state: RNNState, dense: Dense | None = None) -> RNNFastSteps:
+        """A copy to run from a state, a step at a time: see `Layer.stepper`."""
+        return RNNFastSteps(self, state, dense)
+
+    def forward(
+        self, x: Array, state: RNNState | None = None, tape: RNNFastTape | None = None
+    ) -> RNNFastTape:
+        """Run over T steps: see `Layer.forward`."""
+        state = self.initial_state(x, state)
+        (T, B), (D, H) = x.shape[:2], self.Wx.shape
+        tape = self.tape(T, B) if tape is None else tape
+        require_tape(tape, x)
+        tape.h[0] = state.h
+        # What the input adds to the sums of all steps: an id picks a row of Wx.
+        if x.ndim == 2:
+            x = x.astype(np.intp, copy=False)
+            np.take(self.Wx + self.b, x, axis=0, out=tape.rows, mode="clip")
+        else:
+            np.matmul(x.reshape(T * B, D), self.Wx, out=tape.rows.reshape(T * B, H))
+            tape.rows += self.b
+        tape.x = x
+        for h_, h, x_sums in zip(tape.h, tape.h[1:], tape.rows):
+            np.matmul(h_, self.Wh, out=h)
+            h += x_sums
+            np.tanh(h, out=h)
+        return tape
+
+    def backward(
+        self, tape: RNNFastTape, dh: Array | None, dstate: RNNState | None, gradient: RNN
+    ) -> tuple[Array | None, RNNState]:
+        """Backpropagate through time: see `Layer.backward`. The tape is used up."""
+        (T, B), (D, H) = tape.shape, self.Wx.shape
+        x = taken(tape)
+        require_dh(dh, T, B, H)
+        WhT = np.ascontiguousarray(self.Wh.T)
+        dh_next, a = tape.scratch
+        dh_next[...] = 0 if dstate is None else dstate.h
+        if dh is not None and dh.ndim == 2:  # with respect to the last output alone
+            dh_next += dh
+            dh = None
+        for t in range(T - 1, -1, -1):
+            h, dz = tape.h[t + 1], tape.rows[t]
+            if dh is not None:
+                dh_next += dh[t]
+            np.multiply(h, h, out=a)
+            np.subtract(ONE, a, out=a)
+            np.multiply(dh_next, a, out=dz)
+            np.matmul(dz, WhT, out=dh_next)
+        rows = tape.rows.reshape(T * B, H)
+        np.matmul(tape.h[:-1].reshape(T * B, H).T, rows, out=gradient.Wh)
+        inputs = np.empty((T * B, D), rows.dtype)
+        as_rows(x, D, inputs)
+        np.matmul(inputs.T, rows, out=gradient.Wx)
+        np.matmul(np.ones(T * B, rows.dtype), rows, out=gradient.b)
+        dx = (rows @ self.Wx.T).reshape(x.shape) if x.ndim == 3 else None
+        return dx, RNNState(dh_next.copy())
+
+
+class RNNFastSteps:
+    """A layer run from a state, a step at a time: see `lstm_fast.FastSteps`."""
+
+    def __init__(self, layer: RNN, state: RNNState, dense: Dense | None = None) -> None:
+        (B, H), dtype = state.h.shape, layer.Wh.dtype
+        self.h = state.h.copy()
+        self.Wx, self.b = layer.Wx.copy(), layer.b.copy()
+        self.picked = self.Wx + self.b  # (D, H), for ids
+        W = [layer.Wh] if dense is None else [layer.Wh, dense.W]
+        self.W = np.concatenate(W, axis=1)  # (H, H + V)
+        self.products = np.empty((B, self.W.shape[1]), dtype)
+        self.h_sums, self.logits = self.products[:, :H], self.products[:, H:]
+        self.dense_b = None if dense is None else dense.b.copy()
+        np.dot(self.h, self.W, out=self.products)
+
+    def step(self, x: Array) -> Array:
+        """One step on.
+
+        Takes ids, (B,), or vectors, (B, D); returns the logits, (B, V), or
+        without a dense layer h, (B, H), valid until the next step.
+        """
+        h = self.h
+        if x.ndim == 1:
+            self.picked.take(x, axis=0, out=h, mode="clip")
+        else:
+            np.matmul(x, self.Wx, out=h)
+            h += self.b
+        h += self.h_sums
+        np.tanh(h, out=h)
+        np.dot(h, self.W, out=self.products)
+        if self.dense_b is None:
+            return h
+        logits = self.logits
+        logits += self.dense_b
+        return logits
