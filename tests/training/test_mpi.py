@@ -27,10 +27,11 @@ with_mpi = pytest.mark.skipif(
 )
 
 TRAIN = """
-import sys, numpy as np, npchar
+import os, sys, numpy as np, npchar
 text = "the cat sat on the mat, and the rat sat on the cat. " * 30
-model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=10, num_layers=2,
-                     dropout=0.3, seed=npchar.rank(), dtype="float64")
+model = npchar.Model(npchar.Vocabulary.from_text(text), layer=os.environ.get("LAYER", "lstm"),
+                     hidden_size=10, num_layers=2, dropout=0.3, seed=npchar.rank(),
+                     dtype="float64")
 if not npchar.rank():
     print("rank 0 speaks")
 options = dict(epochs=3, maxlen=20, batch_size=7)
@@ -87,8 +88,11 @@ def script(tmp_path, loopback):
 
 
 @with_mpi
-@pytest.mark.parametrize("n", [2, 3])
-def test_ranks_train_what_one_process_does(script, tmp_path, n):
+@pytest.mark.parametrize(
+    ("n", "layer"), [(2, "lstm"), (3, "lstm"), (2, "gru"), (2, "rnn"), (2, "conv")]
+)
+def test_ranks_train_what_one_process_does(script, tmp_path, monkeypatch, n, layer):
+    monkeypatch.setenv("LAYER", layer)
     program = script(
         """
         history = model.fit(text, **options)
@@ -107,7 +111,7 @@ def test_ranks_train_what_one_process_does(script, tmp_path, n):
 
     text = "the cat sat on the mat, and the rat sat on the cat. " * 30
     model = npchar.Model(
-        npchar.Vocabulary.from_text(text), hidden_size=10, num_layers=2, dropout=0.3,
+        npchar.Vocabulary.from_text(text), layer=layer, hidden_size=10, num_layers=2, dropout=0.3,
         dtype="float64",
     )  # fmt: skip
     history = model.fit(text, epochs=3, maxlen=20, batch_size=7, workers=1, verbose=False)

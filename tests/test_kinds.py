@@ -1,0 +1,194 @@
+"""Models of every kind of layer: whatever an LSTM does in `Model`, the others do too."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from conftest import randomised
+
+import npchar
+from npchar import Model, Vocabulary
+from npchar.command import main
+from npchar.layers.kinds import FAST
+from npchar.layers.network import Network, Sizes
+from npchar.training.parallel import Share, Workers
+
+TEXT = "the cat sat on the mat, and the rat sat on the cat. " * 20
+SETTINGS = {"epochs": 3, "maxlen": 12, "batch_size": 8, "learning_rate": 0.02, "verbose": False}
+OTHERS = sorted(FAST.keys() - {"lstm"})  # which is tested everywhere else
+
+
+@pytest.fixture(params=OTHERS)
+def kind(request):
+    return request.param
+
+
+def make(kind, **changes):
+    sizes = {"hidden_size": 10, "num_layers": 2, "dropout": 0.2, "seed": 1} | changes
+    return Model(Vocabulary.from_text(TEXT), layer=kind, **sizes)
+
+
+def test_it_learns_and_writes(kind, tmp_path):
+    model = make(kind, hidden_size=24, dropout=0.0)
+    history = model.fit(TEXT, **SETTINGS | {"epochs": 12}, workers=1)
+    assert history.val_loss[-1] < 0.3 * math.log(len(model.vocabulary))
+    assert "sat on the " in model.generate("the rat ", 100, temperature=0.2, seed=1)
+    loss = model.evaluate(TEXT).loss
+    assert model.score(TEXT).loss == pytest.approx(loss, abs=1e-6)
+    model.save(tmp_path / "model.npz")
+    again = Model.load(tmp_path / "model.npz")
+    assert again.network.sizes == model.network.sizes
+    assert again.parameters.flat.tobytes() == model.parameters.flat.tobytes()
+    assert repr(again) == repr(model)
+    assert f"layer={kind!r}" in repr(model)
+    assert again.evaluate(TEXT).loss == loss
+
+
+@pytest.mark.parametrize("targets", ["all", "last"])
+def test_it_resumes_to_the_bit(kind, targets, tmp_path, monkeypatch):
+    """After a crash in the middle of an epoch, with dropout."""
+    settings = SETTINGS | {"targets": targets, "step": 12, "workers": 1}
+    whole = make(kind)
+    expected = whole.fit(TEXT, **settings)
+    steps = iter(range(12))
+    gradients = Network.gradients
+
+    def crashing(self, *arguments, **named):
+        if next(steps, None) is None:
+            raise RuntimeError("a crash")
+        return gradients(self, *arguments, **named)
+
+    monkeypatch.setattr(Network, "gradients", crashing)
+    path = tmp_path / "run.npz"
+    with pytest.raises(RuntimeError, match="a crash"):
+        make(kind).fit(TEXT, **settings, checkpoint=path, checkpoint_every=(5, "steps"))
+    monkeypatch.undo()
+    model = make(kind)
+    history = model.fit(TEXT, **settings, checkpoint=path, resume=True)
+    assert model.parameters.flat.tobytes() == whole.parameters.flat.tobytes()
+    assert (history.loss, history.val_loss) == (expected.loss, expected.val_loss)
+    other = next(name for name in FAST if name != kind)
+    with pytest.raises(npchar.CheckpointError, match="of another model"):
+        make(other).fit(TEXT, **settings, checkpoint=path, resume=True)
+
+
+@pytest.mark.parametrize("targets", ["all", "last"])
+def test_workers_compute_what_one_process_does(kind, targets):
+    network = randomised(Network(Sizes(11, 6, 2, 0.25, kind), dtype="float64"))
+    T, B = 7, 8
+    batch = np.random.default_rng(1).integers(0, 11, (T + 1, B))
+    expected, found = network.parameters.zeros_like(), network.parameters.zeros_like()
+    loss = Share(network, T, B).gradient(batch, targets, seed=9, out=expected)
+    with Workers(network, T, B, 2) as workers:
+        assert workers.gradient(batch, targets, seed=9, out=found) == pytest.approx(loss)
+    np.testing.assert_allclose(found.flat, expected.flat, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("kind", sorted(FAST))
+def test_a_mistake_in_backward_is_caught(kind, monkeypatch):
+    model = make(kind, hidden_size=4, num_layers=1, dtype="float64")
+    backward = FAST[kind].backward
+
+    def broken(self, tape, dh, dstate, gradient):
+        dx, dstate = backward(self, tape, dh, dstate, gradient)
+        array = next(iter(gradient.arrays.values()))
+        array *= 1 + 1e-6
+        return dx, dstate
+
+    monkeypatch.setattr(FAST[kind], "backward", broken)
+    assert not npchar.check_gradients(model, samples=6, verbose=False).passed
+
+
+def test_prompts_side_by_side_are_each_alone(kind):
+    """Of different lengths: states of different ages."""
+    model = make(kind, dropout=0.0)
+    randomised(model.network)
+    prompts = ["t", "the cat sat on the mat, and ", "the rat"]
+    together = model.generate(prompts, 60, temperature=0.9, seed=3)
+    alone = [model.generate(p, 60, temperature=0.9, seed=3 + k) for k, p in enumerate(prompts)]
+    assert together == alone
+    stream = model.stream(prompts[1], temperature=0.9, seed=4)
+    assert "".join(next(stream) for _ in range(60)) == alone[1]
+    written = model.generate(prompts[2], 30, temperature=0)  # argmax: the text tells the logits
+    for k in range(30):
+        p = model.next_probabilities(prompts[2] + written[:k])
+        assert model.vocabulary.symbols[p.argmax()] == written[k]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_other_dtype_appears(kind, dtype):
+    network = randomised(Network(Sizes(9, 6, 3, 0.0, kind), dtype=dtype))
+    ids = np.random.default_rng(0).integers(0, 9, (5, 4))
+    for one in (network, network.plain()):
+        result = one.gradients(ids, ids[::-1])
+        outputs, tapes = one.forward(ids)
+        states = [tape.final_state for tape in tapes]
+        found = [outputs, result.parameters.flat, result.loss, one.steps_from(states)(ids[0])]
+        for state in (*states, *result.states):
+            found += list(state)
+        assert {array.dtype for array in found} == {np.dtype(dtype)}
+
+
+def test_analysis_is_of_any(kind):
+    model = make(kind, dropout=0.0, dtype="float64")
+    text = TEXT[:30]
+    seen = model.activations(text)
+    assert list(seen.values) == {"gru": list("rznh"), "rnn": ["h"], "conv": list("vgh")}[kind]
+    assert seen.h.shape == (30, 2, 10)
+    outputs, _ = model.network.forward(model.vocabulary.encode(text).astype(int)[:, None])
+    np.testing.assert_allclose(seen.h[:, 1], outputs[:, 0], atol=1e-12)
+    assert seen.find(seen.unit(3, layer=1), 1)[0][:2] == (1, 3)
+    with pytest.raises(ValueError, match="of is 'c'; expected one of"):
+        seen.unit(0, of="c")
+    with pytest.raises(AttributeError, match="there is no 'c' in"):
+        _ = seen.c
+    found = npchar.saliency(model, text)
+    assert found.shape == (29,)
+    assert (found[-1:] > 0).all()
+    assert f"{kind}1" in model._repr_html_()
+
+
+def test_a_convolution_sees_its_receptive_field(capsys):
+    model = make("conv", num_layers=3, dtype="float64", dropout=0.0)
+    assert model.network.receptive_field == 8
+    ids = np.random.default_rng(0).integers(0, len(model.vocabulary), (20, 1))
+    logits, _ = model.network.logits(ids)
+    for k in range(20):
+        changed = ids.copy()
+        changed[k] = (ids[k] + 1) % len(model.vocabulary)
+        differs = np.flatnonzero((model.network.logits(changed)[0] != logits).any(axis=(1, 2)))
+        np.testing.assert_array_equal(differs, np.arange(k, min(20, k + 8)))
+    model.summary()
+    assert "receptive field: 8 characters" in capsys.readouterr().out
+    assert make("gru").network.receptive_field is None
+    assert Model(model.vocabulary, layer="conv").network.receptive_field == 64
+    deep = Network(Sizes(5, 2, 23, 0.0, "conv"))
+    assert max(layer.reach for layer in deep.layers) == 512
+    assert np.isfinite(deep.logits(np.zeros((700, 1), int))[0]).all()
+
+
+def test_the_command_and_the_file(kind, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cats.txt").write_text(TEXT)
+    options = ("--layer", kind, "--hidden-size", "9", "--epochs", "2", "--maxlen", "20")
+    assert main(["train", "cats.txt", *options]) == 0
+    out, err = capsys.readouterr()
+    assert f"layer={kind!r}" in err
+    assert main(["info", "--model", "cats.npz"]) == 0
+    assert f"{kind}0" in capsys.readouterr().out
+    with np.load("cats.npz") as file:
+        described = json.loads(bytes(file["configuration"]))
+        members = {name: file[name] for name in file.files}
+    assert described["model"]["layer"] == kind
+    for wrong in ("lstm", "transformer", 7, None):
+        described["model"]["layer"] = wrong
+        members["configuration"] = np.frombuffer(json.dumps(described).encode(), np.uint8)
+        np.savez("wrong.npz", **members)
+        with pytest.raises(npchar.CheckpointError):
+            Model.load("wrong.npz")
+
+
+def test_an_unknown_kind_is_told():
+    with pytest.raises(ValueError, match="layer is 'transformer'; expected one of lstm, gru, rnn"):
+        make("transformer")
