@@ -35,9 +35,10 @@ from npchar.layers.dense import Dense
 from npchar.layers.gradcheck import check_gradients
 from npchar.layers.gru import GRU
 from npchar.layers.gru_fast import FastGRU
-from npchar.layers.loss import softmax_cross_entropy
+from npchar.layers.loss import mean_squared_error, softmax_cross_entropy
 from npchar.layers.lstm import LSTM
 from npchar.layers.lstm_fast import FastLSTM
+from npchar.layers.parameters import Parameters
 from npchar.layers.rnn import RNN
 from npchar.layers.rnn_fast import FastRNN
 from npchar.model import Model
@@ -49,7 +50,7 @@ from npchar.text.windows import windows
 from npchar.training.guard import TrainingDiverged
 from npchar.training.history import History
 from npchar.training.mpi import MissingMPIError, rank
-from npchar.training.optimizers import RMSprop
+from npchar.training.optimizers import RMSprop, clip_by_global_norm
 from npchar.training.parallel import WorkerError
 from npchar.version import __version__ as __version__
 
@@ -71,6 +72,7 @@ __all__ = [
     "MissingMPIError",
     "Model",
     "Originality",
+    "Parameters",
     "RMSprop",
     "Score",
     "TrainingDiverged",
@@ -78,6 +80,7 @@ __all__ = [
     "Vocabulary",
     "WorkerError",
     "check_gradients",
+    "clip_by_global_norm",
     "entropies",
     "entropy",
     "examine",
@@ -85,6 +88,7 @@ __all__ = [
     "from_torch",
     "gradient_flow",
     "load_corpus",
+    "mean_squared_error",
     "originality",
     "plot_entropies",
     "rank",

@@ -158,9 +158,7 @@ class Conv(Layer):
         dh = at_every_step(dh, tape.outputs)  # (T, B, H)
         (T, B, H), (D, _) = dh.shape, self.sizes
         dinputs = np.zeros(tape.inputs.shape, self.W.dtype)  # (d + T, B, D)
-        if dstate is not None:
-            self.require_state(dstate, B)
-            dinputs[T:] = dstate.last.swapaxes(0, 1)
+        dinputs[T:] = self.state_or_zeros(dstate, B).last.swapaxes(0, 1)
 
         dv = dh * tape.g
         dz_g = dh * tape.v * tape.g * (1 - tape.g)

@@ -52,9 +52,15 @@ class Dense:
         self.W[...] = rng.uniform(-limit, limit, self.W.shape)
         self.b[...] = 0
 
+    def __repr__(self) -> str:
+        H, V = self.W.shape
+        return f"Dense(input_size={H}, output_size={V}, dtype={self.W.dtype})"
+
     def forward(self, h: Array) -> Array:
         """Logits, (..., V), of hidden states, (..., H). Costs 2 HV operations a row."""
         H, V = self.W.shape
+        if h.ndim < 1 or h.shape[-1] != H:
+            raise ValueError(f"expected vectors of {H} numbers, (..., {H}), got {h.shape}")
         logits = h.reshape(-1, H) @ self.W  # (n, V): one product for all steps
         logits += self.b
         return logits.reshape(*h.shape[:-1], V)
@@ -72,6 +78,11 @@ class Dense:
             A layer of the same shapes; its arrays are overwritten.
         """
         H, V = self.W.shape
+        if dlogits.shape != (*h.shape[:-1], V):
+            raise ValueError(
+                f"expected dlogits of the shape {(*h.shape[:-1], V)} for h of {h.shape}, got "
+                f"{dlogits.shape}"
+            )
         rows = dlogits.reshape(-1, V)
         np.matmul(h.reshape(-1, H).T, rows, out=gradient.W)
         np.matmul(np.ones(len(rows), rows.dtype), rows, out=gradient.b)  # a sum, by BLAS

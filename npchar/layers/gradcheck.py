@@ -29,6 +29,8 @@ import numpy as np
 
 from npchar.arguments import require_positive
 from npchar.arrays import Array
+from npchar.layers.kinds import FAST, PLAIN
+from npchar.layers.layer import Layer
 from npchar.layers.network import Network, require_batch
 from npchar.layers.parameters import Parameters
 
@@ -115,6 +117,7 @@ class GradientCheck(NamedTuple):
 
     loss: float
     rows: list[Row]
+    loss_name: str = "nats per character"
 
     @property
     def passed(self) -> bool:
@@ -123,7 +126,7 @@ class GradientCheck(NamedTuple):
 
     def __str__(self) -> str:
         lines = [
-            f"Gradient of the loss ({self.loss:.4f} nats per character) by backpropagation, "
+            f"Gradient of the loss ({self.loss:.4f} {self.loss_name}) by backpropagation, "
             "against two",
             "numerical derivatives that use the forward pass alone. Errors are relative:",
             "the norm of the difference over the norm of the gradient.",
@@ -148,7 +151,7 @@ class GradientCheck(NamedTuple):
 
 
 def check_gradients(
-    model: HasNetwork,
+    model: HasNetwork | Layer,
     ids: Array | None = None,
     targets: Array | None = None,
     *,
@@ -166,10 +169,11 @@ def check_gradients(
     Parameters
     ----------
     model
-        The model, at any point of its training.
+        The model, at any point of its training; or a layer alone, of npchar or of your own,
+        whose loss is then a random weighting of its outputs and its final state.
     ids, targets
         A batch, as for `Model.loss_and_gradient`; a small random one with a
-        target at every character when not given.
+        target at every character when not given. A layer alone takes none.
     samples
         How many entries of each array are checked, the ones with the largest
         gradients and as many at random; None for all, at seven forward passes
@@ -187,7 +191,23 @@ def check_gradients(
     if samples is not None:
         require_positive(samples=samples)
     rng = np.random.default_rng(seed)
-    network = model.network.astype(np.float64)
+    if isinstance(model, Layer):
+        check = check_of_layer(model, samples, rng)
+    else:
+        check = check_of_network(model.network.astype(np.float64), ids, targets, samples, rng)
+    if verbose:
+        print(check)
+    return check
+
+
+def check_of_network(
+    network: Network,
+    ids: Array | None,
+    targets: Array | None,
+    samples: int | None,
+    rng: np.random.Generator,
+) -> GradientCheck:
+    """The check of a network of float64."""
     V = network.sizes.vocabulary_size
     if ids is None:
         ids = rng.integers(0, V, (8, 3))
@@ -236,9 +256,62 @@ def check_gradients(
     assert dinputs is not None
     analytic["input"] = dinputs
 
+    return GradientCheck(float(result.loss), compared(loss, point, analytic, samples, rng))
+
+
+def check_of_layer(
+    layer: Layer, samples: int | None, rng: np.random.Generator, T: int = 6, B: int = 3
+) -> GradientCheck:
+    """The check of a layer alone, on random vectors; of a fast one against the plain one."""
+    D, H = layer.sizes
+    plain = PLAIN[layer.name] if type(layer) is FAST.get(layer.name) else type(layer)
+    zeros = layer.zero_state(B)
+    fields = [f"{field}0" for field in zeros._fields]
+    shapes = {name: array.shape for name, array in layer.arrays.items()}
+    shapes |= {name: array.shape for name, array in zip(fields, zeros)} | {"x": (T, B, D)}
+    point = Parameters(shapes, np.float64)
+    point.flat[:] = rng.uniform(-0.5, 0.5, len(point.flat))
+    for name, array in layer.arrays.items():
+        point[name] = array
+    dh = rng.normal(size=(T, B, H))
+    dstate = type(zeros)(*(rng.normal(size=array.shape) for array in zeros))
+
+    def run(kind: type[Layer], flat: Array) -> tuple[Layer, Any]:
+        values = Parameters(shapes, flat=flat)
+        one = kind(**{name: values[name] for name in layer.arrays})
+        one.depth = layer.depth
+        return one, one.forward(values["x"], type(zeros)(*(values[name] for name in fields)))
+
+    def loss(flat: Array) -> Array:
+        _, tape = run(plain, flat)
+        result: Array = (tape.outputs * dh).sum()
+        for array, weights in zip(tape.final_state, dstate):
+            result = result + (array * weights).sum()
+        return result
+
+    one, tape = run(type(layer), point.flat)
+    gradient = one.zeros_like()
+    analytic = Parameters(shapes, np.float64)
+    dx, initial = one.backward(tape, dh, dstate, gradient)
+    assert dx is not None
+    analytic["x"] = dx
+    for name, array in [*gradient.arrays.items(), *zip(fields, initial)]:
+        analytic[name] = array
+    rows = compared(loss, point, analytic, samples, rng)
+    return GradientCheck(float(loss(point.flat)), rows, "of random weights")
+
+
+def compared(
+    loss: Function,
+    point: Parameters,
+    analytic: Parameters,
+    samples: int | None,
+    rng: np.random.Generator,
+) -> list[Row]:
+    """The errors of a gradient at a point, array by array."""
     rows = []
     start = 0
-    for name, shape in shapes.items():
+    for name, shape in point.shapes.items():
         size = analytic[name].size
         entries = chosen_entries(analytic[name].reshape(-1), samples, rng)
         expected = analytic[name].reshape(-1)[entries]
@@ -250,10 +323,7 @@ def check_gradients(
         ]
         rows.append(Row(name, shape, len(entries), norm, *errors))
         start += size
-    check = GradientCheck(float(result.loss), rows)
-    if verbose:
-        print(check)
-    return check
+    return rows
 
 
 def chosen_entries(gradient: Array, samples: int | None, rng: np.random.Generator) -> Array:

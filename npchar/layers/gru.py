@@ -165,7 +165,7 @@ class GRU(Layer):
             array[...] = 0
         WxT, WhT = self.Wx.swapaxes(1, 2), self.Wh.swapaxes(1, 2)
 
-        (dh,) = self.zero_state(B) if dstate is None else dstate
+        (dh,) = self.state_or_zeros(dstate, B)
         for t in reversed(range(T)):
             x, h_, r, z, q, n, _ = tape.steps[t]
             dh = dh + above[t]

@@ -151,7 +151,7 @@ class FastGRU(GRU):
         # The three products and their sum as one product.
         WhT = self.Wh[QRZ].swapaxes(1, 2).reshape(3 * H, H)
         dh_next, a, e, product = tape.scratch[:4]  # (B, H) each
-        dh_next[...] = 0 if dstate is None else dstate.h
+        (dh_next[...],) = self.state_or_zeros(dstate, B)
         if dh is not None and dh.ndim == 2:  # with respect to the last output alone
             dh_next += dh
             dh = None

@@ -177,16 +177,19 @@ class Layer(ABC):
             )
         if ids:
             require_ids(x, D)
-        if state is None:
-            return self.zero_state(x.shape[1])
-        self.require_state(state, x.shape[1])
-        return state
+        return self.state_or_zeros(state, x.shape[1])
 
-    def require_state(self, state: Any, B: int) -> None:
-        """Raise a ValueError unless it has the shapes of a state of B sequences."""
+    def state_or_zeros(self, state: Any, B: int) -> Any:
+        """A state of B sequences, or the gradient with respect to one; zeros for None.
+
+        Raises a ValueError unless it has the shapes of one.
+        """
+        if state is None:
+            return self.zero_state(B)
         shapes, expected = tuple(np.shape(array) for array in state), self.state_shapes(B)
         if shapes != expected:
             raise ValueError(f"expected a state of the shapes {expected}, got {shapes}")
+        return state
 
     @classmethod
     def create(

@@ -1,4 +1,4 @@
-"""The loss: cross-entropy of logits and target ids, and its gradient.
+"""The losses and their gradients: cross-entropy of logits and target ids, squared error.
 
 Logits come from ``layers/dense.py``; ``layers/network.py`` backpropagates the gradient.
 """
@@ -51,6 +51,38 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     dlogits /= (n * total)[:, None]
     dlogits[picked] -= dlogits.dtype.type(1 / n)
     return loss, dlogits.reshape(logits.shape)
+
+
+def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
+    """The mean squared error of numbers that are predicted, and its gradient.
+
+    Parameters
+    ----------
+    outputs
+        What was predicted, of any shape; complex numbers are allowed, for the gradient check.
+    targets
+        What it should be, of the same shape.
+
+    Returns
+    -------
+    loss
+        A scalar: the mean of (outputs − targets)² over all numbers.
+    doutputs
+        2 (outputs − targets) / outputs.size: the gradient with respect to `outputs`.
+
+    Examples
+    --------
+    >>> loss, doutputs = mean_squared_error(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+    >>> float(loss), doutputs.tolist()
+    (2.0, [0.0, -2.0])
+    """
+    if outputs.shape != targets.shape or not outputs.size:
+        raise ValueError(
+            f"expected outputs and targets of one shape, and some, got {outputs.shape} and "
+            f"{targets.shape}"
+        )
+    difference = outputs - targets
+    return (difference**2).mean(), difference * difference.dtype.type(2 / difference.size)
 
 
 def log_probabilities(logits: Array, ids: Array) -> Array:

@@ -184,7 +184,7 @@ class LSTM(Layer):
             array[...] = 0
         WxT, WhT = self.Wx.swapaxes(1, 2), self.Wh.swapaxes(1, 2)
 
-        dh, dc = self.zero_state(B) if dstate is None else dstate
+        dh, dc = self.state_or_zeros(dstate, B)
         for t in reversed(range(T)):
             x, h_, c_, i, f, o, g, c, _ = tape.steps[t]
             dh = dh + above[t]

@@ -194,7 +194,7 @@ class FastLSTM(LSTM):
         dh_next, dc, dc_, a = tape.scratch[:4]  # (B, H) each
         through, held = tape.scratch[4:7], tape.scratch[7:10]  # (3, B, H) each
         dc_terms, dh_h = through[:2], through[2]
-        dh_next[...], dc[...] = (0, 0) if dstate is None else dstate
+        dh_next[...], dc[...] = self.state_or_zeros(dstate, B)
         if dh is not None and dh.ndim == 2:  # with respect to the last output alone
             dh_next += dh
             dh = None

@@ -94,16 +94,11 @@ class Network:
 
     def _layers_on(self, parameters: Parameters) -> tuple[list[Layer], Dense]:
         """The layers whose arrays are the views of `parameters`: weights or a gradient."""
-
-        def views(layer: str) -> dict[str, Array]:
-            start = layer + "."
-            return {n.removeprefix(start): parameters[n] for n in parameters if n.startswith(start)}
-
         name = self.sizes.layer
-        layers = [self.kind(**views(f"{name}{k}")) for k in range(self.sizes.num_layers)]
+        layers = [self.kind(**parameters.part(f"{name}{k}")) for k in range(self.sizes.num_layers)]
         for k, layer in enumerate(layers):
             layer.depth = k
-        return layers, Dense(**views("dense"))
+        return layers, Dense(**parameters.part("dense"))
 
     def initialise(self, seed: int) -> None:
         """Fill the weights as Keras does, from a seed."""

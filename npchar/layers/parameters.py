@@ -59,6 +59,28 @@ class Parameters(Mapping[str, Array]):
             self._views[name] = self.flat[start:stop].reshape(shape)
             start = stop
 
+    @classmethod
+    def of(cls, dtype: DTypeLike = "float32", **parts: Mapping[str, tuple[int, ...]]) -> Parameters:
+        """Zeros for several layers, each by a name and its `shapes`.
+
+        Examples
+        --------
+        >>> from npchar import GRU, Dense
+        >>> parameters = Parameters.of(gru=GRU.shapes(3, 8), dense=Dense.shapes(8, 2))
+        >>> list(parameters)
+        ['gru.Wx', 'gru.Wh', 'gru.b', 'gru.bq', 'dense.W', 'dense.b']
+        >>> layer = GRU(**parameters.part("gru"))
+        """
+        return cls(
+            {f"{part}.{n}": shape for part, shapes in parts.items() for n, shape in shapes.items()},
+            dtype,
+        )
+
+    def part(self, name: str) -> dict[str, Array]:
+        """The arrays of one layer, by their names in it: what its class takes."""
+        start = name + "."
+        return {n.removeprefix(start): self[n] for n in self if n.startswith(start)}
+
     def __getitem__(self, name: str) -> Array:
         return self._views[name]
 

@@ -127,7 +127,7 @@ class RNN(Layer):
         for array in gradient.arrays.values():
             array[...] = 0
         dx = np.empty(tape.x.shape, self.Wx.dtype)
-        (dh,) = self.zero_state(above.shape[1]) if dstate is None else dstate
+        (dh,) = self.state_or_zeros(dstate, above.shape[1])
         for t in reversed(range(len(above))):
             dh = dh + above[t]
             dz = dh * (1 - tape.h[t + 1] ** 2)  # (B, H)

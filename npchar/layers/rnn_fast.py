@@ -93,7 +93,7 @@ class FastRNN(RNN):
         require_dh(dh, T, B, H)
         WhT = np.ascontiguousarray(self.Wh.T)
         dh_next, a = tape.scratch
-        dh_next[...] = 0 if dstate is None else dstate.h
+        (dh_next[...],) = self.state_or_zeros(dstate, B)
         if dh is not None and dh.ndim == 2:  # with respect to the last output alone
             dh_next += dh
             dh = None
