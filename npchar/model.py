@@ -487,7 +487,7 @@ class Model:
         """Write a page that runs this model in a browser: one file that needs no network.
 
         Type a prompt, move the temperature, watch the distribution of the next
-        character and the cells as text is generated.
+        character and the units as text is generated.
 
         Parameters
         ----------
@@ -495,6 +495,11 @@ class Model:
             Where.
         prompt
             The prompt it opens with; "the " or a letter when not given.
+
+        Raises
+        ------
+        ValueError
+            For a model of tokens, or of convolutions: it runs LSTMs, GRUs and plain RNNs.
         """
         from npchar.analysis.page import page
 

@@ -1,9 +1,9 @@
 """A model as a page: one HTML file that generates text in a browser, without a server.
 
 The weights come from ``layers/network.py``, the characters from ``text/vocabulary.py``. They are
-put into ``page.html``, whose script runs the equations of ``layers/lstm.py`` and samples as
-``generation/sampling.py`` does: read it beside them. The page loads nothing from the network
-and sends nothing.
+put into ``page.html``, whose script runs the equations of ``layers/lstm.py``, ``gru.py`` or
+``rnn.py`` and samples as ``generation/sampling.py`` does: read it beside them. The page loads
+nothing from the network and sends nothing.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ from npchar.text.vocabulary import Vocabulary
 from npchar.version import __version__
 
 TEMPLATE = Path(__file__).with_name("page.html")
+KINDS = ("lstm", "gru", "rnn")  # the layers that its script runs
 
 
 def page(network: Network, vocabulary: Vocabulary, prompt: str | None = None) -> str:
     """A network as a page of HTML, to be written to a file in UTF-8.
 
     Opened in a browser, from the disk too, it generates text from any prompt, shows the
-    distribution of the next character and the cells, and colours the text by a cell. It is
-    as large as the weights in base64, 16 bytes for three of them, and 26 kB more.
+    distribution of the next character and the units (an LSTM's cells), and colours the text
+    by one of them. It is as large as the weights in base64, 16 bytes for three of them, and
+    28 kB more.
 
     Parameters
     ----------
     network
-        The network; float64 weights become float32.
+        The network, of LSTM, GRU or plain recurrent layers; float64 weights become float32.
     vocabulary
         Its characters.
     prompt
@@ -37,7 +39,8 @@ def page(network: Network, vocabulary: Vocabulary, prompt: str | None = None) ->
     Raises
     ------
     ValueError
-        When the vocabulary is of tokens instead of characters.
+        When the vocabulary is of tokens instead of characters, or the network of
+        convolutions.
     """
     import base64  # these two here, for a fast `import npchar`
     import json
@@ -47,11 +50,17 @@ def page(network: Network, vocabulary: Vocabulary, prompt: str | None = None) ->
             "expected a model of characters for the page, got one of tokens; train one on "
             "characters, with npchar.Vocabulary.from_text(text)"
         )
-    _, H, layers, *_ = network.sizes
+    _, H, layers, _, layer = network.sizes
+    if layer not in KINDS:
+        raise ValueError(
+            f"expected a model of {', '.join(KINDS[:-1])} or {KINDS[-1]} layers for the page, got "
+            f"one of {layer}; `generate` and `stream` run any model"
+        )
     description = {
         "npchar": __version__,
         # One by one: in a string, a browser would take two lone surrogates for a pair.
         "characters": list(vocabulary),
+        "layer": layer,
         "hidden_size": H,
         "num_layers": layers,
         "prompt": first_prompt(vocabulary) if prompt is None else prompt,

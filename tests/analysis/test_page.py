@@ -1,6 +1,6 @@
 """The page in a real browser: the same numbers as Python, and an interface that works.
 
-Chromium opens two pages once, in frames as wide as a phone. A script at the end of each
+Chromium opens all pages once, in frames as wide as a phone. A script at the end of each
 does what a program and a person would do, and hands over what came of it, as JSON. It waits
 for what happens on the page, never for some time to pass.
 """
@@ -23,14 +23,15 @@ from conftest import randomised
 
 import npchar
 from npchar.analysis.page import page
+from npchar.command import main
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
     "--no-proxy-server",
-    # A frame out of sight would be drawn seldom or never: both fit into the window.
-    *("--window-size=900,1000", "--disable-background-timer-throttling"),
+    # A frame out of sight would be drawn seldom or never: all fit into the window.
+    *("--window-size=2000,1000", "--disable-background-timer-throttling"),
     *("--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows"),
 )
 # Where programs write; TMPDIR is there too, but relative: a socket's path must be short.
@@ -43,8 +44,9 @@ PLAIN = LETTERS + " \n.,;:!?'\"()-_0123456789=[]<&*/"
 ODD = "ab \n\t<>&'\"`\\/$%{}-é\u0301\u00a0\u2028\u200b😀👍\ud800\udbff\udc00"
 MANY = "".join(chr(0x4E00 + k) for k in range(260))
 
+PROSE = "the will to power, and\nthe rest <of it & more: a 'word' or \"two\""
 TEXTS = {
-    "one": "the will to power, and\nthe rest <of it & more: a 'word' or \"two\"",
+    **dict.fromkeys(("one", "gru one", "gru two", "rnn"), PROSE),
     "two": "a<b&b>a\n'\"\\`😀👍 é\u0301\u2028\ud800\udc00{}$/\t一丁",
 }
 TEMPERATURE = 0.8
@@ -85,6 +87,8 @@ async function examine() {
   found.prompt = at("prompt").value;
   found.characters = npchar.characters;
   npchar.reset();
+  const labels = Array.from(document.querySelectorAll("[aria-label]"), (e) => e.ariaLabel);
+  found.words = [document.title, document.body.innerText, ...labels].join("\\n");
   found.empty = npchar.probabilities();
   found.read = [];
   found.probabilities = text.map((character) => {
@@ -135,16 +139,16 @@ async function examine() {
   change("temperature", 0);
   found.certain = { label: at("temperature-shown").textContent, row: row(0) };
 
-  const layers = Array.from(document.querySelectorAll(".cells"), ({ children }) => children);
+  const layers = Array.from(document.querySelectorAll(".units"), ({ children }) => children);
   const last = () => at("text").lastChild.style.backgroundColor;
   const grid = layers.at(-1);
   found.uncoloured = last();
   grid[2].click();
   found.coloured = {
     backgrounds: Array.from(at("text").children, (span) => span.style.backgroundColor),
-    cell: grid[2].style.backgroundColor,
+    square: grid[2].style.backgroundColor,
     pressed: grid[2].ariaPressed,
-    c: npchar.states().at(-1).c[2],
+    state: npchar.states().at(-1),
     caption: at("chosen").textContent,
   };
   grid[3].click();
@@ -158,7 +162,7 @@ async function examine() {
     return Array.from(grid).indexOf(document.activeElement);
   });
   found.grids = layers.map((buttons) => ({
-    cells: buttons.length,
+    squares: buttons.length,
     first: buttons[0].ariaLabel,
     stops: Array.from(buttons).filter((button) => button.tabIndex === 0).length,
   }));
@@ -265,7 +269,14 @@ def models():
     randomised(two.network, seed=2, scale=0.5)
     # To float32's numbers now, as the page's are, so that the two are the same network.
     two.parameters.flat[:] = two.parameters.flat.astype("float32")
-    return {"one": one, "two": two}
+    models = {"one": one, "two": two}
+    for name, layer, layers in (("gru one", "gru", 1), ("gru two", "gru", 2), ("rnn", "rnn", 2)):
+        models[name] = npchar.Model(
+            npchar.Vocabulary(PLAIN), layer=layer, hidden_size=20, num_layers=layers
+        )
+        randomised(models[name].network, seed=3, scale=0.2)
+        models[name].parameters["dense.W"] *= 5
+    return models
 
 
 MODELS = models()
@@ -347,9 +358,11 @@ def test_the_probabilities_are_pythons(case):
     usual, _ = model.network.astype("float32").logits(ids)
     np.testing.assert_allclose(ours, softmax(usual[:, 0]), rtol=0, atol=1e-5)
     assert ours.max(axis=1).mean() > 3 / len(model.vocabulary)  # they are no trifles
-    for k, state in enumerate(states):
-        np.testing.assert_allclose(found["states"][k]["c"], state.c[0], rtol=0, atol=1e-12)
-        np.testing.assert_allclose(found["states"][k]["h"], state.h[0], rtol=0, atol=1e-12)
+    assert len(found["states"]) == len(states)
+    for theirs, state in zip(found["states"], states):
+        assert set(theirs) == set(state._fields)  # h, and of an LSTM c
+        for name, values in theirs.items():
+            np.testing.assert_allclose(values, getattr(state, name)[0], rtol=0, atol=1e-12)
 
 
 def test_temperature_is_the_librarys(case):
@@ -438,24 +451,42 @@ def test_the_bars(case):
     assert found["certain"]["row"]["name"] == rows[0]["name"]
 
 
-def test_the_cells(case):
+def test_the_units(case):
     model, _, found = case
-    _, H, layers, *_ = model.network.sizes
+    _, H, layers, _, layer = model.network.sizes
     assert found["uncoloured"] == ""
     coloured = found["coloured"]
     assert len(coloured["backgrounds"]) == len(found["written"])
     assert len(set(coloured["backgrounds"])) > 50
-    assert coloured["backgrounds"][-1] == coloured["cell"]
-    value = np.tanh(coloured["c"])
-    sign, strength = re.fullmatch(r"rgb\(var\(--(\w+)\) / ([\d.]+)\)", coloured["cell"]).groups()
+    assert coloured["backgrounds"][-1] == coloured["square"]
+    state = coloured["state"]
+    value = np.tanh(state["c"][2]) if layer == "lstm" else state["h"][2]
+    sign, strength = re.fullmatch(r"rgb\(var\(--(\w+)\) / ([\d.]+)\)", coloured["square"]).groups()
     assert sign == ("negative" if value < 0 else "positive")
     assert float(strength) == pytest.approx(abs(value), abs=6e-4)
     assert coloured["pressed"] == "true"
-    name = "Cell 2" if layers == 1 else "Cell 2 of layer 1"
-    assert coloured["caption"].startswith(f"{name} colours the text")
+    name, shown = ("Cell", "tanh(c)") if layer == "lstm" else ("Unit", "h")
+    of_layer = "" if layers == 1 else " of layer 1"
+    shortened = f"{value:+.2f}".replace("-", "−")
+    caption = f"{name} 2{of_layer} colours the text; now its {shown} is {shortened}."
+    assert coloured["caption"] == caption
     assert found["other"] == ["false", "true", True]
     assert found["none"] == ["false", ""]
-    assert [grid["cells"] for grid in found["grids"]] == [H] * layers
+    assert [grid["squares"] for grid in found["grids"]] == [H] * layers
+
+
+def test_its_words_are_of_its_kind(case):
+    model, _, found = case
+    _, H, layers, _, layer = model.network.sizes
+    kind = {"lstm": "LSTM", "gru": "GRU", "rnn": "plain RNN"}[layer]
+    unit, other = ("cell", "unit") if layer == "lstm" else ("unit", "cell")
+    words = found["words"]
+    weights = f"{model.parameters.flat.size:,} weights"
+    assert f"characters, {kind} of {layers} × {H} {unit}s, {weights}; made by npchar" in words
+    assert f"The {H} {unit}s of layer 0; arrow keys" in words
+    assert f"No {unit} is chosen" in words
+    assert other not in words.lower()
+    assert not re.search({"LSTM": "GRU|RNN"}.get(kind, "LSTM|memory"), words)
 
 
 def test_it_works_without_a_mouse(case):
@@ -512,6 +543,21 @@ def test_tokens_are_refused(tmp_path):
     with pytest.raises(ValueError, match="a model of characters .* of tokens"):
         model.to_html(tmp_path / "page.html")
     assert not list(tmp_path.iterdir())
+
+
+def test_convolutions_are_refused(tmp_path, capsys):
+    model = npchar.Model(npchar.Vocabulary("ab"), layer="conv", hidden_size=2, num_layers=1)
+    sentence = (
+        "expected a model of lstm, gru or rnn layers for the page, got one of conv; "
+        "`generate` and `stream` run any model"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        model.to_html(tmp_path / "page.html")
+    file = tmp_path / "conv.npz"
+    model.save(file)
+    assert main(["page", "--model", str(file), str(tmp_path / "page.html")]) == 2
+    assert capsys.readouterr().err == f"npchar: {sentence}\n"
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_model_writes_its_page(model, tmp_path):
