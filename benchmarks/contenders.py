@@ -42,7 +42,9 @@ def random_ids(n: int) -> np.ndarray:
 # Training steps: a turn gives the mean seconds of a step
 
 
-def npchar_steps(B: int, targets: str, H: int, layers: int, turn: int, maxlen: int = T) -> None:
+def npchar_steps(
+    B: int, targets: str, H: int, layers: int, turn: int, maxlen: int = T, layer: str = "lstm"
+) -> None:
     """Plain ``Model.fit``, an epoch a turn."""
     import npchar
 
@@ -50,7 +52,7 @@ def npchar_steps(B: int, targets: str, H: int, layers: int, turn: int, maxlen: i
     n = B * turn
     text = "".join(CHARACTERS[i] for i in random_ids((n - 1) * step + maxlen + 1))
     vocabulary = npchar.Vocabulary(CHARACTERS)
-    model = npchar.Model(vocabulary, hidden_size=H, num_layers=layers)
+    model = npchar.Model(vocabulary, layer=layer, hidden_size=H, num_layers=layers)
 
     def one_turn(history: npchar.History) -> bool:
         print(json.dumps(history.seconds[-1] / turn), flush=True)
@@ -68,7 +70,14 @@ def npchar_steps(B: int, targets: str, H: int, layers: int, turn: int, maxlen: i
 class TorchModel:
     """The network in PyTorch, and a training step of it."""
 
-    def __init__(self, H: int, layers: int, compiled: bool = False, learning_rate: float = 0.01):
+    def __init__(
+        self,
+        H: int,
+        layers: int,
+        compiled: bool = False,
+        learning_rate: float = 0.01,
+        layer: str = "lstm",
+    ):
         import torch
 
         self.torch = torch
@@ -79,17 +88,20 @@ class TorchModel:
             def __init__(self) -> None:
                 super().__init__()
                 self.one_hot = torch.nn.Embedding.from_pretrained(torch.eye(V))
-                self.lstm = torch.nn.LSTM(V, H, layers)
+                if layer == "conv":
+                    self.lstm = torch_convolutions(H, layers)
+                else:
+                    self.lstm = getattr(torch.nn, layer.upper())(V, H, layers)
                 self.dense = torch.nn.Linear(H, V)
                 for name, p in self.lstm.named_parameters():  # as Keras and npchar do
                     with torch.no_grad():
-                        if "weight_ih" in name:
+                        if "weight_ih" in name or p.ndim == 3:
                             torch.nn.init.xavier_uniform_(p)
                         elif "weight_hh" in name:
                             torch.nn.init.orthogonal_(p)
                         else:
                             p.zero_()
-                            if "ih" in name:
+                            if "ih" in name and layer == "lstm":
                                 p[H : 2 * H] = 1
 
             def forward(self, ids: Any, last: bool) -> Any:
@@ -114,9 +126,34 @@ class TorchModel:
         return float(loss.item())
 
 
-def torch_steps(B: int, targets: str, H: int, layers: int, turn: int, compiled: bool) -> None:
+def torch_convolutions(H: int, layers: int) -> Any:
+    """npchar's convolutions in PyTorch: gated, causal, dilated, with residual connections."""
+    import torch
+
+    class Convolutions(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolutions = torch.nn.ModuleList(
+                torch.nn.Conv1d(V if k == 0 else H, 2 * H, 2, dilation=1 << k)
+                for k in range(layers)
+            )
+
+        def forward(self, x: Any) -> Any:
+            x = x.permute(1, 2, 0)  # (B, V, T)
+            for k, convolution in enumerate(self.convolutions):
+                padded = torch.nn.functional.pad(x, (1 << k, 0))
+                y = torch.nn.functional.glu(convolution(padded), dim=1)
+                x = x + y if k else y
+            return x.permute(2, 0, 1), None
+
+    return Convolutions()
+
+
+def torch_steps(
+    B: int, targets: str, H: int, layers: int, turn: int, compiled: bool, layer: str = "lstm"
+) -> None:
     """The usual loop."""
-    model = TorchModel(H, layers, compiled)
+    model = TorchModel(H, layers, compiled, layer=layer)
     ids = model.torch.tensor(random_ids((T + 1) * B).reshape(T + 1, B))
     x, y = ids[:-1], ids[1:] if targets == "all" else ids[-1]
     model.step(x, y)
@@ -205,13 +242,13 @@ def floor_steps(B: int, targets: str, H: int, layers: int, turn: int) -> None:
 # Generation: a turn gives characters per second
 
 
-def npchar_generation(streams: int, n: int) -> None:
+def npchar_generation(streams: int, n: int, layer: str = "lstm") -> None:
     """``Model.stream``, or as many streams in one batch by ``Model.generate``."""
     import itertools
 
     import npchar
 
-    model = npchar.Model(npchar.Vocabulary(CHARACTERS))
+    model = npchar.Model(npchar.Vocabulary(CHARACTERS), layer=layer)
     prompt = CHARACTERS + CHARACTERS[:3]
 
     def work() -> float:
@@ -225,9 +262,9 @@ def npchar_generation(streams: int, n: int) -> None:
     take_turns(work)
 
 
-def torch_generation(n: int) -> None:
+def torch_generation(n: int, layer: str = "lstm") -> None:
     """A step at a time, with the state carried."""
-    model = TorchModel(128, 1)
+    model = TorchModel(128, 1, layer=layer)
     torch = model.torch
     network = model.network
 

@@ -1,0 +1,267 @@
+"""LSTM, GRU, plain RNN and causal convolution side by side: ``layers.json`` and ``layers.png``.
+
+    pip install ".[bench]"
+    python benchmarks/layers.py --corpus nietzsche.txt
+
+Four questions, each a section (``--only`` picks some):
+
+``speed``
+    A step of training and of generation, beside PyTorch's same layer, taking turns.
+``rates``
+    The learning rate that suits each best, in the same seconds of training, by a seed that
+    is not used again.
+``losses``
+    What each reaches held out in the same seconds, with about the same number of parameters,
+    at two sizes, with five seeds.
+``memory``
+    Over what distance each recalls a symbol: the first of a sequence is asked for at its end.
+
+An epoch of each is timed first (``seconds``), with nothing else running; the number of epochs
+follows from it. What is in ``layers.json`` is not measured again: remove it to begin anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import run
+
+import npchar
+
+HERE = Path(__file__).parent
+FILE = HERE / "layers.json"
+KINDS = ("lstm", "gru", "rnn", "conv")
+SIZES = (100_000, 350_000)  # parameters, about
+RATES = (0.0025, 0.005, 0.01, 0.02, 0.04)
+SECONDS = 20.0  # of training, on this machine when nothing else runs
+SEEDS = (1, 2, 3, 4, 5)
+DISTANCES = (10, 30, 100, 300)
+MEMORY = {
+    "symbols": 8,
+    "batch": 32,
+    "steps": 1500,
+    "rates": (0.001, 0.003, 0.01),
+    "seeds": (1, 2, 3),
+}
+
+
+def parameters_of(kind: str, V: int, H: int) -> int:
+    """How many a model has."""
+    model = npchar.Model(npchar.Vocabulary(map(chr, range(V))), layer=kind, hidden_size=H)
+    return len(model.parameters.flat)
+
+
+def hidden_size(kind: str, V: int, parameters: int) -> int:
+    """The size with which a model has about so many parameters."""
+    low, high = 1, 2048
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (
+            (middle, high) if parameters_of(kind, V, middle) <= parameters else (low, middle)
+        )
+    return low
+
+
+def fitted(text: str, kind: str, H: int, epochs: int, rate: float, seed: int) -> npchar.History:
+    """A training of the last tenth held out, as `fit` comes but for what is compared."""
+    model = npchar.Model(npchar.Vocabulary.from_text(text), layer=kind, hidden_size=H, seed=seed)
+    return model.fit(text, epochs=epochs, learning_rate=rate, seed=seed, verbose=False)
+
+
+def measure_seconds(text: str, found: dict[str, Any]) -> None:
+    """Seconds of an epoch of each, with nothing else running."""
+    V = len(set(text))
+    for parameters in SIZES:
+        for kind in KINDS:
+            key = f"{kind} {parameters}"
+            if key in found:
+                continue
+            H = hidden_size(kind, V, parameters)
+            seconds = statistics.median(fitted(text, kind, H, 3, 0.005, 0).seconds)
+            found[key] = {"hidden_size": H, "parameters": parameters_of(kind, V, H),
+                          "seconds": seconds}  # fmt: skip
+            print(f"  {key}: H {H}, {found[key]['parameters']:,} parameters, {seconds:.2f} s")
+            yield
+
+
+def epochs_of(seconds: float) -> int:
+    """How many epochs take about the seconds that each has."""
+    return max(1, round(SECONDS / seconds))
+
+
+def measure_rates(text: str, seconds: dict[str, Any], found: dict[str, Any]) -> Any:
+    """The held-out loss for each learning rate; where the best is at an end, others beyond."""
+    for key, about in seconds.items():
+        kind, tried = key.split()[0], found.setdefault(key, {})
+        rates = [*RATES]
+        while rates:
+            rate = rates.pop(0)
+            if str(rate) not in tried:
+                H, epochs = about["hidden_size"], epochs_of(about["seconds"])
+                try:
+                    tried[str(rate)] = min(fitted(text, kind, H, epochs, rate, 0).val_loss)
+                except npchar.TrainingDiverged:
+                    tried[str(rate)] = math.inf
+                print(f"  {key}, rate {rate:g}: {tried[str(rate)]:.4f}", flush=True)
+                yield
+            if not rates:
+                best = best_rate(tried)
+                if best == min(map(float, tried)) and best > 1e-4:
+                    rates = [best / 2]
+                elif best == max(map(float, tried)) and best < 1:
+                    rates = [best * 2]
+
+
+def best_rate(tried: dict[str, float]) -> float:
+    """The one with the lowest loss."""
+    return float(min(tried, key=lambda rate: tried[rate]))
+
+
+def measure_losses(
+    text: str, seconds: dict[str, Any], rates: dict[str, Any], found: dict[str, Any]
+) -> Any:
+    """The held-out loss of each epoch, for every seed."""
+    for seed in SEEDS:
+        for key, about in seconds.items():
+            curves = found.setdefault(key, {})
+            if str(seed) in curves:
+                continue
+            history = fitted(text, key.split()[0], about["hidden_size"],
+                             epochs_of(about["seconds"]), best_rate(rates[key]), seed)  # fmt: skip
+            curves[str(seed)] = history.val_loss
+            print(f"  {key}, seed {seed}: {min(history.val_loss):.4f}", flush=True)
+            yield
+
+
+# The memory task
+
+
+def recall_batch(rng: np.random.Generator, distance: int) -> tuple[np.ndarray, np.ndarray]:
+    """A symbol, `distance` others, and a question mark: ids (T, B), and the symbols asked for."""
+    A, B = MEMORY["symbols"], MEMORY["batch"]
+    ids = rng.integers(A, 2 * A, (distance + 1, B))  # other symbols than those to recall
+    ids[0] = rng.integers(0, A, B)
+    ids[-1] = 2 * A
+    return ids, ids[0].copy()
+
+
+def recall(kind: str, distance: int, rate: float, seed: int) -> dict[str, Any]:
+    """Train until 99 of 100 are recalled, or the steps are over; the share that is, then."""
+    from npchar.layers.network import Network, Sizes
+
+    V = 2 * MEMORY["symbols"] + 1
+    layers = max(1, math.ceil(math.log2(distance + 1))) if kind == "conv" else 1
+    H = 24 if kind == "conv" else {"lstm": 64, "gru": 76, "rnn": 128}[kind]
+    network = Network(Sizes(V, H, layers, 0.0, kind))
+    network.initialise(seed)
+    rng = np.random.default_rng(seed)
+    flat = network.parameters.flat
+    gradient = network.parameters.zeros_like()
+    optimizer = npchar.RMSprop(flat.size)
+    tapes = network.tapes(distance + 1, MEMORY["batch"])
+    recent: list[float] = []
+    for step in range(MEMORY["steps"]):
+        ids, targets = recall_batch(rng, distance)
+        if step % 50 == 0:
+            right = network.logits(ids)[0][-1].argmax(axis=1) == targets
+            recent = [*recent[-3:], right.mean()]
+            if len(recent) == 4 and np.mean(recent) >= 0.99:
+                return {"share": 1.0, "steps": step}
+        network.gradients(ids, targets, tapes=tapes, gradient=gradient)
+        npchar.clip_by_global_norm(gradient.flat, 1.0)
+        optimizer.update(flat, gradient.flat, rate)
+    shares = []
+    for _ in range(10):
+        ids, targets = recall_batch(rng, distance)
+        shares.append((network.logits(ids)[0][-1].argmax(axis=1) == targets).mean())
+    return {"share": float(np.mean(shares)), "steps": MEMORY["steps"]}
+
+
+def measure_memory(found: dict[str, Any]) -> Any:
+    """What is recalled over each distance, for every rate and seed."""
+    for distance in DISTANCES:
+        for kind in KINDS:
+            for rate in MEMORY["rates"]:
+                for seed in MEMORY["seeds"]:
+                    key = f"{kind} {distance} {rate:g} {seed}"
+                    if key not in found:
+                        found[key] = recall(kind, distance, rate, seed)
+                        print(f"  {key}: {found[key]}", flush=True)
+                        yield
+
+
+# Speed
+
+
+def measure_speed(found: dict[str, Any], rounds: int = 15) -> Any:
+    """Seconds of a step, and characters a second, beside PyTorch."""
+    for kind in KINDS:
+        layers = 6 if kind == "conv" else 1
+        for B in (32, 128):
+            key = f"{kind} step {B}"
+            if key not in found:
+                arguments = {"B": B, "targets": "all", "H": 128, "layers": layers,
+                             "turn": max(3, 320 // B), "layer": kind}  # fmt: skip
+                found[key] = run.interleaved(
+                    [
+                        run.Contender("npchar", "npchar_steps", **arguments),
+                        run.Contender("PyTorch", "torch_steps", compiled=False, **arguments),
+                    ],
+                    rounds,
+                )
+                show(key, found[key], 1e3, "ms")
+                yield
+        key = f"{kind} generation"
+        if key not in found:
+            contenders = [run.Contender("npchar", "npchar_generation", streams=1, n=4000,
+                                        layer=kind)]  # fmt: skip
+            if kind != "conv":  # PyTorch's has no state to go on from
+                contenders.append(run.Contender("PyTorch", "torch_generation", n=1000, layer=kind))
+            found[key] = run.interleaved(contenders, rounds)
+            show(key, found[key], 1, "characters a second")
+            yield
+
+
+def show(key: str, seconds: dict[str, dict[str, float]], factor: float, unit: str) -> None:
+    """A line of medians."""
+    print(f"  {key}: " + ", ".join(
+        f"{name} {factor * s['median']:,.1f} ({factor * s['low']:,.1f} to "
+        f"{factor * s['high']:,.1f})"
+        for name, s in seconds.items()
+    ) + f" {unit}", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    """Measure what is not in the file yet; draw."""
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
+    parser.add_argument("--corpus", default="nietzsche", help="a name, a file or an address")
+    parser.add_argument("--only", nargs="+", choices=("speed", "seconds", "rates", "losses",
+                        "memory", "plot"))  # fmt: skip
+    options = parser.parse_args()
+    text = npchar.load_corpus(options.corpus).lower()
+    results = json.loads(FILE.read_text()) if FILE.exists() else {}
+    part = {name: results.setdefault(name, {}) for name in
+            ("speed", "seconds", "rates", "losses", "memory")}  # fmt: skip
+    sections = {
+        "speed": lambda: measure_speed(part["speed"]),
+        "seconds": lambda: measure_seconds(text, part["seconds"]),
+        "rates": lambda: measure_rates(text, part["seconds"], part["rates"]),
+        "losses": lambda: measure_losses(text, part["seconds"], part["rates"], part["losses"]),
+        "memory": lambda: measure_memory(part["memory"]),
+    }
+    for name, section in sections.items():
+        if options.only is None or name in options.only:
+            print(name, time.strftime("%H:%M"), flush=True)
+            for _ in section():
+                FILE.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
