@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import npchar
 from npchar.layers.conv import Conv
@@ -98,6 +100,82 @@ def test_steps_are_forward(layer, vectors):
         np.testing.assert_allclose(stepper.step(x[t]), outputs[t], rtol=0, atol=1e-14)
         logits = dense.forward(outputs[t])
         np.testing.assert_allclose(to_logits.step(x[t]), logits, rtol=0, atol=1e-13)
+
+
+@given(
+    st.sampled_from(sorted(name for name in FAST if FAST[name] is not PLAIN[name])),
+    *(st.integers(1, most) for most in (100, 9, 8, 8)),  # T, B, D, H
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 2**32),
+)
+@example("lstm", 100, 9, 8, 8, True, False, 0)
+@example("gru", 100, 9, 8, 8, False, True, 0)
+@example("rnn", 100, 9, 8, 8, True, True, 0)
+def test_fast_is_plain(name, T, B, D, H, vectors, at_the_end, seed):
+    """Outputs, states and all gradients to 1e-12 of their size."""
+    rng = np.random.default_rng(seed)
+    arrays = {n: rng.normal(0, 0.4, s) for n, s in PLAIN[name].shapes(D, H).items()}
+    plain_layer, fast = PLAIN[name](**arrays), FAST[name](**arrays)
+    x = rng.normal(size=(T, B, D)) if vectors else rng.integers(0, D, (T, B))
+    zeros = fast.zero_state(B)
+    state, dstate = (type(zeros)(*(rng.normal(size=z.shape) for z in zeros)) for _ in "ab")
+    dh = rng.normal(size=(B, H) if at_the_end else (T, B, H))
+    found = []
+    for layer in (plain_layer, fast):
+        tape = layer.forward(x, state)
+        arrays = [tape.outputs.copy(), *tape.final_state]
+        gradient = layer.zeros_like()
+        dx, dinitial = layer.backward(tape, dh, dstate, gradient)
+        arrays += [*dinitial, *gradient.arrays.values(), *([dx] if vectors else [])]
+        assert (dx is None) == (not vectors)
+        found.append(arrays)
+    for expected, came in zip(*found):
+        assert np.linalg.norm(came - expected) <= 1e-12 * np.linalg.norm(expected)
+
+
+def test_a_stepper_goes_on_with_the_weights_it_was_made_with(layer):
+    state, (D, _) = some_state(layer), layer.sizes
+    dense = npchar.Dense.create(H, 6, dtype="float64")
+    ids = np.random.default_rng(7).integers(0, D, (4, B))
+    logits = []
+    for changed in (False, True):
+        stepper = layer.stepper(state, dense)
+        if changed:
+            for array in (*layer.arrays.values(), dense.W, dense.b, *state):
+                array += 1
+        logits.append([stepper.step(x).copy() for x in ids])
+    np.testing.assert_array_equal(*logits)
+
+
+def test_a_tape_can_be_used_again(layer):
+    rng = np.random.default_rng(9)
+    first, second = rng.normal(size=(2, T, B, layer.sizes[0]))
+    gradient = layer.zeros_like()
+    tape = layer.forward(first)
+    layer.backward(tape, np.ones((T, B, H)), None, gradient)
+    again = layer.forward(second, tape=tape)
+    np.testing.assert_array_equal(again.outputs, layer.forward(second).outputs)
+
+
+def test_what_a_tape_gave_stays_when_it_is_used_again(layer):
+    rng = np.random.default_rng(9)
+    tape = layer.forward(rng.normal(size=(T, B, layer.sizes[0])))
+    final = tape.final_state
+    kept = [array.copy() for array in final]
+    layer.forward(rng.normal(size=(T, B, layer.sizes[0])), tape=tape)
+    np.testing.assert_array_equal(final, kept)
+
+
+def test_a_tape_and_ids_must_fit(layer):
+    ids = np.zeros((5, 2), int)
+    if layer.tape(5, 2) is not None:
+        with pytest.raises(ValueError, match=r"tape's .*\(5, 2\), got \(6, 2\)"):
+            layer.forward(np.zeros((6, 2), int), tape=layer.forward(ids))
+    D, _ = layer.sizes
+    for wrong in (-1, D):
+        with pytest.raises(ValueError, match=f"expected ids from 0 to {D - 1}"):
+            layer.forward(ids + wrong)
 
 
 @pytest.mark.parametrize("name", sorted(FAST))

@@ -6,10 +6,9 @@ import numpy as np
 import plain
 import pytest
 from conftest import randomised
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from npchar.layers.dense import Dense
 from npchar.layers.lstm import LSTM, State
 from npchar.layers.lstm_fast import FastLSTM
 from npchar.layers.network import Network, Sizes
@@ -91,76 +90,6 @@ def test_no_gradient_from_above_is_a_gradient_of_zeros(layer, state):
     for other in found[1:]:
         for array, same in zip(found[0], other):
             np.testing.assert_allclose(array, same, atol=1e-14)
-
-
-@given(
-    *(st.integers(1, most) for most in (100, 9, 8, 8)),  # T, B, D, H
-    st.booleans(),
-    st.booleans(),
-    st.integers(0, 2**32),
-)
-@example(100, 9, 8, 8, True, False, 0)
-def test_fast_is_plain(T, B, D, H, vectors, at_the_end, seed):
-    """Outputs, states and all gradients to 1e-12 of their size."""
-    rng = np.random.default_rng(seed)
-    plain_layer = random_layer(LSTM, rng, D, H, 0.4)
-    fast = FastLSTM(**plain_layer.arrays)
-    x = rng.normal(size=(T, B, D)) if vectors else rng.integers(0, D, (T, B))
-    state, dstate = (State(*rng.normal(size=(2, B, H))) for _ in "ab")
-    dh = rng.normal(size=(B, H) if at_the_end else (T, B, H))
-    found = []
-    for layer in (plain_layer, fast):
-        tape = layer.forward(x, state)
-        arrays = [tape.outputs.copy(), *tape.final_state]
-        gradient = layer.zeros_like()
-        dx, dinitial = layer.backward(tape, dh, dstate, gradient)
-        arrays += [*dinitial, *gradient.arrays.values(), *([dx] if vectors else [])]
-        assert (dx is None) == (not vectors)
-        found.append(arrays)
-    for expected, came in zip(*found):
-        assert np.linalg.norm(came - expected) <= 1e-12 * np.linalg.norm(expected)
-
-
-def test_a_stepper_goes_on_with_the_weights_it_was_made_with(layer, state):
-    dense = Dense.create(H, 6, dtype="float64")
-    ids = np.random.default_rng(7).integers(0, D, (4, B))
-    logits = []
-    for changed in (False, True):
-        stepper = layer.stepper(state, dense)
-        if changed:
-            for array in (layer.Wx, layer.Wh, layer.b, dense.W, dense.b, state.h, state.c):
-                array += 1
-        logits.append([stepper.step(x).copy() for x in ids])
-    np.testing.assert_array_equal(*logits)
-
-
-def test_a_tape_can_be_used_again(layer):
-    rng = np.random.default_rng(9)
-    first, second = rng.normal(size=(2, T, B, D))
-    gradient = layer.zeros_like()
-    tape = layer.forward(first)
-    layer.backward(tape, np.ones((T, B, H)), None, gradient)
-    again = layer.forward(second, tape=tape)
-    np.testing.assert_array_equal(again.outputs, layer.forward(second).outputs)
-
-
-def test_what_a_tape_gave_stays_when_it_is_used_again(layer):
-    rng = np.random.default_rng(9)
-    tape = layer.forward(rng.normal(size=(T, B, D)))
-    final = tape.final_state
-    kept = [array.copy() for array in final]
-    layer.forward(rng.normal(size=(T, B, D)), tape=tape)
-    np.testing.assert_array_equal(final, kept)
-
-
-def test_a_tape_and_ids_must_fit(layer):
-    ids = np.zeros((5, 2), int)
-    if layer.tape(5, 2) is not None:
-        with pytest.raises(ValueError, match=r"tape's .*\(5, 2\), got \(6, 2\)"):
-            layer.forward(np.zeros((6, 2), int), tape=layer.forward(ids))
-    for wrong in (-1, D):
-        with pytest.raises(ValueError, match="expected ids from 0 to 4"):
-            layer.forward(ids + wrong)
 
 
 def test_initialisation_is_keras():
