@@ -238,6 +238,68 @@ def show(key: str, seconds: dict[str, dict[str, float]], factor: float, unit: st
     ) + f" {unit}", flush=True)  # fmt: skip
 
 
+# The picture
+
+
+def plot(results: dict[str, Any]) -> None:
+    """Losses against seconds at both sizes, and what is recalled against distance."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    colours = dict(zip(KINDS, ("tab:red", "tab:blue", "tab:gray", "tab:green")))
+    for ax, parameters in zip(axes, SIZES):
+        for kind in KINDS:
+            key = f"{kind} {parameters}"
+            curves = np.array(list(results["losses"][key].values()))  # (seeds, epochs)
+            seconds = results["seconds"][key]["seconds"] * np.arange(1, curves.shape[1] + 1)
+            mean, spread = curves.mean(axis=0), curves.std(axis=0, ddof=1)
+            ax.plot(seconds, mean, "o-", markersize=3, color=colours[kind],
+                    label=f"{kind}: {mean[-1]:.3f}")  # fmt: skip
+            ax.fill_between(seconds, mean - spread, mean + spread, color=colours[kind], alpha=0.2)
+        ax.set(title=f"about {parameters:,} parameters", xlabel="seconds of training",
+               ylim=(1.3, 2.0))  # fmt: skip
+        ax.legend(frameon=False, title="at the end")
+    axes[0].set_ylabel("held out, nats per character")
+    for kind in KINDS:
+        shares = recalled(results["memory"], kind)  # (distances, seeds)
+        middle = shares.mean(axis=1)
+        axes[2].errorbar(
+            DISTANCES, middle, [middle - shares.min(axis=1), shares.max(axis=1) - middle],
+            fmt="o-", markersize=4, capsize=3, color=colours[kind], label=kind,
+        )  # fmt: skip
+    axes[2].axhline(1 / MEMORY["symbols"], color="gray", linewidth=0.8, linestyle=":")
+    axes[2].annotate("a guess", (DISTANCES[0], 1 / MEMORY["symbols"]), va="bottom", fontsize=8)
+    axes[2].set(title="a symbol recalled over a distance", xlabel="characters", xscale="log",
+                ylabel="share of new sequences", ylim=(0, 1.05))  # fmt: skip
+    axes[2].set_xticks(DISTANCES, map(str, DISTANCES))
+    axes[2].legend(frameon=False)
+    figure.savefig(FILE.with_suffix(".png"), dpi=110)
+
+
+def recalled(found: dict[str, Any], kind: str) -> np.ndarray:
+    """The shares at the rate that suits best over each distance: (distances, seeds)."""
+    best = []
+    for distance in DISTANCES:
+        by_rate = [
+            [found[f"{kind} {distance} {rate:g} {seed}"]["share"] for seed in MEMORY["seeds"]]
+            for rate in MEMORY["rates"]
+        ]
+        best.append(max(by_rate, key=np.mean))
+    return np.array(best)
+
+
+def table(results: dict[str, Any]) -> None:
+    """Print the held-out losses, with their standard errors."""
+    for key, curves in results["losses"].items():
+        ends = np.array([min(curve) for curve in curves.values()])
+        about = results["seconds"][key]
+        error = ends.std(ddof=1) / math.sqrt(len(ends))
+        seconds = about["seconds"] * len(next(iter(curves.values())))
+        rate = best_rate(results["rates"][key])
+        print(f"  {key:<14} H {about['hidden_size']:<4} rate {rate:<6g} "
+              f"{seconds:4.0f} s  {ends.mean():.4f} ± {error:.4f}")  # fmt: skip
+
+
 def main() -> None:
     """Measure what is not in the file yet; draw."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
@@ -261,6 +323,9 @@ def main() -> None:
             print(name, time.strftime("%H:%M"), flush=True)
             for _ in section():
                 FILE.write_text(json.dumps(results, indent=1) + "\n")
+    if options.only is None or "plot" in options.only:
+        table(results)
+        plot(results)
 
 
 if __name__ == "__main__":

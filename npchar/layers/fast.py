@@ -8,13 +8,36 @@ fresh memory would cost more than the arithmetic on it. Their weights lead with 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from npchar.arrays import Array
+from npchar.layers.layer import HiddenState
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
 
 ONE = np.ones((), np.float32)  # a Python number takes 0.5 µs more, half of a small operation
+
+
+class HiddenTape:
+    """The outputs of one forward pass of a layer whose state is its output."""
+
+    def __init__(self, T: int, B: int, H: int, dtype: DTypeLike) -> None:
+        self.shape = (T, B)
+        self.h = np.empty((T + 1, B, H), dtype)
+        self.x: Array | None = None
+
+    @property
+    def outputs(self) -> Array:
+        """The hidden state after each step, (T, B, H)."""
+        return self.h[1:]
+
+    @property
+    def final_state(self) -> HiddenState:
+        """A copy of the state after the last step."""
+        return HiddenState(self.h[-1].copy())
 
 
 def taken(tape: Any) -> Array:

@@ -37,13 +37,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npchar.arrays import Array
-from npchar.layers.layer import Layer, as_vectors, at_every_step, orthogonal, sigmoid
-
-
-class GRUState(NamedTuple):
-    """The state of a GRU between two steps."""
-
-    h: Array  # (B, H)
+from npchar.layers.layer import HiddenState, Layer, as_vectors, at_every_step, orthogonal, sigmoid
 
 
 class GRUStep(NamedTuple):
@@ -70,9 +64,9 @@ class GRUTape(NamedTuple):
         return np.stack([step.h for step in self.steps])
 
     @property
-    def final_state(self) -> GRUState:
+    def final_state(self) -> HiddenState:
         """The state after the last step."""
-        return GRUState(self.steps[-1].h)
+        return HiddenState(self.steps[-1].h)
 
     @property
     def values(self) -> dict[str, Array]:
@@ -107,7 +101,7 @@ class GRU(Layer):
     """
 
     name = "gru"
-    state_type = GRUState
+    state_type = HiddenState
     kept = 9
 
     def __init__(self, Wx: Array, Wh: Array, b: Array, bq: Array) -> None:
@@ -131,7 +125,7 @@ class GRU(Layer):
         """The shape of h."""
         return ((B, len(self.bq)),)
 
-    def forward(self, x: Array, state: GRUState | None = None, tape: Any = None) -> Any:
+    def forward(self, x: Array, state: HiddenState | None = None, tape: Any = None) -> Any:
         """Run over T steps: see `Layer.forward`; it makes a new `GRUTape` each time."""
         (h,) = self.initial_state(x, state)
         steps = []
@@ -140,10 +134,10 @@ class GRU(Layer):
             h = steps[-1].h
         return GRUTape(steps, ids=x.ndim == 2)
 
-    def step(self, x: Array, state: GRUState) -> tuple[Array, GRUState]:
+    def step(self, x: Array, state: HiddenState) -> tuple[Array, HiddenState]:
         """One step, with nothing kept for backward: see `Layer.step`."""
         h = self.equations(as_vectors(x, self.Wx.shape[1], self.Wx.dtype), state.h).h
-        return h, GRUState(h)
+        return h, HiddenState(h)
 
     def equations(self, x: Array, h_: Array) -> GRUStep:
         """One step: vectors, (B, D), and the state before it, (B, H)."""
@@ -155,8 +149,8 @@ class GRU(Layer):
         return GRUStep(x, h_, r, z, q, n, h)
 
     def backward(
-        self, tape: Any, dh: Array | None, dstate: GRUState | None, gradient: GRU
-    ) -> tuple[Array | None, GRUState]:
+        self, tape: Any, dh: Array | None, dstate: HiddenState | None, gradient: GRU
+    ) -> tuple[Array | None, HiddenState]:
         """Backpropagate through time: see `Layer.backward`."""
         above = at_every_step(dh, tape.outputs)  # (T, B, H)
         T, B, _ = above.shape
@@ -181,4 +175,4 @@ class GRU(Layer):
             gradient.bq += dq.sum(axis=0)
             dx[t] = (da @ WxT).sum(axis=0)
             dh = dh * z + (dah @ WhT).sum(axis=0)
-        return (None if tape.ids else dx), GRUState(dh)
+        return (None if tape.ids else dx), HiddenState(dh)

@@ -19,9 +19,9 @@ import numpy as np
 
 from npchar.arrays import Array
 from npchar.layers.dense import Dense
-from npchar.layers.fast import ONE, as_rows, joined, parted, require_tape, taken
-from npchar.layers.gru import GRU, GRUState
-from npchar.layers.layer import require_dh
+from npchar.layers.fast import ONE, HiddenTape, as_rows, joined, parted, require_tape, taken
+from npchar.layers.gru import GRU
+from npchar.layers.layer import HiddenState, require_dh
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -47,31 +47,19 @@ class Views(NamedTuple):
     da_n: Array
 
 
-class GRUFastTape:
+class GRUFastTape(HiddenTape):
     """The buffers of one forward pass, for backward to read: 9 TBH numbers."""
 
     def __init__(self, T: int, B: int, H: int, dtype: DTypeLike) -> None:
-        self.shape = (T, B)
+        super().__init__(T, B, H, dtype)
         self.rz = np.empty((T, 2, B, H), dtype)
         self.q, self.n = np.empty((2, T, B, H), dtype)
-        self.h = np.empty((T + 1, B, H), dtype)
         self.rows = np.empty((T, B, 4 * H), dtype)
         self.scratch = np.empty((6, B, H), dtype)
-        self.x: Array | None = None
         self.steps = [
             Views(rz, rz[0], rz[1], q, n, h_, h, rows, *rows.reshape(B, 4, H).swapaxes(0, 1))
             for rz, q, n, h_, h, rows in zip(self.rz, self.q, self.n, self.h, self.h[1:], self.rows)
         ]
-
-    @property
-    def outputs(self) -> Array:
-        """The hidden state after each step, (T, B, H)."""
-        return self.h[1:]
-
-    @property
-    def final_state(self) -> GRUState:
-        """A copy of the state after the last step."""
-        return GRUState(self.h[-1].copy())
 
 
 class FastGRU(GRU):
@@ -90,12 +78,12 @@ class FastGRU(GRU):
         """Buffers for passes over T steps of B sequences."""
         return GRUFastTape(T, B, len(self.bq), self.Wh.dtype)
 
-    def stepper(self, state: GRUState, dense: Dense | None = None) -> GRUFastSteps:
+    def stepper(self, state: HiddenState, dense: Dense | None = None) -> GRUFastSteps:
         """A copy to run from a state, a step at a time: see `Layer.stepper`."""
         return GRUFastSteps(self, state, dense)
 
     def forward(
-        self, x: Array, state: GRUState | None = None, tape: GRUFastTape | None = None
+        self, x: Array, state: HiddenState | None = None, tape: GRUFastTape | None = None
     ) -> GRUFastTape:
         """Run over T steps: see `Layer.forward`."""
         state = self.initial_state(x, state)
@@ -142,8 +130,8 @@ class FastGRU(GRU):
         return tape
 
     def backward(
-        self, tape: GRUFastTape, dh: Array | None, dstate: GRUState | None, gradient: GRU
-    ) -> tuple[Array | None, GRUState]:
+        self, tape: GRUFastTape, dh: Array | None, dstate: HiddenState | None, gradient: GRU
+    ) -> tuple[Array | None, HiddenState]:
         """Backpropagate through time: see `Layer.backward`. The tape is used up."""
         (T, B), H = tape.shape, len(self.bq)
         x = taken(tape)
@@ -186,7 +174,7 @@ class FastGRU(GRU):
         sums = np.ones(T * B, rows.dtype) @ rows  # (4H,)
         gradient.bq[...], gradient.b[...] = sums[:H], sums[H:].reshape(3, H)
         dx = (rows[:, H:] @ joined(self.Wx).T).reshape(x.shape) if x.ndim == 3 else None
-        return dx, GRUState(dh_next.copy())
+        return dx, HiddenState(dh_next.copy())
 
 
 def signed(W: Array) -> Array:
@@ -208,7 +196,7 @@ class GRUFastSteps:
         The output layer, on the top layer.
     """
 
-    def __init__(self, layer: GRU, state: GRUState, dense: Dense | None = None) -> None:
+    def __init__(self, layer: GRU, state: HiddenState, dense: Dense | None = None) -> None:
         (B, H), dtype = state.h.shape, layer.Wh.dtype
         self.h = state.h.copy()
         self.Wx, self.b = signed(layer.Wx), signed(layer.b[:, None])

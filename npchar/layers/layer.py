@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -42,6 +42,12 @@ if TYPE_CHECKING:
 
 
 Self = TypeVar("Self", bound="Layer")
+
+
+class HiddenState(NamedTuple):
+    """The state, between two steps, of a layer that has no other memory than its output."""
+
+    h: Array  # (B, H)
 
 
 class Layer(ABC):

@@ -27,13 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npchar.arrays import Array
-from npchar.layers.layer import Layer, as_vectors, at_every_step, orthogonal
-
-
-class RNNState(NamedTuple):
-    """The state of a plain recurrent layer between two steps."""
-
-    h: Array  # (B, H)
+from npchar.layers.layer import HiddenState, Layer, as_vectors, at_every_step, orthogonal
 
 
 class RNNTape(NamedTuple):
@@ -49,9 +43,9 @@ class RNNTape(NamedTuple):
         return self.h[1:]
 
     @property
-    def final_state(self) -> RNNState:
+    def final_state(self) -> HiddenState:
         """The state after the last step."""
-        return RNNState(self.h[-1])
+        return HiddenState(self.h[-1])
 
     @property
     def values(self) -> dict[str, Array]:
@@ -79,7 +73,7 @@ class RNN(Layer):
     """
 
     name = "rnn"
-    state_type = RNNState
+    state_type = HiddenState
     kept = 2
 
     def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
@@ -102,7 +96,7 @@ class RNN(Layer):
         """The shape of h."""
         return ((B, len(self.b)),)
 
-    def forward(self, x: Array, state: RNNState | None = None, tape: Any = None) -> Any:
+    def forward(self, x: Array, state: HiddenState | None = None, tape: Any = None) -> Any:
         """Run over T steps: see `Layer.forward`; it makes a new tape each time."""
         state = self.initial_state(x, state)
         T, B = x.shape[:2]
@@ -113,15 +107,15 @@ class RNN(Layer):
             h[t + 1] = np.tanh(vectors[t] @ self.Wx + h[t] @ self.Wh + self.b)
         return RNNTape(vectors, h, ids=x.ndim == 2)
 
-    def step(self, x: Array, state: RNNState) -> tuple[Array, RNNState]:
+    def step(self, x: Array, state: HiddenState) -> tuple[Array, HiddenState]:
         """One step, with nothing kept for backward: see `Layer.step`."""
         x = as_vectors(x, len(self.Wx), self.Wx.dtype)
         h = np.tanh(x @ self.Wx + state.h @ self.Wh + self.b)
-        return h, RNNState(h)
+        return h, HiddenState(h)
 
     def backward(
-        self, tape: Any, dh: Array | None, dstate: RNNState | None, gradient: RNN
-    ) -> tuple[Array | None, RNNState]:
+        self, tape: Any, dh: Array | None, dstate: HiddenState | None, gradient: RNN
+    ) -> tuple[Array | None, HiddenState]:
         """Backpropagate through time: see `Layer.backward`."""
         above = at_every_step(dh, tape.outputs)  # (T, B, H)
         for array in gradient.arrays.values():
@@ -136,4 +130,4 @@ class RNN(Layer):
             gradient.b += dz.sum(axis=0)
             dx[t] = dz @ self.Wx.T
             dh = dz @ self.Wh.T
-        return (None if tape.ids else dx), RNNState(dh)
+        return (None if tape.ids else dx), HiddenState(dh)

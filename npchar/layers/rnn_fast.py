@@ -12,33 +12,21 @@ import numpy as np
 
 from npchar.arrays import Array
 from npchar.layers.dense import Dense
-from npchar.layers.fast import ONE, as_rows, require_tape, taken
-from npchar.layers.layer import require_dh
-from npchar.layers.rnn import RNN, RNNState
+from npchar.layers.fast import ONE, HiddenTape, as_rows, require_tape, taken
+from npchar.layers.layer import HiddenState, require_dh
+from npchar.layers.rnn import RNN
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 
-class RNNFastTape:
+class RNNFastTape(HiddenTape):
     """The buffers of one forward pass, for backward to read: 2 TBH numbers."""
 
     def __init__(self, T: int, B: int, H: int, dtype: DTypeLike) -> None:
-        self.shape = (T, B)
-        self.h = np.empty((T + 1, B, H), dtype)
+        super().__init__(T, B, H, dtype)
         self.rows = np.empty((T, B, H), dtype)  # the sums of the input, and the gradients
         self.scratch = np.empty((2, B, H), dtype)
-        self.x: Array | None = None
-
-    @property
-    def outputs(self) -> Array:
-        """The hidden state after each step, (T, B, H)."""
-        return self.h[1:]
-
-    @property
-    def final_state(self) -> RNNState:
-        """A copy of the state after the last step."""
-        return RNNState(self.h[-1].copy())
 
 
 class FastRNN(RNN):
@@ -57,12 +45,12 @@ class FastRNN(RNN):
         """Buffers for passes over T steps of B sequences."""
         return RNNFastTape(T, B, len(self.b), self.Wh.dtype)
 
-    def stepper(self, state: RNNState, dense: Dense | None = None) -> RNNFastSteps:
+    def stepper(self, state: HiddenState, dense: Dense | None = None) -> RNNFastSteps:
         """A copy to run from a state, a step at a time: see `Layer.stepper`."""
         return RNNFastSteps(self, state, dense)
 
     def forward(
-        self, x: Array, state: RNNState | None = None, tape: RNNFastTape | None = None
+        self, x: Array, state: HiddenState | None = None, tape: RNNFastTape | None = None
     ) -> RNNFastTape:
         """Run over T steps: see `Layer.forward`."""
         state = self.initial_state(x, state)
@@ -85,8 +73,8 @@ class FastRNN(RNN):
         return tape
 
     def backward(
-        self, tape: RNNFastTape, dh: Array | None, dstate: RNNState | None, gradient: RNN
-    ) -> tuple[Array | None, RNNState]:
+        self, tape: RNNFastTape, dh: Array | None, dstate: HiddenState | None, gradient: RNN
+    ) -> tuple[Array | None, HiddenState]:
         """Backpropagate through time: see `Layer.backward`. The tape is used up."""
         (T, B), (D, H) = tape.shape, self.Wx.shape
         x = taken(tape)
@@ -112,13 +100,13 @@ class FastRNN(RNN):
         np.matmul(inputs.T, rows, out=gradient.Wx)
         np.matmul(np.ones(T * B, rows.dtype), rows, out=gradient.b)
         dx = (rows @ self.Wx.T).reshape(x.shape) if x.ndim == 3 else None
-        return dx, RNNState(dh_next.copy())
+        return dx, HiddenState(dh_next.copy())
 
 
 class RNNFastSteps:
     """A layer run from a state, a step at a time: see `lstm_fast.FastSteps`."""
 
-    def __init__(self, layer: RNN, state: RNNState, dense: Dense | None = None) -> None:
+    def __init__(self, layer: RNN, state: HiddenState, dense: Dense | None = None) -> None:
         (B, H), dtype = state.h.shape, layer.Wh.dtype
         self.h = state.h.copy()
         self.Wx, self.b = layer.Wx.copy(), layer.b.copy()
