@@ -13,17 +13,18 @@ import torch
 
 keras.config.set_floatx("float64")
 golden = {"versions": np.array([f"keras {keras.__version__}", f"torch {torch.__version__}"])}
-for num_layers in (1, 2):
-    for targets in ("all", "last"):
-        case = peers.random_case(num_layers, targets)
-        for peer, function in (
-            ("keras", peers.keras_loss_and_gradient),
-            ("torch", peers.torch_loss_and_gradient),
-        ):
-            loss, gradient = function(*case)
-            start = f"{peer}-{num_layers}-{targets}"
-            golden[f"{start}-loss"] = np.float64(loss)
-            golden |= {f"{start}-{name}": array for name, array in gradient.items()}
+for peer, function, layers in (
+    ("keras", peers.keras_loss_and_gradient, ("lstm",)),
+    ("torch", peers.torch_loss_and_gradient, ("lstm", "gru", "rnn", "conv")),
+):
+    for layer in layers:
+        for num_layers in (1, 2):
+            for targets in ("all", "last"):
+                case = peers.random_case(num_layers, targets, layer=layer)
+                loss, gradient = function(*case)
+                start = peers.golden_start(peer, layer, num_layers, targets)
+                golden[f"{start}loss"] = np.float64(loss)
+                golden |= {f"{start}{name}": array for name, array in gradient.items()}
 losses, weights = peers.keras_trajectory(*peers.random_case(1, "all"))
 golden["rmsprop-losses"] = np.array(losses)
 golden |= {f"rmsprop-{name}": array for name, array in weights.items()}

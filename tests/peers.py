@@ -8,63 +8,104 @@ from __future__ import annotations
 
 import numpy as np
 
-# npchar's gates are i, f, o, g; Keras' i, f, c, o and PyTorch's i, f, g, o, both
-# with g third and o fourth. Its own inverse.
-REORDER = [0, 1, 3, 2]
+# npchar's gates are i, f, o, g; Keras' i, f, c, o and PyTorch's i, f, g, o, both with g third
+# and o fourth. Those of a GRU are r, z, n here and in PyTorch, z, r, h in Keras. Each is its
+# own inverse.
+KERAS_ORDER = {"lstm": [0, 1, 3, 2], "gru": [1, 0, 2], "rnn": [0]}
+TORCH_ORDER = {"lstm": [0, 1, 3, 2], "gru": [0, 1, 2], "rnn": [0]}
 
 
-def random_case(num_layers: int, targets: str, seed: int = 7):
+def shapes(layer: str, D: int, H: int):
+    """A layer's arrays."""
+    if layer == "conv":
+        return {"W": (2, 2, D, H), "b": (2, H)}
+    gates = {"lstm": (4,), "gru": (3,), "rnn": ()}[layer]
+    found = {"Wx": (*gates, D, H), "Wh": (*gates, H, H), "b": (*gates, H)}
+    return found | {"bq": (H,)} if layer == "gru" else found
+
+
+def random_case(num_layers: int, targets: str, seed: int = 7, layer: str = "lstm"):
     """Distinct random weights and a batch: V 11, H 6, T 9, B 4."""
     V, H, T, B = 11, 6, 9, 4
     rng = np.random.default_rng(seed)
     weights = {}
     for k in range(num_layers):
-        D = V if k == 0 else H
-        weights[f"lstm{k}.Wx"] = rng.normal(0, 0.5, (4, D, H))
-        weights[f"lstm{k}.Wh"] = rng.normal(0, 0.5, (4, H, H))
-        weights[f"lstm{k}.b"] = rng.normal(0, 0.5, (4, H))
+        for name, shape in shapes(layer, V if k == 0 else H, H).items():
+            weights[f"{layer}{k}.{name}"] = rng.normal(0, 0.5, shape)
     weights["dense.W"] = rng.normal(0, 0.5, (H, V))
     weights["dense.b"] = rng.normal(0, 0.5, V)
     ids = rng.integers(0, V, (T + 1, B))
     return weights, ids[:-1], ids[1:] if targets == "all" else ids[-1]
 
 
-def joined(W):
-    """(4, ..., H) by gate to (..., 4H) in the peers' order."""
-    return np.concatenate(list(W[REORDER]), axis=-1)
+def kind_and_depth(weights):
+    """The kind of layer and how many there are."""
+    stack = {name.split(".")[0] for name in weights} - {"dense"}
+    return min(stack).rstrip("0123456789"), len(stack)
 
 
-def parted(W):
-    """(..., 4H) in the peers' order to (4, ..., H)."""
-    return np.stack(np.split(W, 4, axis=-1))[REORDER]
+def golden_start(peer, layer, num_layers, targets):
+    """How a case's names in the golden file begin; the LSTM's were there before the others."""
+    return "-".join([peer, *([] if layer == "lstm" else [layer]), f"{num_layers}", targets, ""])
+
+
+def joined(W, order):
+    """(G, ..., H) by gate to (..., GH) in a peer's order; a plain layer has no axis of gates."""
+    return W if len(order) == 1 else np.concatenate(list(W[order]), axis=-1)
+
+
+def parted(W, order):
+    """(..., GH) in a peer's order to (G, ..., H)."""
+    return W if len(order) == 1 else np.stack(np.split(W, len(order), axis=-1))[order]
+
+
+# Keras
 
 
 def keras_model(weights, ids, targets):
     """A Keras model with these weights, and the inputs and targets for it, batch first."""
     import keras
 
-    num_layers = sum(name.endswith("Wx") for name in weights)
+    layer, num_layers = kind_and_depth(weights)
+    kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "rnn": keras.layers.SimpleRNN}
     V = len(weights["dense.b"])
     H = len(weights["dense.W"])
     layers = [keras.Input((len(ids), V), dtype="float64")]
     for k in range(num_layers):
         sequences = k < num_layers - 1 or targets.ndim == 2
-        layers.append(keras.layers.LSTM(H, return_sequences=sequences, dtype="float64"))
+        layers.append(kind[layer](H, return_sequences=sequences, dtype="float64"))
     layers.append(keras.layers.Dense(V, dtype="float64"))
     model = keras.Sequential(layers)
-    flat = []
-    for k in range(num_layers):
-        flat += [joined(weights[f"lstm{k}.{name}"]) for name in ("Wx", "Wh", "b")]
-    model.set_weights([*flat, weights["dense.W"], weights["dense.b"]])
+    model.set_weights(keras_arrays(weights))
     return model, np.eye(V)[ids].swapaxes(0, 1), targets.T
 
 
-def from_keras(arrays, num_layers):
-    """Keras' list of weights or gradients under npchar's names."""
-    named = {}
+def keras_arrays(weights):
+    """Keras' list of weights."""
+    layer, num_layers = kind_and_depth(weights)
+    flat = []
     for k in range(num_layers):
-        for name, array in zip(("Wx", "Wh", "b"), arrays[3 * k :]):
-            named[f"lstm{k}.{name}"] = parted(np.asarray(array))
+        Wx, Wh, b = (
+            joined(weights[f"{layer}{k}.{name}"], KERAS_ORDER[layer]) for name in ("Wx", "Wh", "b")
+        )
+        if layer == "gru":  # a row of biases for the input, and one for the state
+            b = np.stack([b, np.concatenate([np.zeros(2 * len(Wh)), weights[f"gru{k}.bq"]])])
+        flat += [Wx, Wh, b]
+    return [*flat, weights["dense.W"], weights["dense.b"]]
+
+
+def from_keras(arrays, layer):
+    """Keras' list of weights or gradients under npchar's names.
+
+    Of a gate with two biases, the first row's counts: both have the same gradient.
+    """
+    named = {}
+    for k in range((len(arrays) - 2) // 3):
+        Wx, Wh, b = (np.asarray(array) for array in arrays[3 * k : 3 * k + 3])
+        if layer == "gru":
+            b, named[f"gru{k}.bq"] = b[0], b[1, -len(Wh) :]
+        for name, array in (("Wx", Wx), ("Wh", Wh), ("b", b)):
+            named[f"{layer}{k}.{name}"] = parted(array, KERAS_ORDER[layer])
     named["dense.W"], named["dense.b"] = (np.asarray(a) for a in arrays[-2:])
     return named
 
@@ -79,9 +120,8 @@ def keras_loss_and_gradient(weights, ids, targets):
         loss = tf.reduce_mean(
             keras.losses.sparse_categorical_crossentropy(y, model(x), from_logits=True)
         )
-    gradients = tape.gradient(loss, model.trainable_variables)
-    num_layers = (len(gradients) - 2) // 3
-    return float(loss), from_keras([g.numpy() for g in gradients], num_layers)
+    gradients = [g.numpy() for g in tape.gradient(loss, model.trainable_variables)]
+    return float(loss), from_keras(gradients, kind_and_depth(weights)[0])
 
 
 def keras_trajectory(weights, ids, targets, steps=50, learning_rate=0.01):
@@ -94,38 +134,67 @@ def keras_trajectory(weights, ids, targets, steps=50, learning_rate=0.01):
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     losses = [float(model.train_on_batch(x, y)) for _ in range(steps)]
-    arrays = model.get_weights()
-    return losses, from_keras(arrays, (len(arrays) - 2) // 3)
+    return losses, from_keras(model.get_weights(), kind_and_depth(weights)[0])
+
+
+# PyTorch
 
 
 def torch_loss_and_gradient(weights, ids, targets):
-    """The loss and its gradient by PyTorch."""
+    """The loss and its gradient by PyTorch.
+
+    Its layers take arrays made of npchar's by operations that PyTorch differentiates, so that
+    the gradients come out as npchar's too.
+    """
     import torch
 
-    num_layers = sum(name.endswith("Wx") for name in weights)
-    V = len(weights["dense.b"])
-    H = len(weights["dense.W"])
-    lstm = torch.nn.LSTM(V, H, num_layers, dtype=torch.float64)
-    dense = torch.nn.Linear(H, V, dtype=torch.float64)
-    with torch.no_grad():
-        for k in range(num_layers):
-            getattr(lstm, f"weight_ih_l{k}").copy_(torch.tensor(joined(weights[f"lstm{k}.Wx"]).T))
-            getattr(lstm, f"weight_hh_l{k}").copy_(torch.tensor(joined(weights[f"lstm{k}.Wh"]).T))
-            getattr(lstm, f"bias_ih_l{k}").copy_(torch.tensor(joined(weights[f"lstm{k}.b"])))
-            getattr(lstm, f"bias_hh_l{k}").zero_()
-        dense.weight.copy_(torch.tensor(weights["dense.W"].T))
-        dense.bias.copy_(torch.tensor(weights["dense.b"]))
-    outputs, _ = lstm(torch.tensor(np.eye(V)[ids]))
-    logits = dense(outputs if targets.ndim == 2 else outputs[-1])
-    loss = torch.nn.functional.cross_entropy(
-        logits.reshape(-1, V), torch.tensor(targets.reshape(-1))
+    layer, num_layers = kind_and_depth(weights)
+    p = {name: torch.tensor(array, requires_grad=True) for name, array in weights.items()}
+    x = torch.eye(len(weights["dense.b"]), dtype=torch.float64)[torch.tensor(ids)]  # (T, B, V)
+    outputs = (torch_convolutions if layer == "conv" else torch_recurrent)(p, layer, num_layers, x)
+    logits = torch.nn.functional.linear(
+        outputs if targets.ndim == 2 else outputs[-1], p["dense.W"].T, p["dense.b"]
     )
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, -2), torch.tensor(targets).flatten())
     loss.backward()
-    gradient = {}
+    return loss.item(), {name: tensor.grad.numpy() for name, tensor in p.items()}
+
+
+def torch_recurrent(p, layer, num_layers, x):
+    """The outputs of nn.LSTM, nn.GRU or nn.RNN, (T, B, H)."""
+    import torch
+
+    H = len(p["dense.W"])
+    kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[layer]
+    module = kind(x.shape[-1], H, num_layers, dtype=torch.float64)
+    arrays = {}
     for k in range(num_layers):
-        gradient[f"lstm{k}.Wx"] = parted(getattr(lstm, f"weight_ih_l{k}").grad.numpy().T)
-        gradient[f"lstm{k}.Wh"] = parted(getattr(lstm, f"weight_hh_l{k}").grad.numpy().T)
-        gradient[f"lstm{k}.b"] = parted(getattr(lstm, f"bias_ih_l{k}").grad.numpy())
-    gradient["dense.W"] = dense.weight.grad.numpy().T
-    gradient["dense.b"] = dense.bias.grad.numpy()
-    return loss.item(), gradient
+        for theirs, ours in (("weight_ih", "Wx"), ("weight_hh", "Wh"), ("bias_ih", "b")):
+            array = p[f"{layer}{k}.{ours}"]
+            if layer != "rnn":
+                array = torch.cat([array[gate] for gate in TORCH_ORDER[layer]], dim=-1)
+            arrays[f"{theirs}_l{k}"] = array.T if array.ndim == 2 else array
+        zeros = torch.zeros_like(arrays[f"bias_ih_l{k}"])
+        arrays[f"bias_hh_l{k}"] = (
+            torch.cat([zeros[: 2 * H], p[f"gru{k}.bq"]]) if layer == "gru" else zeros
+        )
+    return torch.func.functional_call(module, arrays, (x,))[0]
+
+
+def torch_convolutions(p, layer, num_layers, x):
+    """The outputs of gated nn.Conv1d, (T, B, H): of value and gate, of the input before and now."""
+    import torch
+
+    x = x.permute(1, 2, 0)  # (B, V, T)
+    for k in range(num_layers):
+        d = 2**k
+        value, gate = p[f"{layer}{k}.W"]  # (2, D, H) each: now, before
+        weight = torch.cat([torch.stack([W[1].T, W[0].T], dim=-1) for W in (value, gate)])
+        module = torch.nn.Conv1d(
+            x.shape[1], len(weight), kernel_size=2, dilation=d, dtype=torch.float64
+        )
+        padded = torch.nn.functional.pad(x, (d, 0))
+        arrays = {"weight": weight, "bias": p[f"{layer}{k}.b"].flatten()}
+        v, z = torch.func.functional_call(module, arrays, (padded,)).chunk(2, dim=1)
+        x = v * torch.sigmoid(z) + (x if k else 0)
+    return x.permute(2, 0, 1)

@@ -5,79 +5,126 @@ import peers
 import pytest
 
 import npchar
-from npchar import Model, Vocabulary, from_keras, from_torch, to_keras, to_torch
+from npchar import Model, Vocabulary, from_keras, from_torch, to_keras, to_onnx, to_torch
 
 V, H = 11, 6
 VOCABULARY = Vocabulary("abcdefghijk")
+RECURRENT = ["lstm", "gru", "rnn"]
+ALL = [*RECURRENT, "conv"]
+WAYS = [
+    *((to_keras, from_keras, layer) for layer in RECURRENT),
+    *((to_torch, from_torch, layer) for layer in ALL),
+]
 
 
-def made(num_layers, dtype="float32"):
-    weights, ids, targets = peers.random_case(num_layers, "all")
-    model = Model(VOCABULARY, hidden_size=H, num_layers=num_layers, dtype=dtype)
+def made(num_layers, dtype="float32", layer="lstm"):
+    weights, ids, targets = peers.random_case(num_layers, "all", layer=layer)
+    model = Model(VOCABULARY, layer=layer, hidden_size=H, num_layers=num_layers, dtype=dtype)
     for name, array in weights.items():
         model.parameters[name] = array
     return model, ids, targets
 
 
+def assert_same_weights(model, other):
+    assert set(other.parameters) == set(model.parameters)
+    for name, array in model.parameters.items():
+        assert np.array_equal(other.parameters[name], array), name
+
+
+def assert_close(logits, expected):
+    assert np.linalg.norm(logits - expected) < 1e-12 * np.linalg.norm(expected)
+
+
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("to", "back"), [(to_keras, from_keras), (to_torch, from_torch)])
-def test_there_and_back_the_arrays_are_the_same(num_layers, dtype, to, back):
-    model, _, _ = made(num_layers, dtype)
+@pytest.mark.parametrize(("to", "back", "layer"), WAYS)
+def test_there_and_back_the_arrays_are_the_same(num_layers, dtype, to, back, layer):
+    model, _, _ = made(num_layers, dtype, layer)
     again = back(to(model), VOCABULARY)
     assert again.parameters.flat.dtype == dtype
-    for name, array in model.parameters.items():
-        assert np.array_equal(again.parameters[name], array), name
+    assert again.network.sizes == model.network.sizes
+    assert_same_weights(model, again)
     assert again.vocabulary == VOCABULARY
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
-def test_keras_list_is_what_the_golden_gradients_came_by(num_layers):
+@pytest.mark.parametrize("layer", RECURRENT)
+def test_keras_list_is_what_the_golden_gradients_came_by(num_layers, layer):
     """The golden values of Keras and PyTorch were made from arrays laid out like these."""
-    model, ids, targets = made(num_layers, "float64")
-    weights = peers.random_case(num_layers, "all")[0]
-    expected = []
-    for k in range(num_layers):
-        expected += [peers.joined(weights[f"lstm{k}.{name}"]) for name in ("Wx", "Wh", "b")]
-    expected += [weights["dense.W"], weights["dense.b"]]
-    for ours, theirs in zip(to_keras(model), expected, strict=True):
+    model, _, _ = made(num_layers, "float64", layer)
+    weights = peers.random_case(num_layers, "all", layer=layer)[0]
+    for ours, theirs in zip(to_keras(model), peers.keras_arrays(weights), strict=True):
         assert np.array_equal(ours, theirs)
-    state = to_torch(model)
-    assert np.array_equal(state["lstm.weight_ih_l0"], expected[0].T)
-    assert np.array_equal(state["lstm.weight_hh_l0"], expected[1].T)
-    assert not state["lstm.bias_hh_l0"].any()
+    state, order = to_torch(model), peers.TORCH_ORDER[layer]
+    for k in range(num_layers):
+        Wx, Wh, b = (peers.joined(weights[f"{layer}{k}.{n}"], order) for n in ("Wx", "Wh", "b"))
+        assert np.array_equal(state[f"{layer}.weight_ih_l{k}"], Wx.T)
+        assert np.array_equal(state[f"{layer}.weight_hh_l{k}"], Wh.T)
+        assert np.array_equal(state[f"{layer}.bias_ih_l{k}"], b)
+        second = np.zeros_like(b)
+        if layer == "gru":
+            second[2 * H :] = weights[f"gru{k}.bq"]
+        assert np.array_equal(state[f"{layer}.bias_hh_l{k}"], second)
     assert np.array_equal(state["dense.weight"], weights["dense.W"].T)
 
 
-@pytest.mark.parametrize(("to", "back"), [(to_keras, from_keras), (to_torch, from_torch)])
-def test_neither_sees_the_others_changes(to, back):
-    model, _, _ = made(1)
+def test_convolutions_of_pytorch_as_its_documentation_has_them():
+    """Weights (rows, D, 2) for the input d steps before, and now; rows of the value first."""
+    model, ids, _ = made(3, "float64", "conv")
+    state = to_torch(model)
+    x = np.eye(V)[ids]  # (T, B, D)
+    for k in range(3):
+        weight, d = state[f"conv.{k}.weight"], 2**k
+        before = np.concatenate([np.zeros((d, *x.shape[1:])), x])[: len(x)]
+        out = before @ weight[:, :, 0].T + x @ weight[:, :, 1].T + state[f"conv.{k}.bias"]
+        v, z = np.split(out, 2, axis=-1)
+        x = v / (1 + np.exp(-z)) + (x if k else 0)
+    logits = x @ state["dense.weight"].T + state["dense.bias"]
+    assert_close(logits, model.network.logits(ids)[0])
+
+
+@pytest.mark.parametrize("hidden_size", [1, H])
+@pytest.mark.parametrize(("to", "back", "layer"), WAYS)
+def test_neither_sees_the_others_changes(to, back, layer, hidden_size):
+    model = Model(VOCABULARY, layer=layer, hidden_size=hidden_size, num_layers=2)
     before = model.parameters.flat.copy()
     arrays = to(model)
     again = back(arrays, VOCABULARY)
     for array in arrays.values() if isinstance(arrays, dict) else arrays:
         array += 1
+        assert array.flags.c_contiguous
     np.testing.assert_array_equal(model.parameters.flat, before)
     np.testing.assert_array_equal(again.parameters.flat, before)
 
 
-def test_two_biases_of_pytorch_become_one():
-    model, _, _ = made(1)
+@pytest.mark.parametrize("layer", RECURRENT)
+def test_two_biases_of_pytorch_become_one(layer):
+    model, _, _ = made(1, layer=layer)
     state = to_torch(model)
-    state["lstm.bias_hh_l0"] += 0.25
-    state["lstm.bias_ih_l0"] -= 0.25
-    state = {name.replace("lstm.", "core.rnn.").replace("dense.", "head."): array
+    gates = slice(2 * H) if layer == "gru" else slice(None)  # a GRU's candidate keeps both
+    state[f"{layer}.bias_hh_l0"][gates] += 0.25
+    state[f"{layer}.bias_ih_l0"][gates] -= 0.25
+    state = {name.replace(f"{layer}.", "core.cell.").replace("dense.", "head."): array
              for name, array in state.items()}  # fmt: skip
     again = from_torch(state, VOCABULARY)
     np.testing.assert_allclose(again.parameters.flat, model.parameters.flat, atol=1e-6)
 
 
+def test_convolutions_are_taken_by_the_numbers_in_their_names():
+    model, _, _ = made(12, layer="conv")
+    state = {name.replace("conv.", "net.block"): a for name, a in to_torch(model).items()}
+    # Sorted by their letters, as in some files: block10 before block2
+    assert_same_weights(model, from_torch(dict(sorted(state.items())), VOCABULARY))
+
+
 @pytest.mark.parametrize("num_layers", [1, 2])
-def test_keras_live(num_layers):
+@pytest.mark.parametrize("layer", RECURRENT)
+def test_keras_live(num_layers, layer):
     keras = pytest.importorskip("keras", reason="Keras is not installed")
     pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
-    model, ids, targets = made(num_layers)
-    layers = [keras.layers.LSTM(H, return_sequences=True) for _ in range(num_layers)]
+    model, ids, targets = made(num_layers, layer=layer)
+    kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "rnn": keras.layers.SimpleRNN}
+    layers = [kind[layer](H, return_sequences=True) for _ in range(num_layers)]
     peer = keras.Sequential([keras.Input((len(ids), V)), *layers, keras.layers.Dense(V)])
     peer.set_weights(to_keras(model))
     x = np.eye(V, dtype=np.float32)[ids].swapaxes(0, 1)  # (B, T, V)
@@ -97,26 +144,53 @@ def test_keras_live(num_layers):
     )
 
 
-@pytest.mark.parametrize("num_layers", [1, 2])
-def test_pytorch_live(num_layers):
+def torch_peer(layer, num_layers):
+    """The module that `to_torch` describes, in float64."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    F, nn = torch.nn.functional, torch.nn
 
-    class Peer(torch.nn.Module):
+    class Recurrent(nn.Module):
         def __init__(self):
             super().__init__()
-            self.lstm = torch.nn.LSTM(V, H, num_layers)
-            self.dense = torch.nn.Linear(H, V)
+            kind = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[layer]
+            setattr(self, layer, kind(V, H, num_layers))
+            self.dense = nn.Linear(H, V)
 
         def forward(self, x):
-            return self.dense(self.lstm(x)[0])
+            return self.dense(getattr(self, layer)(x)[0])
 
-    model, ids, targets = made(num_layers)
-    peer = Peer()
+    class Convolutions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.ModuleList(
+                nn.Conv1d(H if k else V, 2 * H, kernel_size=2, dilation=2 ** (k % 10))
+                for k in range(num_layers)
+            )
+            self.dense = nn.Linear(H, V)
+
+        def forward(self, x):
+            x = x.permute(1, 2, 0)  # (B, V, T)
+            for k, conv in enumerate(self.conv):
+                y = F.glu(conv(F.pad(x, (2 ** (k % 10), 0))), dim=1)
+                x = x + y if k else y
+            return self.dense(x.permute(2, 0, 1))
+
+    return torch, (Convolutions if layer == "conv" else Recurrent)().double()
+
+
+@pytest.mark.parametrize(
+    ("layer", "num_layers"),
+    [*((layer, n) for layer in ALL for n in (1, 2)), ("conv", 12)],
+)
+def test_pytorch_live(layer, num_layers):
+    torch, peer = torch_peer(layer, num_layers)
+    model, ids, targets = made(num_layers, "float64", layer)
     peer.load_state_dict({name: torch.from_numpy(a) for name, a in to_torch(model).items()})
-    x = torch.eye(V)[torch.tensor(ids)]
+    x = torch.eye(V, dtype=torch.float64)[torch.tensor(ids)]
     ours, _ = model.network.logits(ids)
-    np.testing.assert_allclose(peer(x).detach().numpy(), ours, atol=1e-6)
+    assert_close(peer(x).detach().numpy(), ours)
 
+    # Trained on there, it goes on here.
     optimizer = torch.optim.RMSprop(peer.parameters(), 0.01)
     y = torch.tensor(targets).reshape(-1)
     for _ in range(20):
@@ -126,18 +200,22 @@ def test_pytorch_live(num_layers):
         optimizer.step()
     again = from_torch(peer.state_dict(), VOCABULARY)
     assert again.loss_and_gradient(ids, targets)[0] < loss.item()
-    np.testing.assert_allclose(peer(x).detach().numpy(), again.network.logits(ids)[0], atol=2e-6)
+    ours, _ = again.network.logits(ids)
+    assert_close(peer(x).detach().numpy(), ours)
 
 
 @pytest.mark.parametrize("num_layers", [1, 2])
-def test_onnx_live(num_layers, tmp_path):
+@pytest.mark.parametrize("layer", RECURRENT)
+def test_onnx_live(layer, num_layers, tmp_path):
     pytest.importorskip("onnx", reason="onnx is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    model, ids, _ = made(num_layers)
-    npchar.to_onnx(model, tmp_path / "model.onnx")
+    model, ids, _ = made(num_layers, layer=layer)
+    to_onnx(model, tmp_path / "model.onnx")
     session = runtime.InferenceSession(tmp_path / "model.onnx")
     zeros = np.zeros((1, ids.shape[1], H), np.float32)
-    states = {f"{s}{k}": zeros for s in "hc" for k in range(num_layers)}
+    letters = "hc" if layer == "lstm" else "h"
+    states = {f"{s}{k}": zeros for s in letters for k in range(num_layers)}
+    assert {i.name for i in session.get_inputs()} == {"ids", *states}
     names = [output.name for output in session.get_outputs()]
     found = dict(zip(names, session.run(None, {"ids": ids[:4], **states})))
     states = {name: found[f"{name}_next"] for name in states}
@@ -157,15 +235,25 @@ def test_tensors_with_gradients_and_half_precision():
     np.testing.assert_allclose(again.parameters.flat, model.parameters.flat, rtol=0.01)
 
 
-def test_an_lstm_without_biases():
-    model, _, _ = made(1)
-    again = from_torch(state_without("lstm.bias_ih_l0", "lstm.bias_hh_l0"), VOCABULARY)
-    assert not again.parameters["lstm0.b"].any()
-    assert np.array_equal(again.parameters["lstm0.Wh"], model.parameters["lstm0.Wh"])
+@pytest.mark.parametrize("layer", ALL)
+def test_layers_without_biases(layer):
+    state = to_torch(made(2, layer=layer)[0])
+    again = from_torch(
+        {k: v for k, v in state.items() if "bias" not in k or "dense" in k}, VOCABULARY
+    )
+    for name, array in made(2, layer=layer)[0].parameters.items():
+        if ".b" in name and "dense" not in name:
+            assert not again.parameters[name].any()
+        else:
+            assert np.array_equal(again.parameters[name], array)
 
 
-def state_without(*names):
-    return {k: v for k, v in to_torch(made(1)[0]).items() if k not in names}
+def state_without(*names, layer="lstm"):
+    return {k: v for k, v in to_torch(made(1, layer=layer)[0]).items() if k not in names}
+
+
+def gru():
+    return to_keras(made(2, layer="gru")[0])
 
 
 @pytest.mark.parametrize(
@@ -175,15 +263,36 @@ def state_without(*names):
         (lambda: from_keras([*to_keras(made(1)[0]), np.zeros(3)], VOCABULARY), "got 6 arrays"),
         (
             lambda: from_keras(to_keras(made(1)[0]), Vocabulary("abc")),
-            "lstm0.Wx of the shape .* of 3",
+            "lstm0.Wx of the shape .* of 3 .* the vocabulary that it was trained with",
         ),
-        (lambda: from_keras([np.zeros(3)] * 5, VOCABULARY), "4 gates in the Wx"),
+        (
+            lambda: from_keras([np.zeros(3)] * 5, VOCABULARY),
+            r"the recurrent kernel of layer 0 of H by 4H .* got the shape \(3,\)",
+        ),
+        (
+            lambda: from_keras([np.zeros(3), *to_keras(made(1)[0])[1:]], VOCABULARY),
+            r"4 gates in the Wx of layer 0, got the shape \(3,\)",
+        ),
+        (
+            lambda: from_keras([a[0] if len(a) == 2 else a for a in gru()], VOCABULARY),
+            r"the biases of GRU 0 of the shape \(2, 3H\), got \(18,\); .* reset_after=True",
+        ),
+        (
+            lambda: from_keras(to_keras(made(2)[0])[:3] + gru()[3:], VOCABULARY),
+            r"4 gates in the Wx of layer 1, got the shape \(6, 18\)",
+        ),
         (lambda: from_torch({"w": np.zeros(3)}, VOCABULARY), "the arrays of one nn.LSTM"),
         (lambda: from_torch(state_without("dense.bias"), VOCABULARY), "one nn.Linear"),
         (lambda: from_torch(state_without("dense.bias", "dense.weight"), VOCABULARY), "nothing"),
         (
             lambda: from_torch(state_without("lstm.weight_hh_l0"), VOCABULARY),
-            "4 gates in the Wh of layer 0 ",
+            r"lstm.weight_hh_l0 of H by 4H .* got the shape \(\)",
+        ),
+        (
+            lambda: from_torch(
+                state_without() | {"lstm.weight_hh_l0": np.ones((9, 6))}, VOCABULARY
+            ),
+            r"of H by 4H numbers \(LSTM\), 3H \(GRU\) or H .* got the shape \(9, 6\)",
         ),
         (
             lambda: from_torch(state_without() | {"lstm.bias_hh_l0": np.zeros(1)}, VOCABULARY),
@@ -201,8 +310,41 @@ def state_without(*names):
             ),
             "one nn.Linear",
         ),
+        (
+            lambda: from_torch(
+                state_without(layer="conv") | {"conv.0.weight": np.zeros((12, 11, 3))}, VOCABULARY
+            ),
+            r"conv.0.weight of the shape \(2H, D, 2\), got \(12, 11, 3\); .* kernel_size=2",
+        ),
+        (
+            lambda: from_torch(
+                state_without(layer="conv") | {"conv.0.weight": np.zeros((11, 11, 2))}, VOCABULARY
+            ),
+            r"of the shape \(2H, D, 2\), got \(11, 11, 2\)",
+        ),
+        (
+            lambda: from_torch(state_without("dense.bias", layer="conv"), VOCABULARY),
+            "one nn.Linear beside the conv layers",
+        ),
+        (
+            lambda: from_keras([np.zeros((2, V, 12)), np.zeros(12)] * 3, VOCABULARY),
+            "got 6 arrays; .* with from_torch",
+        ),
+        (
+            lambda: to_keras(made(1, layer="conv")[0]),
+            "a model of lstm, gru, rnn layers, got conv: Keras has no layer .*; use to_torch",
+        ),
+        (
+            lambda: to_onnx(made(1, layer="conv")[0], "never-written.onnx"),
+            "got conv: ONNX's Conv takes no state; .* to_torch",
+        ),
     ],
 )
 def test_errors_say_what_is_wrong(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_keras_weights_are_a_list():
+    with pytest.raises(TypeError, match="the list of arrays that get_weights"):
+        npchar.from_keras({}, VOCABULARY)

@@ -198,8 +198,8 @@ def test_check_leaves_the_model_alone():
 
 def ours(weights):
     V, H = len(weights["dense.b"]), len(weights["dense.W"])
-    num_layers = sum(name.endswith("Wx") for name in weights)
-    network = Network(Sizes(V, H, num_layers, 0.0), dtype="float64")
+    layer, num_layers = peers.kind_and_depth(weights)
+    network = Network(Sizes(V, H, num_layers, 0.0, layer), dtype="float64")
     for name, array in weights.items():
         network.parameters[name] = array
     return network
@@ -217,12 +217,16 @@ def assert_same(case, loss, gradient):
 
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("targets", ["all", "last"])
-@pytest.mark.parametrize("peer", ["keras", "torch"])
-def test_golden_values(peer, targets, num_layers):
+@pytest.mark.parametrize(
+    ("peer", "layer"),
+    [("keras", "lstm"), ("torch", "lstm"), ("torch", "gru"), ("torch", "rnn"), ("torch", "conv")],
+)
+def test_golden_values(peer, layer, targets, num_layers):
     golden = np.load(GOLDEN)
-    start = f"{peer}-{num_layers}-{targets}-"
+    start = peers.golden_start(peer, layer, num_layers, targets)
     found = {n.removeprefix(start): golden[n] for n in golden.files if n.startswith(start)}
-    assert_same(peers.random_case(num_layers, targets), found.pop("loss"), found)
+    case = peers.random_case(num_layers, targets, layer=layer)
+    assert_same(case, found.pop("loss"), found)
 
 
 def test_rmsprop_follows_keras():
@@ -244,12 +248,16 @@ def test_rmsprop_follows_keras():
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
 @pytest.mark.parametrize("targets", ["all", "last"])
-@pytest.mark.parametrize("peer", ["keras", "torch"])
-def test_live_peers(peer, targets, num_layers):
+@pytest.mark.parametrize(
+    ("peer", "layer"),
+    [(peer, layer) for peer in ("keras", "torch") for layer in ("lstm", "gru", "rnn")]
+    + [("torch", "conv")],
+)
+def test_live_peers(peer, layer, targets, num_layers):
     for module in ("keras", "tensorflow") if peer == "keras" else ("torch",):
         pytest.importorskip(module)
-    case = peers.random_case(num_layers, targets, seed=11)
+    case = peers.random_case(num_layers, targets, seed=11, layer=layer)
     function = getattr(peers, f"{peer}_loss_and_gradient")
     assert_same(case, *function(*case))
