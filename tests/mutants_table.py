@@ -670,7 +670,7 @@ MUTANTS = [
     ('layers/fast.py', 'one-hot rows are not cleared', '        out[...] = 0\n        out[np', '        out[np', 'layer lstm'),
     ('layers/network.py', 'all layers think they are the first', '            layer.depth = k\n', '            layer.depth = 0\n', 'kinds'),
     ('layers/network.py', 'the receptive field leaves the character itself out', '1 + sum(reach or 0', 'sum(reach or 0', 'kinds'),
-    ('layers/loss.py', 'a target of −1 is taken', 'not 0 <= targets.min() <= targets.max() < V', 'not targets.max() < V', 'alone loss'),
+    ('layers/loss.py', 'a target of −1 is taken', 'not 0 <= targets.min() <= targets.max() < V', 'not targets.max() < V', 'alone'),
     ('layers/loss.py', 'the gradient of the squared error is halved', 'difference.dtype.type(2 / difference.size)', 'difference.dtype.type(1 / difference.size)', 'alone'),
     ('layers/gradcheck.py', 'a fast layer alone is checked against itself', 'plain = PLAIN[layer.name] if', 'plain = type(layer) if', 'alone'),
     ('files/description.py', 'a file does not name its layer', '{} if layer == "lstm" else {"layer": layer}', '{}', 'kinds'),
