@@ -1,4 +1,4 @@
-"""A character-level LSTM language model in plain NumPy, every gradient by hand.
+"""Character-level language models in plain NumPy, every gradient by hand.
 
 Dimensions, everywhere: T time, B batch, V vocabulary, H hidden, D a layer's
 input. Losses are nats per character unless they say bits.

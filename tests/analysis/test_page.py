@@ -135,7 +135,7 @@ async function examine() {
   found.later = shown();
   change("temperature", 1);
   const rows = Array.from({ length: 12 }, (_, n) => row(n));
-  found.believed = { p: npchar.probabilities(1), rows };
+  found.predicted = { p: npchar.probabilities(1), rows };
   change("temperature", 0);
   found.certain = { label: at("temperature-shown").textContent, row: row(0) };
 
@@ -436,7 +436,7 @@ def test_the_buttons(case):
 
 def test_the_bars(case):
     model, _, found = case
-    p, rows = found["believed"]["p"], found["believed"]["rows"]
+    p, rows = found["predicted"]["p"], found["predicted"]["rows"]
     best = sorted(range(len(p)), key=lambda id: (-p[id], id))[:12]
     assert [row["number"] for row in rows] == [f"{100 * p[id]:.1f} %" for id in best]
     assert [float(row["width"].rstrip("%")) / 100 for row in rows] == pytest.approx(
