@@ -50,7 +50,7 @@ from npchar.text.windows import windows
 from npchar.training.guard import TrainingDiverged
 from npchar.training.history import History
 from npchar.training.mpi import MissingMPIError, rank
-from npchar.training.optimizers import RMSprop, clip_by_global_norm
+from npchar.training.optimizers import SGD, Adam, RMSprop, clip_by_global_norm
 from npchar.training.parallel import WorkerError
 from npchar.version import __version__ as __version__
 
@@ -58,7 +58,9 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "SGD",
     "Activations",
+    "Adam",
     "CheckpointError",
     "Conv",
     "CorpusError",

@@ -96,7 +96,8 @@ def run_train(options: Namespace) -> int:
         seed=options.seed,
     )
     say(f"{len(text):,} characters, {len(model.vocabulary)} different; {model}")
-    settings = ("epochs", "maxlen", "batch_size", "learning_rate", "validation_split", "seed")
+    settings = ("epochs", "maxlen", "batch_size", "optimizer", "learning_rate", "schedule",
+                "validation_split", "seed")  # fmt: skip
     return fit(model, text, path, options, {name: getattr(options, name) for name in settings})
 
 

@@ -137,6 +137,7 @@ class Model:
         step: int | None = None,
         targets: str = "all",
         batch_size: int = 32,
+        optimizer: str = "rmsprop",
         learning_rate: float = 0.01,
         schedule: str = "linear",
         epsilon: float | None = None,
@@ -178,11 +179,16 @@ class Model:
             the same cost.
         batch_size
             Windows in a step. Small batches reach a low loss sooner.
+        optimizer
+            "rmsprop"; "adam", with β 0.9 and 0.99; or "sgd", with a momentum of 0.9, which
+            wants a far higher learning rate.
         learning_rate, schedule
-            RMSprop's rate, and its schedule: "linear" to zero at the end, or "constant".
+            The optimizer's rate, and its schedule: "linear" to zero at the end, "cosine" to
+            zero along half a wave, or "constant".
         epsilon
             RMSprop's ε. When not given, Keras' 1e-7 for "last"; and 1e-12 for "all",
-            where gradients of 1e-4 are usual and an ε of 1e-7 would slow them down.
+            where gradients of 1e-4 are usual and an ε of 1e-7 would slow them down. Or
+            Adam's, 1e-8; "sgd" has none.
         clip_norm
             The largest norm of the gradient, over all parameters: one that is larger is
             scaled down to it; None for no limit.
@@ -248,6 +254,7 @@ class Model:
             step=step,
             targets=targets,
             batch_size=batch_size,
+            optimizer=optimizer,
             learning_rate=learning_rate,
             schedule=schedule,
             epsilon=epsilon,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from npchar.layers.kinds import FAST
+from npchar.training.optimizers import OPTIMIZERS, SCHEDULES
 from npchar.version import __version__
 
 STANDARD_INPUT = "-"
@@ -36,7 +37,9 @@ def parser() -> argparse.ArgumentParser:
     add("--dropout", type=float, default=0.0, metavar="P", help="between layers (0)")
     add("--maxlen", type=int, default=60, metavar="N", help="characters in a window (60)")
     add("--batch-size", type=int, default=32, metavar="N", help="windows in a step (32)")
-    add("--learning-rate", type=float, default=0.01, metavar="R", help="RMSprop's rate (0.01)")
+    add("--optimizer", default="rmsprop", choices=OPTIMIZERS, help="(rmsprop)")
+    add("--learning-rate", type=float, default=0.01, metavar="R", help="its rate (0.01)")
+    add("--schedule", default="linear", choices=SCHEDULES, help="of the rate (linear: to zero)")
     add("--validation-split", type=float, default=0.1, metavar="P",
         help="the share at the end that is held out for validation (0.1)")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="the same seed, the same model (0)")

@@ -100,11 +100,12 @@ def loss_and_gradient(weights, ids, targets, masks=()):
 
 def train(
     weights, ids, *, epochs, maxlen, step, targets, batch_size, learning_rate, schedule, epsilon,
-    clip_norm, validation_split, seed, dropout, restore_best,
+    clip_norm, validation_split, seed, dropout, restore_best, optimizer="rmsprop",
 ):  # fmt: skip
     """What `Model.fit` says that it does, to weights by their names, which it returns."""
     weights = {name: array.copy() for name, array in weights.items()}
     v = {name: np.zeros_like(array) for name, array in weights.items()}
+    m = {name: np.zeros_like(array) for name, array in weights.items()}
     held = int(len(ids) * validation_split)
     train_ids, held_out = ids[: len(ids) - held], ids[len(ids) - held :]
     n, H, layers = len(train_ids), len(weights["dense.W"]), len(layers_of(weights)) - 1
@@ -133,12 +134,23 @@ def train(
             rate = learning_rate
             if schedule == "linear":
                 rate *= 1 - steps / (epochs * per_epoch)
+            if schedule == "cosine":
+                rate *= 0.5 + 0.5 * math.cos(math.pi * steps / (epochs * per_epoch))
+            steps += 1
             for name, g in gradient.items():
                 if clip_norm is not None and norm > clip_norm:
                     g = g * clip_norm / norm
-                v[name] = 0.9 * v[name] + 0.1 * g**2
-                weights[name] = weights[name] - rate * g / np.sqrt(v[name] + epsilon)
-            steps += 1
+                if optimizer == "rmsprop":
+                    v[name] = 0.9 * v[name] + 0.1 * g**2
+                    change = g / np.sqrt(v[name] + epsilon)
+                elif optimizer == "adam":
+                    m[name] = 0.9 * m[name] + 0.1 * g
+                    v[name] = 0.99 * v[name] + 0.01 * g**2
+                    m_hat, v_hat = m[name] / (1 - 0.9**steps), v[name] / (1 - 0.99**steps)
+                    change = m_hat / (np.sqrt(v_hat) + epsilon)
+                else:
+                    m[name] = change = 0.9 * m[name] + g
+                weights[name] = weights[name] - rate * change
             losses += [loss] * B
             norms += [norm] * B
         history["loss"].append(np.mean(losses))

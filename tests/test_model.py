@@ -262,7 +262,7 @@ def small():
         (lambda: small().fit("abc" * 900, batch_size=0), "batch_size is 0"),
         (lambda: small().fit("abc" * 900, workers=0), "workers is 0"),
         (lambda: small().fit("abc" * 900, targets="some"), "targets is 'some'"),
-        (lambda: small().fit("abc" * 900, schedule="cosine"), "schedule is 'cosine'"),
+        (lambda: small().fit("abc" * 900, schedule="steps"), "schedule is 'steps'"),
         (lambda: small().fit("abc" * 900, learning_rate=0), "learning_rate is 0"),
         (lambda: small().fit("abc" * 900, learning_rate=math.nan), "learning_rate is nan"),
         (lambda: small().fit("abc" * 900, epsilon=0), "epsilon is 0"),

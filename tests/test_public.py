@@ -22,9 +22,9 @@ MODULES = sorted(
 
 
 PUBLIC = """
-    Activations CheckpointError Conv CorpusError Dense DownloadError Evaluation FastGRU FastLSTM
-    FastRNN GRU History LSTM MissingMPIError Model Originality Parameters RMSprop RNN Score
-    TrainingDiverged UnknownCharacterError Vocabulary WorkerError check_gradients
+    Activations Adam CheckpointError Conv CorpusError Dense DownloadError Evaluation FastGRU
+    FastLSTM FastRNN GRU History LSTM MissingMPIError Model Originality Parameters RMSprop RNN
+    SGD Score TrainingDiverged UnknownCharacterError Vocabulary WorkerError check_gradients
     clip_by_global_norm entropies entropy examine from_keras from_torch gradient_flow
     load_corpus mean_squared_error originality plot_entropies rank reweight_distribution
     saliency sample softmax_cross_entropy to_keras to_onnx to_torch training_settings windows

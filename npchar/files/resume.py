@@ -26,7 +26,8 @@ from npchar.version import __version__
 
 UNITS = ("epochs", "steps", "seconds")
 TABLES = ("position", "history", "guard", "generator")  # of a State, as JSON
-ARRAYS = ("v", "best", "best_v", "order")  # of a State, as ``training.v`` and so on
+ARRAYS = {"memory": "v", "best": "best", "best_memory": "best_v", "order": "order"}
+"""The arrays of a State, and the names that they have in files, after ``training.``"""
 
 
 @dataclass
@@ -37,9 +38,9 @@ class State:
     history: dict[str, Any]
     guard: dict[str, Any]
     generator: dict[str, Any]  # NumPy's state of it
-    v: Array  # RMSprop's, ε included
-    best: Array  # weights, flat, and their v
-    best_v: Array
+    memory: Array  # the optimizer's
+    best: Array  # weights, flat, and the optimizer's memory then
+    best_memory: Array
     order: Array  # of the windows of the epoch under way
 
 
@@ -109,7 +110,7 @@ class Checkpoint:
         self.about = {"settings": settings, "corpus": corpus, "made_by": made_by}
         if self.training is None:
             return
-        then = self.training["settings"]
+        then = {"optimizer": "rmsprop"} | self.training["settings"]  # there was no other once
         self._require_same("is of a training with other settings", then, settings)
         if self.training["corpus"] != corpus:
             raise CheckpointError(
@@ -150,7 +151,7 @@ class Checkpoint:
         if self.training is None:
             return None
         found: dict[str, Any] = {name: self.training[name] for name in TABLES}
-        found |= {name: self.arrays[f"training.{name}"] for name in ARRAYS}
+        found |= {name: self.arrays[f"training.{ARRAYS[name]}"] for name in ARRAYS}
         state = State(**found)
         try:
             for name in ("position", "history", "guard"):
@@ -159,6 +160,8 @@ class Checkpoint:
                     raise ValueError(f"its {name} has {sorted(table)}")
                 for key, value in example.items():
                     require_kind(table[key], value)
+            if state.memory.shape != kinds.memory.shape:
+                raise ValueError(f"its optimizer has {len(state.memory)} numbers")
             n = len(state.order)
             if not np.array_equal(np.sort(state.order), np.arange(n)):
                 raise ValueError("its order is not one")
@@ -186,8 +189,9 @@ class Checkpoint:
         """Write it all, after so many epochs and steps."""
         self._begin_count(epochs, steps)  # also if it fails: not again at the next step
         tables = {name: getattr(state, name) for name in TABLES}
-        arrays = {f"training.{name}": getattr(state, name) for name in ARRAYS}
-        training = {**self.about, "windows": len(state.order), **tables}
+        arrays = {f"training.{ARRAYS[name]}": getattr(state, name) for name in ARRAYS}
+        sizes = {"windows": len(state.order), "memory": len(state.memory)}
+        training = {**self.about, **sizes, **tables}
         archive.write(
             self.path, self.configuration | {"training": training}, {**parameters, **arrays}
         )
@@ -285,11 +289,12 @@ def training_layout(training: dict[str, Any], size: int, dtype: str) -> Layout:
         if not isinstance(training[name], kind):
             raise ValueError(f"its {name} is {training[name]!r:.50}")
     windows = require_kind(training["windows"], 0)
+    memory = require_kind(training.get("memory", size), 0)  # RMSprop's, before there were others
     require_positive(processes=require_kind(training["made_by"]["processes"], 0))
     return {
-        "training.v": (dtype, (size,)),
+        "training.v": (dtype, (memory,)),
         "training.best": (dtype, (size,)),
-        "training.best_v": (dtype, (size,)),
+        "training.best_v": (dtype, (memory,)),
         "training.order": (np.min_scalar_type(windows).str, (windows,)),
     }
 

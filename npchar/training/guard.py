@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from npchar.arrays import Array
-from npchar.training.optimizers import RMSprop
+from npchar.training.optimizers import Optimizer
 
 MAX_ROLLBACKS = 5
 RATE_FACTOR = 0.25  # of the learning rate, after each
@@ -37,10 +37,10 @@ class Guard:
         The loss of taking every character as equally probable, log V.
     """
 
-    def __init__(self, weights: Array, optimizer: RMSprop, uniform: float) -> None:
+    def __init__(self, weights: Array, optimizer: Optimizer, uniform: float) -> None:
         self.weights, self.optimizer, self.uniform = weights, optimizer, uniform
         self.best = weights.copy()
-        self.best_v = optimizer.v_plus_epsilon.copy()
+        self.best_memory = optimizer.memory.copy()
         # Epoch 0 is the start: to go back to rather than to weights that are worse than
         # the uniform baseline, which would be the next spike at once.
         self.best_loss, self.best_epoch = uniform + 0.5, 0
@@ -99,12 +99,12 @@ class Guard:
         if loss < self.best_loss:
             self.best_loss, self.best_epoch, self.epochs_since_best = loss, epoch, 0
             self.best[...] = self.weights
-            self.best_v[...] = self.optimizer.v_plus_epsilon
+            self.best_memory[...] = self.optimizer.memory
 
     def restore(self) -> None:
         """Put the best weights back."""
         self.weights[...] = self.best
-        self.optimizer.v_plus_epsilon[...] = self.best_v
+        self.optimizer.memory[...] = self.best_memory
 
     def roll_back(self, where: str, reason: str, rate: float) -> str:
         """Go back to the best weights, on with a lower rate; returns what happened.
@@ -144,8 +144,8 @@ class Guard:
                  "targets", "steps")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
-    def load(self, state: dict[str, Any], best: Array, best_v: Array) -> None:
+    def load(self, state: dict[str, Any], best: Array, best_memory: Array) -> None:
         """Go on from a checkpoint, whose state is of the same kinds as `state()`'s."""
         for name in self.state():
             setattr(self, name, state[name])
-        self.best[...], self.best_v[...] = best, best_v
+        self.best[...], self.best_memory[...] = best, best_memory

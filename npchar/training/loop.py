@@ -25,7 +25,7 @@ from npchar.training.guard import Guard
 from npchar.training.history import History
 from npchar.training.interrupts import Interrupts
 from npchar.training.mpi import GradientSource, gradient_source
-from npchar.training.optimizers import RMSprop, clip_by_global_norm, learning_rate_at
+from npchar.training.optimizers import clip_by_global_norm, learning_rate_at, make_optimizer
 from npchar.training.progress import Progress
 from npchar.training.settings import Settings
 
@@ -96,8 +96,8 @@ class Training:
         self.checkpoint = checkpoint
         self.weights = network.parameters.flat
         self.gradient = network.parameters.zeros_like()
-        self.optimizer = RMSprop(
-            self.weights.size, epsilon=settings.root_epsilon, dtype=self.weights.dtype.str
+        self.optimizer = make_optimizer(
+            settings.optimizer, self.weights.size, settings.filled_epsilon, self.weights.dtype.str
         )
         V = network.sizes.vocabulary_size
         self.guard = Guard(self.weights, self.optimizer, math.log(V))
@@ -131,17 +131,17 @@ class Training:
             history=asdict(self.history),
             guard=self.guard.state(),
             generator=dict(self.rng.bit_generator.state),
-            v=self.optimizer.v_plus_epsilon,
+            memory=self.optimizer.memory,
             best=self.guard.best,
-            best_v=self.guard.best_v,
+            best_memory=self.guard.best_memory,
             order=self.order,
         )
 
     def _go_on_from(self, saved: State) -> None:
         self.at, self.history = Position(**saved.position), History(**saved.history)
-        self.guard.load(saved.guard, saved.best, saved.best_v)
+        self.guard.load(saved.guard, saved.best, saved.best_memory)
         self.rng.bit_generator.state = saved.generator
-        self.optimizer.v_plus_epsilon[...] = saved.v
+        self.optimizer.memory[...] = saved.memory
         self.order = saved.order
 
     def run(self, callbacks: Sequence[Callback], progress: Progress | None) -> History:

@@ -1,21 +1,37 @@
-"""The optimizer: a gradient in, better weights out, on flat vectors.
+"""The optimizers: a gradient in, better weights out, on flat vectors.
 
-The gradient comes from the layers through ``layers/parameters.py``; the loop that
-calls this is in ``training/loop.py``.
+The gradient comes from the layers through ``layers/parameters.py``; the loop that calls this
+is in ``training/loop.py``. What an optimizer remembers between two steps is one flat vector,
+its `memory`, for ``training/guard.py`` to put back and ``files/resume.py`` to keep.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import numpy as np
 
 from npchar.arrays import Array
 
-SCHEDULES = ("linear", "constant")
+SCHEDULES = ("linear", "cosine", "constant")
+
+# A running mean of gradients that are all zero, as of a character that is rare, would decay
+# into subnormal numbers, on which x86 computes tens of times slower: it stops here instead.
+TINY = 1e-30
 
 
-class RMSprop:
+class Optimizer(ABC):
+    """What turns a gradient into a step of the weights."""
+
+    memory: Array  # what it keeps between steps; flat
+
+    @abstractmethod
+    def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
+        """Change `weights`, (size,), in place by one step; `gradient` stays as it is."""
+
+
+class RMSprop(Optimizer):
     """RMSprop (Hinton 2012) by the formula of Keras 3.
 
     ``v ← ρ v + (1 − ρ) g²`` and ``p ← p − lr g / √(v + ε)``: each weight moves by
@@ -38,10 +54,8 @@ class RMSprop:
         self, size: int, rho: float = 0.9, epsilon: float = 1e-7, dtype: str = "float32"
     ) -> None:
         self.rho, self.epsilon = rho, epsilon
-        # v + ε rather than v. A rare character's v would decay as 0.9ᵗ into subnormal
-        # numbers, on which x86 computes tens of times slower; this stops at ε. And it
-        # spares a pass over the weights.
-        self.v_plus_epsilon: Array = np.full(size, epsilon, dtype)
+        # v + ε rather than v: it cannot become subnormal, and spares a pass over the weights.
+        self.memory = self.v_plus_epsilon = np.full(size, epsilon, dtype)
         self._scratch = np.empty(size, dtype)
 
     def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
@@ -58,6 +72,102 @@ class RMSprop:
         weights -= a
 
 
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015): RMSprop with a running mean of the gradient, too.
+
+    ``m ← β₁ m + (1 − β₁) g``, ``v ← β₂ v + (1 − β₂) g²`` and, at the n-th step,
+    ``p ← p − lr (m / (1 − β₁ⁿ)) / (√(v / (1 − β₂ⁿ)) + ε)``. The divisors make up for both
+    means having begun at zero.
+
+    Parameters
+    ----------
+    size
+        The number of weights.
+    beta1, beta2
+        How much of the running means of g and g² is kept from step to step.
+    epsilon
+        What keeps the divisor from zero.
+    dtype
+        The weights' type.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        beta1: float = 0.9,
+        beta2: float = 0.99,
+        epsilon: float = 1e-8,
+        dtype: str = "float32",
+    ) -> None:
+        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+        self.memory = np.zeros(2 * size + 1, dtype)
+        self.m, self.v = self.memory[:size], self.memory[size:-1]
+        self.count = self.memory[-1:]  # steps: exact up to 2²⁴ in float32
+        self._scratch = np.empty(size, dtype)
+
+    def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
+        """Change `weights`, (size,), in place by one step; `gradient` stays as it is."""
+        m, v, a = self.m, self.v, self._scratch
+        self.count += 1
+        n = float(self.count[0])
+        np.add(gradient, TINY, out=a)
+        a *= 1 - self.beta1
+        m *= self.beta1
+        m += a
+        np.multiply(gradient, gradient, out=a)
+        a += TINY
+        a *= 1 - self.beta2
+        v *= self.beta2
+        v += a
+        np.divide(v, 1 - self.beta2**n, out=a)
+        np.sqrt(a, out=a)
+        a += self.epsilon
+        np.divide(m, a, out=a)
+        a *= learning_rate / (1 - self.beta1**n)
+        weights -= a
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013).
+
+    ``u ← μ u + g`` and ``p ← p − lr u``: a step goes on in the direction of those before.
+
+    Parameters
+    ----------
+    size
+        The number of weights.
+    momentum
+        μ: how much of the last step is kept.
+    dtype
+        The weights' type.
+    """
+
+    def __init__(self, size: int, momentum: float = 0.9, dtype: str = "float32") -> None:
+        self.momentum = momentum
+        self.memory = self.u = np.zeros(size, dtype)
+        self._scratch = np.empty(size, dtype)
+
+    def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
+        """Change `weights`, (size,), in place by one step; `gradient` stays as it is."""
+        self.u *= self.momentum
+        self.u += gradient
+        self.u += TINY
+        np.multiply(self.u, learning_rate, out=self._scratch)
+        weights -= self._scratch
+
+
+OPTIMIZERS = ("rmsprop", "adam", "sgd")
+
+
+def make_optimizer(name: str, size: int, epsilon: float, dtype: str) -> Optimizer:
+    """One of `OPTIMIZERS`, with its usual settings but for ε."""
+    if name == "sgd":
+        return SGD(size, dtype=dtype)
+    if name == "adam":
+        return Adam(size, epsilon=epsilon, dtype=dtype)
+    return RMSprop(size, epsilon=epsilon, dtype=dtype)
+
+
 def clip_by_global_norm(gradient: Array, limit: float) -> float:
     """Scale a flat gradient in place to the norm `limit` if it is longer.
 
@@ -72,10 +182,14 @@ def clip_by_global_norm(gradient: Array, limit: float) -> float:
 def learning_rate_at(schedule: str, learning_rate: float, progress: float) -> float:
     """The learning rate when the share `progress` (0 to 1) of all steps is done.
 
-    `schedule` is "constant", or "linear": from `learning_rate` straight to zero.
+    `schedule` is "constant"; "linear", from `learning_rate` straight to zero; or "cosine", to
+    zero along half a wave, slowly at both ends (Loshchilov & Hutter 2017).
     """
-    if schedule == "constant":
-        return learning_rate
-    if schedule == "linear":
-        return learning_rate * (1 - progress)
-    raise ValueError(f"schedule is {schedule!r}; it must be 'linear' or 'constant'")
+    factors = {
+        "linear": 1 - progress,
+        "cosine": (1 + math.cos(math.pi * progress)) / 2,
+        "constant": 1.0,
+    }
+    if schedule not in factors:
+        raise ValueError(f"schedule is {schedule!r}; expected one of {', '.join(SCHEDULES)}")
+    return learning_rate * factors[schedule]

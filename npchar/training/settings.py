@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from npchar.arguments import require_positive, require_seed
-from npchar.training.optimizers import SCHEDULES
+from npchar.training.optimizers import OPTIMIZERS, SCHEDULES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Settings:
     """How to train; `Model.fit` says what each means.
 
     What is not given is filled in: `step`, `maxlen` for targets "all" and 3 for "last";
-    `epsilon`, 1e-12 and 1e-7.
+    `epsilon`, 1e-12 and 1e-7, or 1e-8 for "adam".
 
     Raises
     ------
@@ -34,6 +34,7 @@ class Settings:
     step: int | None
     targets: str
     batch_size: int
+    optimizer: str
     learning_rate: float
     schedule: str
     epsilon: float | None
@@ -52,8 +53,14 @@ class Settings:
             raise ValueError(f"targets is {self.targets!r}; it must be 'all' or 'last'")
         if self.step is None:
             object.__setattr__(self, "step", self.maxlen if self.targets == "all" else 3)
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(
+                f"optimizer is {self.optimizer!r}; expected one of {', '.join(OPTIMIZERS)}"
+            )
         if self.epsilon is None:
-            object.__setattr__(self, "epsilon", 1e-12 if self.targets == "all" else 1e-7)
+            usual = 1e-12 if self.targets == "all" else 1e-7
+            epsilon = usual if self.optimizer == "rmsprop" else 1e-8
+            object.__setattr__(self, "epsilon", epsilon)
         require_positive(epochs=self.epochs, maxlen=self.maxlen, step=self.windows_step,
                          batch_size=self.batch_size)  # fmt: skip
         if self.patience is not None:
@@ -61,11 +68,11 @@ class Settings:
         require_seed(self.seed)
         if self.schedule not in SCHEDULES:
             raise ValueError(
-                f"schedule is {self.schedule!r}; it must be {' or '.join(map(repr, SCHEDULES))}"
+                f"schedule is {self.schedule!r}; expected one of {', '.join(SCHEDULES)}"
             )
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate is {self.learning_rate!r}; it must be above 0")
-        if not 0 < self.root_epsilon < math.inf:
+        if not 0 < self.filled_epsilon < math.inf:
             raise ValueError(f"epsilon is {self.epsilon!r}; it must be above 0")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm is {self.clip_norm!r}; it must be above 0, or None")
@@ -81,7 +88,7 @@ class Settings:
         return self.step
 
     @property
-    def root_epsilon(self) -> float:
+    def filled_epsilon(self) -> float:
         """`epsilon`, filled in."""
         assert self.epsilon is not None
         return self.epsilon

@@ -140,8 +140,15 @@ def test_numbers_of_numpy_are_numbers(tmp_path, uninterrupted):
     assert outcome(model, fit(make(), path)) == uninterrupted
 
 
-def test_targets_last_resumes_too(tmp_path, monkeypatch):
-    options = {"targets": "last", "schedule": "constant", "validation_split": 0.0, "step": 7}
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"targets": "last", "schedule": "constant", "validation_split": 0.0, "step": 7},
+        {"optimizer": "adam", "schedule": "cosine"},
+        {"optimizer": "sgd", "learning_rate": 0.5},
+    ],
+)
+def test_other_settings_resume_too(tmp_path, monkeypatch, options):
     model = make()
     expected = outcome(model, model.fit(TEXT, **SETTINGS | options))
     with monkeypatch.context() as patch:
@@ -150,6 +157,24 @@ def test_targets_last_resumes_too(tmp_path, monkeypatch):
             fit(make(), tmp_path / "run.npz", **options)
     model = make()
     assert outcome(model, fit(model, tmp_path / "run.npz", **options)) == expected
+
+
+def test_a_training_from_before_there_were_optimizers(tmp_path, monkeypatch, uninterrupted):
+    path = tmp_path / "run.npz"
+    with monkeypatch.context() as patch:
+        crash_after(patch, 9)
+        with pytest.raises(Crash):
+            fit(make(), path)
+    with np.load(path) as file:
+        members = {name: file[name] for name in file.files}
+    configuration = json.loads(members["configuration"].tobytes())
+    del configuration["training"]["settings"]["optimizer"], configuration["training"]["memory"]
+    members["configuration"] = np.frombuffer(json.dumps(configuration).encode(), np.uint8)
+    np.savez(path, **members)
+    model = make()
+    assert outcome(model, fit(model, path)) == uninterrupted
+    with pytest.raises(CheckpointError, match="optimizer was 'rmsprop' and is 'adam'"):
+        fit(make(), path, optimizer="adam")
 
 
 def test_the_best_weights_outlive_an_interruption(tmp_path):
@@ -357,6 +382,7 @@ def test_nothing_is_mixed(tmp_path, changes, message):
         ("made_by", {"processes": 0}),
         ("position", {"first": 10**9}),
         ("windows", 500),
+        ("memory", 3),
         ("settings", None),
     ],
 )
@@ -369,6 +395,9 @@ def test_a_training_that_makes_no_sense(tmp_path, table, changes):
     if table == "windows":
         configuration["training"][table] = changes
         members["training.order"] = np.arange(changes, dtype=np.min_scalar_type(changes))
+    elif table == "memory":
+        configuration["training"][table] = changes
+        members |= dict.fromkeys(("training.v", "training.best_v"), np.ones(changes, np.float32))
     elif changes is None:
         del configuration["training"][table]
     else:

@@ -69,7 +69,7 @@ def test_a_guard_from_a_checkpoint_sees_what_it_would_have_seen():
     watch.epoch_ended(2, 1.95)
     feed(watch, 2.1, steps=20)
     other = guard(np.zeros(3, np.float32))
-    other.load(json.loads(json.dumps(watch.state())), watch.best, watch.best_v)
+    other.load(json.loads(json.dumps(watch.state())), watch.best, watch.best_memory)
     for one in (watch, other):
         assert feed(one, 2.2, steps=29) is None
     assert feed(watch, 2.2, steps=1) == feed(other, 2.2, steps=1)
@@ -101,13 +101,13 @@ def test_rolling_back_restores_weights_and_memory_and_lowers_the_rate():
     weights = np.ones(3, np.float32)
     watch = guard(weights)
     watch.epoch_ended(1, 2.0)
-    memory = watch.optimizer.v_plus_epsilon.copy()
+    memory = watch.optimizer.memory.copy()
     weights += 5
-    watch.optimizer.v_plus_epsilon += 7
+    watch.optimizer.memory += 7
     watch.epoch_ended(2, 2.5)  # worse: not kept
     said = watch.roll_back("in epoch 3, after 9 steps", "the loss rose", 0.01)
     assert weights.tolist() == [1, 1, 1]
-    np.testing.assert_array_equal(watch.optimizer.v_plus_epsilon, memory)
+    np.testing.assert_array_equal(watch.optimizer.memory, memory)
     assert watch.rate_factor == 0.25
     assert said == (
         "in epoch 3, after 9 steps, the loss rose: its steps were too long. Back to the best "

@@ -1,4 +1,4 @@
-"""RMSprop by hand arithmetic, clipping, schedules."""
+"""The optimizers by hand arithmetic, clipping, schedules."""
 
 import math
 
@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from npchar.layers.loss import softmax_cross_entropy
-from npchar.training.optimizers import RMSprop, clip_by_global_norm, learning_rate_at
+from npchar.training.optimizers import (
+    OPTIMIZERS,
+    SGD,
+    Adam,
+    RMSprop,
+    clip_by_global_norm,
+    learning_rate_at,
+    make_optimizer,
+)
 
 
 def test_two_steps_by_hand():
@@ -34,13 +42,54 @@ def test_another_rho():
         assert weights[0] == pytest.approx(expected, rel=1e-14)
 
 
-def test_no_subnormal_is_left_behind():
-    optimizer = RMSprop(3)
+def test_adam_and_momentum_by_hand():
+    gradients = (0.5, -2.0, 0.1)
+    adam, sgd = Adam(1, 0.8, 0.9, 1e-3, "float64"), SGD(1, 0.7, "float64")
+    by_adam, by_sgd = np.array([1.0]), np.array([1.0])
+    m = v = u = 0.0
+    expected_adam = expected_sgd = 1.0
+    for n, g in enumerate(gradients, start=1):
+        adam.update(by_adam, np.array([g]), 0.1)
+        sgd.update(by_sgd, np.array([g]), 0.1)
+        m, v, u = 0.8 * m + 0.2 * g, 0.9 * v + 0.1 * g**2, 0.7 * u + g
+        m_hat, v_hat = m / (1 - 0.8**n), v / (1 - 0.9**n)
+        expected_adam -= 0.1 * m_hat / (math.sqrt(v_hat) + 1e-3)
+        expected_sgd -= 0.1 * u
+        assert by_adam[0] == pytest.approx(expected_adam, rel=1e-13)
+        assert by_sgd[0] == pytest.approx(expected_sgd, rel=1e-13)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_live_torch(name):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    ours = rng.normal(size=20)
+    theirs = torch.tensor(ours.copy(), requires_grad=True)
+    if name == "adam":
+        peer = torch.optim.Adam([theirs], 0.01, betas=(0.9, 0.99))
+    else:
+        peer = torch.optim.SGD([theirs], 0.01, momentum=0.9)
+    optimizer = make_optimizer(name, 20, 1e-8, "float64")
+    for _ in range(50):
+        gradient = rng.normal(size=20)
+        optimizer.update(ours, gradient, 0.01)
+        theirs.grad = torch.tensor(gradient)
+        peer.step()
+    np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_no_subnormal_is_left_behind(name):
+    optimizer = make_optimizer(name, 3, 1e-12, "float32")
     weights = np.zeros(3, np.float32)
-    for step in range(2000):
-        optimizer.update(weights, np.full(3, 1e-3 if step == 0 else 0, np.float32), 0.01)
-    assert (optimizer.v_plus_epsilon >= np.finfo(np.float32).tiny).all()
-    assert optimizer.v_plus_epsilon.dtype == weights.dtype == np.float32
+    gradients = np.zeros((15000, 3), np.float32)
+    gradients[0] = 1e-3
+    for gradient in gradients:
+        optimizer.update(weights, gradient, 0.01)
+    assert (np.abs(optimizer.memory) >= np.finfo(np.float32).tiny).all()
+    assert optimizer.memory.dtype == weights.dtype == np.float32
+    assert np.isfinite(weights).all()
 
 
 def test_clipping():
@@ -54,8 +103,10 @@ def test_clipping():
 def test_schedules():
     assert [learning_rate_at("linear", 0.02, p) for p in (0, 0.25, 1)] == [0.02, 0.015, 0]
     assert learning_rate_at("constant", 0.02, 0.9) == 0.02
-    with pytest.raises(ValueError, match="'cosine'"):
-        learning_rate_at("cosine", 0.02, 0.5)
+    cosine = [learning_rate_at("cosine", 0.02, p) for p in (0, 0.25, 0.5, 1)]
+    assert cosine == pytest.approx([0.02, 0.01 + 0.01 / math.sqrt(2), 0.01, 0])
+    with pytest.raises(ValueError, match="'step'; expected one of linear, cosine, constant"):
+        learning_rate_at("step", 0.02, 0.5)
 
 
 def test_cross_entropy_of_a_known_distribution():
