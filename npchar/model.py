@@ -61,8 +61,8 @@ class Model:
     num_layers
         How many are stacked; when not given, 1, and 6 of "conv", which see 64 characters.
     dropout
-        The share of the activations between two layers that is dropped while
-        training, from 0 to below 1; without effect with one layer.
+        The share of each layer's outputs that is dropped while training, from 0 to below
+        1: on their way to the layer above, and to the output layer.
     seed
         For the initial weights.
     dtype

@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     add("--layer", default="lstm", choices=FAST, help="what the model is made of (lstm)")
     add("--hidden-size", type=int, default=128, metavar="N", help="units of a layer (128)")
     add("--num-layers", type=int, metavar="N", help="stacked layers (1; conv: 6)")
-    add("--dropout", type=float, default=0.0, metavar="P", help="between layers (0)")
+    add("--dropout", type=float, default=0.0, metavar="P", help="of each layer's outputs (0)")
     add("--maxlen", type=int, default=60, metavar="N", help="characters in a window (60)")
     add("--batch-size", type=int, default=32, metavar="N", help="windows in a step (32)")
     add("--optimizer", default="rmsprop", choices=OPTIMIZERS, help="(rmsprop)")

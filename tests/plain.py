@@ -65,7 +65,7 @@ def loss_and_gradient(weights, ids, targets, masks=()):
     """The mean loss of a batch, (T, B), and its gradient, a dictionary of arrays.
 
     `targets` are (T, B), or (B,) for the last step alone; `masks` those of dropout, (T, B, H),
-    for each pair of layers.
+    for each layer's outputs.
     """
     *lstms, dense = layers_of(weights)
     gradient = {name: np.zeros_like(array) for name, array in weights.items()}
@@ -77,7 +77,7 @@ def loss_and_gradient(weights, ids, targets, masks=()):
         for k, layer in enumerate(lstms):
             tapes.append(forward(layer, x, zeros, zeros))
             x = np.array([step["h"] for step in tapes[-1]])  # (T, H)
-            if k < len(lstms) - 1 and len(masks):
+            if len(masks):
                 x = x * masks[k][:, n]
         dh = np.zeros((T, H))
         for t in range(T) if targets.ndim == 2 else [T - 1]:
@@ -90,11 +90,11 @@ def loss_and_gradient(weights, ids, targets, masks=()):
             gradient["dense.b"] += dlogits
             dh[t] = dense["W"] @ dlogits
         for k in reversed(range(len(lstms))):
+            if len(masks):
+                dh = dh * masks[k][:, n]
             found, dh, _, _ = backward(lstms[k], tapes[k], dh, zeros, zeros)
             for name, array in found.items():
                 gradient[f"lstm{k}.{name}"] += array
-            if k > 0 and len(masks):
-                dh = dh * masks[k - 1][:, n]
     return loss, gradient
 
 
@@ -126,7 +126,7 @@ def train(
             if dropout:
                 masks = [
                     (chance.random((maxlen, B, H), np.float32) < 1 - dropout) / (1 - dropout)
-                    for _ in range(layers - 1)
+                    for _ in range(layers)
                 ]
             y = batch[1:] if targets == "all" else batch[-1]
             loss, gradient = loss_and_gradient(weights, batch[:-1], y, masks)

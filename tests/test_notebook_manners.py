@@ -66,7 +66,7 @@ def test_the_summary_names_dropout_where_it_is(capsys):
         shown = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
         names = [f"lstm{k}" for k in range(layers)]
         if dropout:
-            names = [n for name in names for n in (name, "dropout")][:-1]
+            names = [n for name in names for n in (name, "dropout")]
         assert shown[1 : len(names) + 2] == [*names, "dense"]
 
 

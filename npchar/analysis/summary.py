@@ -18,7 +18,7 @@ def rows(network: Network) -> list[tuple[str, str, str, int]]:
     for k in range(layers):
         shapes = {n: s for n, s in network.parameters.shapes.items() if n.startswith(f"{name}{k}.")}
         table.append((f"{name}{k}", f"(T, B, {H})", *arrays(shapes)))
-        if dropout and k + 1 < layers:
+        if dropout:
             table.append((f"dropout {dropout}", f"(T, B, {H})", "", 0))
     shapes = {n: s for n, s in network.parameters.shapes.items() if n.startswith("dense.")}
     table.append(("dense", f"(T, B, {V})", *arrays(shapes)))

@@ -112,6 +112,12 @@ class Checkpoint:
             return
         then = {"optimizer": "rmsprop"} | self.training["settings"]  # there was no other once
         self._require_same("is of a training with other settings", then, settings)
+        if self.configuration["model"]["dropout"] and "memory" not in self.training:
+            raise CheckpointError(
+                f"{self.path} is of a training with dropout by an earlier npchar, which had none "
+                "before the output layer: npchar.Model.load reads its latest weights, to go on "
+                "from with another checkpoint"
+            )
         if self.training["corpus"] != corpus:
             raise CheckpointError(
                 f"{self.path} is of a training on another text. Use the text it was begun with, "

@@ -131,7 +131,7 @@ class Network:
         return [layer.zero_state(B) for layer in self.layers]
 
     def dropout_masks(self, T: int, B: int, seed: int) -> list[Array]:
-        """Random masks, (T, B, H), to multiply the activations between two layers with.
+        """Random masks, (T, B, H), to multiply the outputs of each layer with.
 
         A share `dropout` of each is zero and the rest 1 / (1 − dropout), so that
         the expected value stays (Srivastava et al. 2014). An empty list with no dropout.
@@ -143,7 +143,7 @@ class Network:
         dtype = self.parameters.flat.dtype
         return [
             (rng.random((T, B, self.sizes.hidden_size), np.float32) < keep) / dtype.type(keep)
-            for _ in self.layers[1:]
+            for _ in self.layers
         ]
 
     def forward(
@@ -169,15 +169,15 @@ class Network:
         Returns
         -------
         outputs, tapes
-            The top layer's hidden states, (T, B, H), and every layer's tape.
+            The top layer's outputs, (T, B, H), masked, and every layer's tape.
         """
         done = []
         for k, layer in enumerate(self.layers):
-            if k > 0 and masks:
-                x = x * masks[k - 1]
             state = None if states is None else states[k]
             done.append(layer.forward(x, state, None if tapes is None else tapes[k]))
             x = done[-1].outputs
+            if masks:
+                x = x * masks[k]
         return x, done
 
     def read(self, x: Array, length: int) -> Iterator[tuple[int, Array, list[Any]]]:
@@ -310,11 +310,11 @@ class Network:
         dstates: list[Any] = []
         dx: Array | None = dh
         for k in reversed(range(len(self.layers))):
+            if masks:
+                assert dx is not None
+                dx *= masks[k] if dx.ndim == 3 else masks[k][-1]
             dx, dstate = self.layers[k].backward(tapes[k], dx, None, layer_gradients[k])
             dstates.insert(0, dstate)
-            if k > 0 and masks:
-                assert dx is not None
-                dx *= masks[k - 1]
         return Gradients(loss, gradient, dx, dstates)
 
 

@@ -159,22 +159,31 @@ def test_other_settings_resume_too(tmp_path, monkeypatch, options):
     assert outcome(model, fit(model, tmp_path / "run.npz", **options)) == expected
 
 
-def test_a_training_from_before_there_were_optimizers(tmp_path, monkeypatch, uninterrupted):
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_a_training_from_before_there_were_optimizers(tmp_path, monkeypatch, dropout):
+    """To the bit; but dropout is another since."""
     path = tmp_path / "run.npz"
+    sizes = {"dropout": dropout}
+    whole = make(**sizes)
+    expected = outcome(whole, whole.fit(TEXT, **SETTINGS))
     with monkeypatch.context() as patch:
         crash_after(patch, 9)
         with pytest.raises(Crash):
-            fit(make(), path)
+            fit(make(**sizes), path)
     with np.load(path) as file:
         members = {name: file[name] for name in file.files}
     configuration = json.loads(members["configuration"].tobytes())
     del configuration["training"]["settings"]["optimizer"], configuration["training"]["memory"]
     members["configuration"] = np.frombuffer(json.dumps(configuration).encode(), np.uint8)
     np.savez(path, **members)
-    model = make()
-    assert outcome(model, fit(model, path)) == uninterrupted
+    model = make(**sizes)
+    if dropout:
+        with pytest.raises(CheckpointError, match="which had none before the output layer: npchar"):
+            fit(model, path)
+        return
+    assert outcome(model, fit(model, path)) == expected
     with pytest.raises(CheckpointError, match="optimizer was 'rmsprop' and is 'adam'"):
-        fit(make(), path, optimizer="adam")
+        fit(make(**sizes), path, optimizer="adam")
 
 
 def test_the_best_weights_outlive_an_interruption(tmp_path):

@@ -138,7 +138,7 @@ def test_saturated_gates_make_no_warning():
 
 def test_dropout_masks_keep_the_mean_and_the_seed():
     network = Network(Sizes(9, 64, 3, 0.25))
-    first, second = network.dropout_masks(20, 16, seed=1)
+    first, second, _ = network.dropout_masks(20, 16, seed=1)
     assert {0.0, np.float32(1 / 0.75)} == set(np.unique(first).tolist())
     assert abs(first.mean() - 1) < 0.02
     assert (first != second).any()

@@ -39,6 +39,7 @@ def some_text(n=170):
         {"validation_split": 0.3, "epochs": 7},
         {"restore_best": False, "learning_rate": 0.2, "schedule": "constant", "clip_norm": 0.3},
         {"restore_best": True, "learning_rate": 0.2, "schedule": "constant", "clip_norm": 0.3},
+        {"dropout": 0.4},
         {"dropout": 0.4, "num_layers": 2},
         {"dropout": 0.4, "num_layers": 3},
         {"targets": "last", "step": 5},
