@@ -6,8 +6,8 @@ Two problems of another kind. **Classification**: which of three shapes a noisy 
 from its last hidden state. **Regression**: the next value of a sine of any frequency, at
 every step; then the network goes on alone, each prediction its next input.
 
-Both are a recurrent layer and a Dense layer on one flat vector of parameters, and a step of
-training is four lines: gradient, clip, rate, update.
+Both are a recurrent layer and a Dense layer on one flat vector of parameters; a step of
+training is forward, loss, backward, clip, update.
 """
 
 import os
@@ -101,19 +101,19 @@ def continue_sines(steps=4000):
     errors = []
     for true in wave[T // 2 :]:
         errors.append(np.abs(x - true).mean())
-        x = stepper.step(x).copy()
+        x = stepper.step(x).copy()  # it is valid until the next step only
     return np.array(errors)
 
 
 def main():
     """Run both, and check a layer's gradients."""
-    print("which shape has a noisy wave? a GRU reads it")
+    print("Which shape does a noisy wave have? A GRU classifies it.")
     share = classify()
-    print(f"  right about {share:.0%} of new waves; a guess is right about 33%")
-    print("what comes next in a sine? an LSTM predicts it")
+    print(f"  right about {share:.0%} of new waves; guessing would be right for 33%")
+    print("What comes next in a sine? An LSTM predicts it.")
     errors = continue_sines()
     print(f"  going on alone it is off by {errors[0]:.3f} after a step, {errors[-1]:.3f} after 20")
-    print("and the gradients of a layer alone:")
+    print("The gradients of a layer alone:")
     print(npchar.check_gradients(npchar.FastGRU.create(3, 5, dtype="float64"), verbose=False))
 
 

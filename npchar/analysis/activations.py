@@ -14,7 +14,7 @@ import numpy as np
 from npchar.analysis.colouring import as_ansi, as_html
 from npchar.arguments import require_positive
 from npchar.arrays import Array
-from npchar.layers.layer import Layer, as_vectors
+from npchar.layers.layer import Layer
 from npchar.layers.network import Network
 from npchar.text.vocabulary import Text, Vocabulary
 
@@ -84,7 +84,7 @@ class Activations:
     def html(self, unit: int, *, layer: int = 0, of: str | None = None) -> Coloured:
         """The text coloured by a unit: red above zero, blue below; for notebooks.
 
-        A cell, whose values have no bounds, is shown through tanh, as the output gate sees it.
+        What has no bounds, as a cell, is shown through tanh, as an LSTM's output gate sees it.
         """
         titles = [f"{value:.2f}" for value in self.unit(unit, layer=layer, of=of)]
         return Coloured(as_html(self.text, self._shades(unit, layer, of), titles))
@@ -95,7 +95,8 @@ class Activations:
 
     def _shades(self, unit: int, layer: int, of: str | None) -> Array:
         values = self.unit(unit, layer=layer, of=of)
-        return np.tanh(values) if self._named(of) == "c" else values
+        unbounded = ("c",) if "c" in self.values else ("v", "h") if "v" in self.values else ()
+        return np.tanh(values) if self._named(of) in unbounded else values
 
     def find(
         self, feature: Sequence[float] | Array, n: int = 5, *, of: str | None = None
@@ -185,7 +186,7 @@ def saliency(model: LanguageModel, text: Text) -> Array:
         character would hardly matter.
     """
     ids = model.vocabulary.ids_of(text, at_least=2)
-    x = as_vectors(ids[:-1, None], len(model.vocabulary), model.network.parameters.flat.dtype)
+    x = model.network.layers[0].vectors(ids[:-1, None])
     dx = model.network.gradients(x, ids[-1:].astype(np.intp)).inputs  # an id has none
     assert dx is not None
     norms: Array = np.linalg.norm(dx[:, 0], axis=1)
@@ -212,6 +213,8 @@ def gradient_flow(layer: Layer, x: Array, dh: Array, state: Any = None) -> list[
         The gradients with respect to the state before each step, first to last, and at
         the end those with respect to the final state: `dh`, and zeros for the rest. T + 1.
     """
+    if layer.reach is not None:
+        raise ValueError(f"expected a recurrent layer, got {layer!r}, which has no h to go back by")
     needed = layer.zero_state(x.shape[1])[0].shape
     if dh.shape != needed:
         raise ValueError(f"expected dh of the shape {needed} for this x and layer, got {dh.shape}")

@@ -42,7 +42,7 @@ def notes(network: Network, vocabulary: Vocabulary) -> list[str]:
         f"{flat.size:,} {flat.dtype} parameters, {size(flat.nbytes)}; "
         f"{V} {vocabulary.symbol_name}s",
         f"training at batch {BATCH}, maxlen {MAXLEN}: {size(tape)} for the tapes, "
-        f"{size(5 * flat.nbytes)} for weights, gradient, RMSprop and the best so far",
+        f"{size(6 * flat.nbytes)} for weights, gradient, RMSprop and the best so far",
     ]
 
 

@@ -27,7 +27,8 @@ from npchar.version import __version__
 UNITS = ("epochs", "steps", "seconds")
 TABLES = ("position", "history", "guard", "generator")  # of a State, as JSON
 ARRAYS = {"memory": "v", "best": "best", "best_memory": "best_v", "order": "order"}
-"""The arrays of a State, and the names that they have in files, after ``training.``"""
+"""The arrays of a State, and their names in files, after ``training.``: v was RMSprop's, which
+was the only optimizer at first."""
 
 
 @dataclass

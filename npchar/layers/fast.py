@@ -2,8 +2,7 @@
 
 Each of ``layers/lstm_fast.py``, ``gru_fast.py`` and ``rnn_fast.py`` computes what its plain
 layer does, to rounding, on buffers that are made once for a (T, B) and used for every batch:
-fresh memory would cost more than the arithmetic on it. Their weights lead with the gates,
-(G, D, H); G is 1 where there are none.
+fresh memory would cost more than the arithmetic on it.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npchar.arrays import Array
-from npchar.layers.layer import HiddenState
+from npchar.layers.layer import HiddenState, Layer
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -52,10 +51,20 @@ def taken(tape: Any) -> Array:
     return x
 
 
-def require_tape(tape: Any, x: Array) -> None:
-    """Raise a ValueError unless it is for the steps and sequences of `x`."""
+def require_tape(tape: Any, layer: Layer, x: Array) -> None:
+    """Raise a ValueError unless it is a tape of such a layer, for T and B of `x`."""
+    if not isinstance(tape, layer.tape_type):
+        raise ValueError(
+            f"expected a {layer.tape_type.__name__}, as {type(layer).__name__}.tape makes it, got "
+            f"a {type(tape).__name__}"
+        )
     if tape.shape != x.shape[:2]:
         raise ValueError(f"expected x of the tape's (T, B) = {tape.shape}, got {x.shape[:2]}")
+    H, outputs = layer.sizes[1], tape.outputs
+    if outputs.shape[2] != H or outputs.dtype != layer.dtype:
+        raise ValueError(
+            f"expected a tape of {H} {layer.dtype} units, got {outputs.shape[2]} {outputs.dtype}"
+        )
 
 
 def joined(W: Array) -> Array:

@@ -117,7 +117,7 @@ class GradientCheck(NamedTuple):
 
     loss: float
     rows: list[Row]
-    loss_name: str = "nats per character"
+    loss_name: str = " nats per character"
 
     @property
     def passed(self) -> bool:
@@ -126,7 +126,7 @@ class GradientCheck(NamedTuple):
 
     def __str__(self) -> str:
         lines = [
-            f"Gradient of the loss ({self.loss:.4f} {self.loss_name}) by backpropagation, "
+            f"Gradient of the loss ({self.loss:.4f}{self.loss_name}) by backpropagation, "
             "against two",
             "numerical derivatives that use the forward pass alone. Errors are relative:",
             "the norm of the difference over the norm of the gradient.",
@@ -192,6 +192,8 @@ def check_gradients(
         require_positive(samples=samples)
     rng = np.random.default_rng(seed)
     if isinstance(model, Layer):
+        if ids is not None or targets is not None:
+            raise ValueError("expected no ids and targets for a layer alone, got some")
         check = check_of_layer(model, samples, rng)
     else:
         check = check_of_network(model.network.astype(np.float64), ids, targets, samples, rng)
@@ -278,8 +280,8 @@ def check_of_layer(
 
     def run(kind: type[Layer], flat: Array) -> tuple[Layer, Any]:
         values = Parameters(shapes, flat=flat)
-        one = kind(**{name: values[name] for name in layer.arrays})
-        one.depth = layer.depth
+        arrays = {name: values[name] for name in layer.arrays}
+        one = layer.of(arrays) if kind is type(layer) else kind(**arrays)
         return one, one.forward(values["x"], type(zeros)(*(values[name] for name in fields)))
 
     def loss(flat: Array) -> Array:
@@ -298,7 +300,7 @@ def check_of_layer(
     for name, array in [*gradient.arrays.items(), *zip(fields, initial)]:
         analytic[name] = array
     rows = compared(loss, point, analytic, samples, rng)
-    return GradientCheck(float(loss(point.flat)), rows, "of random weights")
+    return GradientCheck(float(loss(point.flat)), rows, ", a random weighting of the outputs")
 
 
 def compared(

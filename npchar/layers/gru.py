@@ -1,12 +1,13 @@
-"""The GRU as in the paper and in cuDNN, written for reading; ``layers/gru_fast.py`` trains.
+"""The GRU in the form of cuDNN, written for reading; ``layers/gru_fast.py`` is used to train.
 
 A gated recurrent unit (Cho et al. 2014) has no cell beside the hidden state, and three
-weight matrices where the LSTM has four. In the form of cuDNN, PyTorch and Keras, the reset gate
-acts after the product with Wh, not before it, so that all products of a step are one::
+weight matrices where the LSTM has four. Here, as in cuDNN, PyTorch and Keras, the reset gate
+acts after the product with Wh (in the paper as it was published, before it), so that all
+products of a step are one::
 
     r = σ(x Wx[0] + h₋ Wh[0] + b[0])      reset gate: how much of h₋ the candidate sees
     z = σ(x Wx[1] + h₋ Wh[1] + b[1])      update gate: how much of h₋ to keep
-    q = h₋ Wh[2] + bq                     what the reset gate acts on
+    q = h₋ Wh[2] + bq                     the part of the candidate that r scales
     n = tanh(x Wx[2] + r q + b[2])        the candidate, the new
     h = (1 − z) n + z h₋                  the hidden state, the output
 
@@ -32,12 +33,12 @@ the step after::
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from npchar.arrays import Array
-from npchar.layers.layer import HiddenState, Layer, as_vectors, at_every_step, orthogonal, sigmoid
+from npchar.layers.layer import HiddenState, Layer, at_every_step, orthogonal, sigmoid
 
 
 class GRUStep(NamedTuple):
@@ -102,10 +103,12 @@ class GRU(Layer):
 
     name = "gru"
     state_type = HiddenState
+    tape_type: ClassVar[type[Any]] = GRUTape
     kept = 9
 
     def __init__(self, Wx: Array, Wh: Array, b: Array, bq: Array) -> None:
         self.Wx, self.Wh, self.b, self.bq = Wx, Wh, b, bq
+        self.require_shapes()
 
     @staticmethod
     def shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
@@ -127,16 +130,17 @@ class GRU(Layer):
 
     def forward(self, x: Array, state: HiddenState | None = None, tape: Any = None) -> Any:
         """Run over T steps: see `Layer.forward`; it makes a new `GRUTape` each time."""
-        (h,) = self.initial_state(x, state)
+        x, (h,) = self.begin(x, state)
         steps = []
-        for x_t in as_vectors(x, self.Wx.shape[1], self.Wx.dtype):  # (B, D)
+        for x_t in self.vectors(x):  # (B, D)
             steps.append(self.equations(x_t, h))
             h = steps[-1].h
         return GRUTape(steps, ids=x.ndim == 2)
 
     def step(self, x: Array, state: HiddenState) -> tuple[Array, HiddenState]:
         """One step, with nothing kept for backward: see `Layer.step`."""
-        h = self.equations(as_vectors(x, self.Wx.shape[1], self.Wx.dtype), state.h).h
+        x, (h_,) = self.begin_step(x, state)
+        h = self.equations(x, h_).h
         return h, HiddenState(h)
 
     def equations(self, x: Array, h_: Array) -> GRUStep:
@@ -152,6 +156,7 @@ class GRU(Layer):
         self, tape: Any, dh: Array | None, dstate: HiddenState | None, gradient: GRU
     ) -> tuple[Array | None, HiddenState]:
         """Backpropagate through time: see `Layer.backward`."""
+        dh = self.begin_backward(tape, dh, gradient)
         above = at_every_step(dh, tape.outputs)  # (T, B, H)
         T, B, _ = above.shape
         dx = np.empty((T, B, self.Wx.shape[1]), self.Wx.dtype)

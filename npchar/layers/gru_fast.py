@@ -13,7 +13,7 @@ for Wx, and none is copied.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from npchar.arrays import Array
 from npchar.layers.dense import Dense
 from npchar.layers.fast import ONE, HiddenTape, as_rows, joined, parted, require_tape, taken
 from npchar.layers.gru import GRU
-from npchar.layers.layer import HiddenState, require_dh
+from npchar.layers.layer import HiddenState, require_step
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -74,6 +74,8 @@ class FastGRU(GRU):
     True
     """
 
+    tape_type: ClassVar[type[Any]] = GRUFastTape
+
     def tape(self, T: int, B: int) -> GRUFastTape:
         """Buffers for passes over T steps of B sequences."""
         return GRUFastTape(T, B, len(self.bq), self.Wh.dtype)
@@ -86,10 +88,10 @@ class FastGRU(GRU):
         self, x: Array, state: HiddenState | None = None, tape: GRUFastTape | None = None
     ) -> GRUFastTape:
         """Run over T steps: see `Layer.forward`."""
-        state = self.initial_state(x, state)
+        x, state = self.begin(x, state)
         (T, B), H = x.shape[:2], len(self.bq)
         tape = self.tape(T, B) if tape is None else tape
-        require_tape(tape, x)
+        require_tape(tape, self, x)
         tape.h[0] = state.h
         sums, x_sums = tape.scratch.reshape(2, 3, B, H)
         Wx, Wh = signed(self.Wx), signed(self.Wh)
@@ -133,9 +135,9 @@ class FastGRU(GRU):
         self, tape: GRUFastTape, dh: Array | None, dstate: HiddenState | None, gradient: GRU
     ) -> tuple[Array | None, HiddenState]:
         """Backpropagate through time: see `Layer.backward`. The tape is used up."""
+        dh = self.begin_backward(tape, dh, gradient)
         (T, B), H = tape.shape, len(self.bq)
         x = taken(tape)
-        require_dh(dh, T, B, H)
         # The three products and their sum as one product.
         WhT = self.Wh[QRZ].swapaxes(1, 2).reshape(3 * H, H)
         dh_next, a, e, product = tape.scratch[:4]  # (B, H) each
@@ -197,6 +199,7 @@ class GRUFastSteps:
     """
 
     def __init__(self, layer: GRU, state: HiddenState, dense: Dense | None = None) -> None:
+        state = layer.begin_steps(state, dense)
         (B, H), dtype = state.h.shape, layer.Wh.dtype
         self.h = state.h.copy()
         self.Wx, self.b = signed(layer.Wx), signed(layer.b[:, None])
@@ -228,6 +231,7 @@ class GRUFastSteps:
         without a dense layer h, (B, H), valid until the next step.
         """
         a, h = self.a, self.h
+        require_step(x, len(h), self.Wx.shape[1])
         rz, n = a[:2], a[2]
         if x.ndim == 1:
             self.picked.take(x, axis=1, out=a, mode="clip")

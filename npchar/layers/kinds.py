@@ -14,7 +14,7 @@ from npchar.layers.rnn_fast import FastRNN
 # For training and generation
 FAST: dict[str, type[Layer]] = {"lstm": FastLSTM, "gru": FastGRU, "rnn": FastRNN, "conv": Conv}
 
-DEFAULT_LAYERS = {"conv": 6}  # stacked where nobody says how many: they see 64 characters; 1 else
+DEFAULT_LAYERS = {"conv": 6}  # where nobody says how many; 1 of others. 6 see 64 characters
 
 # The same equations, to read
 PLAIN: dict[str, type[Layer]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "conv": Conv}

@@ -76,13 +76,14 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
     >>> float(loss), doutputs.tolist()
     (2.0, [0.0, -2.0])
     """
-    if outputs.shape != targets.shape or not outputs.size:
+    outputs, targets = np.asarray(outputs), np.asarray(targets)
+    if outputs.shape != targets.shape or not outputs.size or outputs.dtype.kind not in "fc":
         raise ValueError(
-            f"expected outputs and targets of one shape, and some, got {outputs.shape} and "
-            f"{targets.shape}"
+            "expected outputs and targets of the same shape, not empty, of floating-point numbers, "
+            f"got {outputs.dtype} {outputs.shape} and {targets.dtype} {targets.shape}"
         )
     difference = outputs - targets
-    return (difference**2).mean(), difference * difference.dtype.type(2 / difference.size)
+    return (difference**2).mean(), 2 / difference.size * difference
 
 
 def log_probabilities(logits: Array, ids: Array) -> Array:

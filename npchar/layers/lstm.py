@@ -39,12 +39,12 @@ it short at the gates).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from npchar.arrays import Array
-from npchar.layers.layer import Layer, as_vectors, at_every_step, orthogonal, sigmoid
+from npchar.layers.layer import Layer, at_every_step, orthogonal, sigmoid
 
 
 class State(NamedTuple):
@@ -118,10 +118,12 @@ class LSTM(Layer):
 
     name = "lstm"
     state_type = State
+    tape_type: ClassVar[type[Any]] = Tape
     kept = 8
 
     def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
         self.Wx, self.Wh, self.b = Wx, Wh, b
+        self.require_shapes()
 
     @staticmethod
     def shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
@@ -150,16 +152,17 @@ class LSTM(Layer):
 
     def forward(self, x: Array, state: State | None = None, tape: Any = None) -> Any:
         """Run over T steps: see `Layer.forward`; it makes a new `Tape` each time."""
-        state = self.initial_state(x, state)
+        x, state = self.begin(x, state)
         steps = []
-        for x_t in as_vectors(x, self.Wx.shape[1], self.Wx.dtype):  # (B, D)
+        for x_t in self.vectors(x):  # (B, D)
             steps.append(self.equations(x_t, *state))
             state = State(steps[-1].h, steps[-1].c)
         return Tape(steps, ids=x.ndim == 2)
 
     def step(self, x: Array, state: State) -> tuple[Array, State]:
         """One step, with nothing kept for backward: see `Layer.step`."""
-        step = self.equations(as_vectors(x, self.Wx.shape[1], self.Wx.dtype), *state)
+        x, state = self.begin_step(x, state)
+        step = self.equations(x, *state)
         return step.h, State(step.h, step.c)
 
     def equations(self, x: Array, h_: Array, c_: Array) -> Step:
@@ -177,6 +180,7 @@ class LSTM(Layer):
         self, tape: Any, dh: Array | None, dstate: State | None, gradient: LSTM
     ) -> tuple[Array | None, State]:
         """Backpropagate through time: see `Layer.backward`."""
+        dh = self.begin_backward(tape, dh, gradient)
         above = at_every_step(dh, tape.outputs)  # (T, B, H)
         T, B, _ = above.shape
         dx = np.empty((T, B, self.Wx.shape[1]), self.Wx.dtype)

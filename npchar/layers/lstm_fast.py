@@ -19,14 +19,14 @@ Next: ``layers/network.py``, which stacks these.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from npchar.arrays import Array
 from npchar.layers.dense import Dense
 from npchar.layers.fast import ONE, as_rows, joined, parted, require_tape, taken
-from npchar.layers.layer import require_dh
+from npchar.layers.layer import require_step
 from npchar.layers.lstm import LSTM, State
 
 if TYPE_CHECKING:
@@ -117,6 +117,8 @@ class FastLSTM(LSTM):
     True
     """
 
+    tape_type: ClassVar[type[Any]] = FastTape
+
     def tape(self, T: int, B: int) -> FastTape:
         """Buffers for passes over T steps of B sequences."""
         return FastTape(T, B, self.Wh.shape[1], self.Wh.dtype)
@@ -129,11 +131,11 @@ class FastLSTM(LSTM):
         self, x: Array, state: State | None = None, tape: FastTape | None = None
     ) -> FastTape:
         """Run over T steps: see `Layer.forward`."""
-        state = self.initial_state(x, state)
+        x, state = self.begin(x, state)
         T, B = x.shape[:2]
         H = self.Wh.shape[1]
         tape = self.tape(T, B) if tape is None else tape
-        require_tape(tape, x)
+        require_tape(tape, self, x)
         if x.ndim == 2:
             x = x.astype(np.intp, copy=False)  # what take wants: spares T casts
         tape.x = x
@@ -186,9 +188,9 @@ class FastLSTM(LSTM):
         The tape is used up: the gates on it are overwritten by their gradients, which
         halves the memory to pass over.
         """
+        dh = self.begin_backward(tape, dh, gradient)
         (T, B), H = tape.shape, self.Wh.shape[1]
         x = taken(tape)
-        require_dh(dh, T, B, H)
         # The four products and their sum as one product: a sixth of the loop's time.
         WhT = self.Wh.swapaxes(1, 2).reshape(4 * H, H)
         dh_next, dc, dc_, a = tape.scratch[:4]  # (B, H) each
@@ -278,6 +280,7 @@ class FastSteps:
     """
 
     def __init__(self, layer: LSTM, state: State, dense: Dense | None = None) -> None:
+        state = layer.begin_steps(state, dense)
         (B, H), dtype = state.h.shape, layer.Wh.dtype
         self.h, self.c = state.h.copy(), state.c.copy()
         self.Wx, self.b = prescaled(layer.Wx), prescaled(layer.b[:, None])
@@ -304,6 +307,7 @@ class FastSteps:
         without a dense layer h, (B, H), valid until the next step.
         """
         z, h, c = self.z, self.h, self.c
+        require_step(x, len(h), self.Wx.shape[1])
         i, f, o, g = self.gates
         if x.ndim == 1:
             self.picked.take(x, axis=1, out=z, mode="clip")

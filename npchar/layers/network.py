@@ -101,7 +101,7 @@ class Network:
         return layers, Dense(**parameters.part("dense"))
 
     def initialise(self, seed: int) -> None:
-        """Fill the weights as Keras does, from a seed."""
+        """Fill the weights, each layer as its `initialise` says, from a seed."""
         rng = np.random.default_rng(seed)
         for layer in self.layers:
             layer.initialise(rng)

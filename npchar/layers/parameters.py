@@ -79,7 +79,11 @@ class Parameters(Mapping[str, Array]):
     def part(self, name: str) -> dict[str, Array]:
         """The arrays of one layer, by their names in it: what its class takes."""
         start = name + "."
-        return {n.removeprefix(start): self[n] for n in self if n.startswith(start)}
+        arrays = {n.removeprefix(start): self[n] for n in self if n.startswith(start)}
+        if not arrays:
+            parts = dict.fromkeys(n.split(".")[0] for n in self)
+            raise KeyError(f"expected one of {', '.join(parts)}, got {name!r}")
+        return arrays
 
     def __getitem__(self, name: str) -> Array:
         return self._views[name]

@@ -5,8 +5,8 @@ through the same matrix and tanh::
 
     h = tanh(x Wx + h₋ Wh + b)
 
-Backward, da stands for the gradient of the loss with respect to a; dh comes from the step
-after::
+What is inside tanh is called z. Backward, dv stands for the gradient of the loss with respect
+to v; dh comes from the step after::
 
     dh  = dh + the gradient from the layer above
     dz  = dh (1 − h²)                     tanh' = 1 − tanh²
@@ -16,18 +16,18 @@ after::
     dx  = dz Wxᵀ
     dh₋ = dz Whᵀ
 
-Going back, the gradient is multiplied with Whᵀ at every step, and grows or shrinks like
-its powers (Bengio et al. 1994).
+Going back, the gradient is multiplied with 1 − h² and Whᵀ at every step, and grows or shrinks
+like their powers (Bengio et al. 1994).
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from npchar.arrays import Array
-from npchar.layers.layer import HiddenState, Layer, as_vectors, at_every_step, orthogonal
+from npchar.layers.layer import HiddenState, Layer, at_every_step, orthogonal
 
 
 class RNNTape(NamedTuple):
@@ -65,6 +65,11 @@ class RNN(Layer):
     b
         Biases, (H,).
 
+    Notes
+    -----
+    A pass over T steps and B sequences costs about 2 TBH (D + H) floating-point
+    operations forward and twice that backward: a quarter of an LSTM's.
+
     Examples
     --------
     >>> layer = RNN.create(input_size=5, hidden_size=3)
@@ -74,10 +79,12 @@ class RNN(Layer):
 
     name = "rnn"
     state_type = HiddenState
+    tape_type: ClassVar[type[Any]] = RNNTape
     kept = 2
 
     def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
         self.Wx, self.Wh, self.b = Wx, Wh, b
+        self.require_shapes()
 
     @staticmethod
     def shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
@@ -98,9 +105,9 @@ class RNN(Layer):
 
     def forward(self, x: Array, state: HiddenState | None = None, tape: Any = None) -> Any:
         """Run over T steps: see `Layer.forward`; it makes a new tape each time."""
-        state = self.initial_state(x, state)
+        x, state = self.begin(x, state)
         T, B = x.shape[:2]
-        vectors = as_vectors(x, len(self.Wx), self.Wx.dtype)  # (T, B, D)
+        vectors = self.vectors(x)  # (T, B, D)
         h = np.empty((T + 1, B, len(self.b)), self.Wh.dtype)
         h[0] = state.h
         for t in range(T):
@@ -109,7 +116,7 @@ class RNN(Layer):
 
     def step(self, x: Array, state: HiddenState) -> tuple[Array, HiddenState]:
         """One step, with nothing kept for backward: see `Layer.step`."""
-        x = as_vectors(x, len(self.Wx), self.Wx.dtype)
+        x, state = self.begin_step(x, state)
         h = np.tanh(x @ self.Wx + state.h @ self.Wh + self.b)
         return h, HiddenState(h)
 
@@ -117,6 +124,7 @@ class RNN(Layer):
         self, tape: Any, dh: Array | None, dstate: HiddenState | None, gradient: RNN
     ) -> tuple[Array | None, HiddenState]:
         """Backpropagate through time: see `Layer.backward`."""
+        dh = self.begin_backward(tape, dh, gradient)
         above = at_every_step(dh, tape.outputs)  # (T, B, H)
         for array in gradient.arrays.values():
             array[...] = 0

@@ -6,14 +6,14 @@ optimisations are those of ``layers/lstm_fast.py``, where each is explained.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from npchar.arrays import Array
 from npchar.layers.dense import Dense
 from npchar.layers.fast import ONE, HiddenTape, as_rows, require_tape, taken
-from npchar.layers.layer import HiddenState, require_dh
+from npchar.layers.layer import HiddenState, require_step
 from npchar.layers.rnn import RNN
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class FastRNN(RNN):
     True
     """
 
+    tape_type: ClassVar[type[Any]] = RNNFastTape
+
     def tape(self, T: int, B: int) -> RNNFastTape:
         """Buffers for passes over T steps of B sequences."""
         return RNNFastTape(T, B, len(self.b), self.Wh.dtype)
@@ -53,10 +55,10 @@ class FastRNN(RNN):
         self, x: Array, state: HiddenState | None = None, tape: RNNFastTape | None = None
     ) -> RNNFastTape:
         """Run over T steps: see `Layer.forward`."""
-        state = self.initial_state(x, state)
+        x, state = self.begin(x, state)
         (T, B), (D, H) = x.shape[:2], self.Wx.shape
         tape = self.tape(T, B) if tape is None else tape
-        require_tape(tape, x)
+        require_tape(tape, self, x)
         tape.h[0] = state.h
         # What the input adds to the sums of all steps: an id picks a row of Wx.
         if x.ndim == 2:
@@ -76,9 +78,9 @@ class FastRNN(RNN):
         self, tape: RNNFastTape, dh: Array | None, dstate: HiddenState | None, gradient: RNN
     ) -> tuple[Array | None, HiddenState]:
         """Backpropagate through time: see `Layer.backward`. The tape is used up."""
+        dh = self.begin_backward(tape, dh, gradient)
         (T, B), (D, H) = tape.shape, self.Wx.shape
         x = taken(tape)
-        require_dh(dh, T, B, H)
         WhT = np.ascontiguousarray(self.Wh.T)
         dh_next, a = tape.scratch
         (dh_next[...],) = self.state_or_zeros(dstate, B)
@@ -107,6 +109,7 @@ class RNNFastSteps:
     """A layer run from a state, a step at a time: see `lstm_fast.FastSteps`."""
 
     def __init__(self, layer: RNN, state: HiddenState, dense: Dense | None = None) -> None:
+        state = layer.begin_steps(state, dense)
         (B, H), dtype = state.h.shape, layer.Wh.dtype
         self.h = state.h.copy()
         self.Wx, self.b = layer.Wx.copy(), layer.b.copy()
@@ -125,6 +128,7 @@ class RNNFastSteps:
         without a dense layer h, (B, H), valid until the next step.
         """
         h = self.h
+        require_step(x, len(h), len(self.Wx))
         if x.ndim == 1:
             self.picked.take(x, axis=0, out=h, mode="clip")
         else:

@@ -84,7 +84,8 @@ class Adam(Optimizer):
     size
         The number of weights.
     beta1, beta2
-        How much of the running means of g and g² is kept from step to step.
+        How much of the running means of g and g² is kept from step to step. The paper's β₂
+        is 0.999; a training here has some thousands of steps, so less is usual: 0.99.
     epsilon
         What keeps the divisor from zero.
     dtype
@@ -169,7 +170,7 @@ def make_optimizer(name: str, size: int, epsilon: float, dtype: str) -> Optimize
 
 
 def clip_by_global_norm(gradient: Array, limit: float) -> float:
-    """Scale a flat gradient in place to the norm `limit` if it is longer.
+    """Scale a flat gradient in place to the norm `limit` if its norm is larger.
 
     The direction stays (Pascanu et al. 2013). Returns the norm before clipping.
     """

@@ -7,6 +7,7 @@ import pytest
 
 import npchar
 from npchar import GRU, LSTM, RNN, Conv, Dense, FastGRU, FastLSTM, FastRNN, Parameters
+from npchar.layers import gradcheck
 from npchar.layers.gradcheck import complex_step
 from npchar.layers.layer import Layer
 
@@ -22,7 +23,7 @@ def test_its_gradients_are_checked_alone(kind, capsys):
     assert check.passed, str(check)
     states = {f"{field}0" for field in layer.zero_state(1)._fields}
     assert {row.name for row in check.rows} == {*layer.arrays, *states, "x"}
-    assert "of random weights" in capsys.readouterr().out
+    assert "a random weighting of the outputs" in capsys.readouterr().out
 
 
 def test_a_layer_of_ones_own_is_checked():
@@ -45,13 +46,25 @@ def test_a_layer_of_ones_own_is_checked():
 
 
 def test_a_fast_layer_is_checked_against_the_plain_one(monkeypatch):
-    """Both of whose passes may be wrong alike."""
-    forward = FastRNN.forward
+    """Here both of its passes are wrong alike: they forget the biases."""
+    forward, backward = FastRNN.forward, FastRNN.backward
+
+    def without(self):
+        return FastRNN(self.Wx, self.Wh, self.b * 0)
+
+    def backward_without(self, tape, dh, dstate, gradient):
+        result = backward(without(self), tape, dh, dstate, gradient)
+        gradient.b[...] = 0
+        return result
+
     monkeypatch.setattr(
-        FastRNN, "forward", lambda self, x, *rest: forward(FastRNN(self.Wx, self.Wh, self.b * 0), x)
+        FastRNN, "forward", lambda self, *rest, **named: forward(without(self), *rest, **named)
     )
-    assert not npchar.check_gradients(FastRNN(*(np.ones(s) for s in RNN.shapes(D, H).values())),
-                                      samples=4, verbose=False).passed  # fmt: skip
+    monkeypatch.setattr(FastRNN, "backward", backward_without)
+    layer = FastRNN(*(np.full(shape, 0.3) for shape in RNN.shapes(D, H).values()))
+    assert not npchar.check_gradients(layer, samples=4, verbose=False).passed
+    monkeypatch.setitem(gradcheck.PLAIN, "rnn", FastRNN)  # against itself it would pass
+    assert npchar.check_gradients(layer, samples=4, verbose=False).passed
 
 
 def test_mean_squared_error():
@@ -113,18 +126,66 @@ def backward(layer, dh, dstate=None):
     layer.backward(layer.forward(ids(T, B)), dh, dstate, layer.zeros_like())
 
 
+def stepped(layer, x, B=B):
+    layer.stepper(layer.zero_state(B)).step(x)
+
+
+OUT_OF = "expected ids from 0 to 4, got "
 MISTAKES = [
+    # the input
     (lambda layer: layer.forward(np.zeros((T, D))), r"\(T, B, 5\), .* got float64 .*\(6, 5\)"),
     (lambda layer: layer.forward(np.zeros((T, B, D + 1))), r"got float64 of the shape \(6, 3, 6\)"),
-    (lambda layer: layer.forward(ids(T)), r"ids, \(T, B\) whole numbers.* got int64 .*\(6,\)"),
+    (
+        lambda layer: layer.forward(np.zeros((T, B, D)) * 1j),
+        r"floating-.* got complex128 of the",
+    ),
+    (lambda layer: layer.forward(ids(T)), r"ids of the shape \(T, B\), whole num.* got int64 .*6,"),
     (lambda layer: layer.forward(ids(T, B, D)), r"got int64 of the shape \(6, 3, 5\)"),
-    (lambda layer: layer.forward(ids(0, B)), r"no empty ones, got int64 of the shape \(0, 3\)"),
-    (lambda layer: layer.forward(ids(T, B) - 1), "expected ids from 0 to 4, got -1 to -1"),
-    (lambda layer: layer.forward(ids(T, B) + D), "expected ids from 0 to 4, got 5 to 5"),
+    (lambda layer: layer.forward(ids(0, B)), r"got int64 of the shape \(0, 3\)"),
+    (lambda layer: layer.forward([["a"]]), "got <U1 of the shape"),
+    (lambda layer: layer.forward(ids(T, B) - 1), OUT_OF + "-1 to -1"),
+    (lambda layer: layer.forward(ids(T, B) + D), OUT_OF + "5 to 5"),
+    # the state
     (lambda layer: layer.forward(ids(T, B), layer.zero_state(B + 1)), "expected a state of the "),
+    (lambda layer: layer.step(ids(B), layer.zero_state(B + 1)), "expected a state of the shapes"),
+    (
+        lambda layer: layer.step(ids(T, B), layer.zero_state(B)),
+        r"shape \(B,\), .* got int64 .*6, ",
+    ),
+    (
+        lambda layer: layer.step(np.zeros(D), layer.zero_state(1)),
+        r"got float64 of the shape \(5,\)",
+    ),
+    (lambda layer: layer.stepper(None), "expected a state, as zero_state.* got None"),
+    (lambda layer: layer.stepper((np.zeros((B, 9, 9)),)), "expected a state of the shapes"),
+    (lambda layer: layer.stepper(layer.zero_state(B), Dense.create(7, 2)), "output layer of 4 inp"),
+    # a step
+    (
+        lambda layer: stepped(layer, ids(1)),
+        r"shape \(3,\) or vectors .* got int64 of .* \(1,",
+    ),
+    (lambda layer: stepped(layer, ids(B) + D), OUT_OF + "5 to 5"),
+    (lambda layer: stepped(layer, ids(1) - 1, B=1), OUT_OF + "-1 to -1"),
+    (lambda layer: stepped(layer, np.zeros((B, 1))), r"got float64 of the shape \(3, 1\)"),
+    # backward
     (lambda layer: backward(layer, np.zeros((T, B))), r"dh of the shape \(6, 3, 4\), or \(3, 4\)"),
     (lambda layer: backward(layer, np.zeros((T + 1, B, H))), r"got \(7, 3, 4\)"),
     (lambda layer: backward(layer, None, layer.zero_state(B + 1)), "expected a state of the shape"),
+    (lambda layer: layer.backward(layer.forward(ids(T, B)), None, None, layer), "the layer itself"),
+    (
+        lambda layer: layer.backward(
+            layer.forward(ids(T, B)), None, None, type(layer).create(D + 1, H)
+        ),
+        "expected another layer with arrays of the shapes",
+    ),
+    (lambda layer: layer.backward(object(), None, None, layer.zeros_like()), "got a object"),
+    # making one
+    (lambda layer: type(layer).create(0, H), "input_size is 0"),
+    (lambda layer: type(layer).create(D, -1), "hidden_size is -1"),
+    (lambda layer: type(layer).create(D, H, dtype="int64"), "expected a floating-point type"),
+    (lambda layer: layer.of({n: a[None] for n, a in layer.arrays.items()}), "shapes such as {"),
+    (lambda layer: layer.of(layer.arrays | {"b": np.zeros(H + 1)}), "got {.*'b': \\(5,\\)"),
+    (lambda layer: layer.of({n: np.zeros(3) for n in layer.arrays}), "got {.*'b': \\(3,\\)"),
 ]
 
 
@@ -132,9 +193,51 @@ MISTAKES = [
 @pytest.mark.parametrize(("call", "message"), MISTAKES)
 def test_errors_say_what_is_wrong(kind, call, message):
     layer: Layer = kind.create(D, H)
+    weights = {name: array.copy() for name, array in layer.arrays.items()}
     with pytest.raises(ValueError, match=message) as error:
         call(layer)
     assert "\n" not in str(error.value)
+    for name, array in layer.arrays.items():
+        np.testing.assert_array_equal(array, weights[name])
+
+
+@pytest.mark.parametrize("kind", FAST_ONES)
+def test_a_tape_of_another_layer(kind):
+    layer = kind.create(D, H)
+    for other, message in (
+        (kind.__base__.create(D, H).forward(ids(T, B)), "got a "),
+        (layer.tape(T + 1, B), r"tape's \(T, B\) = \(7, 3\), got \(6, 3\)"),
+        (kind.create(D, H + 1).tape(T, B), "expected a tape of 4 float32 units, got 5 float32"),
+        (kind.create(D, H, dtype="float64").tape(T, B), "got 4 float64"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            layer.forward(ids(T, B), tape=other)
+
+
+@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_type_is_the_layers(kind, dtype):
+    """Whatever comes in: NumPy's usual float64, lists, a plain tuple for a state."""
+    layer = kind.create(D, H, dtype=dtype)
+    state = tuple(np.ones(shape) for shape in layer.state_shapes(B))
+    x = np.random.default_rng(0).normal(size=(T, B, D))
+    tape = layer.forward(x.tolist(), state)
+    output, after = layer.step(x[0], state)
+    dx, before = layer.backward(tape, np.ones((B, H)).tolist(), state, layer.zeros_like())
+    stepper = layer.stepper(state)
+    found = [tape.outputs, *tape.final_state, output, *after, dx, *before, stepper.step(x[0])]
+    assert {array.dtype for array in found} == {np.dtype(dtype)}
+    np.testing.assert_allclose(tape.outputs[0], output, rtol=1e-5)
+
+
+def test_a_convolution_inside_a_stack():
+    conv = Conv(**Conv.create(H, H, dtype="float64").arrays, depth=3)
+    assert conv.reach == 8
+    assert npchar.check_gradients(conv, samples=6, verbose=False).passed
+    with pytest.raises(ValueError, match="as many inputs as outputs from depth 1 on.* got 5 and 4"):
+        Conv(**Conv.create(D, H).arrays, depth=1)
+    with pytest.raises(ValueError, match="expected a recurrent layer, got Conv"):
+        npchar.gradient_flow(conv, np.zeros((T, B, H)), np.zeros((B, H)))
 
 
 @pytest.mark.parametrize("kind", FAST_ONES)
@@ -158,7 +261,8 @@ def test_a_plain_tape_lasts(kind):
         (lambda: npchar.softmax_cross_entropy(np.zeros((2, 3)), np.array([0, 3])), "got 0 to 3"),
         (lambda: npchar.softmax_cross_entropy(np.zeros((2, 3)), ids(3)), r"expected \(2,\)"),
         (lambda: npchar.softmax_cross_entropy(np.zeros((0, 3)), ids(0)), "at least one, got none"),
-        (lambda: npchar.mean_squared_error(np.zeros(3), np.zeros((3, 1))), r"got \(3,\) and \(3,"),
+        (lambda: npchar.mean_squared_error(np.zeros(3), np.zeros((3, 1))), r"float64 \(3,\) and "),
+        (lambda: npchar.mean_squared_error(np.zeros(3, int), np.zeros(3)), r"got int64 \(3,\)"),
         (lambda: Dense.create(4, 2).forward(np.zeros((3, 5))), r"\(\.\.\., 4\), got \(3, 5\)"),
         (
             lambda: Dense.create(4, 2).backward(
