@@ -501,7 +501,10 @@ def test_signals_save_and_end(tmp_path, number, status, workers):
             process.send_signal(number)
         _, errors = process.communicate(timeout=LIMIT)
         assert process.returncode == status, errors
-        assert errors.count("Traceback") == (number == signal.SIGINT), errors
+        # One process is interrupted, in the midst of whatever it did; the workers say nothing.
+        interrupted = errors.splitlines().count("KeyboardInterrupt")
+        assert interrupted == (number == signal.SIGINT), errors
+        assert ("Traceback" in errors) == (number == signal.SIGINT), errors
         found = position(path)
         # It may be stopped between an epoch's last step and its end: then the second time
         # does no further step, but ends the epoch.
