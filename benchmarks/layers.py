@@ -40,6 +40,7 @@ FILE = HERE / "layers.json"
 KINDS = ("lstm", "gru", "rnn", "conv")
 SIZES = (100_000, 350_000)  # parameters, about
 RATES = (0.01, 0.02, 0.04)
+SMALL_RATES = {"rnn": (0.0025, 0.005)}  # too: larger ones make its gradients explode
 SECONDS = 30.0  # of training, on this machine when nothing else runs
 SEEDS = (1, 2, 3, 4, 5)
 DISTANCES = (10, 30, 100, 300)
@@ -100,7 +101,7 @@ def measure_rates(text: str, seconds: dict[str, Any], found: dict[str, Any]) -> 
     """The held-out loss for each learning rate; where the best is at an end, others beyond."""
     for key, about in seconds.items():
         kind, tried = key.split()[0], found.setdefault(key, {})
-        rates = [*RATES]
+        rates = [*SMALL_RATES.get(kind, ()), *RATES]
         while rates:
             rate = rates.pop(0)
             if str(rate) not in tried:
