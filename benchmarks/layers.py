@@ -272,11 +272,12 @@ def plot(results: dict[str, Any]) -> None:
             fmt="o-", markersize=4, capsize=3, color=colours[kind], label=kind,
         )  # fmt: skip
     axes[2].axhline(1 / MEMORY["symbols"], color="gray", linewidth=0.8, linestyle=":")
-    axes[2].annotate("a guess", (DISTANCES[0], 1 / MEMORY["symbols"]), va="bottom", fontsize=8)
+    axes[2].annotate("a guess", (DISTANCES[0], 1 / MEMORY["symbols"]), va="bottom", fontsize=8,
+                     color="gray")  # fmt: skip
     axes[2].set(title="a symbol recalled over a distance", xlabel="characters", xscale="log",
                 ylabel="share of new sequences", ylim=(0, 1.05))  # fmt: skip
     axes[2].set_xticks(DISTANCES, map(str, DISTANCES))
-    axes[2].legend(frameon=False)
+    axes[2].legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.95))
     figure.savefig(FILE.with_suffix(".png"), dpi=110)
 
 
