@@ -9,6 +9,7 @@ from conftest import randomised
 
 import npchar
 from npchar import Model, Vocabulary
+from npchar.analysis.colouring import as_ansi
 from npchar.command import main
 from npchar.layers.kinds import FAST
 from npchar.layers.network import Network, Sizes
@@ -139,6 +140,9 @@ def test_analysis_is_of_any(kind):
     outputs, _ = model.network.forward(model.vocabulary.encode(text).astype(int)[:, None])
     np.testing.assert_allclose(seen.h[:, 1], outputs[:, 0], atol=1e-12)
     assert seen.find(seen.unit(3, layer=1), 1)[0][:2] == (1, 3)
+    values = seen.unit(3, layer=1)  # h: without bounds in a convolution, where it is shaded by tanh
+    shades = np.tanh(values) if kind == "conv" else values
+    assert seen.ansi(3, layer=1) == as_ansi(text, shades)
     with pytest.raises(ValueError, match="of is 'c'; expected one of"):
         seen.unit(0, of="c")
     with pytest.raises(AttributeError, match="there is no 'c' in"):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import npchar
 from npchar.layers.conv import Conv
 from npchar.layers.gradcheck import complex_step
+from npchar.layers.gru import GRU
 from npchar.layers.kinds import FAST, PLAIN
 from npchar.layers.network import Network, Sizes
 from npchar.layers.rnn import RNN
@@ -202,6 +203,23 @@ def test_a_network_is_made_of_any(name, targets, num_layers):
     np.testing.assert_allclose(network.steps_from(states)(ids[-1]), network.logits(ids)[0][-1])
     plain, _ = network.plain().logits(ids[:-1])
     np.testing.assert_allclose(plain, logits, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fans"), [(GRU, 57 + 3 * 128), (RNN, 57 + 128), (Conv, 2 * 57 + 128)]
+)
+def test_initialisation(kind, fans):
+    """Glorot-uniform by the fans of the docstring, orthogonal, zero."""
+    layer = kind.create(57, 128, seed=0, dtype="float64")
+    arrays = layer.arrays
+    weights = next(iter(arrays.values()))
+    limit = np.sqrt(6 / fans)
+    assert 0.98 * limit < np.abs(weights).max() <= limit
+    assert abs(weights.mean()) < limit / 50
+    if "Wh" in arrays:
+        joined = np.concatenate(list(np.atleast_3d(arrays["Wh"].T).T), axis=1)  # (H, GH)
+        np.testing.assert_allclose(joined @ joined.T, np.eye(128), atol=1e-12)
+    assert not any(array.any() for name, array in arrays.items() if name[0] == "b")
 
 
 def test_the_plain_rnn_is_its_equation():
