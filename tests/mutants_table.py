@@ -680,7 +680,6 @@ MUTANTS = [
     ('layers/loss.py', 'the gradient of the squared error is halved', '2 / difference.size * difference', '1 / difference.size * difference', 'alone'),
     ('layers/gradcheck.py', 'a fast layer alone is checked against itself', 'plain = PLAIN[layer.name] if', 'plain = type(layer) if', 'alone'),
     ('files/description.py', 'a file does not name its layer', '{} if layer == "lstm" else {"layer": layer}', '{}', 'kinds'),
-    ('files/description.py', 'a file may name any layer', '    if not right or sizes.layer not in FAST:\n', '    if not right:\n', 'kinds'),
     ('model.py', 'a model of convolutions has one layer', 'DEFAULT_LAYERS.get(layer, 1) if num_layers is None', '1 if num_layers is None', 'kinds'),
     ('analysis/activations.py', 'a GRU is coloured by the tanh of its output', 'return np.tanh(values) if self._named(of) in unbounded else values', 'return np.tanh(values)', 'activations kinds'),
     ('training/optimizers.py', "Adam's means are not corrected for their beginning", 'learning_rate / (1 - self.beta1**n)', 'learning_rate', 'optimizers loop'),

@@ -15,7 +15,6 @@ from npchar.arguments import require_positive
 from npchar.files import archive
 from npchar.files.archive import Layout
 from npchar.files.resume import training_layout
-from npchar.layers.kinds import FAST
 from npchar.layers.network import Network, Sizes
 from npchar.text.vocabulary import Vocabulary
 from npchar.version import __version__
@@ -72,7 +71,7 @@ def layout(configuration: dict[str, Any]) -> Layout:
     sizes = Sizes(len(vocabulary), **described_sizes)
     require_positive(hidden_size=sizes.hidden_size, num_layers=sizes.num_layers)
     right = sizes.num_layers <= 1000 and dtype in DTYPES and 0 <= sizes.dropout < 1
-    if not right or sizes.layer not in FAST:
+    if not right:
         raise ValueError(f"it has {sizes} and the type {dtype!r}")
     code = np.dtype(dtype).str
     shapes = sizes.shapes()
