@@ -106,7 +106,7 @@ def lstm_step(
 def number_of_parameters(V: int, H: int, layers: int) -> int:
     """2.3 How many numbers a model learns.
 
-    A model has stacked LSTM layers and a Dense layer: from V characters to H hidden
+    A model has stacked layers, here LSTMs, and a Dense layer: from V characters to H hidden
     units, from H to H in each layer above, and from H to V logits.
 
     V, H, layers  ->  a whole number

@@ -67,6 +67,17 @@ def require_tape(tape: Any, layer: Layer, x: Array) -> None:
         )
 
 
+def added_at_the_end(dh: Array | None, dh_next: Array) -> Array | None:
+    """Add a gradient with respect to the last output alone, (B, H), to the final state's.
+
+    Returns what is left to add step by step: (T, B, H), or None.
+    """
+    if dh is not None and dh.ndim == 2:
+        dh_next += dh
+        return None
+    return dh
+
+
 def joined(W: Array) -> Array:
     """(G, D, H) as one matrix, (D, GH), the gates side by side: a copy."""
     return W.swapaxes(0, 1).reshape(W.shape[1], -1)

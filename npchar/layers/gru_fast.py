@@ -19,7 +19,16 @@ import numpy as np
 
 from npchar.arrays import Array
 from npchar.layers.dense import Dense
-from npchar.layers.fast import ONE, HiddenTape, as_rows, joined, parted, require_tape, taken
+from npchar.layers.fast import (
+    ONE,
+    HiddenTape,
+    added_at_the_end,
+    as_rows,
+    joined,
+    parted,
+    require_tape,
+    taken,
+)
 from npchar.layers.gru import GRU
 from npchar.layers.layer import HiddenState, require_step
 
@@ -63,7 +72,7 @@ class GRUFastTape(HiddenTape):
 
 
 class FastGRU(GRU):
-    """A `GRU` in a fraction of the time: the same arrays, the same results to rounding.
+    """A `GRU` made fast: the same arrays, the same results to rounding.
 
     Examples
     --------
@@ -142,9 +151,7 @@ class FastGRU(GRU):
         WhT = self.Wh[QRZ].swapaxes(1, 2).reshape(3 * H, H)
         dh_next, a, e, product = tape.scratch[:4]  # (B, H) each
         (dh_next[...],) = self.state_or_zeros(dstate, B)
-        if dh is not None and dh.ndim == 2:  # with respect to the last output alone
-            dh_next += dh
-            dh = None
+        dh = added_at_the_end(dh, dh_next)
 
         for t in range(T - 1, -1, -1):
             _, r, z, q, n, h_, _, rows, dq, da_r, da_z, da_n = tape.steps[t]

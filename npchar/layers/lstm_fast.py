@@ -25,7 +25,7 @@ import numpy as np
 
 from npchar.arrays import Array
 from npchar.layers.dense import Dense
-from npchar.layers.fast import ONE, as_rows, joined, parted, require_tape, taken
+from npchar.layers.fast import ONE, added_at_the_end, as_rows, joined, parted, require_tape, taken
 from npchar.layers.layer import require_step
 from npchar.layers.lstm import LSTM, State
 
@@ -106,7 +106,7 @@ class FastTape:
 
 
 class FastLSTM(LSTM):
-    """An `LSTM` in a fraction of the time: the same arrays, the same results to rounding.
+    """An `LSTM` made fast: the same arrays, the same results to rounding.
 
     Examples
     --------
@@ -197,9 +197,7 @@ class FastLSTM(LSTM):
         through, held = tape.scratch[4:7], tape.scratch[7:10]  # (3, B, H) each
         dc_terms, dh_h = through[:2], through[2]
         dh_next[...], dc[...] = self.state_or_zeros(dstate, B)
-        if dh is not None and dh.ndim == 2:  # with respect to the last output alone
-            dh_next += dh
-            dh = None
+        dh = added_at_the_end(dh, dh_next)
 
         for t in range(T - 1, -1, -1):
             _, ifo, i, f, o, g, terms, ig, _, tanh_c, _, h, dz_ifo, dz_g = tape.steps[t]

@@ -12,7 +12,7 @@ import numpy as np
 
 from npchar.arrays import Array
 from npchar.layers.dense import Dense
-from npchar.layers.fast import ONE, HiddenTape, as_rows, require_tape, taken
+from npchar.layers.fast import ONE, HiddenTape, added_at_the_end, as_rows, require_tape, taken
 from npchar.layers.layer import HiddenState, require_step
 from npchar.layers.rnn import RNN
 
@@ -30,7 +30,7 @@ class RNNFastTape(HiddenTape):
 
 
 class FastRNN(RNN):
-    """An `RNN` in a fraction of the time: the same arrays, the same results to rounding.
+    """An `RNN` made fast: the same arrays, the same results to rounding.
 
     Examples
     --------
@@ -84,9 +84,7 @@ class FastRNN(RNN):
         WhT = np.ascontiguousarray(self.Wh.T)
         dh_next, a = tape.scratch
         (dh_next[...],) = self.state_or_zeros(dstate, B)
-        if dh is not None and dh.ndim == 2:  # with respect to the last output alone
-            dh_next += dh
-            dh = None
+        dh = added_at_the_end(dh, dh_next)
         for t in range(T - 1, -1, -1):
             h, dz = tape.h[t + 1], tape.rows[t]
             if dh is not None:

@@ -76,7 +76,7 @@ class Share:
         Which of how many shares of about B / count sequences.
     """
 
-    leads = True  # prints, validates and calls back; see `distributed.Ranks`
+    leads = True  # prints, validates and calls back; see `mpi.Ranks`
 
     def __init__(self, network: Network, T: int, B: int, rank: int = 0, count: int = 1) -> None:
         self.network, self.rank, self.count = network, rank, count
