@@ -18,7 +18,7 @@ from npchar.analysis.scoring import Evaluation, Score
 from npchar.arguments import require_positive, require_seed
 from npchar.arrays import Array
 from npchar.files import archive
-from npchar.files.description import DTYPES, configuration, described, layout
+from npchar.files.description import DTYPES, STORED, configuration, described, layout
 from npchar.files.resume import Checkpoint, held, require_every, saved_training
 from npchar.generation.sampling import reweight_distribution
 from npchar.generation.stream import (
@@ -62,7 +62,8 @@ class Model:
         How many are stacked; when not given, 1, and 6 of "conv", which see 64 characters.
     dropout
         The share of each layer's outputs that is dropped while training, from 0 to below
-        1: on their way to the layer above, and to the output layer.
+        1: on their way to the layer above, and to the output layer; of each window the same
+        units at all its steps.
     seed
         For the initial weights.
     dtype
@@ -516,13 +517,36 @@ class Model:
 
     # Files
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, dtype: str | None = None) -> None:
         """Write the model to one file, whole or not at all.
 
         An ``.npz`` of plain arrays and a JSON description, no pickle: `load`
         reads it, and so does ``numpy.load``.
+
+        Parameters
+        ----------
+        path
+            Where.
+        dtype
+            The type of the weights in the file; the model's own when not given. "float16"
+            halves the file and rounds each weight to 11 bits, which on the book's corpus
+            costs less than 0.0001 nats per character. `load` makes them the model's own again.
+
+        Raises
+        ------
+        ValueError
+            For another type, or a weight that is too large for it.
         """
-        archive.write(path, configuration(self.vocabulary, self.network), self.parameters)
+        if dtype is not None and dtype not in STORED:
+            raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(STORED)}")
+        arrays: dict[str, Array] = dict(self.parameters)
+        if dtype is not None:
+            with np.errstate(over="ignore"):
+                arrays = {name: array.astype(dtype) for name, array in arrays.items()}
+            for name, array in arrays.items():
+                if np.isinf(array).any() and not np.isinf(self.parameters[name]).any():
+                    raise ValueError(f"{name} has a weight too large for {dtype}; save it as it is")
+        archive.write(path, configuration(self.vocabulary, self.network, dtype), arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:

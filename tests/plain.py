@@ -64,7 +64,7 @@ def layers_of(weights):
 def loss_and_gradient(weights, ids, targets, masks=()):
     """The mean loss of a batch, (T, B), and its gradient, a dictionary of arrays.
 
-    `targets` are (T, B), or (B,) for the last step alone; `masks` those of dropout, (T, B, H),
+    `targets` are (T, B), or (B,) for the last step alone; `masks` those of dropout, (1, B, H),
     for each layer's outputs.
     """
     *lstms, dense = layers_of(weights)
@@ -125,7 +125,7 @@ def train(
             masks = []
             if dropout:
                 masks = [
-                    (chance.random((maxlen, B, H), np.float32) < 1 - dropout) / (1 - dropout)
+                    (chance.random((1, B, H), np.float32) < 1 - dropout) / (1 - dropout)
                     for _ in range(layers)
                 ]
             y = batch[1:] if targets == "all" else batch[-1]

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from npchar.layers.network import Network
 from npchar.text.vocabulary import Vocabulary
 from npchar.version import __version__
@@ -23,8 +25,8 @@ def page(network: Network, vocabulary: Vocabulary, prompt: str | None = None) ->
 
     Opened in a browser, from the disk too, it generates text from any prompt, shows the
     distribution of the next character and the units (an LSTM's cells), and colours the text
-    by one of them. It is as large as the weights in base64, 16 bytes for three of them, and
-    28 kB more.
+    by one of them. It is as large as the weights in base64, 16 bytes for three of them (8
+    where all of them are 16-bit floats, as read from such a file), and 28 kB more.
 
     Parameters
     ----------
@@ -56,6 +58,9 @@ def page(network: Network, vocabulary: Vocabulary, prompt: str | None = None) ->
             f"expected a model of {', '.join(KINDS[:-1])} or {KINDS[-1]} layers for the page, got "
             f"one of {layer}; `generate` and `stream` run any model"
         )
+    weights = network.parameters.flat.astype("<f4")
+    half = weights.clip(-60_000, 60_000).astype("<f2")
+    exact = np.array_equal(half, weights)
     description = {
         "npchar": __version__,
         # One by one: in a string, a browser would take two lone surrogates for a pair.
@@ -63,15 +68,16 @@ def page(network: Network, vocabulary: Vocabulary, prompt: str | None = None) ->
         "layer": layer,
         "hidden_size": H,
         "num_layers": layers,
+        "bits": 16 if exact else 32,
         "prompt": first_prompt(vocabulary) if prompt is None else prompt,
     }
-    weights = base64.encodebytes(network.parameters.flat.astype("<f4").tobytes()).decode()
+    in_base64 = base64.encodebytes((half if exact else weights).tobytes()).decode()
     # JSON in ASCII has no character left that HTML or JavaScript would take amiss but
     # "<", which could end the script that it stands in.
     model = json.dumps(description, ensure_ascii=True).replace("<", r"\u003c")
     template = TEMPLATE.read_text(encoding="utf-8")
     # The model last, as a prompt may have the other's mark in it.
-    return template.replace("{{ weights }}", weights).replace("{{ model }}", model)
+    return template.replace("{{ weights }}", in_base64).replace("{{ model }}", model)
 
 
 def first_prompt(vocabulary: Vocabulary) -> str:

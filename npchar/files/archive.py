@@ -23,9 +23,10 @@ from npchar.arrays import Array
 if TYPE_CHECKING:
     import zipfile  # this, json and re where they are used: `import npchar` need not wait
 
-FORMAT = 1  # the version of the files' format
+FORMAT = 1  # the version of the files' format, where nothing in them asks for another
+FORMATS = (1, 2)  # 2: what the first release could not read, such as weights of 16 bits
 CONFIGURATION = "configuration"
-DTYPES = ("<f4", "<f8", "|u1", "<u2", "<u4", "<u8")
+DTYPES = ("<f2", "<f4", "<f8", "|u1", "<u2", "<u4", "<u8")
 
 Layout = dict[str, tuple[str, tuple[int, ...]]]  # each array's dtype and shape
 
@@ -180,10 +181,10 @@ def read_members(
         configuration = json.loads(stream.read())
     if not isinstance(configuration, dict):
         raise CheckpointError("is not a saved model: its configuration is not a table")
-    if configuration.get("format") != FORMAT:
+    if configuration.get("format") not in FORMATS:
         raise CheckpointError(
-            f"has the format version {configuration.get('format')!r}; this npchar reads {FORMAT}: "
-            "install a newer one"
+            f"has the format version {configuration.get('format')!r}; this npchar reads "
+            f"{' and '.join(map(str, FORMATS))}: install a newer one"
         )
     try:
         expected = layout(configuration)

@@ -19,18 +19,24 @@ from npchar.layers.network import Network, Sizes
 from npchar.text.vocabulary import Vocabulary
 from npchar.version import __version__
 
-DTYPES = ("float32", "float64")
+DTYPES = ("float32", "float64")  # of a model
+STORED = ("float16", *DTYPES)  # of the weights in its file
 
 
-def configuration(vocabulary: Vocabulary, network: Network) -> dict[str, Any]:
-    """The description of a model, in JSON's types."""
+def configuration(
+    vocabulary: Vocabulary, network: Network, stored: str | None = None
+) -> dict[str, Any]:
+    """The description of a model, in JSON's types; `stored` as `dtype` of `Model.save`."""
     import json  # here, as `import npchar` need not wait for it
 
     _, H, layers, dropout, layer = network.sizes
     symbols = json.loads(json.dumps(vocabulary.symbols))
     if not vocabulary.tokens and symbols != vocabulary.symbols:
         symbols = list(vocabulary)  # lone surrogates, which JSON would join to pairs
+    dtype = str(network.parameters.flat.dtype)
+    other = {} if stored in (None, dtype) else {"stored": stored}
     return {
+        **({"format": 2} if other else {}),
         "npchar": __version__,
         "model": {
             # JSON has no tuples: they become lists
@@ -38,8 +44,9 @@ def configuration(vocabulary: Vocabulary, network: Network) -> dict[str, Any]:
             "hidden_size": H,
             "num_layers": layers,
             "dropout": dropout,
-            "dtype": str(network.parameters.flat.dtype),
+            "dtype": dtype,
             **({} if layer == "lstm" else {"layer": layer}),  # none in files before version 1
+            **other,
         },
     }
 
@@ -47,6 +54,7 @@ def configuration(vocabulary: Vocabulary, network: Network) -> dict[str, Any]:
 def described(configuration: dict[str, Any]) -> tuple[Vocabulary, dict[str, Any]]:
     """The vocabulary and the sizes of a description, or an error if they make no sense."""
     sizes = dict(configuration["model"])
+    sizes.pop("stored", None)
     tokens = "tokens" in sizes
     symbols = sizes.pop("tokens" if tokens else "characters")
     if tokens:
@@ -70,12 +78,13 @@ def layout(configuration: dict[str, Any]) -> Layout:
     dtype = described_sizes.pop("dtype")
     sizes = Sizes(len(vocabulary), **described_sizes)
     require_positive(hidden_size=sizes.hidden_size, num_layers=sizes.num_layers)
+    stored = configuration["model"].get("stored", dtype)
     right = sizes.num_layers <= 1000 and dtype in DTYPES and 0 <= sizes.dropout < 1
-    if not right:
-        raise ValueError(f"it has {sizes} and the type {dtype!r}")
+    if not right or stored not in STORED:
+        raise ValueError(f"it has {sizes} and the types {dtype!r} and {stored!r}")
     code = np.dtype(dtype).str
     shapes = sizes.shapes()
-    arrays: Layout = {name: (code, shape) for name, shape in shapes.items()}
+    arrays: Layout = {name: (np.dtype(stored).str, shape) for name, shape in shapes.items()}
     if "training" in configuration:
         size = sum(math.prod(shape) for shape in shapes.values())
         arrays |= training_layout(configuration["training"], size, code)

@@ -27,6 +27,11 @@ CORPORA = {
         "https://s3.amazonaws.com/text-datasets/nietzsche.txt",
         "23cf69874ab69d3d256099ab530ea4be24d47d9675b673bcc67cbcd6298ec647",
     ),
+    # "Tiny Shakespeare" of char-rnn, torch-rnn and nanoGPT: 1,115,394 letters as they are.
+    "shakespeare": Source(
+        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    ),
 }
 
 MARKS = {  # byte order marks; the longer first, as one begins like another
@@ -49,7 +54,7 @@ def load_corpus(
     Parameters
     ----------
     source
-        A name ("nietzsche"), the path of a file, or an https URL; or several of
+        A name ("nietzsche", "shakespeare"), the path of a file, or an https URL; or several of
         them, whose texts are joined in their order, with a line feed between two
         where the first has none at its end. What is fetched is kept in
         `npchar.text.download.cache_directory()`, and from then on the network is not

@@ -116,7 +116,7 @@ class Share:
         own = batch[:, first:last]
         x, y = own[:-1], (own[1:] if targets == "all" else own[-1])
         tapes = self._tapes if x.shape == self._shape else None
-        masks = [mask[:, first:last] for mask in self.network.dropout_masks(len(x), B, seed)]
+        masks = [mask[:, first:last] for mask in self.network.dropout_masks(B, seed)]
         return float(self.network.gradients(x, y, tapes=tapes, masks=masks, gradient=out).loss)
 
     def broadcast(self, value: float) -> float:

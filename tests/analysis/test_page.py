@@ -5,6 +5,7 @@ does what a program and a person would do, and hands over what came of it, as JS
 for what happens on the page, never for some time to pass.
 """
 
+import base64
 import json
 import re
 import shutil
@@ -276,6 +277,9 @@ def models():
         )
         randomised(models[name].network, seed=3, scale=0.2)
         models[name].parameters["dense.W"] *= 5
+    half = models["gru two"].parameters.flat  # which the page then keeps in 16 bits
+    half[:40] *= 1e-5  # some of them subnormal
+    half[:] = half.astype("float16")
     return models
 
 
@@ -517,6 +521,22 @@ def test_it_loads_nothing(case, pages):
     for text in pages.values():
         assert not re.search(r"https?://|\bsrc=|<link|@import|url\(", text)
         assert "default-src 'none'" in text
+
+
+def test_weights_of_16_bits_are_kept_in_16_bits(pages):
+    """And no others; that the page reads them right is tested with the rest."""
+    for name, text in pages.items():
+        bits = 16 if name == "gru two" else 32
+        assert f'"bits": {bits}' in text
+        weights = re.search(r'id="weights">(.*?)</script>', text, re.DOTALL)[1]
+        size = MODELS[name].parameters.flat.size
+        assert len(base64.b64decode(weights)) == size * bits // 8
+
+
+def test_a_large_weight_has_no_16_bits():
+    model = npchar.Model(npchar.Vocabulary("ab"), hidden_size=2)
+    model.parameters.flat[:] = 2**17  # a round number, but above what 16 bits reach
+    assert '"bits": 32' in page(model.network, model.vocabulary)
 
 
 def test_its_size(pages):

@@ -41,6 +41,35 @@ def test_what_is_loaded_is_what_was_saved(tmp_path):
     assert loaded.generate("a", 30, seed=1) == model.generate("a", 30, seed=1)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_file_of_16_bits(tmp_path, dtype):
+    model = Model(Vocabulary("abc"), hidden_size=40, seed=3, dtype=dtype)
+    path = tmp_path / "half.npz"
+    model.save(path, dtype="float16")
+    loaded = Model.load(path)
+    assert loaded.parameters.flat.dtype == dtype
+    half = model.parameters.flat.astype("float16")
+    np.testing.assert_array_equal(loaded.parameters.flat, half.astype(dtype))
+    with np.load(path) as file:
+        assert file["dense.W"].dtype == np.float16
+        # What the first release refuses by this number, asking for a newer one
+        assert json.loads(file["configuration"].tobytes())["format"] == 2
+    loaded.save(path)  # in full again
+    with np.load(path) as file:
+        assert file["dense.W"].dtype == dtype
+        assert json.loads(file["configuration"].tobytes())["format"] == 1
+
+
+def test_a_weight_too_large_for_16_bits(model, tmp_path):
+    path = tmp_path / "half.npz"
+    model.parameters["dense.b"][1] = -70_000
+    with pytest.raises(ValueError, match=r"dense\.b has a weight too large for float16"):
+        model.save(path, dtype="float16")
+    assert not path.exists()
+    with pytest.raises(ValueError, match="dtype is 'int8'; expected one of float16, float32"):
+        model.save(path, dtype="int8")
+
+
 def test_numpy_reads_the_file_too(model, saved):
     with np.load(saved, allow_pickle=False) as file:
         np.testing.assert_array_equal(file["lstm0.Wh"], model.parameters["lstm0.Wh"])
@@ -146,6 +175,9 @@ def reconfigured(**changes):
         reconfigured(characters=[1, 2]),
         reconfigured(dtype="object"),
         reconfigured(dropout=7),
+        reconfigured(stored="float64"),
+        reconfigured(stored="int8"),
+        reconfigured(stored=["float16"]),
         reconfigured(surprise=1),
     ],
 )
@@ -241,12 +273,12 @@ def test_the_first_version_is_read_for_good():
 
 def test_a_later_version_is_refused(saved):
     def change(arrays):
-        configuration = json.loads(arrays["configuration"].tobytes()) | {"format": 2}
+        configuration = json.loads(arrays["configuration"].tobytes()) | {"format": 3}
         text = json.dumps(configuration).encode()
         return arrays | {"configuration": np.frombuffer(text, np.uint8)}
 
     rewritten(saved, change)
-    with pytest.raises(CheckpointError, match="format version 2; this npchar reads 1"):
+    with pytest.raises(CheckpointError, match="format version 3; this npchar reads 1 and 2"):
         Model.load(saved)
 
 

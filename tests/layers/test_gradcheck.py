@@ -83,7 +83,7 @@ def test_vectors_give_the_same_gradient_as_ids():
 def test_gradient_through_dropout():
     network = randomised(Network(Sizes(9, 6, 3, 0.4), dtype="float64"))
     ids = np.random.default_rng(1).integers(0, 9, (6, 4))
-    masks = network.dropout_masks(6, 4, seed=5)
+    masks = network.dropout_masks(4, seed=5)
 
     def loss(flat):
         parameters = Parameters(network.parameters.shapes, flat=flat)

@@ -437,8 +437,9 @@ def test_what_is_not_a_text(tmp_path):
             load_corpus(source)
 
 
-def test_the_real_corpus_is_the_named_one(corpus_path):
-    assert download.hash_of(corpus_path) == corpus.CORPORA["nietzsche"].sha256
+def test_the_real_corpora_are_the_named_ones(corpus_path):
+    for name, source in corpus.CORPORA.items():
+        assert download.hash_of(corpus_path.with_name(f"{name}.txt")) == source.sha256
 
 
 def test_requests_is_loaded_only_when_used(corpus_path):

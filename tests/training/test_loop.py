@@ -148,7 +148,7 @@ def test_a_batch_is_the_plain_one(targets, layers):
     network: Network = model.network
     ids = rng.integers(0, len(WORDS), (8, 3))
     y = ids[1:] if targets == "all" else ids[-1]
-    masks = network.dropout_masks(7, 3, seed=4)
+    masks = network.dropout_masks(3, seed=4)
     loss, gradient = plain.loss_and_gradient(dict(model.parameters), ids[:-1], y, masks)
     found = network.gradients(ids[:-1], y, masks=masks)
     assert float(found.loss) == pytest.approx(loss, rel=1e-12)
