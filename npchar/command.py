@@ -93,11 +93,12 @@ def run_train(options: Namespace) -> int:
         hidden_size=options.hidden_size,
         num_layers=options.num_layers,
         dropout=options.dropout,
+        recurrent_dropout=options.recurrent_dropout,
         seed=options.seed,
     )
     say(f"{len(text):,} characters, {len(model.vocabulary)} different; {model}")
     settings = ("epochs", "maxlen", "batch_size", "optimizer", "learning_rate", "schedule",
-                "validation_split", "seed")  # fmt: skip
+                "warm_up", "validation_split", "seed")  # fmt: skip
     return fit(model, text, path, options, {name: getattr(options, name) for name in settings})
 
 

@@ -233,7 +233,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    p, (V, H, layers, _, layer) = model.parameters, model.network.sizes
+    p, (V, H, layers, _, layer, _) = model.parameters, model.network.sizes
     kind = helper.np_dtype_to_tensor_dtype(p.flat.dtype)
     constants = {
         "depth": np.array(V),

@@ -64,6 +64,9 @@ class Model:
         The share of each layer's outputs that is dropped while training, from 0 to below
         1: on their way to the layer above, and to the output layer; of each window the same
         units at all its steps.
+    recurrent_dropout
+        The share of each layer's recurrent weights that is dropped in each step of training;
+        for long trainings of large models.
     seed
         For the initial weights.
     dtype
@@ -85,6 +88,7 @@ class Model:
         hidden_size: int = 128,
         num_layers: int | None = None,
         dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
         seed: int = 0,
         dtype: str = "float32",
     ) -> None:
@@ -102,14 +106,27 @@ class Model:
             raise ValueError(f"layer is {layer!r}; expected one of {', '.join(FAST)}")
         num_layers = DEFAULT_LAYERS.get(layer, 1) if num_layers is None else num_layers
         require_positive(hidden_size=hidden_size, num_layers=num_layers)
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is {dropout!r}; expected a number from 0 to below 1")
+        for name, share in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
+            if not 0 <= share < 1:
+                raise ValueError(f"{name} is {share!r}; expected a number from 0 to below 1")
+        if recurrent_dropout and "Wh" not in FAST[layer].shapes(1, 1):
+            raise ValueError(
+                f"recurrent_dropout is {recurrent_dropout!r}, but a layer {layer!r} has no "
+                "recurrent weights; pass dropout alone"
+            )
         require_seed(seed)
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
         self.vocabulary = vocabulary
         self.network = Network(
-            Sizes(len(vocabulary), int(hidden_size), int(num_layers), float(dropout), layer),
+            Sizes(
+                len(vocabulary),
+                int(hidden_size),
+                int(num_layers),
+                float(dropout),
+                layer,
+                float(recurrent_dropout),
+            ),
             dtype=dtype,
         )
         self.network.initialise(seed)
@@ -120,10 +137,12 @@ class Model:
         return self.network.parameters
 
     def __repr__(self) -> str:
-        V, H, layers, dropout, layer = self.network.sizes
+        V, H, layers, dropout, layer, recurrent_dropout = self.network.sizes
+        recurrent = f"recurrent_dropout={recurrent_dropout}, " if recurrent_dropout else ""
+        flat = self.parameters.flat
         return (
             f"Model(V={V}, layer={layer!r}, hidden_size={H}, num_layers={layers}, "
-            f"dropout={dropout}, {self.parameters.flat.size:,} {self.parameters.flat.dtype} "
+            f"dropout={dropout}, {recurrent}{flat.size:,} {flat.dtype} "
             "parameters)"
         )
 
@@ -141,6 +160,7 @@ class Model:
         optimizer: str = "rmsprop",
         learning_rate: float = 0.01,
         schedule: str = "linear",
+        warm_up: float = 0.0,
         epsilon: float | None = None,
         clip_norm: float | None = 1.0,
         validation_split: float = 0.1,
@@ -180,6 +200,9 @@ class Model:
             the same cost.
         batch_size
             Windows in a step. Small batches reach a low loss sooner.
+        warm_up
+            The share of all steps, the first, in which the rate rises from zero: large
+            models with high rates need it.
         optimizer
             "rmsprop"; "adam", with β 0.9 and 0.99; or "sgd", with a momentum of 0.9, which
             wants a far higher learning rate.
@@ -258,6 +281,7 @@ class Model:
             optimizer=optimizer,
             learning_rate=learning_rate,
             schedule=schedule,
+            warm_up=warm_up,
             epsilon=epsilon,
             clip_norm=clip_norm,
             validation_split=validation_split,

@@ -35,11 +35,15 @@ def parser() -> argparse.ArgumentParser:
     add("--hidden-size", type=int, default=128, metavar="N", help="units of a layer (128)")
     add("--num-layers", type=int, metavar="N", help="stacked layers (1; conv: 6)")
     add("--dropout", type=float, default=0.0, metavar="P", help="of each layer's outputs (0)")
+    add("--recurrent-dropout", type=float, default=0.0, metavar="P",
+        help="of each layer's recurrent weights (0)")  # fmt: skip
     add("--maxlen", type=int, default=60, metavar="N", help="characters in a window (60)")
     add("--batch-size", type=int, default=32, metavar="N", help="windows in a step (32)")
     add("--optimizer", default="rmsprop", choices=OPTIMIZERS, help="(rmsprop)")
     add("--learning-rate", type=float, default=0.01, metavar="R", help="its rate (0.01)")
     add("--schedule", default="linear", choices=SCHEDULES, help="of the rate (linear: to zero)")
+    add("--warm-up", type=float, default=0.0, metavar="P",
+        help="the share of all steps in which the rate rises from zero (0)")  # fmt: skip
     add("--validation-split", type=float, default=0.1, metavar="P",
         help="the share at the end that is held out for validation (0.1)")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="the same seed, the same model (0)")

@@ -101,6 +101,7 @@ def loss_and_gradient(weights, ids, targets, masks=()):
 def train(
     weights, ids, *, epochs, maxlen, step, targets, batch_size, learning_rate, schedule, epsilon,
     clip_norm, validation_split, seed, dropout, restore_best, optimizer="rmsprop",
+    warm_up=0.0, recurrent_dropout=0.0,
 ):  # fmt: skip
     """What `Model.fit` says that it does, to weights by their names, which it returns."""
     weights = {name: array.copy() for name, array in weights.items()}
@@ -121,7 +122,8 @@ def train(
         for k in range(0, len(starts), batch_size):
             batch = np.array([train_ids[s : s + maxlen + 1] for s in starts[k : k + batch_size]]).T
             B = batch.shape[1]
-            chance = np.random.default_rng(rng.integers(1 << 62))
+            number = rng.integers(1 << 62)
+            chance = np.random.default_rng(number)
             masks = []
             if dropout:
                 masks = [
@@ -129,13 +131,23 @@ def train(
                     for _ in range(layers)
                 ]
             y = batch[1:] if targets == "all" else batch[-1]
-            loss, gradient = loss_and_gradient(weights, batch[:-1], y, masks)
+            kept = {name: 1.0 for name in weights}
+            if recurrent_dropout:
+                keep, chance = 1 - recurrent_dropout, np.random.default_rng([number, 1])
+                for k in range(layers):
+                    shape = weights[f"lstm{k}.Wh"].shape
+                    kept[f"lstm{k}.Wh"] = (chance.random(shape, np.float32) < keep) / keep
+            thinned = {name: array * kept[name] for name, array in weights.items()}
+            loss, gradient = loss_and_gradient(thinned, batch[:-1], y, masks)
+            gradient = {name: array * kept[name] for name, array in gradient.items()}
             norm = math.sqrt(sum((g**2).sum() for g in gradient.values()))
             rate = learning_rate
             if schedule == "linear":
                 rate *= 1 - steps / (epochs * per_epoch)
             if schedule == "cosine":
                 rate *= 0.5 + 0.5 * math.cos(math.pi * steps / (epochs * per_epoch))
+            if warm_up:
+                rate *= min(1, steps / (epochs * per_epoch) / warm_up)
             steps += 1
             for name, g in gradient.items():
                 if clip_norm is not None and norm > clip_norm:

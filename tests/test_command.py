@@ -132,7 +132,7 @@ def test_defaults_are_what_the_help_says_and_the_librarys(capsys):
     train = vars(parser().parse_args(["train", "x.txt"]))
     arguments = {**signature(npchar.Model).parameters, **signature(npchar.Model.fit).parameters}
     shared = train.keys() & arguments.keys()
-    assert len(shared) == 12
+    assert len(shared) == 14
     assert {n: train[n] for n in shared} == {n: arguments[n].default for n in shared}
 
 
@@ -141,16 +141,19 @@ def test_train_is_fit_with_the_options(tmp_path, here):
     options = (
         *("--epochs", 3, "--hidden-size", 10, "--num-layers", 2, "--dropout", 0.25),
         *("--maxlen", 25, "--batch-size", 6, "--learning-rate", 0.02),
-        *("--optimizer", "adam", "--schedule", "cosine"),
+        *("--optimizer", "adam", "--schedule", "cosine", "--warm-up", 0.1),
+        *("--recurrent-dropout", 0.15),
         *("--validation-split", 0.2, "--seed", 5),
     )
     status, out, err = here("train", "cats.txt", "--save", "my.npz", *options)
     assert status == 0, err
     vocabulary = npchar.Vocabulary.from_text(TEXT)
-    model = npchar.Model(vocabulary, hidden_size=10, num_layers=2, dropout=0.25, seed=5)
+    model = npchar.Model(
+        vocabulary, hidden_size=10, num_layers=2, dropout=0.25, recurrent_dropout=0.15, seed=5
+    )
     history = model.fit(
         TEXT, epochs=3, maxlen=25, batch_size=6, optimizer="adam", learning_rate=0.02,
-        schedule="cosine", validation_split=0.2, seed=5, verbose=False,
+        schedule="cosine", warm_up=0.1, validation_split=0.2, seed=5, verbose=False,
     )  # fmt: skip
     assert f"my.npz: {min(history.val_loss):.4f} nats" in out
     made = npchar.Model.load(tmp_path / "my.npz")

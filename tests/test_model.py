@@ -243,6 +243,12 @@ def small():
         (lambda: Model(Vocabulary("ab"), hidden_size=0), "hidden_size is 0"),
         (lambda: Model(Vocabulary("ab"), num_layers=1.5), "num_layers is 1.5"),
         (lambda: Model(Vocabulary("ab"), dropout=1), "dropout is 1"),
+        (lambda: Model(Vocabulary("ab"), recurrent_dropout=-1), "recurrent_dropout is -1"),
+        (
+            lambda: Model(Vocabulary("ab"), layer="conv", recurrent_dropout=0.1),
+            "a layer 'conv' has no recurrent weights; pass dropout alone",
+        ),
+        (lambda: small().fit("abc" * 900, warm_up=1), "warm_up is 1"),
         (lambda: Model(Vocabulary("ab"), dtype="int8"), "dtype is 'int8'"),
         (lambda: Model(Vocabulary("ab"), dtype=None), "dtype is None"),
         (lambda: Model(Vocabulary("ab"), seed=-1), "seed is -1"),

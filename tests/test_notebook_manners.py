@@ -58,6 +58,8 @@ def test_the_summary_counts_right(fitted, capsys):
 
 
 def test_the_summary_names_dropout_where_it_is(capsys):
+    npchar.Model(npchar.Vocabulary("abc"), hidden_size=2, recurrent_dropout=0.1).summary()
+    assert "(4, 2), dropout 0.1 of Wh" in capsys.readouterr().out
     for layers, dropout in ((1, 0.3), (3, 0.3), (3, 0.0)):
         model = npchar.Model(
             npchar.Vocabulary("abc"), hidden_size=2, num_layers=layers, dropout=dropout

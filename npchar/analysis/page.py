@@ -52,7 +52,7 @@ def page(network: Network, vocabulary: Vocabulary, prompt: str | None = None) ->
             "expected a model of characters for the page, got one of tokens; train one on "
             "characters, with npchar.Vocabulary.from_text(text)"
         )
-    _, H, layers, _, layer = network.sizes
+    _, H, layers, _, layer, _ = network.sizes
     if layer not in KINDS:
         raise ValueError(
             f"expected a model of {', '.join(KINDS[:-1])} or {KINDS[-1]} layers for the page, got "

@@ -13,11 +13,14 @@ BATCH, MAXLEN = 32, 60  # of a training by default
 
 def rows(network: Network) -> list[tuple[str, str, str, int]]:
     """For each layer its name, output shape, arrays, and number of parameters."""
-    V, H, layers, dropout, name = network.sizes
+    V, H, layers, dropout, name, recurrent_dropout = network.sizes
     table = []
     for k in range(layers):
         shapes = {n: s for n, s in network.parameters.shapes.items() if n.startswith(f"{name}{k}.")}
-        table.append((f"{name}{k}", f"(T, B, {H})", *arrays(shapes)))
+        named, count = arrays(shapes)
+        if recurrent_dropout:
+            named += f", dropout {recurrent_dropout} of Wh"
+        table.append((f"{name}{k}", f"(T, B, {H})", named, count))
         if dropout:
             table.append((f"dropout {dropout}", f"(T, B, {H})", "", 0))
     shapes = {n: s for n, s in network.parameters.shapes.items() if n.startswith("dense.")}

@@ -29,12 +29,14 @@ def configuration(
     """The description of a model, in JSON's types; `stored` as `dtype` of `Model.save`."""
     import json  # here, as `import npchar` need not wait for it
 
-    _, H, layers, dropout, layer = network.sizes
+    _, H, layers, dropout, layer, recurrent_dropout = network.sizes
     symbols = json.loads(json.dumps(vocabulary.symbols))
     if not vocabulary.tokens and symbols != vocabulary.symbols:
         symbols = list(vocabulary)  # lone surrogates, which JSON would join to pairs
     dtype = str(network.parameters.flat.dtype)
-    other = {} if stored in (None, dtype) else {"stored": stored}
+    other: dict[str, Any] = {} if stored in (None, dtype) else {"stored": stored}
+    if recurrent_dropout:
+        other["recurrent_dropout"] = recurrent_dropout
     return {
         **({"format": 2} if other else {}),
         "npchar": __version__,
@@ -79,7 +81,8 @@ def layout(configuration: dict[str, Any]) -> Layout:
     sizes = Sizes(len(vocabulary), **described_sizes)
     require_positive(hidden_size=sizes.hidden_size, num_layers=sizes.num_layers)
     stored = configuration["model"].get("stored", dtype)
-    right = sizes.num_layers <= 1000 and dtype in DTYPES and 0 <= sizes.dropout < 1
+    right = sizes.num_layers <= 1000 and dtype in DTYPES
+    right &= 0 <= sizes.dropout < 1 and 0 <= sizes.recurrent_dropout < 1
     if not right or stored not in STORED:
         raise ValueError(f"it has {sizes} and the types {dtype!r} and {stored!r}")
     code = np.dtype(dtype).str

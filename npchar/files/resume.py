@@ -111,7 +111,8 @@ class Checkpoint:
         self.about = {"settings": settings, "corpus": corpus, "made_by": made_by}
         if self.training is None:
             return
-        then = {"optimizer": "rmsprop"} | self.training["settings"]  # there was no other once
+        once = {"optimizer": "rmsprop", "warm_up": 0.0}  # there was no other
+        then = once | self.training["settings"]
         self._require_same("is of a training with other settings", then, settings)
         if self.configuration["model"]["dropout"] and "memory" not in self.training:
             raise CheckpointError(

@@ -37,6 +37,7 @@ class Sizes(NamedTuple):
     num_layers: int
     dropout: float
     layer: str = "lstm"
+    recurrent_dropout: float = 0.0
 
     @property
     def kind(self) -> type[Layer]:
@@ -148,6 +149,25 @@ class Network:
             (rng.random((1, B, self.sizes.hidden_size), np.float32) < keep) / dtype.type(keep)
             for _ in self.layers
         ]
+
+    def weights_mask(self, seed: int) -> Array | None:
+        """A random mask, flat like the parameters, to multiply weights and gradient with.
+
+        A share `recurrent_dropout` of the recurrent weights of each layer is zero and the rest
+        of them 1 / (1 − recurrent_dropout): DropConnect (Wan et al. 2013) from h to h, which
+        leaves the state itself alone (Merity et al. 2018). None with no such dropout.
+        """
+        keep = 1 - self.sizes.recurrent_dropout
+        if keep == 1:
+            return None
+        rng = np.random.default_rng([seed, 1])  # others than dropout_masks draws
+        mask = self.parameters.zeros_like()
+        mask.flat[...] = 1
+        for name, W in mask.items():
+            if name.endswith(".Wh"):
+                W[...] = rng.random(W.shape, np.float32) < keep
+                W /= W.dtype.type(keep)
+        return mask.flat
 
     def forward(
         self,

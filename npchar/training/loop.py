@@ -7,10 +7,11 @@ shows it, and ``model.py`` calls `train`.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -243,7 +244,9 @@ class Training:
             self.whole = False
             norm = clip_by_global_norm(gradient, settings.clip_norm or math.inf)
             progress = at.steps / self.total_steps
-            rate = learning_rate_at(settings.schedule, settings.learning_rate, progress)
+            rate = learning_rate_at(
+                settings.schedule, settings.learning_rate, progress, settings.warm_up
+            )
             rate *= self.guard.rate_factor
             if wrong := self._what_is_wrong(loss, norm, batch.shape[1]):
                 where = f"in epoch {at.epochs + 1}, after {at.steps} steps"
@@ -257,11 +260,16 @@ class Training:
         """Compute the gradient of a batch's mean loss; return the loss."""
         before = self.rng.bit_generator.state
         seed = int(self.rng.integers(1 << 62))  # for dropout
+        mask = self.network.weights_mask(seed)
         try:
-            return self.source.gradient(batch, self.settings.targets, seed, self.gradient)
+            with multiplied(self.weights, mask):
+                loss = self.source.gradient(batch, self.settings.targets, seed, self.gradient)
         except BaseException:
             self.rng.bit_generator.state = before  # as if the step had not begun
             raise
+        if mask is not None:
+            self.gradient.flat *= mask
+        return loss
 
     def _what_is_wrong(self, loss: float, norm: float, B: int) -> str | None:
         """What the guard finds wrong with a step's loss and gradient norm, if anything."""
@@ -298,6 +306,20 @@ class Training:
             if must:
                 raise
             warnings.warn(f"{error}. The training goes on and tries again later", stacklevel=2)
+
+
+@contextlib.contextmanager
+def multiplied(weights: Array, mask: Array | None) -> Iterator[None]:
+    """Multiply `weights` with a mask, if there is one, while this is entered."""
+    if mask is None:
+        yield
+        return
+    whole = weights.copy()
+    weights *= mask
+    try:
+        yield
+    finally:
+        weights[...] = whole
 
 
 def held_out_loss(network: Network, ids: Array, targets: str, maxlen: int, step: int) -> float:

@@ -180,11 +180,14 @@ def clip_by_global_norm(gradient: Array, limit: float) -> float:
     return norm
 
 
-def learning_rate_at(schedule: str, learning_rate: float, progress: float) -> float:
+def learning_rate_at(
+    schedule: str, learning_rate: float, progress: float, warm_up: float = 0.0
+) -> float:
     """The learning rate when the share `progress` (0 to 1) of all steps is done.
 
     `schedule` is "constant"; "linear", from `learning_rate` straight to zero; or "cosine", to
-    zero along half a wave, slowly at both ends (Loshchilov & Hutter 2017).
+    zero along half a wave, slowly at both ends (Loshchilov & Hutter 2017). For the share
+    `warm_up` of the steps, the first, it is lower, and rises from zero.
     """
     factors = {
         "linear": 1 - progress,
@@ -193,4 +196,6 @@ def learning_rate_at(schedule: str, learning_rate: float, progress: float) -> fl
     }
     if schedule not in factors:
         raise ValueError(f"schedule is {schedule!r}; expected one of {', '.join(SCHEDULES)}")
+    if progress < warm_up:
+        learning_rate *= progress / warm_up
     return learning_rate * factors[schedule]

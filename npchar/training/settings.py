@@ -37,6 +37,7 @@ class Settings:
     optimizer: str
     learning_rate: float
     schedule: str
+    warm_up: float
     epsilon: float | None
     clip_norm: float | None
     validation_split: float
@@ -72,6 +73,8 @@ class Settings:
             )
         if not 0 < self.learning_rate < math.inf:
             raise ValueError(f"learning_rate is {self.learning_rate!r}; it must be above 0")
+        if not 0 <= self.warm_up < 1:
+            raise ValueError(f"warm_up is {self.warm_up!r}; expected a number from 0 to below 1")
         if not 0 < self.filled_epsilon < math.inf:
             raise ValueError(f"epsilon is {self.epsilon!r}; it must be above 0")
         if self.clip_norm is not None and not self.clip_norm > 0:

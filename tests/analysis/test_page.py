@@ -457,7 +457,7 @@ def test_the_bars(case):
 
 def test_the_units(case):
     model, _, found = case
-    _, H, layers, _, layer = model.network.sizes
+    _, H, layers, _, layer, _ = model.network.sizes
     assert found["uncoloured"] == ""
     coloured = found["coloured"]
     assert len(coloured["backgrounds"]) == len(found["written"])
@@ -481,7 +481,7 @@ def test_the_units(case):
 
 def test_its_words_are_of_its_kind(case):
     model, _, found = case
-    _, H, layers, _, layer = model.network.sizes
+    _, H, layers, _, layer, _ = model.network.sizes
     kind = {"lstm": "LSTM", "gru": "GRU", "rnn": "plain RNN"}[layer]
     unit, other = ("cell", "unit") if layer == "lstm" else ("unit", "cell")
     words = found["words"]

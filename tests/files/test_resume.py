@@ -31,7 +31,8 @@ SETTINGS = {
 
 
 def make(**changes):
-    sizes = {"hidden_size": 8, "num_layers": 2, "dropout": 0.2, "seed": 1} | changes
+    sizes = {"hidden_size": 8, "num_layers": 2, "dropout": 0.2, "recurrent_dropout": 0.1, "seed": 1}
+    sizes |= changes
     return Model(Vocabulary.from_text(TEXT), **sizes)
 
 
@@ -163,7 +164,7 @@ def test_other_settings_resume_too(tmp_path, monkeypatch, options):
 def test_a_training_from_before_there_were_optimizers(tmp_path, monkeypatch, dropout):
     """To the bit; but dropout is another since."""
     path = tmp_path / "run.npz"
-    sizes = {"dropout": dropout}
+    sizes = {"dropout": dropout, "recurrent_dropout": 0.0}
     whole = make(**sizes)
     expected = outcome(whole, whole.fit(TEXT, **SETTINGS))
     with monkeypatch.context() as patch:
@@ -174,6 +175,7 @@ def test_a_training_from_before_there_were_optimizers(tmp_path, monkeypatch, dro
         members = {name: file[name] for name in file.files}
     configuration = json.loads(members["configuration"].tobytes())
     del configuration["training"]["settings"]["optimizer"], configuration["training"]["memory"]
+    del configuration["training"]["settings"]["warm_up"]
     members["configuration"] = np.frombuffer(json.dumps(configuration).encode(), np.uint8)
     np.savez(path, **members)
     model = make(**sizes)
@@ -360,6 +362,8 @@ def test_workers_resume_with_as_many(tmp_path, monkeypatch):
         ({"text": TEXT[:-9] + TEXT[-9:][::-1]}, "another text"),
         ({"model": {"hidden_size": 9}}, "another model: hidden_size was 8 and is 9"),
         ({"model": {"dropout": 0.1}}, "dropout was 0.2 and is 0.1"),
+        ({"model": {"recurrent_dropout": 0.0}}, "recurrent_dropout was 0.1 and is None"),
+        ({"warm_up": 0.5}, "warm_up was 0.0 and is 0.5"),
     ],
 )
 def test_nothing_is_mixed(tmp_path, changes, message):

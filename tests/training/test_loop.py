@@ -42,6 +42,10 @@ def some_text(n=170):
         {"dropout": 0.4},
         {"dropout": 0.4, "num_layers": 2},
         {"dropout": 0.4, "num_layers": 3},
+        {"recurrent_dropout": 0.3, "num_layers": 2},
+        {"recurrent_dropout": 0.3, "dropout": 0.2, "targets": "last", "step": 5},
+        {"warm_up": 0.3},
+        {"warm_up": 0.1, "schedule": "constant"},
         {"targets": "last", "step": 5},
         {
             "targets": "last",
@@ -57,16 +61,17 @@ def some_text(n=170):
 )
 def test_it_is_the_plain_loop(changes):
     changes = dict(changes)
-    dropout, layers = changes.pop("dropout", 0.0), changes.pop("num_layers", 1)
+    dropped = {name: changes.pop(name, 0.0) for name in ("dropout", "recurrent_dropout")}
+    layers = changes.pop("num_layers", 1)
     text = some_text()
     model = Model(
-        Vocabulary.from_text(text), hidden_size=5, num_layers=layers, dropout=dropout,
-        dtype="float64", seed=3,
+        Vocabulary.from_text(text), hidden_size=5, num_layers=layers, dtype="float64", seed=3,
+        **dropped,
     )  # fmt: skip
     settings = SETTINGS | changes
     begun = {name: array.copy() for name, array in model.parameters.items()}
     ids = model.vocabulary.encode(text).astype(int)
-    weights, expected, steps = plain.train(begun, ids, dropout=dropout, **settings)
+    weights, expected, steps = plain.train(begun, ids, **dropped, **settings)
     assert steps >= 30
     history = model.fit(text, workers=1, verbose=False, **settings)
     for name, values in expected.items():
@@ -75,6 +80,21 @@ def test_it_is_the_plain_loop(changes):
         np.testing.assert_allclose(model.parameters[name], array, rtol=1e-8, atol=1e-10)
     if settings["learning_rate"] == 0.2:  # restoring the best was of some use
         assert np.argmin(history.val_loss) < len(history.val_loss) - 1
+
+
+def test_weights_dropped_for_a_step_are_back_after_an_error(monkeypatch):
+    text = some_text()
+    model = Model(Vocabulary.from_text(text), hidden_size=5, recurrent_dropout=0.5)
+    before = model.parameters.flat.copy()
+
+    def fails(*_, **__):
+        assert (model.parameters.flat != before).any()
+        raise MemoryError
+
+    monkeypatch.setattr(Network, "gradients", fails)
+    with pytest.raises(MemoryError):
+        model.fit(text, workers=1, verbose=False, **SETTINGS)
+    np.testing.assert_array_equal(model.parameters.flat, before)
 
 
 @pytest.mark.parametrize(("targets", "step", "epsilon"), [("all", 6, 1e-12), ("last", 3, 1e-7)])
