@@ -63,7 +63,8 @@ def npchar_steps(
         return
     model.fit(
         text, epochs=1_000_000, targets=targets, step=step, batch_size=B, maxlen=maxlen,
-        schedule="constant", validation_split=0.0, callbacks=[one_turn], verbose=False,
+        learning_rate=0.01, schedule="constant", warm_up=0.0, validation_split=0.0,
+        callbacks=[one_turn], verbose=False,
     )  # fmt: skip
 
 

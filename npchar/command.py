@@ -29,6 +29,7 @@ from npchar.training.guard import TrainingDiverged
 from npchar.training.history import History
 from npchar.training.mpi import MissingMPIError
 from npchar.training.parallel import WorkerError
+from npchar.training.recipe import model_for
 
 EXPECTED = (ValueError, OSError, MemoryError, TrainingDiverged, WorkerError, MissingMPIError)
 
@@ -87,15 +88,11 @@ def run_train(options: Namespace) -> int:
     text = texts(options)
     if options.lower:
         text = text.lower()
-    model = Model(
-        Vocabulary.from_text(text),
-        layer=options.layer,
-        hidden_size=options.hidden_size,
-        num_layers=options.num_layers,
-        dropout=options.dropout,
-        recurrent_dropout=options.recurrent_dropout,
-        seed=options.seed,
-    )
+    sizes = ("hidden_size", "num_layers", "dropout", "recurrent_dropout")
+    given = {name: getattr(options, name) for name in sizes}
+    chosen = model_for(len(text), options.layer)
+    chosen |= {name: value for name, value in given.items() if value is not None}
+    model = Model(Vocabulary.from_text(text), layer=options.layer, seed=options.seed, **chosen)
     say(f"{len(text):,} characters, {len(model.vocabulary)} different; {model}")
     settings = ("epochs", "maxlen", "batch_size", "optimizer", "learning_rate", "schedule",
                 "warm_up", "validation_split", "seed")  # fmt: skip

@@ -38,7 +38,7 @@ from npchar.text.vocabulary import Text, Vocabulary
 from npchar.training.history import History
 from npchar.training.loop import Callback, train
 from npchar.training.mpi import on_rank_0, rank
-from npchar.training.settings import Settings
+from npchar.training.recipe import suited
 
 if TYPE_CHECKING:
     from npchar.analysis.activations import Activations
@@ -152,15 +152,15 @@ class Model:
         self,
         text: Text,
         *,
-        epochs: int = 20,
+        epochs: int | None = None,
         maxlen: int = 60,
         step: int | None = None,
         targets: str = "all",
-        batch_size: int = 32,
+        batch_size: int | None = None,
         optimizer: str = "rmsprop",
-        learning_rate: float = 0.01,
+        learning_rate: float | None = None,
         schedule: str = "linear",
-        warm_up: float = 0.0,
+        warm_up: float | None = None,
         epsilon: float | None = None,
         clip_norm: float | None = 1.0,
         validation_split: float = 0.1,
@@ -176,6 +176,10 @@ class Model:
     ) -> History:
         """Train on a text.
 
+        What is not given follows the text's length and the model: a short text is passed
+        over more often, a large model has a lower rate (``training/recipe.py``, found by
+        ``benchmarks/recipes.py``).
+
         When the loss or its gradient is not a finite number, or the loss rises far
         above its best, the best weights are put back and it goes on with a quarter
         of the learning rate, up to five times; `History.events` and the lines of
@@ -188,7 +192,8 @@ class Model:
             symbol must be in the vocabulary. What is said of characters here and
             below is said of tokens too.
         epochs
-            Passes over it.
+            Passes over it. When not given, 6 over the half megabyte of Nietzsche, 8 with
+            dropout; over 10,000 characters 23 and 30. ("last": 20.)
         maxlen
             Characters in a window, T: how far back in time the gradient flows.
         step
@@ -199,16 +204,18 @@ class Model:
             the character after the window, as in the book: 1/maxlen of the targets at
             the same cost.
         batch_size
-            Windows in a step. Small batches reach a low loss sooner.
+            Windows in a step; 32 when not given. Small batches reach a low loss sooner.
         warm_up
-            The share of all steps, the first, in which the rate rises from zero: large
-            models with high rates need it.
+            The share of all steps, the first, in which the rate rises from zero: RMSprop's
+            first steps are its longest. When not given, 0.1 ("last": 0).
         optimizer
             "rmsprop"; "adam", with β 0.9 and 0.99; or "sgd", with a momentum of 0.9, which
             wants a far higher learning rate.
         learning_rate, schedule
             The optimizer's rate, and its schedule: "linear" to zero at the end, "cosine" to
-            zero along half a wave, or "constant".
+            zero along half a wave, or "constant". When no rate is given, 0.04 for LSTMs, 0.01
+            for GRUs, 0.005 for plain recurrent layers and 0.02 for convolutions, of up to 128
+            units, and less for more. ("last": 0.01.)
         epsilon
             RMSprop's ε. When not given, Keras' 1e-7 for "last"; and 1e-12 for "all",
             where gradients of 1e-4 are usual and an ε of 1e-7 would slow them down. Or
@@ -272,23 +279,23 @@ class Model:
             When the checkpoint cannot be written, at the beginning or the end; one in
             between is a warning, and the training goes on.
         """
-        settings = Settings(
-            epochs=epochs,
-            maxlen=maxlen,
-            step=step,
-            targets=targets,
-            batch_size=batch_size,
-            optimizer=optimizer,
-            learning_rate=learning_rate,
-            schedule=schedule,
-            warm_up=warm_up,
-            epsilon=epsilon,
-            clip_norm=clip_norm,
-            validation_split=validation_split,
-            patience=patience,
-            restore_best=restore_best,
-            seed=seed,
-        )
+        given: dict[str, Any] = {
+            "epochs": epochs,
+            "maxlen": maxlen,
+            "step": step,
+            "targets": targets,
+            "batch_size": batch_size,
+            "optimizer": optimizer,
+            "learning_rate": learning_rate,
+            "schedule": schedule,
+            "warm_up": warm_up,
+            "epsilon": epsilon,
+            "clip_norm": clip_norm,
+            "validation_split": validation_split,
+            "patience": patience,
+            "restore_best": restore_best,
+            "seed": seed,
+        }
         ids = self.vocabulary.ids_of(text)
         if checkpoint is None and resume:
             raise ValueError("resume is True, but no checkpoint is named to go on from")
@@ -300,6 +307,8 @@ class Model:
                 saved = on_rank_0(lambda: saved_training(checkpoint, resume, layout))
                 of_model = configuration(self.vocabulary, self.network)
                 kept = Checkpoint(checkpoint, of_model, checkpoint_every, saved)
+            before = None if kept is None else kept.settings
+            settings = suited(given, len(ids), self.network.sizes, before)
             if verbose and rank() == 0:
                 for finding in examine(text, maxlen=maxlen, validation_split=validation_split):
                     print(f"the text: {finding}", flush=True)

@@ -30,20 +30,21 @@ def parser() -> argparse.ArgumentParser:
     add("files", nargs="+", metavar="FILE", help="texts, or https addresses of texts")
     add("--save", metavar="PATH", help="the model's file (the first text's name with .npz, here)")
     add("--lower", action="store_true", help="lower-case the texts: fewer characters to learn")
-    add("--epochs", type=int, default=20, metavar="N", help="passes over the text (20)")
+    add("--epochs", type=int, metavar="N", help="passes over the text (as suits its length)")
     add("--layer", default="lstm", choices=FAST, help="what the model is made of (lstm)")
-    add("--hidden-size", type=int, default=128, metavar="N", help="units of a layer (128)")
+    add("--hidden-size", type=int, metavar="N", help="units of a layer (as suits the text's "
+        "length: 128 or 256)")  # fmt: skip
     add("--num-layers", type=int, metavar="N", help="stacked layers (1; conv: 6)")
-    add("--dropout", type=float, default=0.0, metavar="P", help="of each layer's outputs (0)")
+    add("--dropout", type=float, metavar="P", help="of each layer's outputs (as suits its length)")
     add("--recurrent-dropout", type=float, default=0.0, metavar="P",
         help="of each layer's recurrent weights (0)")  # fmt: skip
     add("--maxlen", type=int, default=60, metavar="N", help="characters in a window (60)")
-    add("--batch-size", type=int, default=32, metavar="N", help="windows in a step (32)")
+    add("--batch-size", type=int, metavar="N", help="windows in a step (32)")
     add("--optimizer", default="rmsprop", choices=OPTIMIZERS, help="(rmsprop)")
-    add("--learning-rate", type=float, default=0.01, metavar="R", help="its rate (0.01)")
+    add("--learning-rate", type=float, metavar="R", help="its rate (as suits the model)")
     add("--schedule", default="linear", choices=SCHEDULES, help="of the rate (linear: to zero)")
-    add("--warm-up", type=float, default=0.0, metavar="P",
-        help="the share of all steps in which the rate rises from zero (0)")  # fmt: skip
+    add("--warm-up", type=float, metavar="P",
+        help="the share of all steps in which the rate rises from zero (0.1)")  # fmt: skip
     add("--validation-split", type=float, default=0.1, metavar="P",
         help="the share at the end that is held out for validation (0.1)")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="the same seed, the same model (0)")

@@ -87,6 +87,15 @@ class Checkpoint:
         """How many computed the gradients of the training that is to go on."""
         return None if self.training is None else int(self.training["made_by"]["processes"])
 
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """Those of the training that is to go on."""
+        if self.training is None:
+            return None
+        once = {"optimizer": "rmsprop", "warm_up": 0.0}  # there was no other
+        settings: dict[str, Any] = once | self.training["settings"]
+        return settings
+
     def _require_same(self, what: str, then: dict[str, Any], now: dict[str, Any]) -> None:
         different = [
             f"{name} was {then.get(name)!r} and is {now.get(name)!r}"
@@ -111,8 +120,7 @@ class Checkpoint:
         self.about = {"settings": settings, "corpus": corpus, "made_by": made_by}
         if self.training is None:
             return
-        once = {"optimizer": "rmsprop", "warm_up": 0.0}  # there was no other
-        then = once | self.training["settings"]
+        then = self.settings or {}
         self._require_same("is of a training with other settings", then, settings)
         if self.configuration["model"]["dropout"] and "memory" not in self.training:
             raise CheckpointError(

@@ -64,7 +64,7 @@ def train(
         require_positive(workers=workers)
     split = settings.split(len(ids))
     train_ids, held_out = ids[:split], ids[split:]
-    count = len(windows(train_ids, settings.maxlen, settings.windows_step))
+    count = len(windows(train_ids, settings.maxlen, settings.step))
     settings = replace(settings, batch_size=min(settings.batch_size, count))
     if checkpoint is not None and workers is None:
         workers = checkpoint.processes
@@ -98,7 +98,7 @@ class Training:
         self.weights = network.parameters.flat
         self.gradient = network.parameters.zeros_like()
         self.optimizer = make_optimizer(
-            settings.optimizer, self.weights.size, settings.filled_epsilon, self.weights.dtype.str
+            settings.optimizer, self.weights.size, settings.epsilon, self.weights.dtype.str
         )
         V = network.sizes.vocabulary_size
         self.guard = Guard(self.weights, self.optimizer, math.log(V))
@@ -185,7 +185,7 @@ class Training:
 
     def _windows(self, first: int) -> Array:
         """Of the text trained on, from a place in it."""
-        return windows(self.train_ids[first:], self.settings.maxlen, self.settings.windows_step)
+        return windows(self.train_ids[first:], self.settings.maxlen, self.settings.step)
 
     def _patience_is_over(self) -> bool:
         patience = self.settings.patience
@@ -200,7 +200,7 @@ class Training:
                     # Other windows in each epoch, so that a character stands at another
                     # distance from its window's beginning: worth 0.014 nats held out.
                     most = len(self.train_ids) - settings.maxlen
-                    at.first = int(self.rng.integers(min(settings.windows_step, most)))
+                    at.first = int(self.rng.integers(min(settings.step, most)))
                 self.order = shuffled(len(self._windows(at.first)), self.rng)
         view = self._windows(at.first)
         start = time.perf_counter() - at.seconds
@@ -233,7 +233,7 @@ class Training:
         found = 0.0
         if self.source.leads:
             s = self.settings
-            found = held_out_loss(self.network, self.held_out, s.targets, s.maxlen, s.windows_step)
+            found = held_out_loss(self.network, self.held_out, s.targets, s.maxlen, s.step)
         return self.source.broadcast(found)
 
     def _step(self, batch: Array) -> None:

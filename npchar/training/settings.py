@@ -1,7 +1,7 @@
 """The settings of a training: the arguments of `Model.fit` that decide its result.
 
 Frozen and checked once, so that everything after can rely on them; a checkpoint
-keeps them, to go on with the same.
+keeps them, to go on with the same. What is not given, ``training/recipe.py`` chooses.
 """
 
 from __future__ import annotations
@@ -20,9 +20,6 @@ from npchar.training.optimizers import OPTIMIZERS, SCHEDULES
 class Settings:
     """How to train; `Model.fit` says what each means.
 
-    What is not given is filled in: `step`, `maxlen` for targets "all" and 3 for "last";
-    `epsilon`, 1e-12 and 1e-7, or 1e-8 for "adam".
-
     Raises
     ------
     ValueError
@@ -31,14 +28,14 @@ class Settings:
 
     epochs: int
     maxlen: int
-    step: int | None
+    step: int
     targets: str
     batch_size: int
     optimizer: str
     learning_rate: float
     schedule: str
     warm_up: float
-    epsilon: float | None
+    epsilon: float
     clip_norm: float | None
     validation_split: float
     patience: int | None
@@ -52,17 +49,11 @@ class Settings:
                 object.__setattr__(self, field.name, value.item())
         if self.targets not in ("all", "last"):
             raise ValueError(f"targets is {self.targets!r}; it must be 'all' or 'last'")
-        if self.step is None:
-            object.__setattr__(self, "step", self.maxlen if self.targets == "all" else 3)
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(
                 f"optimizer is {self.optimizer!r}; expected one of {', '.join(OPTIMIZERS)}"
             )
-        if self.epsilon is None:
-            usual = 1e-12 if self.targets == "all" else 1e-7
-            epsilon = usual if self.optimizer == "rmsprop" else 1e-8
-            object.__setattr__(self, "epsilon", epsilon)
-        require_positive(epochs=self.epochs, maxlen=self.maxlen, step=self.windows_step,
+        require_positive(epochs=self.epochs, maxlen=self.maxlen, step=self.step,
                          batch_size=self.batch_size)  # fmt: skip
         if self.patience is not None:
             require_positive(patience=self.patience)
@@ -75,7 +66,7 @@ class Settings:
             raise ValueError(f"learning_rate is {self.learning_rate!r}; it must be above 0")
         if not 0 <= self.warm_up < 1:
             raise ValueError(f"warm_up is {self.warm_up!r}; expected a number from 0 to below 1")
-        if not 0 < self.filled_epsilon < math.inf:
+        if not 0 < self.epsilon < math.inf:
             raise ValueError(f"epsilon is {self.epsilon!r}; it must be above 0")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm is {self.clip_norm!r}; it must be above 0, or None")
@@ -83,18 +74,6 @@ class Settings:
             raise ValueError(
                 f"validation_split is {self.validation_split!r}; it must be from 0 to below 1"
             )
-
-    @property
-    def windows_step(self) -> int:
-        """`step`, filled in."""
-        assert self.step is not None
-        return self.step
-
-    @property
-    def filled_epsilon(self) -> float:
-        """`epsilon`, filled in."""
-        assert self.epsilon is not None
-        return self.epsilon
 
     @property
     def targets_per_window(self) -> int:

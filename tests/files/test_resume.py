@@ -160,6 +160,17 @@ def test_other_settings_resume_too(tmp_path, monkeypatch, options):
     assert outcome(model, fit(model, tmp_path / "run.npz", **options)) == expected
 
 
+def test_what_is_not_given_is_as_it_was(tmp_path, monkeypatch, uninterrupted):
+    path = tmp_path / "run.npz"
+    with monkeypatch.context() as patch:
+        crash_after(patch, 9)
+        with pytest.raises(Crash):
+            fit(make(), path)
+    model = make()
+    history = model.fit(TEXT, maxlen=10, workers=1, verbose=False, checkpoint=path, resume=True)
+    assert outcome(model, history) == uninterrupted
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_a_training_from_before_there_were_optimizers(tmp_path, monkeypatch, dropout):
     """To the bit; but dropout is another since."""
@@ -363,7 +374,7 @@ def test_workers_resume_with_as_many(tmp_path, monkeypatch):
         ({"model": {"hidden_size": 9}}, "another model: hidden_size was 8 and is 9"),
         ({"model": {"dropout": 0.1}}, "dropout was 0.2 and is 0.1"),
         ({"model": {"recurrent_dropout": 0.0}}, "recurrent_dropout was 0.1 and is None"),
-        ({"warm_up": 0.5}, "warm_up was 0.0 and is 0.5"),
+        ({"warm_up": 0.5}, "warm_up was 0.1 and is 0.5"),
     ],
 )
 def test_nothing_is_mixed(tmp_path, changes, message):

@@ -11,7 +11,7 @@ from npchar.training.optimizers import RMSprop
 WORDS = "abcdef"
 SETTINGS = {
     "epochs": 5, "maxlen": 6, "step": 6, "targets": "all", "batch_size": 4,
-    "learning_rate": 0.01, "schedule": "linear", "epsilon": 1e-6, "clip_norm": 0.15,
+    "learning_rate": 0.01, "schedule": "linear", "warm_up": 0.0, "epsilon": 1e-6, "clip_norm": 0.15,
     "validation_split": 0.1, "seed": 0, "restore_best": True,
 }  # fmt: skip
 
@@ -97,21 +97,37 @@ def test_weights_dropped_for_a_step_are_back_after_an_error(monkeypatch):
     np.testing.assert_array_equal(model.parameters.flat, before)
 
 
-@pytest.mark.parametrize(("targets", "step", "epsilon"), [("all", 6, 1e-12), ("last", 3, 1e-7)])
-def test_what_is_not_given_is_as_the_docstring_says(targets, step, epsilon):
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({}, {"step": 6, "epsilon": 1e-12, "learning_rate": 0.04, "warm_up": 0.1, "epochs": 40}),
+        (
+            {"targets": "last"},
+            {"step": 3, "epsilon": 1e-7, "learning_rate": 0.01, "warm_up": 0.0, "epochs": 20},
+        ),
+        ({"layer": "gru"}, {"learning_rate": 0.01, "epsilon": 1e-12}),
+        ({"layer": "rnn", "dropout": 0.1}, {"learning_rate": 0.005}),
+        ({"layer": "conv"}, {"learning_rate": 0.02}),
+        ({"hidden_size": 2048}, {"learning_rate": 0.005}),
+        ({"optimizer": "adam"}, {"learning_rate": 0.04, "epsilon": 1e-8}),
+    ],
+)
+def test_what_is_not_given_is_as_the_docstring_says(chosen, expected):
     text = some_text()
+    of_model = {name: chosen.pop(name) for name in ("layer", "dropout") if name in chosen}
+    of_model |= {"hidden_size": chosen.pop("hidden_size", 4), "dtype": "float64"}
 
     def fitted(**settings):
-        model = Model(Vocabulary.from_text(text), hidden_size=4, dtype="float64")
-        model.fit(text, epochs=2, maxlen=6, targets=targets, workers=1, verbose=False, **settings)
+        model = Model(Vocabulary.from_text(text), **of_model)
+        settings = {"epochs": 1} if of_model["hidden_size"] == 2048 else {} | settings
+        model.fit(text, maxlen=6, workers=1, verbose=False, **chosen, **settings)
         return model.parameters.flat
 
     given = {
-        "step": step, "epsilon": epsilon, "batch_size": 32, "learning_rate": 0.01,
-        "schedule": "linear", "clip_norm": 1.0, "validation_split": 0.1, "seed": 0,
-        "restore_best": True, "patience": None,
+        "batch_size": 32, "schedule": "linear", "clip_norm": 1.0, "validation_split": 0.1,
+        "seed": 0, "restore_best": True, "patience": None,
     }  # fmt: skip
-    np.testing.assert_array_equal(fitted(), fitted(**given))
+    np.testing.assert_array_equal(fitted(), fitted(**given, **expected))
 
 
 @pytest.mark.parametrize("schedule", ["linear", "constant"])

@@ -1,0 +1,32 @@
+"""What is chosen where nobody says otherwise."""
+
+import pytest
+
+from npchar.layers.network import Sizes
+from npchar.training import recipe
+
+
+def epochs(n, **changes):
+    return recipe.epochs(n, Sizes(57, 128, 1, 0.0)._replace(**changes))
+
+
+def test_a_short_text_is_passed_over_more_often_but_in_fewer_steps():
+    lengths = [1, 3_000, 10_000, 100_000, 600_893, 1_115_394, 10**7, 10**9]
+    passes = [epochs(n) for n in lengths]
+    assert passes == sorted(passes, reverse=True)
+    assert passes[0] == 40
+    assert passes[-1] == 2
+    symbols = [n * e for n, e in zip(lengths, passes)]
+    assert symbols == sorted(symbols)
+
+
+def test_the_numbers_of_the_docstring():
+    assert (epochs(600_893), epochs(600_893, dropout=0.2)) == (6, 8)
+    assert (epochs(10_000), epochs(10_000, recurrent_dropout=0.2)) == (23, 30)
+
+
+@pytest.mark.parametrize("layer", ["lstm", "gru", "rnn", "conv"])
+def test_a_long_text_gets_a_larger_model(layer):
+    small, large = recipe.model_for(50_000, layer), recipe.model_for(10**6, layer)
+    assert small == {"hidden_size": 128, "dropout": 0.3}
+    assert large == {"hidden_size": 256 if layer in ("lstm", "gru") else 128, "dropout": 0.2}
