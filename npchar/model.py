@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from npchar.analysis.scoring import Evaluation, Score
+from npchar.analysis.scoring import Evaluation, Score, log_probabilities_of
 from npchar.arguments import require_positive, require_seed
 from npchar.arrays import Array
 from npchar.files import archive
@@ -32,18 +32,30 @@ from npchar.generation.stream import (
 from npchar.layers.kinds import DEFAULT_LAYERS, FAST
 from npchar.layers.network import Network, Sizes, require_batch
 from npchar.layers.parameters import Parameters
+from npchar.text.documents import Ids, is_documents, joined, require_end
 from npchar.text.examine import examine
 from npchar.text.ngrams import baselines
-from npchar.text.vocabulary import Text, Vocabulary
+from npchar.text.vocabulary import END, Text, Vocabulary
 from npchar.training.history import History
 from npchar.training.loop import Callback, train
 from npchar.training.mpi import on_rank_0, rank
 from npchar.training.recipe import suited
+from npchar.training.settings import Settings
 
 if TYPE_CHECKING:
     from npchar.analysis.activations import Activations
 
 PRETRAINED = ("nietzsche",)  # files of the package, in its folder ``pretrained``
+
+
+def findings(text: Text, ids: Ids, settings: Settings) -> list[str]:
+    """What `npchar.examine` finds in a text; of documents, in all of them."""
+    if ids.ends is None:
+        return examine(text, maxlen=settings.maxlen, validation_split=settings.validation_split)
+    together: Text = [symbol for document in text for symbol in document]
+    if isinstance(text[0], str):
+        together = "".join(text)
+    return examine(together, maxlen=1, validation_split=0)
 
 
 class Model:
@@ -190,7 +202,9 @@ class Model:
         text
             The text, a string, or a list of tokens for a vocabulary of tokens; every
             symbol must be in the vocabulary. What is said of characters here and
-            below is said of tokens too.
+            below is said of tokens too. Or a list of texts, as names, poems or tweets, if
+            the vocabulary is made by `Vocabulary.from_documents`: then each begins from
+            the zero state, its end is predicted, and nothing leaks from one to another.
         epochs
             Passes over it. When not given, 6 over the half megabyte of Nietzsche, 8 with
             dropout; over 10,000 characters 23 and 30. ("last": 20.)
@@ -224,9 +238,9 @@ class Model:
             The largest norm of the gradient, over all parameters: one that is larger is
             scaled down to it; None for no limit.
         validation_split
-            The share of the text, from its end, that is held out: 0 for none. Its
-            loss is `evaluate`'s ("all"), or that of the last characters of its
-            windows ("last").
+            The share of the text, from its end, that is held out: 0 for none. Of
+            documents, whole ones, drawn by the seed. Its loss is `evaluate`'s ("all"), or
+            that of the last characters of its windows ("last").
         patience
             End when so many epochs in a row were no better held out (without a
             held-out part, in training) than the best before; None for never.
@@ -296,7 +310,7 @@ class Model:
             "restore_best": restore_best,
             "seed": seed,
         }
-        ids = self.vocabulary.ids_of(text)
+        whole = self._ids(text)
         if checkpoint is None and resume:
             raise ValueError("resume is True, but no checkpoint is named to go on from")
         with contextlib.ExitStack() as stack:
@@ -308,13 +322,13 @@ class Model:
                 of_model = configuration(self.vocabulary, self.network)
                 kept = Checkpoint(checkpoint, of_model, checkpoint_every, saved)
             before = None if kept is None else kept.settings
-            settings = suited(given, len(ids), self.network.sizes, before)
+            settings = suited(given, len(whole.ids), self.network.sizes, before)
             if verbose and rank() == 0:
-                for finding in examine(text, maxlen=maxlen, validation_split=validation_split):
+                for finding in findings(text, whole, settings):
                     print(f"the text: {finding}", flush=True)
             return train(
                 self.network,
-                ids,
+                whole,
                 settings,
                 callbacks=callbacks,
                 verbose=verbose,
@@ -322,6 +336,12 @@ class Model:
                 checkpoint=kept,
                 symbol_name=self.vocabulary.symbol_name,
             )
+
+    def _ids(self, text: Text, at_least: int = 0) -> Ids:
+        """The ids of a text, or of a list of documents."""
+        if is_documents(text, self.vocabulary.tokens):
+            return joined(text, self.vocabulary)
+        return Ids(self.vocabulary.ids_of(text, at_least))
 
     def loss_and_gradient(self, ids: Array, targets: Array) -> tuple[float, Parameters]:
         """The mean loss of a batch, nats per character, and its gradient.
@@ -355,28 +375,46 @@ class Model:
         Parameters
         ----------
         text
-            Any text of the vocabulary's characters, longer than one character.
+            Any text of the vocabulary's characters, longer than one character; or a list of
+            documents, each read from the zero state, with its end predicted too.
         train_text
             The text that the model was trained on, to count n-gram baselines on it and
             compare their losses on `text`. Without it there is only the uniform
             baseline, log V.
         """
-        ids = self.vocabulary.ids_of(text, at_least=2)
+        ids = self._ids(text, at_least=2)
         V = len(self.vocabulary)
         losses = {"uniform": math.log(V)}
         if train_text is not None:
-            losses = baselines(self.vocabulary.ids_of(train_text, at_least=2), ids, V)
-        loss = -float(self.network.log_probabilities(ids).mean(dtype=np.float64))
-        return Evaluation(loss, loss / math.log(2), len(ids) - 1, losses)
+            losses = baselines(self._ids(train_text, at_least=2).ids, ids.ids, V)
+        loss = -float(log_probabilities_of(self.network, ids).mean(dtype=np.float64))
+        return Evaluation(loss, loss / math.log(2), len(ids.ids) - 1, losses)
 
-    def score(self, text: Text) -> Score:
+    @overload
+    def score(self, text: str) -> Score: ...
+
+    @overload
+    def score(self, text: Sequence[Any]) -> Any: ...
+
+    def score(self, text: Text) -> Score | list[Score]:
         """How probable the model finds each character of a text after its first.
+
+        Of a list of documents, a list: each with its first character, and its end, U+0003,
+        which stands before and after it in `Score.text`.
 
         From all before it. A text of two thousand characters and more is read in pieces
         side by side, each begun 100 characters early, which on ordinary text is the same to
         1e-5. Takes 4 bytes of memory a character, and a minute or more for ten million.
         """
-        return Score(text, self.network.log_probabilities(self.vocabulary.ids_of(text, at_least=2)))
+        ids = self._ids(text, at_least=2)
+        log_p = log_probabilities_of(self.network, ids)
+        if ids.ends is None:
+            return Score(text, log_p)
+        end: Any = [END] if self.vocabulary.tokens else END
+        return [
+            Score(end + document + end, log_p[a:b])
+            for document, a, b in zip(text, ids.ends, ids.ends[1:])
+        ]
 
     def next_probabilities(
         self, prompt: Text, *, temperature: float = 1.0, unknown: Any = "error"
@@ -503,6 +541,58 @@ class Model:
         )
         symbols = (self.vocabulary.symbols[ids[0]] for ids in streams)
         return until(symbols, stops) if stops else symbols
+
+    def generate_document(
+        self,
+        n: int = 1,
+        length: int = 1000,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        beginning: Text | None = None,
+        unknown: Any = "error",
+    ) -> list[Any]:
+        """Generate whole documents, from their first character to their end.
+
+        For a model that was trained on documents: see `fit`.
+
+        Parameters
+        ----------
+        n
+            How many.
+        length
+            Characters of one at most: what has no end by then is cut off.
+        temperature, top_k, top_p, unknown
+            As for `generate`.
+        seed
+            The same seed gives the same documents; the k-th has the seed `seed + k`.
+        beginning
+            What each is to begin with; it is part of what is returned.
+
+        Returns
+        -------
+        list of str, or of lists of tokens
+
+        Raises
+        ------
+        ValueError
+            For a model without an end of documents in its vocabulary.
+        """
+        require_positive(n=n, length=length)
+        require_end(self.vocabulary)
+        end: Any = [END] if self.vocabulary.tokens else END
+        first: Any = ([] if self.vocabulary.tokens else "") if beginning is None else beginning
+        self.vocabulary.require_text(first)
+        if END in first:
+            raise ValueError("expected a beginning without U+0003, which ends a document")
+        # The end of the one before is where each begins: see ``text/documents.py``
+        prompts = [end + first] * n
+        streams = start_streams(
+            self.network, self.vocabulary, prompts, temperature, top_k, top_p, seed, unknown
+        )
+        return [first + text for text in generated(streams, n, length, [end], self.vocabulary)]
 
     # Analysis
 

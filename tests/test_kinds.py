@@ -80,7 +80,7 @@ def test_workers_compute_what_one_process_does(kind, targets):
     T, B = 7, 8
     batch = np.random.default_rng(1).integers(0, 11, (T + 1, B))
     expected, found = network.parameters.zeros_like(), network.parameters.zeros_like()
-    loss = Share(network, T, B).gradient(batch, targets, seed=9, out=expected)
+    loss = Share(network).gradient(batch, targets, seed=9, out=expected)
     with Workers(network, T, B, 2) as workers:
         assert workers.gradient(batch, targets, seed=9, out=found) == pytest.approx(loss)
     np.testing.assert_allclose(found.flat, expected.flat, rtol=1e-12, atol=1e-15)

@@ -16,6 +16,9 @@ import numpy as np
 from npchar.analysis.colouring import as_ansi, as_html
 from npchar.arguments import require_positive
 from npchar.arrays import Array
+from npchar.layers.loss import log_probabilities
+from npchar.layers.network import Network
+from npchar.text.documents import Ids, side_by_side
 from npchar.text.vocabulary import Text
 
 SHOWN = 5000  # symbols that a notebook shows of a text
@@ -122,3 +125,32 @@ class Score:
         rest = f"<div>and {more:,} more</div>" if more else ""
         summary = f"{self.bits_per_character:.3f} bits per character over {len(self.bits):,}"
         return as_html(text, self._shades(len(text)), titles) + rest + f"<div>{summary}</div>"
+
+
+def log_probabilities_of(network: Network, text: Ids) -> Array:
+    """The log-probability of each symbol of a text, or of documents, after the first.
+
+    Each document is read from the zero state, beside others of about its length; its end is
+    a symbol like others.
+
+    Returns
+    -------
+    Array
+        (n − 1,) nats.
+    """
+    ids, ends = text
+    if ends is None:
+        return network.log_probabilities(ids)
+    log_p = np.empty(len(ids) - 1, network.parameters.flat.dtype)
+    lengths = np.diff(ends)
+    left = np.argsort(lengths, kind="stable")
+    while len(left):
+        group = left[: max(16, min(1024, 4096 // int(lengths[left[0]])))]
+        left = left[len(group) :]
+        batch = side_by_side(ids, ends[group], lengths[group])  # (T + 1, B)
+        for start, outputs, _ in network.read(np.maximum(batch[:-1], 0), 60):
+            targets = batch[start + 1 : start + 1 + len(outputs)]
+            found = log_probabilities(network.dense.forward(outputs), np.maximum(targets, 0))
+            t, b = np.nonzero(targets >= 0)
+            log_p[ends[group][b] + start + t] = found[t, b]
+    return log_p

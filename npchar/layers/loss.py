@@ -22,7 +22,7 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     logits
         (..., V); complex ones are allowed, for the gradient check.
     targets
-        The target ids, (...).
+        The target ids, (...). One below 0 is none: it counts in neither.
 
     Returns
     -------
@@ -30,7 +30,7 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
         A scalar array in the logits' dtype: nats per character, the mean over
         all targets.
     dlogits
-        (softmax(logits) − one-hot(targets)) / targets.size, (..., V).
+        (softmax(logits) − one-hot(targets)) / n, (..., V), of n targets; 0 where there is none.
     """
     if logits.shape[:-1] != targets.shape:
         raise ValueError(
@@ -38,9 +38,14 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
             f"{logits.shape[:-1]}"
         )
     V = logits.shape[-1]
-    if not targets.size or not 0 <= targets.min() <= targets.max() < V:
+    if not targets.size or not 0 <= targets.max() < V:
         came = f"{targets.min()} to {targets.max()}" if targets.size else "none"
         raise ValueError(f"expected targets from 0 to {V - 1}, at least one, got {came}")
+    if targets.dtype.kind == "i" and targets.min() < 0:
+        there = targets >= 0
+        dlogits = np.zeros_like(logits)
+        loss, dlogits[there] = softmax_cross_entropy(logits[there], targets[there])
+        return loss, dlogits
     rows = logits.reshape(-1, V)  # (n, V)
     n = rows.shape[0]
     picked = np.arange(n), targets.reshape(-1)

@@ -16,6 +16,7 @@ import numpy as np
 
 from npchar.arrays import Array
 
+END = "\x03"  # U+0003, END OF TEXT: between documents, in a vocabulary made for them
 ENCODE_CHUNK = 1 << 20  # characters turned into code points at a time, 4 bytes each
 
 # What to do about an unknown symbol where there is no argument `unknown`
@@ -118,6 +119,31 @@ class Vocabulary:
         if not len(text):
             raise ValueError("the text is empty; a vocabulary needs at least one character")
         return cls(text, tokens=not isinstance(text, str))
+
+    @classmethod
+    def from_documents(cls, documents: Sequence[Text]) -> Vocabulary:
+        r"""The vocabulary of many texts that have nothing to do with each other.
+
+        It also has U+0003, which marks the end of each. `Model.fit` and others take the
+        list of them then, see `fit`.
+
+        Parameters
+        ----------
+        documents
+            A list of strings, or of lists of tokens.
+
+        Examples
+        --------
+        >>> Vocabulary.from_documents(["anna", "ben"]).symbols[1:]
+        'aben'
+        """
+        if isinstance(documents, (str, bytes)) or not len(documents):
+            raise ValueError(
+                "expected a list of texts, got "
+                + (f"one, {documents[:20]!r}" if len(documents) else "none")
+            )
+        tokens = not isinstance(documents[0], str)
+        return cls({END, *(symbol for one in documents for symbol in one)}, tokens=tokens)
 
     @property
     def characters(self) -> str:

@@ -48,6 +48,35 @@ def shuffled(n: int, rng: np.random.Generator) -> Array:
     return order
 
 
+class Windows:
+    """The windows of one text, in batches: a pass over it. For documents see `Pieces`.
+
+    Parameters
+    ----------
+    ids
+        The text's, (n,).
+    maxlen, step
+        As for `windows`.
+    batch_size
+        Windows in a batch; the last batch has what is left.
+    """
+
+    def __init__(self, ids: Array, maxlen: int, step: int, batch_size: int) -> None:
+        self.view, self.batch_size = windows(ids, maxlen, step), batch_size
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+    @property
+    def batch_count(self) -> int:
+        """How many batches there are."""
+        return -(-len(self) // self.batch_size)
+
+    def batches(self, order: Array, first: int = 0) -> Iterator[Array]:
+        """All windows in a given order, from a batch on: see the function `batches`."""
+        return batches(self.view, order, self.batch_size, first)
+
+
 def batches(view: Array, order: Array, batch_size: int, first: int = 0) -> Iterator[Array]:
     """The windows in a given order, in batches: one pass over the text.
 

@@ -16,12 +16,15 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
+from npchar.analysis.scoring import log_probabilities_of
 from npchar.arguments import require_positive
 from npchar.arrays import Array
 from npchar.files.resume import Checkpoint, State
 from npchar.layers.network import Network
+from npchar.text import documents
+from npchar.text.documents import Ids, Pieces
 from npchar.text.ngrams import baselines
-from npchar.text.windows import batches, shuffled, windows
+from npchar.text.windows import Windows, batches, shuffled, windows
 from npchar.training.guard import Guard
 from npchar.training.history import History
 from npchar.training.interrupts import Interrupts
@@ -40,7 +43,7 @@ class Position:
     epochs: int = 0  # whole ones
     steps: int = 0  # in all
     batches: int = 0  # of the epoch under way, and the rest likewise
-    windows: int = 0  # whose losses are numbers
+    windows: int = 0  # whose losses are numbers; of documents the targets
     loss: float = 0.0  # sum over them
     norm: float = 0.0
     seconds: float = 0.0
@@ -50,7 +53,7 @@ class Position:
 
 def train(
     network: Network,
-    ids: Array,
+    text: Ids,
     settings: Settings,
     *,
     callbacks: Sequence[Callback] = (),
@@ -59,24 +62,53 @@ def train(
     checkpoint: Checkpoint | None = None,
     symbol_name: str = "character",
 ) -> History:
-    """Train `network` in place on a text's ids; the other arguments are `Model.fit`'s."""
+    """Train `network` in place on a text; the other arguments are `Model.fit`'s."""
     if workers is not None:
         require_positive(workers=workers)
-    split = settings.split(len(ids))
-    train_ids, held_out = ids[:split], ids[split:]
-    count = len(windows(train_ids, settings.maxlen, settings.step))
-    settings = replace(settings, batch_size=min(settings.batch_size, count))
+    learned, held_out, about = parts(text, settings)
+    rows, columns = settings.maxlen, settings.batch_size
+    pieces = pieces_of(learned, settings)
+    if isinstance(pieces, Pieces):
+        rows, columns = int(pieces.lengths.max()), pieces.widest
+    else:
+        columns = min(columns, len(pieces))
+        settings = replace(settings, batch_size=columns)
     if checkpoint is not None and workers is None:
         workers = checkpoint.processes
     with (
-        gradient_source(network, settings.maxlen, settings.batch_size, workers) as source,
+        gradient_source(network, rows, columns, workers) as source,
         Interrupts(terminate=checkpoint is not None) as interrupts,
     ):
-        training = Training(network, train_ids, held_out, settings, source, interrupts, checkpoint)
-        shown = verbose and source.leads
-        return training.run(
-            callbacks, Progress(settings.epochs, split, symbol_name) if shown else None
+        training = Training(
+            network, learned, held_out, text.ids, settings, source, interrupts, checkpoint
         )
+        progress = None
+        if verbose and source.leads:
+            progress = Progress(settings.epochs, len(learned.ids), symbol_name, about)
+        return training.run(callbacks, progress)
+
+
+def parts(text: Ids, settings: Settings) -> tuple[Ids, Ids, str]:
+    """What is trained on, what is held out, and a sentence on the latter."""
+    if text.ends is None:
+        n = settings.split(len(text.ids))
+        about = f"the last {len(text.ids) - n:,} of {len(text.ids):,}"
+        return Ids(text.ids[:n]), Ids(text.ids[n:]), about
+    if settings.targets != "all":
+        raise ValueError(
+            "targets is 'last', which wants windows of one length; train on documents with 'all'"
+        )
+    n = len(text.ends) - 1
+    learned, held_out = documents.split(n, settings.validation_split, settings.seed)
+    about = f"{len(held_out):,} of {n:,} documents, drawn by seed {settings.seed}"
+    return documents.only(text, learned), documents.only(text, held_out), about
+
+
+def pieces_of(text: Ids, settings: Settings, first: int = 0) -> Windows | Pieces:
+    """What an epoch is made of, from a place in the text on."""
+    if text.ends is None:
+        return Windows(text.ids[first:], settings.maxlen, settings.step, settings.batch_size)
+    return Pieces(text.ids, text.ends, settings.maxlen, settings.batch_size)
 
 
 class Training:
@@ -85,14 +117,15 @@ class Training:
     def __init__(
         self,
         network: Network,
-        train_ids: Array,
-        held_out: Array,
+        learned: Ids,
+        held_out: Ids,
+        ids: Array,
         settings: Settings,
         source: GradientSource,
         interrupts: Interrupts,
         checkpoint: Checkpoint | None,
     ) -> None:
-        self.network, self.train_ids, self.held_out = network, train_ids, held_out
+        self.network, self.learned, self.held_out = network, learned, held_out
         self.settings, self.source, self.interrupts = settings, source, interrupts
         self.checkpoint = checkpoint
         self.weights = network.parameters.flat
@@ -108,21 +141,20 @@ class Training:
         self.history = History()
         self.progress: Progress | None = None
         self.whole = True  # no step is half done
-        per_epoch = len(self._windows(0))
-        self.total_steps = settings.epochs * math.ceil(per_epoch / settings.batch_size)
+        self.total_steps = settings.epochs * pieces_of(learned, settings).batch_count
 
         if checkpoint is not None:
-            ids = np.concatenate([train_ids, held_out])
             checkpoint.begin(asdict(settings), ids, source.count)
             kinds = replace(self._state(), history=History.KINDS)
             saved = checkpoint.restore(
-                kinds, lambda first: len(self._windows(first)), network.parameters
+                kinds, lambda first: len(pieces_of(learned, settings, first)), network.parameters
             )
             if saved is not None:
                 self._go_on_from(saved)
         if not self.history.baselines:
-            losses = baselines(train_ids, held_out if len(held_out) else train_ids, V)
-            simple = losses if len(held_out) else dict(list(losses.items())[:2])
+            has_held_out = len(held_out.ids) > 1
+            losses = baselines(learned.ids, (held_out if has_held_out else learned).ids, V)
+            simple = losses if has_held_out else dict(list(losses.items())[:2])
             self.history.baselines = simple
 
     def _state(self) -> State:
@@ -153,7 +185,7 @@ class Training:
             progress.begin(history, at.epochs, at.finished)
         if at.finished:
             return history
-        if not at.steps and len(self.held_out):
+        if not at.steps and len(self.held_out.ids) > 1:
             self.guard.begun_with(self._val_loss())
         self._save(must=True)  # better to fail now than after hours
         try:
@@ -183,10 +215,6 @@ class Training:
         self._save(must=True)
         return history
 
-    def _windows(self, first: int) -> Array:
-        """Of the text trained on, from a place in it."""
-        return windows(self.train_ids[first:], self.settings.maxlen, self.settings.step)
-
     def _patience_is_over(self) -> bool:
         patience = self.settings.patience
         return patience is not None and self.guard.epochs_since_best >= patience
@@ -196,19 +224,21 @@ class Training:
         at, settings, history = self.at, self.settings, self.history
         if not len(self.order):
             with self.interrupts.uninterrupted():
-                if settings.targets == "all":
+                if settings.targets == "all" and self.learned.ends is None:
                     # Other windows in each epoch, so that a character stands at another
                     # distance from its window's beginning: worth 0.014 nats held out.
-                    most = len(self.train_ids) - settings.maxlen
+                    most = len(self.learned.ids) - settings.maxlen
                     at.first = int(self.rng.integers(min(settings.step, most)))
-                self.order = shuffled(len(self._windows(at.first)), self.rng)
-        view = self._windows(at.first)
+                pieces = pieces_of(self.learned, settings, at.first)
+                self.order = shuffled(len(pieces), self.rng)
+        pieces = pieces_of(self.learned, settings, at.first)
+        self.batch_count = pieces.batch_count
         start = time.perf_counter() - at.seconds
-        for batch in batches(view, self.order, settings.batch_size, first=at.batches):
+        for batch in pieces.batches(self.order, first=at.batches):
             self._step(batch)
             at.seconds = time.perf_counter() - start
             if self.progress and at.windows:
-                share = min(1.0, at.batches * settings.batch_size / len(self.order))
+                share = at.batches / self.batch_count
                 self.progress.update(at.epochs, share, at.loss / at.windows)
             if self.checkpoint is not None and self.checkpoint.is_due(at.epochs, at.steps):
                 self._save()
@@ -216,7 +246,7 @@ class Training:
         loss, norm = math.inf, math.inf  # if none was a number
         if at.windows:
             loss, norm = at.loss / at.windows, at.norm / at.windows
-        val_loss = self._val_loss() if len(self.held_out) else None
+        val_loss = self._val_loss() if len(self.held_out.ids) > 1 else None
         with self.interrupts.uninterrupted():
             history.loss.append(loss)
             if val_loss is not None:
@@ -248,12 +278,13 @@ class Training:
                 settings.schedule, settings.learning_rate, progress, settings.warm_up
             )
             rate *= self.guard.rate_factor
-            if wrong := self._what_is_wrong(loss, norm, batch.shape[1]):
+            count = self._count_of(batch)
+            if wrong := self._what_is_wrong(loss, norm, count):
                 where = f"in epoch {at.epochs + 1}, after {at.steps} steps"
                 self._event(self.guard.roll_back(where, wrong, rate))
             else:
                 self.optimizer.update(self.weights, gradient, rate)
-            self._count(loss, norm, batch.shape[1])
+            self._count(loss, norm, count)
             self.whole = True
 
     def _gradient(self, batch: Array) -> float:
@@ -271,10 +302,15 @@ class Training:
             self.gradient.flat *= mask
         return loss
 
-    def _what_is_wrong(self, loss: float, norm: float, B: int) -> str | None:
+    def _count_of(self, batch: Array) -> int:
+        """What a batch counts in an epoch's mean: its windows, or its documents' targets."""
+        return batch.shape[1] if self.learned.ends is None else int((batch[1:] >= 0).sum())
+
+    def _what_is_wrong(self, loss: float, norm: float, count: int) -> str | None:
         """What the guard finds wrong with a step's loss and gradient norm, if anything."""
-        is_last = (self.at.batches + 1) * self.settings.batch_size >= len(self.order)
-        return self.guard.saw(loss, norm, B * self.settings.targets_per_window, is_last)
+        is_last = self.at.batches + 1 >= self.batch_count
+        targets = self.settings.targets_per_window if self.learned.ends is None else 1
+        return self.guard.saw(loss, norm, count * targets, is_last)
 
     def _count(self, loss: float, norm: float, B: int) -> None:
         """Add a step of B windows to where the training stands."""
@@ -322,11 +358,11 @@ def multiplied(weights: Array, mask: Array | None) -> Iterator[None]:
         weights[...] = whole
 
 
-def held_out_loss(network: Network, ids: Array, targets: str, maxlen: int, step: int) -> float:
+def held_out_loss(network: Network, text: Ids, targets: str, maxlen: int, step: int) -> float:
     """The loss on a text, in the way that the targets ask for: see `Model.fit`."""
     if targets == "all":
-        return -float(network.log_probabilities(ids).mean(dtype=np.float64))
-    view = windows(ids, maxlen, step)
+        return -float(log_probabilities_of(network, text).mean(dtype=np.float64))
+    view = windows(text.ids, maxlen, step)
     total = 0.0
     for batch in batches(view, np.arange(len(view)), 128):
         total += batch.shape[1] * float(network.loss(batch[:-1], batch[-1]))

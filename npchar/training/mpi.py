@@ -25,7 +25,7 @@ import numpy as np
 from npchar.arrays import Array
 from npchar.layers.network import Network
 from npchar.layers.parameters import Parameters
-from npchar.training.parallel import Share, Workers, default_workers
+from npchar.training.parallel import Share, Workers, default_workers, shares_of
 
 LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # what the launchers of MPI tell their processes
 
@@ -95,10 +95,10 @@ class Ranks:
     and to say what they have to.
     """
 
-    def __init__(self, network: Network, T: int, B: int, world: Any) -> None:
+    def __init__(self, network: Network, world: Any) -> None:
         self.network, self.world = network, world
         self.leads, self.count = world.Get_rank() == 0, world.Get_size()
-        self._share = Share(network, T, B, world.Get_rank(), world.Get_size())
+        self._share = Share(network, world.Get_rank(), world.Get_size())
         weights = network.parameters
         # The loss travels in front of the gradient: one message a step.
         self._message: Array = np.zeros(1 + weights.flat.size, weights.flat.dtype)
@@ -139,9 +139,8 @@ class Ranks:
         """Write the gradient of the batch's mean loss to `out`; return the loss."""
         from mpi4py import MPI
 
-        first, last = self._share.bounds(batch.shape[1])
         self._message[0] = self._share.gradient(batch, targets, seed, self._gradient)
-        self._message *= (last - first) / batch.shape[1]
+        self._message *= shares_of(batch, self.count)[self._share.rank]
         self.world.Allreduce(MPI.IN_PLACE, self._message)
         out.flat[...] = self._message[1:]
         return float(self._message[0])
@@ -160,6 +159,6 @@ def gradient_source(network: Network, T: int, B: int, workers: int | None) -> Gr
     All ranks of an MPI job; else `workers` processes, or as many as suit.
     """
     if world := communicator():
-        return Ranks(network, T, B, world)
+        return Ranks(network, world)
     count = default_workers(B) if workers is None else min(workers, B)
-    return Share(network, T, B) if count == 1 else Workers(network, T, B, count)
+    return Share(network) if count == 1 else Workers(network, T, B, count)

@@ -58,6 +58,18 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def shares_of(batch: Array, count: int) -> Array:
+    """What share of a batch's targets each of `count` processes has: (count,)."""
+    B = batch.shape[1]
+    bounds = [B * rank // count for rank in range(count + 1)]
+    if batch.dtype.kind == "i":
+        targets = np.cumsum([0, *(batch[1:] >= 0).sum(axis=0)])[bounds]  # all of them windows' too
+    else:
+        targets = np.array(bounds)
+    shares: Array = np.diff(targets) / targets[-1]
+    return shares
+
+
 def default_workers(batch_size: int) -> int:
     """How many workers suit a batch on this machine; 1 means none beside this process."""
     return max(1, min(available_cores(), batch_size // ROWS_WORTH_A_WORKER))
@@ -70,19 +82,16 @@ class Share:
     ----------
     network
         The network; its weights at the time of each call are used.
-    T, B
-        The length and number of a batch's sequences, at most.
     rank, count
         Which of how many shares of about B / count sequences.
     """
 
     leads = True  # prints, validates and calls back; see `mpi.Ranks`
 
-    def __init__(self, network: Network, T: int, B: int, rank: int = 0, count: int = 1) -> None:
+    def __init__(self, network: Network, rank: int = 0, count: int = 1) -> None:
         self.network, self.rank, self.count = network, rank, count
-        first, last = self.bounds(B)
-        self._shape = T, last - first
-        self._tapes = network.tapes(*self._shape)
+        self._shape = 0, 0
+        self._tapes: list[Any] = []
 
     def __enter__(self) -> Share:
         return self
@@ -115,9 +124,16 @@ class Share:
             return 0.0
         own = batch[:, first:last]
         x, y = own[:-1], (own[1:] if targets == "all" else own[-1])
-        tapes = self._tapes if x.shape == self._shape else None
+        if x.dtype.kind == "i":
+            x = np.maximum(x, 0)  # after the end of a shorter piece there is nothing: any will do
+            if y.max() < 0:
+                out.flat[...] = 0
+                return 0.0
+        if x.shape != self._shape:
+            self._shape, self._tapes = x.shape, self.network.tapes(*x.shape)
         masks = [mask[:, first:last] for mask in self.network.dropout_masks(B, seed)]
-        return float(self.network.gradients(x, y, tapes=tapes, masks=masks, gradient=out).loss)
+        found = self.network.gradients(x, y, tapes=self._tapes, masks=masks, gradient=out)
+        return float(found.loss)
 
     def broadcast(self, value: float) -> float:
         """What the process that leads found."""
@@ -255,7 +271,7 @@ class Workers:
                 raise self._ended(process) from None
         self._await_all()
         count = len(self._processes)
-        shares = np.diff([B * rank // count for rank in range(count + 1)]) / B
+        shares = shares_of(batch, count)
         # Not by BLAS: its threads would wait for more work, busily, and for 27 ms take
         # the cores from the workers.
         np.einsum("k,kp->p", shares.astype(out.flat.dtype), shared.gradients, out=out.flat)
@@ -299,7 +315,7 @@ def serve(job: str) -> None:
     shapes = Sizes(*sizes).shapes()
     network = Network(Sizes(*sizes), Parameters(shapes, flat=shared.weights))
     gradient = Parameters(shapes, flat=shared.gradients[rank])
-    share = Share(network, T, B, rank, count)
+    share = Share(network, rank, count)
     served = False
     for _ in requests_on_standard_input():
         served = True

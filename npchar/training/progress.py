@@ -19,8 +19,8 @@ class Progress:
     In a notebook likewise: all lines are one output of the cell, which is replaced.
     """
 
-    def __init__(self, epochs: int, symbols: int, symbol_name: str) -> None:
-        self.epochs = epochs
+    def __init__(self, epochs: int, symbols: int, symbol_name: str, held_out: str = "") -> None:
+        self.epochs, self.held_out = epochs, held_out
         self.symbols, self.symbol_name = symbols, symbol_name  # in an epoch: so many characters
         self.live = sys.stdout.isatty()
         self.lines: list[str] = []  # in a notebook: those that stay
@@ -34,6 +34,8 @@ class Progress:
     def begin(self, history: History, epochs_done: int, finished: bool) -> None:
         """Before the first step: what there is to beat, and where it goes on."""
         simple = ", ".join(f"{name} {loss:.3f}" for name, loss in history.baselines.items())
+        if self.held_out:
+            self.say(f"held out: {self.held_out}")
         self.say(f"baselines, nats per {self.symbol_name}: {simple}")
         if finished:
             self.say(f"the training was finished, after epoch {epochs_done}")

@@ -450,7 +450,7 @@ def test_other_workers_are_told(tmp_path, monkeypatch):
 
     def source(network, T, B, workers):
         counts.append(workers)
-        share = Share(network, T, B)
+        share = Share(network)
         share.count = workers  # as it would be kept
         return share
 

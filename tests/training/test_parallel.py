@@ -30,7 +30,7 @@ def network():
 def test_workers_compute_what_one_process_does(network, targets, count):
     T, B = 7, 8
     expected, found = network.parameters.zeros_like(), network.parameters.zeros_like()
-    here = Share(network, T, B)
+    here = Share(network)
     rng = np.random.default_rng(1)
     with Workers(network, T, B, count) as workers:
         for columns in (B, 5, 1):  # 1: fewer sequences than workers

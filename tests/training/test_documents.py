@@ -1,0 +1,273 @@
+"""Documents: each as if it were alone, in batches of many."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import npchar
+from npchar import Model, Vocabulary
+from npchar.layers.network import Network, Sizes
+from npchar.text.documents import END, NOTHING, Ids, Pieces, joined, side_by_side, split
+
+NAMES = ["anna", "ben", "a", "carolina", "benedikt", "nina", "ab", "caba", "dennis", "bea"]
+LAYERS = ("lstm", "gru", "rnn", "conv")
+
+
+def small(layer="lstm", **changes):
+    """A model of the names in float64, of weights that do something."""
+    vocabulary = Vocabulary.from_documents(NAMES)
+    model = Model(vocabulary, layer=layer, hidden_size=5, num_layers=2, dtype="float64", **changes)
+    model.parameters.flat[:] = np.random.default_rng(1).normal(0, 0.5, model.parameters.flat.shape)
+    return model
+
+
+def batch_of(model, names):
+    """Their ids side by side, (T + 1, B)."""
+    ids, ends = joined(names, model.vocabulary)
+    return side_by_side(ids, ends[:-1], np.diff(ends))
+
+
+def loss_and_gradient(network, batch):
+    found = network.gradients(np.maximum(batch[:-1], 0), batch[1:])
+    return float(found.loss), found.parameters.flat.copy()
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_document_is_the_same_alone_and_among_others_in_any_order(layer):
+    model = small(layer)
+    losses, gradients = zip(
+        *(loss_and_gradient(model.network, batch_of(model, [name])) for name in NAMES)
+    )
+    weights = np.array([len(name) + 1 for name in NAMES])
+    for names, order in ((NAMES, slice(None)), (NAMES[::-1], slice(None, None, -1))):
+        loss, gradient = loss_and_gradient(model.network, batch_of(model, names))
+        n = weights[order]
+        assert loss == pytest.approx(n @ np.array(losses)[order] / n.sum(), rel=1e-13)
+        expected = n @ np.array(gradients)[order] / n.sum()
+        np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_what_stands_after_a_shorter_document_changes_nothing(layer):
+    model = small(layer)
+    batch = batch_of(model, NAMES)
+    x = np.maximum(batch[:-1], 0)
+    expected = model.network.gradients(x, batch[1:])
+    changed = np.where(batch[:-1] == NOTHING, 3, x)
+    assert (changed != x).any()
+    found = model.network.gradients(changed, batch[1:])
+    assert found.loss == expected.loss
+    np.testing.assert_array_equal(found.parameters.flat, expected.parameters.flat)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_gradient_of_a_batch_of_unequal_lengths_by_complex_steps(layer):
+    model = small(layer)
+    batch = batch_of(model, NAMES)
+    _, analytic = loss_and_gradient(model.network, batch)
+    plain = model.network.plain().astype("complex128")
+    for k in np.random.default_rng(2).choice(len(analytic), 25, replace=False):
+        plain.parameters.flat[k] += 1e-30j
+        loss = plain.loss(np.maximum(batch[:-1], 0), batch[1:])
+        plain.parameters.flat[k] -= 1e-30j
+        assert loss.imag / 1e-30 == pytest.approx(analytic[k], rel=1e-11, abs=1e-15)
+
+
+def symbol_by_symbol(model, name):
+    """log p of a document, read a step at a time from the zero state."""
+    ids = model.vocabulary.encode(END + name + END)
+    step = model.network.steps_from(model.network.zero_states(1))
+    total = 0.0
+    for a, b in itertools.pairwise(ids):
+        z = step(np.array([a]))[0]
+        total += z[b] - np.log(np.exp(z).sum())
+    return total
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_evaluate_and_score_read_each_alone(layer):
+    model = small(layer)
+    names = [*NAMES, "bea" * 70]
+    expected = [symbol_by_symbol(model, name) for name in names]
+    scores = model.score(names)
+    assert [s.text for s in scores] == [END + name + END for name in names]
+    for score, log_p in zip(scores, expected):
+        assert len(score.log_probabilities) == len(score.text) - 1
+        assert score.log_probabilities.sum() == pytest.approx(log_p, rel=1e-12)
+    found = model.evaluate(names, train_text=NAMES)
+    n = sum(len(name) + 1 for name in names)
+    assert found.characters == n
+    assert found.loss == pytest.approx(-sum(expected) / n, rel=1e-12)
+    assert "5-gram" in found.baselines
+
+
+def test_pieces_are_all_of_the_documents_once():
+    ids, ends = joined([*NAMES, "abcd" * 9], Vocabulary.from_documents(NAMES))
+    pieces = Pieces(ids, ends, maxlen=5, batch_size=3)
+    order = np.random.default_rng(0).permutation(len(pieces))
+    seen = []
+    batches = list(pieces.batches(order))
+    assert len(batches) == pieces.batch_count
+    assert max(batch.shape[1] for batch in batches) == pieces.widest
+    for batch in batches:
+        assert (batch[1:] >= 0).sum() <= 5 * 3
+        for column in batch.T:
+            text = column[column >= 0]
+            assert (column[len(text) :] == NOTHING).all()
+            # Nothing beyond an end: a document's inputs begin with one, and its targets end so
+            assert not (text[1:-1] == 0).any()
+            seen.append(tuple(text.tolist()))
+    ended = [piece for piece in seen if piece[-1] == 0]
+    assert len(ended) == len(NAMES) + 1
+    assert sum(len(piece) - 1 for piece in seen) == len(ids) - 1
+    assert [b.tolist() for b in pieces.batches(order, first=2)] == [b.tolist() for b in batches[2:]]
+    again = list(pieces.batches(np.random.default_rng(1).permutation(len(pieces))))
+    assert [b.shape for b in again] != [b.shape for b in batches]  # another order of lengths
+
+
+def test_which_are_held_out_is_drawn_by_the_seed():
+    learned, held_out = split(50, 0.1, seed=3)
+    assert len(held_out) == 5
+    assert sorted([*learned, *held_out]) == list(range(50))
+    assert (split(50, 0.1, seed=3)[1] == held_out).all()
+    assert (split(50, 0.1, seed=4)[1] != held_out).any()
+    assert [len(part) for part in split(2, 0.1, 0)] == [1, 1]
+    assert [len(part) for part in split(1, 0.5, 0)] == [1, 0]
+    assert [len(part) for part in split(9, 0.0, 0)] == [9, 0]
+
+
+SETTINGS = {"epochs": 3, "maxlen": 6, "batch_size": 2, "learning_rate": 0.02, "verbose": False}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_workers_share_out_documents(layer):
+    one, two = small(layer, dropout=0.2), small(layer, dropout=0.2)
+    expected = one.fit(NAMES * 3, workers=1, **SETTINGS)
+    found = two.fit(NAMES * 3, workers=2, **SETTINGS)
+    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-10)
+    np.testing.assert_allclose(found.val_loss, expected.val_loss, rtol=1e-10)
+    np.testing.assert_allclose(two.parameters.flat, one.parameters.flat, rtol=0, atol=1e-9)
+    assert found.loss[-1] < found.loss[0]
+
+
+def test_the_losses_are_means_over_all_symbols():
+    """With a rate that changes nothing: of the documents learned, and of those held out."""
+    model = small()
+    history = model.fit(NAMES, workers=1, **SETTINGS | {"learning_rate": 1e-300, "epochs": 1})
+    learned, held_out = ([NAMES[k] for k in part] for part in split(len(NAMES), 0.1, 0))
+    ids, ends = joined(learned, model.vocabulary)
+    pieces = Pieces(ids, ends, 6, 2)
+    batches = list(pieces.batches(np.arange(len(pieces))))
+    n = [(batch[1:] >= 0).sum() for batch in batches]
+    losses = [loss_and_gradient(model.network, batch)[0] for batch in batches]
+    assert history.loss == [pytest.approx(np.average(losses, weights=n), rel=1e-12)]
+    assert history.val_loss == [pytest.approx(model.evaluate(held_out).loss, rel=1e-12)]
+
+
+class Crash(Exception):
+    pass
+
+
+def test_resumed_to_the_bit(tmp_path, monkeypatch):
+    whole = small(dropout=0.2)
+    history = whole.fit(NAMES * 3, workers=1, **SETTINGS)
+    path, calls, before = tmp_path / "run.npz", [], Network.gradients
+
+    def fails(*arguments, **named):
+        calls.append(0)
+        if len(calls) == 19:  # in the middle of an epoch
+            raise Crash
+        return before(*arguments, **named)
+
+    again = small(dropout=0.2)
+    with monkeypatch.context() as patch:
+        patch.setattr(Network, "gradients", fails)
+        with pytest.raises(Crash):
+            again.fit(NAMES * 3, workers=1, checkpoint=path, **SETTINGS)
+    again = small(dropout=0.2)
+    found = again.fit(NAMES * 3, workers=1, checkpoint=path, resume=True, **SETTINGS)
+    assert found.loss == history.loss
+    assert found.val_loss == history.val_loss
+    assert again.parameters.flat.tobytes() == whole.parameters.flat.tobytes()
+    with pytest.raises(npchar.CheckpointError, match="another text"):
+        small(dropout=0.2).fit(NAMES * 2, workers=1, checkpoint=path, resume=True, **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def learned():
+    """A model that knows three words by heart, and when they are over."""
+    model = Model(Vocabulary.from_documents(["to", "be", "beat"]), hidden_size=16, seed=2)
+    model.fit(["to", "be", "beat", "to"] * 40, epochs=20, batch_size=4, maxlen=5, workers=1,
+              learning_rate=0.02, verbose=False)  # fmt: skip
+    return model
+
+
+def test_whole_documents_are_generated(learned):
+    found = learned.generate_document(200, seed=1)
+    assert {"to", "be", "beat"} == {word for word in found if found.count(word) > 2}
+    counts = [found.count(word) / 200 for word in ("to", "be", "beat")]
+    assert counts == pytest.approx([0.5, 0.25, 0.25], abs=0.12)
+    assert not any(END in word for word in found)
+    assert found[3:] == learned.generate_document(197, seed=4)
+    assert set(learned.generate_document(20, beginning="bea", temperature=0)) == {"beat"}
+    assert learned.generate_document(2, 1, beginning="be", top_k=1)[0][:2] == "be"
+    assert len(learned.generate_document(1, 1, temperature=5.0, seed=3)[0]) <= 1
+
+
+def test_documents_of_tokens():
+    lines = [["to", "be"], ["or", "not", "to", "be"], ["be"]] * 20
+    model = Model(Vocabulary.from_documents(lines), hidden_size=8)
+    history = model.fit(lines, epochs=8, batch_size=2, maxlen=10, workers=1, verbose=False)
+    assert history.val_loss[-1] < history.val_loss[0]
+    assert model.score(lines[:1])[0].text == [END, "to", "be", END]
+    made = model.generate_document(5, seed=1, beginning=["or"])
+    assert all(document[0] == "or" and END not in document for document in made)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: m.fit([]), "at least one document, got none"),
+        (lambda m: m.fit(["anna", ""]), "document 1 is empty"),
+        (lambda m: m.fit(["anna", "b" + END]), r"document 1 has a U\+0003"),
+        (lambda m: m.fit(["anna", 3]), "expected texts, got int: document 1"),
+        (lambda m: m.fit(["anna", "xyz"]), "in document 1, the character 'x'"),
+        (lambda m: m.fit(["anna", "ben"], targets="last"), "targets is 'last', which wants"),
+        (lambda m: m.evaluate([]), "at least one document, got none"),
+        (lambda m: m.score(["ben", ""]), "document 1 is empty"),
+        (lambda m: m.generate_document(0), "n is 0"),
+        (lambda m: m.generate_document(beginning="b" + END), r"without U\+0003"),
+        (lambda m: m.generate_document(beginning="xyz"), "the character 'x'"),
+        (lambda m: m.generate_document(beginning=3), "expected a str, got int"),
+        (lambda _: Vocabulary.from_documents([]), "expected a list of texts, got none"),
+        (lambda _: Vocabulary.from_documents("anna"), "expected a list of texts, got one, 'anna'"),
+        (lambda _: Model(Vocabulary("ab")).fit(["ab", "ba"]), "Vocabulary.from_documents"),
+        (lambda _: Model(Vocabulary("ab")).generate_document(), "Vocabulary.from_documents"),
+    ],
+)
+def test_what_cannot_be(call, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        call(small())
+
+
+def test_one_document_and_documents_of_one_character():
+    model = small()
+    history = model.fit(["anna"], workers=1, **SETTINGS)
+    assert history.val_loss == []
+    history = model.fit(["a", "b", "a"], workers=1, **SETTINGS)
+    assert len(history.val_loss) == 3
+    assert np.isfinite(history.loss).all()
+
+
+def test_a_batch_without_padding_is_that_of_the_text():
+    """Nothing is masked where all are of one length: the same numbers, to the bit."""
+    network = Network(Sizes(7, 5, 1, 0.0))
+    network.initialise(0)
+    batch = np.random.default_rng(0).integers(0, 7, (9, 4))
+    expected = network.gradients(batch[:-1], batch[1:]).parameters.flat
+    ids = Ids(np.concatenate([*batch.T, [0]]))
+    found = side_by_side(ids.ids, np.arange(4) * 9, np.full(4, 8))
+    np.testing.assert_array_equal(found, batch)
+    found = network.gradients(found[:-1], found[1:]).parameters.flat
+    np.testing.assert_array_equal(found, expected)
