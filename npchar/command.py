@@ -11,18 +11,20 @@ import contextlib
 import io
 import itertools
 import os
+import re
 import shlex
 import signal
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from typing import TypeVar
 
 from npchar.analysis.colouring import plain
-from npchar.analysis.scoring import Score
 from npchar.files.description import training_settings
 from npchar.model import PRETRAINED, Model
 from npchar.options import STANDARD_INPUT, parser
-from npchar.text.corpus import decode, load_corpus
+from npchar.text.corpus import lines_of, load_corpus
+from npchar.text.decoding import EncodingError, decode
 from npchar.text.download import CorpusError
 from npchar.text.vocabulary import UnknownCharacterError, Vocabulary
 from npchar.training.guard import TrainingDiverged
@@ -56,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"model's vocabulary; leave it out, or skip all such by --unknown skip"
         )
         return 2
+    except EncodingError as error:
+        say(f"npchar: {error.what}. If it is text, perhaps by --encoding {error.hint}")
+        return 2
     except EXPECTED as error:  # their messages say what to do
         say(f"npchar: {error}")
         return 2
@@ -87,13 +92,19 @@ def run_train(options: Namespace) -> int:
         )
     text = texts(options)
     if options.lower:
-        text = text.lower()
+        text = text.lower() if isinstance(text, str) else [one.lower() for one in text]
+    n, what = len(text), "characters"
+    if isinstance(text, str):
+        vocabulary = Vocabulary.from_text(text)
+    else:
+        vocabulary = Vocabulary.from_documents(text)
+        n, what = sum(map(len, text)), f"characters in {len(text):,} documents"
     sizes = ("hidden_size", "num_layers", "dropout", "recurrent_dropout")
     given = {name: getattr(options, name) for name in sizes}
-    chosen = model_for(len(text), options.layer)
+    chosen = model_for(n, options.layer)
     chosen |= {name: value for name, value in given.items() if value is not None}
-    model = Model(Vocabulary.from_text(text), layer=options.layer, seed=options.seed, **chosen)
-    say(f"{len(text):,} characters, {len(model.vocabulary)} different; {model}")
+    model = Model(vocabulary, layer=options.layer, seed=options.seed, **chosen)
+    say(f"{n:,} {what}, {len(vocabulary)} different; {model}")
     settings = ("epochs", "maxlen", "batch_size", "optimizer", "learning_rate", "schedule",
                 "warm_up", "validation_split", "seed")  # fmt: skip
     return fit(model, text, path, options, {name: getattr(options, name) for name in settings})
@@ -106,7 +117,7 @@ def run_resume(options: Namespace) -> int:
     if settings is None:
         raise ValueError(f"{options.save} holds a finished model, and no training to go on with")
     text = suited(texts(options), model)
-    if unknown := set(text) - set(model.vocabulary.characters):
+    if unknown := set("".join(text)) - set(model.vocabulary.characters):
         raise ValueError(
             f"{options.save} is of a training on another text: in that there is no "
             f"{min(unknown)!r}, as there is in {' '.join(options.files)}. Name the texts that it "
@@ -117,7 +128,7 @@ def run_resume(options: Namespace) -> int:
 
 def fit(
     model: Model,
-    text: str,
+    text: str | list[str],
     path: str,
     options: Namespace,
     settings: dict[str, object],
@@ -148,13 +159,16 @@ def fit(
 def to_go_on(path: str, options: Namespace) -> str:
     """The command that goes on with a training of the texts named in the options."""
     encoding = [] if options.encoding == "utf-8" else ["--encoding", options.encoding]
-    return shlex.join(["npchar", "resume", path, *options.files, *encoding])
+    documents = ["--documents", options.documents] if options.documents else []
+    return shlex.join(["npchar", "resume", path, *options.files, *encoding, *documents])
 
 
 def run_generate(options: Namespace) -> int:
     """Generate text from a prompt."""
     model = loaded(options.model)
     known = model.vocabulary
+    if options.count < 1:
+        raise ValueError(f"--count is {options.count}; expected 1 or more")
     if options.length < 0:
         raise ValueError(f"--length is {options.length}; expected 0 (no end) or more")
     prompt, shown = options.prompt, True
@@ -162,16 +176,25 @@ def run_generate(options: Namespace) -> int:
         prompt, shown = "\n" if "\n" in known else known.characters[0], False
     elif prompt == STANDARD_INPUT:
         prompt = standard_input("utf-8").rstrip("\n")
+    else:
+        prompt = unescaped(prompt)
     prompt = suited(prompt, model)
-    stream = model.stream(
-        prompt,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
-        stop=options.stop,
-        seed=options.seed,
-        unknown=options.unknown,
-    )
+    how = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "seed",
+                                                     "unknown")}  # fmt: skip
+    if options.document:
+        beginning = prompt if shown else ""
+        length = options.length or sys.maxsize
+        for text in model.generate_document(options.count, length, beginning=beginning, **how):
+            print(text)
+        return 0
+    how["stop"] = [unescaped(one) for one in options.stop or ()] or None
+    if options.count > 1:
+        if not options.length:
+            raise ValueError("--length 0 has no end; expected a length with --count above 1")
+        for text in model.generate([prompt] * options.count, options.length, **how):
+            print((prompt if shown else "") + text)
+        return 0
+    stream = model.stream(prompt, **how)
     # A terminal shows it as it is written, with control characters made visible.
     is_terminal = sys.stdout.isatty()
     made = plain if is_terminal else str
@@ -186,25 +209,37 @@ def run_generate(options: Namespace) -> int:
     return 0
 
 
+def unescaped(text: str) -> str:
+    r"""A text from the command line, in which \n, \t and \\ are what they are in Python."""
+    return re.sub(r"\\([nt\\])", lambda found: {"n": "\n", "t": "\t"}.get(found[1], "\\"), text)
+
+
 def run_score(options: Namespace) -> int:
     """Show which characters surprise a model."""
-    model, text = loaded_with_text(options)
-    score: Score = model.score(text)
+    model, text, note = loaded_with_text(options)
+    found = model.score(text)
     wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    if options.color == "always" or (options.color == "auto" and wanted):
-        print(score.ansi())
-    print(score)
+    coloured = options.color == "always" or (options.color == "auto" and wanted)
+    for score in found if isinstance(found, list) else [found]:
+        if coloured:
+            print(score.ansi())
+        if isinstance(found, list):
+            print(f"{score.bits_per_character:.3f} bits a character: {score.text[1:-1]}")
+        else:
+            print(score)
+    if note:
+        print(note.removeprefix("; "))
     return 0
 
 
 def run_evaluate(options: Namespace) -> int:
     """Measure a model."""
-    model, text = loaded_with_text(options)
+    model, text, note = loaded_with_text(options)
     found = model.evaluate(text)
     uniform = found.baselines["uniform"]
     print(
         f"{found.loss:.4f} nats = {found.bits_per_character:.4f} bits per character, over "
-        f"{found.characters:,}; uniform baseline {uniform:.4f} nats"
+        f"{found.characters:,}; uniform baseline {uniform:.4f} nats{note}"
     )
     return 0
 
@@ -256,22 +291,38 @@ def loaded(name: str) -> Model:
     return model
 
 
-def loaded_with_text(options: Namespace) -> tuple[Model, str]:
-    """The model, and the text as it can read it."""
+def loaded_with_text(options: Namespace) -> tuple[Model, str | list[str], str]:
+    """The model, the text or documents as it can read them, and a note on what it cannot."""
     model = loaded(options.model)
     text = suited(texts(options), model)
-    if options.unknown != "error":
-        text = model.vocabulary.decode(model.vocabulary.encode(text, options.unknown))
-    return model, text
+    if options.unknown == "error":
+        return model, text, ""
+    known = model.vocabulary
+
+    def readable(one: str) -> str:
+        return str(known.decode(known.encode(one, options.unknown)))
+
+    whole = "".join(text)
+    odd = sum(character not in known for character in whole)
+    done = "skipped" if options.unknown == "skip" else "replaced"
+    note = f"; {done}: {odd:,} of {len(whole):,} characters ({odd / len(whole):.0%}), unknown to it"
+    made = readable(text) if isinstance(text, str) else [readable(one) for one in text]
+    return model, made, note if odd else ""
 
 
-def texts(options: Namespace) -> str:
-    """The text of all files."""
+def texts(options: Namespace) -> str | list[str]:
+    """The text of all files, or the documents in them."""
     if STANDARD_INPUT not in options.files:
-        return load_corpus(options.files, encoding=options.encoding)
+        found: str | list[str] = load_corpus(
+            options.files, encoding=options.encoding, documents=options.documents
+        )
+        return found
     if len(options.files) > 1:
         raise CorpusError("- is standard input, which cannot be joined with other files")
-    return standard_input(options.encoding)
+    text = standard_input(options.encoding)
+    if options.documents is None:
+        return text
+    return lines_of(text) if options.documents == "lines" else [text]
 
 
 def standard_input(encoding: str) -> str:
@@ -284,10 +335,14 @@ def standard_input(encoding: str) -> str:
     return text
 
 
-def suited(text: str, model: Model) -> str:
+Given = TypeVar("Given", str, "str | list[str]")
+
+
+def suited(text: Given, model: Model) -> Given:
     """The text in lower case, if the model's vocabulary has no upper case."""
     known = model.vocabulary.characters
-    if known == known.lower() and not set(text) <= set(known) and text != text.lower():
+    whole = "".join(text)
+    if known == known.lower() and not set(whole) <= set(known) and whole != whole.lower():
         say("the model's vocabulary is lower-case: the text is read in lower case")
-        return text.lower()
+        return text.lower() if isinstance(text, str) else [one.lower() for one in text]
     return text

@@ -49,30 +49,39 @@ def parser() -> argparse.ArgumentParser:
         help="the share at the end that is held out for validation (0.1)")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="the same seed, the same model (0)")
     add_encoding(train)
+    add_documents(train)
 
     resume = commands.add_parser("resume", help="go on with a training", description="Go on with "
         "a training that was interrupted, as if it had not been, with the same texts.")  # fmt: skip
     resume.add_argument("save", metavar="PATH", help="the file that it is kept in")
     resume.add_argument("files", nargs="+", metavar="FILE", help="the texts it was begun with")
     add_encoding(resume)
+    add_documents(resume)
 
     generate = commands.add_parser(
         "generate", help="generate text", description="Generate text from a prompt."
     )
     add_model(generate)
     add = generate.add_argument
-    add("--prompt", metavar="TEXT", help="the text to continue (a new line); - for standard input")
+    add("--prompt", metavar="TEXT", help="the text to continue (a new line); - for standard input; "
+        r"\n is a line feed")  # fmt: skip
+    add("--document", action="store_true", help="write whole documents, which begin with the "
+        "prompt, by a model that was trained on them: see train --documents")  # fmt: skip
+    add(
+        "--count", type=int, default=1, metavar="N", help="how many texts (1), a line each and more"
+    )
     add("--length", type=int, default=400, metavar="N", help="characters (400); 0 for no end")
     add(
         "--temperature",
         type=float,
-        default=0.5,
+        default=1.0,
         metavar="T",
-        help="0: always the most probable; 1: the unchanged distribution; above: flatter (0.5)",
+        help="0: always the most probable; 1: the unchanged distribution; above: flatter (1)",
     )
     add("--top-k", type=int, metavar="K", help="sample among the K most probable alone")
     add("--top-p", type=float, metavar="P", help="among the most probable that sum up to P")
-    add("--stop", action="append", metavar="TEXT", help="end before this text; may be repeated")
+    add("--stop", action="append", metavar="TEXT", help="end before this text, in which \\n is a "
+        "line feed; may be repeated")  # fmt: skip
     add("--seed", type=int, metavar="N", help="the same seed, the same text")
     add_unknown(generate)
 
@@ -106,6 +115,12 @@ def add_model(command: argparse.ArgumentParser) -> None:
         help=f"a model's file (the one that comes along, {SHIPPED})")  # fmt: skip
 
 
+def add_documents(command: argparse.ArgumentParser) -> None:
+    """The option for many texts that have nothing to do with each other."""
+    command.add_argument("--documents", choices=("lines", "files"), help="each line, or each "
+        "file, is a text of its own, as names or poems: none is read on from another")  # fmt: skip
+
+
 def add_encoding(command: argparse.ArgumentParser) -> None:
     """The option that says how texts are encoded."""
     command.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the texts (utf-8)")
@@ -124,3 +139,4 @@ def add_files(command: argparse.ArgumentParser) -> None:
     add_model(command)
     add_unknown(command)
     add_encoding(command)
+    add_documents(command)

@@ -128,7 +128,7 @@ def test_defaults_are_what_the_help_says_and_the_librarys(capsys):
     assert main(["generate", "--seed", "4", "--length", "80"]) == 0
     out = capsys.readouterr().out
     model = npchar.Model.pretrained()
-    assert out == model.generate("\n", 80, temperature=0.5, seed=4) + "\n"
+    assert out == model.generate("\n", 80, seed=4) + "\n"
     train = vars(parser().parse_args(["train", "x.txt"]))
     arguments = {**signature(npchar.Model).parameters, **signature(npchar.Model.fit).parameters}
     shared = train.keys() & arguments.keys()
@@ -381,3 +381,100 @@ def test_help(capsys):
     with pytest.raises(SystemExit):
         main(["--version"])
     assert capsys.readouterr().out == f"npchar {npchar.version.__version__}\n"
+
+
+NAMES = ["anna", "ben", "carl", "nina", "lena", "anton", "berta", "Clara", "nils", "lea"] * 12
+
+
+def test_documents_from_the_lines_of_a_file(tmp_path, here):
+    (tmp_path / "names.txt").write_text("\n".join(NAMES) + "\n\n")
+    status, out, err = here("train", "names.txt", "--documents", "lines", "--epochs", 30,
+                            "--batch-size", 4, *SMALL[:4], "--seed", 3)  # fmt: skip
+    assert status == 0, err
+    assert "characters in 120 documents" in err
+    assert "held out: 12 of 120 documents, drawn by seed 3" in err
+    model = npchar.Model.load(tmp_path / "names.npz")
+    same = npchar.Model(model.vocabulary, hidden_size=12, dropout=0.3, seed=3)
+    same.fit(NAMES, epochs=30, batch_size=4, maxlen=20, seed=3, verbose=False)
+    assert same.parameters.flat.tobytes() == model.parameters.flat.tobytes()
+
+    options = ("--model", "names.npz", "--seed", 1, "--temperature", 0.8)
+    status, out, _ = here("generate", "--document", "--count", 20, *options)
+    expected = model.generate_document(20, seed=1, temperature=0.8)
+    assert (status, out.splitlines()) == (0, expected)
+    assert set(expected) & set(NAMES)
+    status, out, _ = here("generate", "--document", "--prompt", "an", *options)
+    assert out == model.generate_document(seed=1, temperature=0.8, beginning="an")[0] + "\n"
+
+    status, out, _ = here("evaluate", "--model", "names.npz", "names.txt", "--documents", "lines")
+    assert out.startswith(f"{model.evaluate(NAMES).loss:.4f} nats")
+    (tmp_path / "two").write_text("anna\nnina\n")
+    status, out, _ = here("score", "--model", "names.npz", "two", "--documents", "lines")
+    bits = [score.bits_per_character for score in model.score(["anna", "nina"])]
+    lines = [f"{b:.3f} bits a character: {n}" for b, n in zip(bits, ("anna", "nina"), strict=True)]
+    assert out.splitlines() == lines
+
+
+def test_an_interrupted_training_on_documents_goes_on(tmp_path, here):
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    options = ("--documents", "lines", "--epochs", 4000, *SMALL)
+    process = start("train", "names.txt", *options, cwd=tmp_path)
+    process.await_line(process.stderr, lambda line: line.startswith("epoch"))
+    process.send_signal(signal.SIGINT)
+    err = process.communicate(timeout=LIMIT)[1]
+    assert "go on by `npchar resume names.npz names.txt --documents lines`" in err
+    status, _, err = here("resume", "names.npz", "names.txt")
+    assert status == 2
+    assert "another text" in err
+
+
+def test_documents_that_are_files(tmp_path, here):
+    (tmp_path / "poems").mkdir()
+    for k in range(4):
+        (tmp_path / "poems" / f"{k}.txt").write_text("roses are red\nviolets are blue\n" * (k + 1))
+    status, _, err = here("train", "poems", "--documents", "files", "--epochs", 2, *SMALL)
+    assert status == 0, err
+    assert "in 4 documents" in err
+    status, _, err = here("train", "poems", "--save", "one.npz", "--epochs", 2, *SMALL)
+    assert status == 0, err
+    assert "characters, " in err
+    assert "\x03" not in npchar.Model.load(tmp_path / "one.npz").vocabulary
+
+
+def test_several_at_once_and_escapes(here):
+    model = npchar.Model.pretrained()
+    options = ("--length", 600, "--temperature", 0.5, "--seed", 7)
+    _, out, _ = here("generate", "--prompt", r"the\nwill ", "--stop", r"\n", *options)
+    stopped = model.generate("the\nwill ", 600, temperature=0.5, seed=7, stop="\n")
+    assert out == f"the\nwill {stopped}\n"
+    assert len(stopped) < 600
+    _, out, _ = here("generate", "--prompt", "the will", "--count", 3, *options)
+    found = model.generate(["the will"] * 3, 600, temperature=0.5, seed=7)
+    assert out == "".join(f"the will{text}\n" for text in found)
+
+
+def test_what_is_skipped_is_told_where_the_result_is(tmp_path, here):
+    (tmp_path / "text").write_text("the will \u5b78\u800c to")
+    for command in ("evaluate", "score"):
+        _, out, _ = here(command, "text", "--unknown", "skip")
+        assert "skipped: 2 of 14 characters (14%), unknown to it" in out
+        _, out, _ = here(command, "text", "--unknown", " ")
+        assert "replaced: 2 of 14 characters (14%), unknown to it" in out
+
+
+def test_an_encoding_is_advised_in_the_commands_words(tmp_path, here):
+    (tmp_path / "text").write_bytes("Götzen".encode("cp1252"))
+    status, _, err = here("train", "text")
+    assert status == 2
+    assert "perhaps by --encoding cp1252" in err
+    assert "encoding=" not in err
+
+
+def test_the_size_follows_the_text(tmp_path, here):
+    (tmp_path / "short").write_text(TEXT)
+    (tmp_path / "long").write_text(TEXT * 100)
+    for name, size in (("short", "hidden_size=128, num_layers=1, dropout=0.3"),
+                       ("long", "hidden_size=256, num_layers=1, dropout=0.2")):  # fmt: skip
+        # --maxlen is wrong, so that it ends after it has said what it would train
+        _, _, err = here("train", name, "--maxlen", 0)
+        assert size in err

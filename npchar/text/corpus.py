@@ -10,8 +10,9 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias, overload
 
+from npchar.text.decoding import decode
 from npchar.text.download import CorpusError, fetched
 
 
@@ -34,29 +35,46 @@ CORPORA = {
     ),
 }
 
-MARKS = {  # byte order marks; the longer first, as one begins like another
-    b"\xff\xfe\x00\x00": "utf-32",
-    b"\x00\x00\xfe\xff": "utf-32",
-    b"\xff\xfe": "utf-16",
-    b"\xfe\xff": "utf-16",
-    b"\xef\xbb\xbf": "utf-8-sig",
-}
+Name: TypeAlias = "str | os.PathLike[str]"
+Documents = Literal["lines", "files"]
+
+
+@overload
+def load_corpus(
+    source: Name | Sequence[Name],
+    *,
+    encoding: str = ...,
+    progress: bool = ...,
+    documents: None = ...,
+) -> str: ...
+
+
+@overload
+def load_corpus(
+    source: Name | Sequence[Name],
+    *,
+    encoding: str = ...,
+    progress: bool = ...,
+    documents: Documents,
+) -> list[str]: ...
 
 
 def load_corpus(
-    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    source: Name | Sequence[Name],
     *,
     encoding: str = "utf-8",
     progress: bool = True,
-) -> str:
-    """The text of a corpus.
+    documents: Documents | None = None,
+) -> str | list[str]:
+    """The text of a corpus, or its documents.
 
     Parameters
     ----------
     source
         A name ("nietzsche", "shakespeare"), the path of a file, or an https URL; or several of
         them, whose texts are joined in their order, with a line feed between two
-        where the first has none at its end. What is fetched is kept in
+        where the first has none at its end. A folder is all files in it and in its folders,
+        in the order of their names, but for hidden ones. What is fetched is kept in
         `npchar.text.download.cache_directory()`, and from then on the network is not
         asked again.
     encoding
@@ -64,25 +82,53 @@ def load_corpus(
         out; line ends of every kind become a single line feed.
     progress
         Tell on standard error how a download goes, and what was changed in a file.
+    documents
+        When given, a list of texts is returned that have nothing to do with each other, for
+        `Vocabulary.from_documents`: "lines", each line that is not blank, or "files", each
+        file.
 
     Raises
     ------
     CorpusError
-        For an unknown name, a missing file, a folder, bytes that are not text.
+        For an unknown name, a missing file, a folder without files, bytes that are not text.
     DownloadError
         When the network does not deliver; it is a CorpusError too.
     """
-    if isinstance(source, (str, os.PathLike)):
-        return load_one(source, encoding, progress)
-    if not source:
+    if documents not in (None, "lines", "files"):
+        raise CorpusError(f"documents is {documents!r}; expected 'lines', 'files' or None")
+    sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    if not sources:
         raise CorpusError(
             "expected at least one corpus, got none; pass a name, a path or an address"
         )
-    text = ""
-    for one in source:
-        joint = "\n" if text and not text.endswith("\n") else ""
-        text += joint + load_one(one, encoding, progress)
+    files = [file for one in sources for file in files_of(one)]
+    texts = [load_one(file, encoding, progress) for file in files]
+    if documents == "files":
+        return texts
+    text = texts.pop(0)  # of one file no copy is made
+    for other in texts:
+        text += ("" if text.endswith("\n") else "\n") + other
+    if documents == "lines":
+        return lines_of(text)
     return text
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a text that are not blank, each a document."""
+    return [line for line in text.split("\n") if line.strip()]
+
+
+def files_of(source: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
+    """The files of a folder; of anything else, itself alone."""
+    if os.fspath(source) in CORPORA or not os.path.isdir(source):
+        return [source]
+    files: list[str | os.PathLike[str]] = []
+    for folder, folders, names in os.walk(source):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        files += [os.path.join(folder, n) for n in sorted(names) if not n.startswith(".")]
+    if not files:
+        raise CorpusError(f"{os.fspath(source)} is a folder without files; name one with texts")
+    return files
 
 
 def load_one(source: str | os.PathLike[str], encoding: str, progress: bool) -> str:
@@ -103,8 +149,6 @@ def load_one(source: str | os.PathLike[str], encoding: str, progress: bool) -> s
                 f"there is no file {name!r}, nor a corpus of that name; the named ones are: "
                 + ", ".join(CORPORA)
             )
-        if path.is_dir():
-            raise CorpusError(f"{name} is a folder; pass the path of a text file in it")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -113,37 +157,3 @@ def load_one(source: str | os.PathLike[str], encoding: str, progress: bool) -> s
     if done and progress:
         print(f"{path}: {'; '.join(done)}", file=sys.stderr)
     return text
-
-
-def decode(data: bytes, encoding: str, name: str) -> tuple[str, list[str]]:
-    """The text of a file's bytes, and what was changed to make it one."""
-    done = []
-    for mark, marked in MARKS.items():
-        if data.startswith(mark):
-            encoding = marked
-            done.append(f"a byte order mark says {marked.removesuffix('-sig')}; it is left out")
-            break
-    try:
-        text = data.decode(encoding)
-    except LookupError:
-        raise CorpusError(f"there is no encoding {encoding!r}") from None
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise CorpusError(
-            f"{name} is not {encoding.removesuffix('-sig')} text: the byte "
-            f"0x{data[error.start]:02x} at offset {error.start} (line {line}) cannot be decoded; "
-            "if it is text in another encoding, pass that, as in encoding='cp1252'"
-        ) from None
-    if "\0" in text:
-        raise CorpusError(
-            f"{name} is not a text file: it has a zero byte, at character {text.index(chr(0))}"
-        )
-    if not text:
-        raise CorpusError(f"{name} is empty")
-    if "\r" in text:
-        both = text.count("\r\n")
-        alone = text.count("\r") - both
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-        ends = [f"{n:,} {kind}" for n, kind in ((both, "CRLF"), (alone, "CR")) if n]
-        done.append(f"{' and '.join(ends)} line ends became line feeds")
-    return text, done

@@ -424,10 +424,11 @@ def test_several_files(tmp_path):
 def test_what_is_not_a_text(tmp_path):
     (tmp_path / "zeros").write_bytes(b"abc\0def")
     (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "folder" / ".hidden").mkdir(parents=True)
     for source, message in (
         (tmp_path / "zeros", "zero byte, at character 3"),
         (tmp_path / "empty", "is empty"),
-        (tmp_path, "is a folder"),
+        (tmp_path / "folder", "is a folder without files"),
         (tmp_path / "none.txt", "no file"),
         ("nietsche", "no file 'nietsche', nor a corpus.*nietzsche"),
         ("http://localhost/a.txt", "only https"),
@@ -435,6 +436,82 @@ def test_what_is_not_a_text(tmp_path):
     ):
         with pytest.raises(CorpusError, match=message):
             load_corpus(source)
+
+
+def test_a_folder_is_its_files(tmp_path):
+    for name, content in (("b.txt", "two"), ("a.txt", "one\n"), ("in/c", "three"), (".no", "x")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert load_corpus(tmp_path) == "one\ntwo\nthree"
+    assert load_corpus([tmp_path / "in", tmp_path]) == "three\none\ntwo\nthree"
+    assert load_corpus(tmp_path, documents="files") == ["one\n", "two", "three"]
+    assert load_corpus(tmp_path, documents="lines") == ["one", "two", "three"]
+
+
+def test_lines_are_documents(tmp_path):
+    path = tmp_path / "names"
+    path.write_bytes(b"anna\r\n\n  \nben carl\n")
+    assert load_corpus(path, documents="lines", progress=False) == ["anna", "ben carl"]
+    with pytest.raises(CorpusError, match="documents is 'words'; expected 'lines', 'files'"):
+        load_corpus(path, documents="words")
+
+
+@pytest.mark.parametrize(
+    ("beginning", "kind"),
+    [
+        (b"%PDF-1.7\n%\xe2\xe3", "a PDF, not a plain text: save it as text"),
+        (b"PK\x03\x04\x14\0", r"a \.docx, .*plain text"),
+        (b"{\\rtf1\\ansi Hello", "an RTF file, not a plain text"),
+        (b"\x1f\x8b\x08\0", "a gzip archive.*: unpack it"),
+        (b"\x89PNG\r\n", "a picture"),
+        (b"\xd0\xcf\x11\xe0\xa1", "an old Word or Excel file"),
+    ],
+)
+def test_other_files_are_named(tmp_path, beginning, kind):
+    (tmp_path / "file").write_bytes(beginning + b" and more")
+    with pytest.raises(CorpusError, match=kind):
+        load_corpus(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("<!DOCTYPE html>\n<html><p>Hello", "HTML or XML"),
+        ('{"text": "Hello"}\n{"text": "you"}\n', "JSON"),
+        ("id,name,text\n1,anna,hello\n2,ben,you\n", "a table"),
+        ("id\tname\ttext\n1\tanna\thello\n2\tben\tyou\n", "a table"),
+        ("Well, well, well\nso, or so, it is,\nand no\n", None),
+        ("one\ntwo\nthree\nfour\n", None),
+    ],
+)
+def test_markup_is_told_and_kept(tmp_path, capsys, text, kind):
+    (tmp_path / "file").write_text(text)
+    assert load_corpus(tmp_path / "file") == text
+    told = capsys.readouterr().err
+    assert (f"it looks like {kind}" in told) if kind else not told
+
+
+CHINESE = "學而時習之，不亦說乎？\n" * 30
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "tried", "hint"),
+    [
+        ("Götzen-Dämmerung, oder: wie man\n" * 9, "cp1252", "utf-8", "cp1252"),
+        (CHINESE, "gb18030", "utf-8", "gb18030"),
+        ("the will to power\n" * 9, "utf-16-le", "utf-8", "utf-16-le"),
+        ("the will to power\n" * 9, "utf-16-be", "utf-8", "utf-16-be"),
+        ("Götzen", "utf-8", "ascii", "utf-8"),
+        (CHINESE, "utf-8", "ascii", "utf-8"),
+        ("na\x81ïve", "latin-1", "utf-8", "latin-1"),
+    ],
+)
+def test_an_encoding_that_fits_is_named(tmp_path, text, encoding, tried, hint):
+    path = tmp_path / "file"
+    path.write_bytes(text.encode(encoding))
+    with pytest.raises(CorpusError, match=f"perhaps it is in another: encoding='{hint}'"):
+        load_corpus(path, encoding=tried)
+    assert load_corpus(path, encoding=hint, progress=False) == text
 
 
 def test_the_real_corpora_are_the_named_ones(corpus_path):
