@@ -29,11 +29,19 @@ from npchar.text.download import CorpusError
 from npchar.text.vocabulary import UnknownCharacterError, Vocabulary
 from npchar.training.guard import TrainingDiverged
 from npchar.training.history import History
+from npchar.training.loop import Callback
 from npchar.training.mpi import MissingMPIError
 from npchar.training.parallel import WorkerError
+from npchar.training.recipe import learning_rate as usual_rate
 from npchar.training.recipe import model_for
 
 EXPECTED = (ValueError, OSError, MemoryError, TrainingDiverged, WorkerError, MissingMPIError)
+
+
+SETTINGS = ("epochs", "maxlen", "batch_size", "optimizer", "learning_rate", "schedule", "warm_up",
+            "validation_split", "seed")  # fmt: skip
+SLOWER = 0.25  # of the usual rate, to learn a new text and forget little of the old
+FORGETTING = 20_000  # characters that a model writes, to measure what it forgets
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,15 +107,45 @@ def run_train(options: Namespace) -> int:
     else:
         vocabulary = Vocabulary.from_documents(text)
         n, what = sum(map(len, text)), f"characters in {len(text):,} documents"
-    sizes = ("hidden_size", "num_layers", "dropout", "recurrent_dropout")
+    sizes = ("layer", "hidden_size", "num_layers", "dropout", "recurrent_dropout")
     given = {name: getattr(options, name) for name in sizes}
-    chosen = model_for(n, options.layer)
-    chosen |= {name: value for name, value in given.items() if value is not None}
-    model = Model(vocabulary, layer=options.layer, seed=options.seed, **chosen)
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    callbacks: list[Callback] = []
+    if options.begun is None:
+        chosen = model_for(n, options.layer or "lstm")
+        model = Model(vocabulary, seed=options.seed, **chosen | given)
+    else:
+        if given:
+            names = ", ".join("--" + name.replace("_", "-") for name in given)
+            raise ValueError(f"--from takes the model as it is: leave out {names}")
+        before = loaded(options.begun)
+        model = before.extend(text)
+        if settings["learning_rate"] is None:
+            settings["learning_rate"] = SLOWER * usual_rate(options.optimizer, model.network.sizes)
+        added = len(model.vocabulary) - len(before.vocabulary)
+        say(f"going on from {options.begun}: {added} new characters")
+        callbacks.append(forgetting(before, model))
     say(f"{n:,} {what}, {len(vocabulary)} different; {model}")
-    settings = ("epochs", "maxlen", "batch_size", "optimizer", "learning_rate", "schedule",
-                "warm_up", "validation_split", "seed")  # fmt: skip
-    return fit(model, text, path, options, {name: getattr(options, name) for name in settings})
+    return fit(model, text, path, options, settings, callbacks=callbacks)
+
+
+def forgetting(before: Model, model: Model) -> Callback:
+    """What says after each epoch what is left of what a model knew before.
+
+    Without the text that it was trained on: by one that it generates.
+    """
+    known = before.vocabulary.characters
+    prompts = ["\n" if "\n" in known else known[0]] * 32
+    texts = before.generate(prompts, FORGETTING // len(prompts), seed=1)
+    old = "".join(texts)
+    begun = before.evaluate(old).loss
+
+    def say_it(_: History) -> None:
+        say(f"  on {len(old):,} characters written before: {model.evaluate(old).loss:.3f}; "
+            f"before: {begun:.3f}")  # fmt: skip
+
+    return say_it
 
 
 def run_resume(options: Namespace) -> int:
@@ -132,7 +170,9 @@ def fit(
     path: str,
     options: Namespace,
     settings: dict[str, object],
+    *,
     resume: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> int:
     """Train with the training kept in the model's own file."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -142,7 +182,7 @@ def fit(
     try:
         with contextlib.redirect_stdout(sys.stderr):
             history: History = model.fit(  # the settings are fit's arguments
-                text, checkpoint=path, resume=resume, **settings  # type: ignore[arg-type]
+                text, checkpoint=path, resume=resume, callbacks=callbacks, **settings  # type: ignore[arg-type]
             )  # fmt: skip
     except (KeyboardInterrupt, SystemExit) as ended:  # by Ctrl-C, by SIGTERM
         if not os.path.exists(path):

@@ -29,14 +29,17 @@ def parser() -> argparse.ArgumentParser:
     add = train.add_argument
     add("files", nargs="+", metavar="FILE", help="texts, or https addresses of texts")
     add("--save", metavar="PATH", help="the model's file (the first text's name with .npz, here)")
+    add("--from", dest="begun", metavar="MODEL", help="go on from a model's file, or from "
+        f"{SHIPPED}, which comes along: it learns the new characters, and keeps its "
+        "size")  # fmt: skip
     add("--lower", action="store_true", help="lower-case the texts: fewer characters to learn")
     add("--epochs", type=int, metavar="N", help="passes over the text (as suits its length)")
-    add("--layer", default="lstm", choices=FAST, help="what the model is made of (lstm)")
+    add("--layer", choices=FAST, help="what the model is made of (lstm)")
     add("--hidden-size", type=int, metavar="N", help="units of a layer (as suits the text's "
         "length: 128 or 256)")  # fmt: skip
     add("--num-layers", type=int, metavar="N", help="stacked layers (1; conv: 6)")
     add("--dropout", type=float, metavar="P", help="of each layer's outputs (as suits its length)")
-    add("--recurrent-dropout", type=float, default=0.0, metavar="P",
+    add("--recurrent-dropout", type=float, metavar="P",
         help="of each layer's recurrent weights (0)")  # fmt: skip
     add("--maxlen", type=int, default=60, metavar="N", help="characters in a window (60)")
     add("--batch-size", type=int, metavar="N", help="windows in a step (32)")

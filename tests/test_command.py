@@ -134,7 +134,8 @@ def test_defaults_are_what_the_help_says_and_the_librarys(capsys):
     shared = train.keys() & arguments.keys()
     assert len(shared) == 14
     expected = {n: arguments[n].default for n in shared}
-    assert {n: train[n] for n in shared} == expected | {"hidden_size": None, "dropout": None}
+    chosen = dict.fromkeys(("layer", "hidden_size", "dropout", "recurrent_dropout"))
+    assert {n: train[n] for n in shared} == expected | chosen
 
 
 def test_train_is_fit_with_the_options(tmp_path, here):

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # at most then; for a model that remembers for longer than this it could differ by more.
 WARM_UP = 100
 
+UNLIKELY = 3.0  # nats by which a new symbol's bias is below the lowest
+
 
 class Sizes(NamedTuple):
     """The sizes and the kind of layer of a network: all but its weights."""
@@ -112,6 +114,40 @@ class Network:
         """A copy with weights of another type."""
         flat = self.parameters.flat.astype(dtype)
         return Network(self.sizes, Parameters(self.parameters.shapes, flat=flat), kind=self.kind)
+
+    def extended(self, vocabulary_size: int, places: Array) -> Network:
+        """A copy that knows more symbols, and of the old ones what this one knows.
+
+        An input row of a new symbol is the mean of the others'. Its logit is a constant so
+        low that it takes next to no probability from the others until it is trained.
+
+        Parameters
+        ----------
+        vocabulary_size
+            How many symbols there are then.
+        places
+            The new ids of the old symbols, (V,).
+        """
+        network = Network(
+            self.sizes._replace(vocabulary_size=vocabulary_size),
+            dtype=self.parameters.flat.dtype,
+            kind=self.kind,
+        )
+        for name, new in network.parameters.items():
+            old = self.parameters[name]
+            grown = [k for k, (m, n) in enumerate(zip(old.shape, new.shape)) if m != n]
+            if not grown:
+                new[...] = old
+                continue
+            (axis,) = grown
+            if name == "dense.b":
+                new[...] = old.min() - UNLIKELY
+            elif name == "dense.W":
+                new[...] = 0
+            else:
+                new[...] = old.mean(axis=axis, keepdims=True)
+            np.moveaxis(new, axis, 0)[places] = np.moveaxis(old, axis, 0)
+        return network
 
     def plain(self) -> Network:
         """The same network, on the same parameters, of the plain layers."""

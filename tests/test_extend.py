@@ -1,0 +1,125 @@
+"""Fine-tuning: a model that learns new characters and forgets little."""
+
+import numpy as np
+import pytest
+
+import npchar
+from npchar import Model, Vocabulary
+from npchar.command import main
+
+OLD = "the cat sat on the mat, and the rat sat on the cat. " * 40
+NEW = "THE CAT SAT ON THE MAT; the dog did not. " * 40
+
+
+@pytest.fixture(scope="module", params=["lstm", "gru", "rnn", "conv"])
+def learned(request):
+    """A model of the old text."""
+    layer = request.param
+    model = Model(Vocabulary.from_text(OLD), layer=layer, hidden_size=16, num_layers=2, seed=1)
+    model.fit(OLD, epochs=6, maxlen=20, batch_size=8, workers=1, learning_rate=0.01, verbose=False)
+    return model
+
+
+def test_the_old_weights_are_as_they_were(learned):
+    before = learned.parameters.flat.copy()
+    model = learned.extend(NEW)
+    np.testing.assert_array_equal(learned.parameters.flat, before)
+    assert set(model.vocabulary) == set(OLD + NEW)
+    assert model.network.sizes[1:] == learned.network.sizes[1:]
+    places = model.vocabulary.encode(learned.vocabulary.characters)
+    first = next(name for name in ("Wx", "W") if f"{learned.network.sizes.layer}0.{name}"
+                 in learned.parameters)  # fmt: skip
+    for name, old in learned.parameters.items():
+        new = model.parameters[name]
+        if name in (f"{learned.network.sizes.layer}0.{first}", "dense.W", "dense.b"):
+            axis = -1 if name.startswith("dense") else -2
+            np.testing.assert_array_equal(new.take(places, axis=axis), old)
+        else:
+            np.testing.assert_array_equal(new, old)
+    # Whatever the gap in the alphabet: what it predicts of old texts is the same, but for what
+    # the new characters take
+    assert 0 <= model.evaluate(OLD).loss - learned.evaluate(OLD).loss < 0.02
+    assert model.next_probabilities("the ")[model.vocabulary.encode("CM;")].max() < 0.01
+
+
+def test_it_learns_the_new_text(learned, tmp_path):
+    model = learned.extend(NEW)
+    settings = {"maxlen": 20, "batch_size": 8, "workers": 1, "verbose": False,
+                "learning_rate": 0.01}  # fmt: skip
+    history = model.fit(NEW, epochs=6, **settings)
+    assert history.val_loss[-1] < history.baselines["unigram"] - 0.3
+    assert set(model.generate("THE", 300, temperature=0.5, seed=1)) & set("CMO")
+
+    # In two halves: to the bit as in one
+    path, again = tmp_path / "run.npz", learned.extend(NEW)
+    with pytest.raises(KeyboardInterrupt):
+        again.fit(NEW, epochs=6, checkpoint=path, callbacks=[interrupted], **settings)
+    again = learned.extend(NEW)
+    again.fit(NEW, epochs=6, checkpoint=path, resume=True, **settings)
+    assert again.parameters.flat.tobytes() == model.parameters.flat.tobytes()
+
+
+def interrupted(history):
+    if len(history.loss) == 3:
+        raise KeyboardInterrupt
+
+
+def test_nothing_new_is_a_copy(learned):
+    model = learned.extend("the cat")
+    assert model.vocabulary == learned.vocabulary
+    assert model.parameters.flat.tobytes() == learned.parameters.flat.tobytes()
+    model.parameters.flat[:] = 0
+    assert learned.parameters.flat.any()
+
+
+def test_documents_and_tokens():
+    model = Model(Vocabulary.from_text("anna ben"), hidden_size=4).extend(["anna", "carl"])
+    assert model.vocabulary == Vocabulary.from_documents(["anna ben", "carl"])
+    model.fit(["anna", "carl"] * 4, epochs=1, verbose=False, workers=1)
+    words = Model(Vocabulary.from_text(["to", "be"]), hidden_size=4, dtype="float64")
+    more = words.extend(["or", "not", "to", "be"])
+    assert more.vocabulary.symbols == ("be", "not", "or", "to")
+    assert more.parameters.flat.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(3, "expected a str, got int"), ("", "the text is empty"), ([], "at least one document"),
+     (["a", ""], "document 1 is empty")],
+)  # fmt: skip
+def test_what_cannot_be(text, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        Model(Vocabulary("ab"), hidden_size=2).extend(text)
+
+
+def test_on_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new.txt").write_text(NEW)
+    options = ("--maxlen", "20", "--epochs", "2", "--seed", "5")
+    assert main(["train", "--from", "nietzsche", "new.txt", *options]) == 0
+    err = capsys.readouterr().err
+    assert f"going on from nietzsche: {len(set(NEW) - set(npchar.Model.pretrained().vocabulary))} "
+    assert err.count("characters written before: ") == 2
+    made = Model.load(tmp_path / "new.npz")
+    model = npchar.Model.pretrained().extend(NEW)
+    rate = 0.01  # a quarter of the usual 0.04
+    model.fit(NEW, epochs=2, maxlen=20, seed=5, learning_rate=rate, verbose=False)
+    assert made.parameters.flat.tobytes() == model.parameters.flat.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--from", "nowhere.npz"), "there is no file nowhere.npz"),
+        (("--from", "new.txt"), "new.txt is damaged or not a saved model"),
+        (("--from", "nietzsche", "--hidden-size", "9"), "leave out --hidden-size"),
+    ],
+)
+def test_mistakes_on_the_command_line(tmp_path, monkeypatch, capsys, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new.txt").write_text(NEW)
+    assert main(["train", "new.txt", *options]) == 2
+    out, err = capsys.readouterr()
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "new.npz").exists()
