@@ -39,7 +39,7 @@ EXPECTED = (ValueError, OSError, MemoryError, TrainingDiverged, WorkerError, Mis
 
 
 SETTINGS = ("epochs", "maxlen", "batch_size", "optimizer", "learning_rate", "schedule", "warm_up",
-            "validation_split", "seed")  # fmt: skip
+            "validation_split", "patience", "seed")  # fmt: skip
 SLOWER = 0.25  # of the usual rate, to learn a new text and forget little of the old
 FORGETTING = 20_000  # characters that a model writes, to measure what it forgets
 
@@ -151,9 +151,15 @@ def forgetting(before: Model, model: Model) -> Callback:
 def run_resume(options: Namespace) -> int:
     """Go on with a training."""
     model = loaded(options.save)
-    settings = training_settings(options.save)
-    if settings is None:
-        raise ValueError(f"{options.save} holds a finished model, and no training to go on with")
+    settings = training_settings(options.save) or {}
+    if not settings and options.epochs is None:
+        raise ValueError(
+            f"{options.save} holds a finished model; to train it on, say for how many epochs, as "
+            "in --epochs 5, or on another text, as in "
+            f"`npchar train --from {options.save} other.txt`"
+        )
+    if options.epochs is not None:
+        settings["epochs"] = options.epochs
     text = suited(texts(options), model)
     if unknown := set("".join(text)) - set(model.vocabulary.characters):
         raise ValueError(

@@ -218,7 +218,8 @@ class Model:
             the character after the window, as in the book: 1/maxlen of the targets at
             the same cost.
         batch_size
-            Windows in a step; 32 when not given. Small batches reach a low loss sooner.
+            Windows in a step. When not given, 32, and of a short text as many as make ten
+            steps, at least 4. Small batches reach a low loss sooner.
         warm_up
             The share of all steps, the first, in which the rate rises from zero: RMSprop's
             first steps are its longest. When not given, 0.1 ("last": 0).
@@ -270,7 +271,10 @@ class Model:
         resume
             Go on from the checkpoint if the file is there: to the bit as if it had
             never been interrupted. The text, the model and the other arguments
-            must be the same. Without it, a file that is there is an error.
+            must be the same. More `epochs` than before make it longer, and the rate falls
+            anew from where it stands in the longer schedule. A model's file without a
+            training, and a model that was loaded from it, begin one if `epochs` is given.
+            Without `resume`, a file that is there is an error.
 
         Returns
         -------
@@ -319,6 +323,8 @@ class Model:
                 require_every(checkpoint_every)
                 on_rank_0(lambda: stack.enter_context(held(checkpoint)))
                 saved = on_rank_0(lambda: saved_training(checkpoint, resume, layout))
+                if saved is not None and epochs is not None and self._is_of(*saved):
+                    saved = None
                 of_model = configuration(self.vocabulary, self.network)
                 kept = Checkpoint(checkpoint, of_model, checkpoint_every, saved)
             before = None if kept is None else kept.settings
@@ -336,6 +342,14 @@ class Model:
                 checkpoint=kept,
                 symbol_name=self.vocabulary.symbol_name,
             )
+
+    def _is_of(self, configuration: dict[str, Any], arrays: dict[str, Array]) -> bool:
+        """Whether a file holds this model as it is, and no training."""
+        return "training" not in configuration and all(
+            np.array_equal(arrays[name], array)
+            for name, array in self.parameters.items()
+            if name in arrays
+        )
 
     def _ids(self, text: Text, at_least: int = 0) -> Ids:
         """The ids of a text, or of a list of documents."""

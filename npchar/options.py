@@ -50,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
         help="the share of all steps in which the rate rises from zero (0.1)")  # fmt: skip
     add("--validation-split", type=float, default=0.1, metavar="P",
         help="the share at the end that is held out for validation (0.1)")  # fmt: skip
+    add("--patience", type=int, metavar="N", help="end when so many epochs in a row were no better "
+        "held out (never)")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="the same seed, the same model (0)")
     add_encoding(train)
     add_documents(train)
@@ -58,6 +60,8 @@ def parser() -> argparse.ArgumentParser:
         "a training that was interrupted, as if it had not been, with the same texts.")  # fmt: skip
     resume.add_argument("save", metavar="PATH", help="the file that it is kept in")
     resume.add_argument("files", nargs="+", metavar="FILE", help="the texts it was begun with")
+    resume.add_argument("--epochs", type=int, metavar="N", help="more passes over the text, in "
+        "all; of a finished model, so many")  # fmt: skip
     add_encoding(resume)
     add_documents(resume)
 

@@ -132,7 +132,7 @@ def test_defaults_are_what_the_help_says_and_the_librarys(capsys):
     train = vars(parser().parse_args(["train", "x.txt"]))
     arguments = {**signature(npchar.Model).parameters, **signature(npchar.Model.fit).parameters}
     shared = train.keys() & arguments.keys()
-    assert len(shared) == 14
+    assert len(shared) == 15
     expected = {n: arguments[n].default for n in shared}
     chosen = dict.fromkeys(("layer", "hidden_size", "dropout", "recurrent_dropout"))
     assert {n: train[n] for n in shared} == expected | chosen
@@ -479,3 +479,26 @@ def test_the_size_follows_the_text(tmp_path, here):
         # --maxlen is wrong, so that it ends after it has said what it would train
         _, _, err = here("train", name, "--maxlen", 0)
         assert size in err
+
+
+def test_a_finished_model_goes_on_for_more_epochs(tmp_path, here):
+    (tmp_path / "cats.txt").write_text(TEXT)
+    assert here("train", "cats.txt", "--epochs", 2, *SMALL)[0] == 0
+    model = npchar.Model.load(tmp_path / "cats.npz")
+    status, out, err = here("resume", "cats.npz", "cats.txt")
+    assert status == 2
+    assert "--epochs 5" in err
+    assert "npchar train --from cats.npz" in err
+    status, out, err = here("resume", "cats.npz", "cats.txt", "--epochs", 3)
+    assert status == 0, err
+    model.fit(TEXT, epochs=3, verbose=False)
+    made = npchar.Model.load(tmp_path / "cats.npz")
+    assert made.parameters.flat.tobytes() == model.parameters.flat.tobytes()
+
+
+def test_patience_ends_it(tmp_path, here):
+    (tmp_path / "noise.txt").write_text("".join(chr(97 + k * k * 7919 % 26) for k in range(3000)))
+    status, _, err = here("train", "noise.txt", "--patience", 1, "--epochs", 400,
+                          "--learning-rate", 0.1, *SMALL)  # fmt: skip
+    assert status == 0, err
+    assert "none of the last 1 was better held out" in err

@@ -76,10 +76,11 @@ class Checkpoint:
             self.training = found.get("training")
             if self.training is None:
                 raise CheckpointError(
-                    f"{self.path} holds a model, but no training to go on with: read it by "
-                    "npchar.Model.load and train it anew, with another checkpoint"
+                    f"{self.path} holds a finished model, but no training to go on with: to train "
+                    "it on, read it by npchar.Model.load, and say for how many epochs"
                 )
             self._require_same("is of another model", found["model"], configuration["model"])
+        self.is_longer = False  # than it was to be
         self._begin_count(0, 0)
 
     @property
@@ -121,6 +122,9 @@ class Checkpoint:
         if self.training is None:
             return
         then = self.settings or {}
+        if settings["epochs"] > then["epochs"]:  # it is made longer
+            then |= {"epochs": settings["epochs"]}
+            self.is_longer = True
         self._require_same("is of a training with other settings", then, settings)
         if self.configuration["model"]["dropout"] and "memory" not in self.training:
             raise CheckpointError(

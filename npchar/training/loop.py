@@ -172,6 +172,8 @@ class Training:
 
     def _go_on_from(self, saved: State) -> None:
         self.at, self.history = Position(**saved.position), History(**saved.history)
+        longer = self.checkpoint is not None and self.checkpoint.is_longer
+        self.at.finished = self.at.finished and not longer
         self.guard.load(saved.guard, saved.best, saved.best_memory)
         self.rng.bit_generator.state = saved.generator
         self.optimizer.memory[...] = saved.memory

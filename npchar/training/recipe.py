@@ -38,7 +38,7 @@ def suited(
         before = LAST | {"batch_size": 32} if given["targets"] == "last" else {}
     filled = {
         "epochs": epochs(n, sizes),
-        "batch_size": 32,
+        "batch_size": batch_size(n, given["maxlen"]),
         "learning_rate": learning_rate(given["optimizer"], sizes),
         "warm_up": 0.1,
         "step": given["maxlen"],
@@ -70,6 +70,11 @@ def epochs(n: int, sizes: Sizes) -> int:
     if sizes.dropout or sizes.recurrent_dropout:
         passes *= 4 / 3
     return round(min(40, max(2, passes)))
+
+
+def batch_size(n: int, maxlen: int) -> int:
+    """Windows in a step: fewer for a short text, so that an epoch has ten steps."""
+    return min(32, max(4, n // max(1, maxlen) // 10))
 
 
 def learning_rate(optimizer: str, sizes: Sizes) -> float:

@@ -13,7 +13,7 @@ import pytest
 from children import LIMIT, interrupts, python, run_python
 
 import npchar
-from npchar import CheckpointError, Model, Vocabulary
+from npchar import CheckpointError, Model, RMSprop, Vocabulary
 from npchar.files import archive
 from npchar.files.resume import held
 from npchar.training.interrupts import Interrupts
@@ -367,7 +367,7 @@ def test_workers_resume_with_as_many(tmp_path, monkeypatch):
     ("changes", "message"),
     [
         ({"learning_rate": 0.5}, "learning_rate was 0.02 and is 0.5"),
-        ({"epochs": 9}, "epochs was 3 and is 9"),
+        ({"epochs": 2}, "epochs was 3 and is 2"),
         ({"seed": 1}, "seed was 0 and is 1"),
         ({"text": TEXT.replace("rat", "cat")}, "another text"),
         ({"text": TEXT[:-9] + TEXT[-9:][::-1]}, "another text"),
@@ -468,8 +468,47 @@ def test_an_earlier_run_is_not_overwritten(tmp_path):
     with pytest.raises(FileExistsError, match="resume=True"):
         make().fit(TEXT, checkpoint=path, **SETTINGS)
     make().save(path)
-    with pytest.raises(CheckpointError, match="no training to go on with"):
+    before = path.read_bytes()
+    for model, changes in ((make(seed=2), {}), (make(), {"epochs": None})):
+        with pytest.raises(CheckpointError, match="no training to go on with.*how many epochs"):
+            fit(model, path, **changes)
+    assert path.read_bytes() == before
+
+
+def test_a_finished_model_is_trained_on(tmp_path, uninterrupted):
+    path = tmp_path / "run.npz"
+    make().save(path)
+    model = Model.load(path)
+    assert outcome(model, fit(model, path)) == uninterrupted
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_more_epochs(tmp_path, monkeypatch, finished):
+    """It goes on from where it stands, as if it had been to be so long from then on."""
+    path = tmp_path / "run.npz"
+    first = make()
+    if finished:
+        history = fit(first, path)
+    else:
+        history = fit(first, path, callbacks=[lambda history: len(history.loss) == 2])
+    rates = []
+    update = RMSprop.update
+
+    def noted(self, weights, gradient, learning_rate):
+        rates.append(learning_rate)
+        update(self, weights, gradient, learning_rate)
+
+    monkeypatch.setattr(RMSprop, "update", noted)
+    more = fit(make(), path, epochs=5)
+    done = 3 if finished else 2
+    assert more.loss[:done] == history.loss
+    assert len(more.loss) == 5
+    per_epoch = len(rates) // (5 - done)
+    left = 1 - np.arange(done * per_epoch, 5 * per_epoch) / (5 * per_epoch)
+    assert rates == pytest.approx(list(0.02 * left))
+    with pytest.raises(CheckpointError, match="epochs was 5 and is 3"):
         fit(make(), path)
+    assert fit(make(), path, epochs=5).loss == more.loss  # it is finished
 
 
 @pytest.mark.parametrize(

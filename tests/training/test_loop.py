@@ -124,7 +124,8 @@ def test_what_is_not_given_is_as_the_docstring_says(chosen, expected):
         return model.parameters.flat
 
     given = {
-        "batch_size": 32, "schedule": "linear", "clip_norm": 1.0, "validation_split": 0.1,
+        "batch_size": 32 if chosen.get("targets") else 4, "schedule": "linear", "clip_norm": 1.0,
+        "validation_split": 0.1,
         "seed": 0, "restore_best": True, "patience": None,
     }  # fmt: skip
     np.testing.assert_array_equal(fitted(), fitted(**given, **expected))

@@ -30,3 +30,7 @@ def test_a_long_text_gets_a_larger_model(layer):
     small, large = recipe.model_for(50_000, layer), recipe.model_for(10**6, layer)
     assert small == {"hidden_size": 128, "dropout": 0.3}
     assert large == {"hidden_size": 256 if layer in ("lstm", "gru") else 128, "dropout": 0.2}
+
+
+def test_a_short_text_has_several_steps_an_epoch():
+    assert [recipe.batch_size(n, 60) for n in (1, 3_000, 10_000, 100_000)] == [4, 5, 16, 32]
