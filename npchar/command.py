@@ -98,12 +98,12 @@ def run_train(options: Namespace) -> int:
             f"there is a file {path} already: name another by --save; or go on with it, if it is "
             f"an interrupted training, by `{to_go_on(path, options)}`"
         )
-    text = texts(options)
+    text = texts(options, options.validation_split)
     if options.lower:
         text = text.lower() if isinstance(text, str) else [one.lower() for one in text]
     n, what = len(text), "characters"
     if isinstance(text, str):
-        vocabulary = Vocabulary.from_text(text)
+        vocabulary = Vocabulary.from_text(text, min_count=options.min_count)
     else:
         vocabulary = Vocabulary.from_documents(text)
         n, what = sum(map(len, text)), f"characters in {len(text):,} documents"
@@ -160,8 +160,9 @@ def run_resume(options: Namespace) -> int:
         )
     if options.epochs is not None:
         settings["epochs"] = options.epochs
-    text = suited(texts(options), model)
-    if unknown := set("".join(text)) - set(model.vocabulary.characters):
+    text = suited(texts(options, float(settings.get("validation_split", 0.1))), model)
+    known = model.vocabulary
+    if (unknown := set("".join(text)) - set(known.characters)) and known.stand_in is None:
         raise ValueError(
             f"{options.save} is of a training on another text: in that there is no "
             f"{min(unknown)!r}, as there is in {' '.join(options.files)}. Name the texts that it "
@@ -356,12 +357,17 @@ def loaded_with_text(options: Namespace) -> tuple[Model, str | list[str], str]:
     return model, made, note if odd else ""
 
 
-def texts(options: Namespace) -> str | list[str]:
-    """The text of all files, or the documents in them."""
+def texts(options: Namespace, held_out: float = 0.0) -> str | list[str]:
+    """The text of all files, or the documents in them; with a share of each file at its end."""
     if STANDARD_INPUT not in options.files:
         found: str | list[str] = load_corpus(
-            options.files, encoding=options.encoding, documents=options.documents
+            options.files,
+            encoding=options.encoding,
+            documents=options.documents,
+            held_out=held_out,
         )
+        if 0 < held_out < 1 and isinstance(found, str) and len(options.files) > 1:
+            say(f"held out: the last {held_out:.0%} of each of {len(options.files)} files")
         return found
     if len(options.files) > 1:
         raise CorpusError("- is standard input, which cannot be joined with other files")

@@ -384,7 +384,7 @@ class Model:
             new = Vocabulary.from_text(text)
         _, H, layers, dropout, layer, recurrent_dropout = self.network.sizes
         model = Model(
-            Vocabulary([*own, *new], tokens=own.tokens),
+            Vocabulary([*own, *new], tokens=own.tokens, stand_in=own.stand_in),
             layer=layer,
             hidden_size=H,
             num_layers=layers,

@@ -32,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     add("--from", dest="begun", metavar="MODEL", help="go on from a model's file, or from "
         f"{SHIPPED}, which comes along: it learns the new characters, and keeps its "
         "size")  # fmt: skip
+    add("--min-count", type=int, default=1, metavar="N", help="rarer characters have one stand-in "
+        "together (1)")  # fmt: skip
     add("--lower", action="store_true", help="lower-case the texts: fewer characters to learn")
     add("--epochs", type=int, metavar="N", help="passes over the text (as suits its length)")
     add("--layer", choices=FAST, help="what the model is made of (lstm)")

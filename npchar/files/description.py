@@ -37,6 +37,8 @@ def configuration(
     other: dict[str, Any] = {} if stored in (None, dtype) else {"stored": stored}
     if recurrent_dropout:
         other["recurrent_dropout"] = recurrent_dropout
+    if vocabulary.stand_in is not None:
+        other["stand_in"] = vocabulary.stand_in
     return {
         **({"format": 2} if other else {}),
         "npchar": __version__,
@@ -63,7 +65,8 @@ def described(configuration: dict[str, Any]) -> tuple[Vocabulary, dict[str, Any]
         symbols = as_tuples(symbols)
     elif isinstance(symbols, list):
         symbols = "".join(symbols)
-    vocabulary = Vocabulary(symbols, tokens=tokens)
+    stand_in = as_tuples(sizes.pop("stand_in", None))
+    vocabulary = Vocabulary(symbols, tokens=tokens, stand_in=stand_in)
     if vocabulary.symbols != symbols or len(vocabulary) < 2:
         raise ValueError("its characters are not two or more in their order")
     return vocabulary, sizes

@@ -17,6 +17,8 @@ from npchar.generation.sampling import require_temperature, require_top, sampler
 from npchar.layers.network import Network
 from npchar.text.vocabulary import Text, Vocabulary
 
+NEVER = -1e30  # a logit: finite, as an infinite temperature divides it
+
 
 def start_streams(
     network: Network,
@@ -51,7 +53,12 @@ def start_streams(
     rngs = [np.random.default_rng(one) for one in seeds(seed, len(prompts))]
     logits, states = prefill(network, encoded)
     draw = sampler(temperatures, len(vocabulary), rngs, top_k, top_p)
-    return stream(network, logits, states, draw)
+    never = (
+        None
+        if vocabulary.stand_in is None
+        else vocabulary.encode(vocabulary.join([vocabulary.stand_in]))[0]
+    )
+    return stream(network, logits, states, draw, never)
 
 
 def seeds(seed: int | Sequence[int] | None, n: int) -> list[int | None]:
@@ -90,10 +97,16 @@ def stream(
     logits: Array,
     states: list[Any],
     draw: Callable[[Array], Array],
+    never: int | None = None,
 ) -> Iterator[Array]:
-    """Draw ids from the logits, yield them, (n,), feed them to the network, and so on."""
+    """Draw ids from the logits, yield them, (n,), feed them to the network, and so on.
+
+    But `never` that one: the stand-in of the vocabulary.
+    """
     step = network.steps_from(states)
     while True:
+        if never is not None:
+            logits[:, never] = NEVER
         ids = draw(logits)
         yield ids
         logits = step(ids)

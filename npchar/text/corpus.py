@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple, TypeAlias, overload
 
 from npchar.text.decoding import decode
@@ -46,6 +47,7 @@ def load_corpus(
     encoding: str = ...,
     progress: bool = ...,
     documents: None = ...,
+    held_out: float = ...,
 ) -> str: ...
 
 
@@ -56,6 +58,7 @@ def load_corpus(
     encoding: str = ...,
     progress: bool = ...,
     documents: Documents,
+    held_out: float = ...,
 ) -> list[str]: ...
 
 
@@ -65,6 +68,7 @@ def load_corpus(
     encoding: str = "utf-8",
     progress: bool = True,
     documents: Documents | None = None,
+    held_out: float = 0.0,
 ) -> str | list[str]:
     """The text of a corpus, or its documents.
 
@@ -86,6 +90,10 @@ def load_corpus(
         When given, a list of texts is returned that have nothing to do with each other, for
         `Vocabulary.from_documents`: "lines", each line that is not blank, or "files", each
         file.
+    held_out
+        The `validation_split` of a `Model.fit` that is to follow. Of several files, such a
+        share of each is put at the end of the text then, so that all of them are held
+        out from, and not the last one alone.
 
     Raises
     ------
@@ -105,12 +113,23 @@ def load_corpus(
     texts = [load_one(file, encoding, progress) for file in files]
     if documents == "files":
         return texts
-    text = texts.pop(0)  # of one file no copy is made
-    for other in texts:
-        text += ("" if text.endswith("\n") else "\n") + other
     if documents == "lines":
-        return lines_of(text)
-    return text
+        return [line for text in texts for line in lines_of(text)]
+    return joined(texts, held_out)
+
+
+def joined(texts: list[str], held_out: float = 0.0) -> str:
+    """Several texts as one; with their ends, of the share `held_out`, at its end.
+
+    The share is of the whole, to the character, as `Model.fit` holds it out.
+    """
+    texts = [text if text.endswith("\n") else text + "\n" for text in texts[:-1]] + texts[-1:]
+    if not 0 < held_out < 1 or len(texts) == 1:
+        return "".join(texts)
+    ends = [0, *accumulate(map(len, texts))]
+    parts = [int(b * held_out) - int(a * held_out) for a, b in pairwise(ends)]
+    first = "".join(text[: len(text) - part] for text, part in zip(texts, parts))
+    return first + "".join(text[len(text) - part :] for text, part in zip(texts, parts))
 
 
 def lines_of(text: str) -> list[str]:

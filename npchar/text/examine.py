@@ -14,6 +14,7 @@ from typing import Any
 from npchar.text.vocabulary import Text
 
 RARE = 5  # a character seen less often cannot be learned
+MANY = 30  # rare ones, as Chinese has and English has not
 LEAST = 20_000  # characters; with fewer a model overfits: it memorises the text
 
 
@@ -50,11 +51,21 @@ def examine(text: Text, *, maxlen: int = 60, validation_split: float = 0.1) -> l
         )
     if isinstance(text, str):
         findings += odd_characters(text, counts)
+    elif len(counts) > 0.9 * len(text):
+        findings.append(
+            f"of {len(text):,} tokens {len(counts):,} are different: if each is a text of its own, "
+            "as a tweet is, make the vocabulary by Vocabulary.from_documents"
+        )
     rare = [c for c, n in counts.items() if n < RARE]
     if rare and len(text) >= LEAST:
         findings.append(
             f"{len(rare)} of {len(counts)} {symbols} come fewer than {RARE} times, too few to "
             f"learn: {named(rare, counts)}"
+            + (
+                f"; Vocabulary.from_text(text, min_count={RARE}) has one stand-in for all of them"
+                if len(rare) > MANY
+                else ""
+            )
         )
     if late := sorted(held_out.keys() - train.keys(), key=str):
         findings.append(f"only in the held-out part, and so never learned: {named(late, counts)}")

@@ -8,15 +8,18 @@ type: a byte a character for most texts.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from npchar.arguments import require_positive
 from npchar.arrays import Array
 
 END = "\x03"  # U+0003, END OF TEXT: between documents, in a vocabulary made for them
+STAND_IN = "\ufffd"  # U+FFFD, REPLACEMENT CHARACTER: for all rare symbols, where asked for
 ENCODE_CHUNK = 1 << 20  # characters turned into code points at a time, 4 bytes each
 
 # What to do about an unknown symbol where there is no argument `unknown`
@@ -72,6 +75,8 @@ class Vocabulary:
     tokens
         Whether they are tokens even if each is a single character; when not given,
         they are tokens if one is not.
+    stand_in
+        The one of them that is put in the place of every other symbol; None for an error.
 
     Examples
     --------
@@ -89,9 +94,16 @@ class Vocabulary:
 
     symbols: str | tuple[Hashable, ...]  # in the order of their ids: a string, or tokens
     tokens: bool  # whether texts are lists of tokens, not strings
+    stand_in: Hashable | None  # what is put in the place of unknown symbols
     _table: Array | dict[Hashable, int] = field(compare=False)
 
-    def __init__(self, symbols: Iterable[Any], *, tokens: bool | None = None) -> None:
+    def __init__(
+        self,
+        symbols: Iterable[Any],
+        *,
+        tokens: bool | None = None,
+        stand_in: Hashable | None = None,
+    ) -> None:
         distinct = in_order({storable(symbol) for symbol in symbols})
         if not distinct:
             raise ValueError("expected at least one symbol for a vocabulary, got none")
@@ -110,15 +122,43 @@ class Vocabulary:
         object.__setattr__(self, "symbols", tuple(distinct) if tokens else "".join(distinct))
         object.__setattr__(self, "_table", table)
         object.__setattr__(self, "tokens", tokens)
+        object.__setattr__(self, "stand_in", stand_in)
+        if stand_in is not None and stand_in not in self:
+            raise ValueError(f"stand_in is {stand_in!r}; expected one of the symbols")
 
     @classmethod
-    def from_text(cls, text: Text) -> Vocabulary:
-        """The vocabulary of all characters in a string, or of all tokens in a list."""
+    def from_text(cls, text: Text, *, min_count: int = 1) -> Vocabulary:
+        """The vocabulary of all characters in a string, or of all tokens in a list.
+
+        Parameters
+        ----------
+        text
+            The text.
+        min_count
+            How often a symbol must come to be one of the vocabulary. For all rarer ones there
+            is then one more, U+FFFD: they are read as it, and it is never generated.
+
+        Examples
+        --------
+        >>> vocabulary = Vocabulary.from_text("abracadabra", min_count=2)
+        >>> vocabulary.decode(vocabulary.encode("abracadabra"))
+        'abra\ufffda\ufffdabra'
+        """
+        require_positive(min_count=min_count)
         if isinstance(text, bytes):
             raise TypeError("expected a str or a list of tokens, got bytes; decode them to a str")
         if not len(text):
             raise ValueError("the text is empty; a vocabulary needs at least one character")
-        return cls(text, tokens=not isinstance(text, str))
+        tokens = not isinstance(text, str)
+        if min_count == 1:
+            return cls(text, tokens=tokens)
+        counts: Counter[Any] = Counter()
+        for start in range(0, len(text), ENCODE_CHUNK):
+            counts.update(text[start : start + ENCODE_CHUNK])
+        common = [symbol for symbol, n in counts.items() if n >= min_count]
+        if len(common) == len(counts):
+            return cls(common, tokens=tokens)
+        return cls([*common, STAND_IN], tokens=tokens, stand_in=STAND_IN)
 
     @classmethod
     def from_documents(cls, documents: Sequence[Text]) -> Vocabulary:
@@ -160,9 +200,9 @@ class Vocabulary:
         text
             A string, or of a vocabulary of tokens a list of them.
         unknown
-            What to do with a symbol outside the vocabulary: "error", "skip"
-            it, or put a symbol of the vocabulary, given here, in its place (any but
-            a token that is one of these two words).
+            What to do with a symbol outside the vocabulary: "error", or the `stand_in` if
+            there is one; "skip" it, or put a symbol of the vocabulary, given here, in its
+            place (any but a token that is one of these two words).
 
         Raises
         ------
@@ -181,10 +221,12 @@ class Vocabulary:
             ids = self._looked_up(chunk)
             is_unknown = ids == len(self)
             if is_unknown.any():
-                if unknown == "error":
+                if unknown == "error" and self.stand_in is not None:
+                    ids[is_unknown] = self.symbols.index(self.stand_in)  # type: ignore[arg-type]
+                elif unknown == "error":
                     position = int(is_unknown.argmax())
                     raise UnknownCharacterError(chunk[position], start + position, self.tokens)
-                if unknown == "skip":
+                elif unknown == "skip":
                     ids = ids[~is_unknown]
                 else:
                     ids[is_unknown] = self.symbols.index(unknown)
@@ -267,7 +309,9 @@ class Vocabulary:
         return hashable(symbol) and symbol in self._table
 
     def __repr__(self) -> str:
-        return f"Vocabulary({self.symbols!r}{', tokens=True' if self.tokens else ''})"
+        tokens = ", tokens=True" if self.tokens else ""
+        stand_in = "" if self.stand_in is None else f", stand_in={self.stand_in!r}"
+        return f"Vocabulary({self.symbols!r}{tokens}{stand_in})"
 
     def _repr_html_(self) -> str:
         """For notebooks: each symbol, its id when pointed at."""

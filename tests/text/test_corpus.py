@@ -526,3 +526,20 @@ def test_requests_is_loaded_only_when_used(corpus_path):
     )
     done = run_python("-c", program, corpus_path)
     assert done.stdout == f"False {npchar.__version__}\n"
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 1 / 3])
+def test_of_several_files_the_end_of_each_is_held_out(tmp_path, share):
+    """To the character what `fit` takes for the held-out part."""
+    texts = ["a" * 99, "b" * 1000, "c" * 37, "d" * 1]
+    for k, text in enumerate(texts):
+        (tmp_path / f"{k}").write_text(text)
+    paths = sorted(tmp_path.iterdir())
+    paths = [path for path in paths if path.is_file()]
+    text = load_corpus(paths, held_out=share)
+    assert sorted(text) == sorted(load_corpus(paths))
+    n = int(len(text) * share)
+    for letter, whole in zip("abc", texts):
+        assert text[-n:].count(letter) == pytest.approx(len(whole) * share, abs=2)
+    assert load_corpus(paths[:1], held_out=share) == texts[0]
+    assert load_corpus(paths, held_out=7) == load_corpus(paths)  # for `fit` to complain of

@@ -48,3 +48,16 @@ def test_training_says_so_first(text, capsys):
     model.fit(text, epochs=1, maxlen=20, workers=1)
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("the text: a small text")
+
+
+def test_many_rare_ones_get_advice():
+    rare = "".join(chr(0x4E00 + k) for k in range(40))
+    assert "min_count=5) has one stand-in" in examine(rare + GOOD)[0]
+    assert "stand-in" not in examine(rare[:20] + GOOD)[0]
+
+
+def test_a_list_of_texts_is_told_from_a_text_of_tokens():
+    tweets = [f"a tweet {k}" for k in range(999)]
+    assert any(re.search("of 999 tokens 999 are different.*from_documents", found)
+               for found in examine(tweets))  # fmt: skip
+    assert not any("from_documents" in found for found in examine(GOOD.split()))

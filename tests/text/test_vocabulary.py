@@ -153,3 +153,43 @@ def test_batches_are_shuffled_by_the_seed():
 def test_public_names():
     assert npchar.Vocabulary is Vocabulary
     assert npchar.UnknownCharacterError is UnknownCharacterError
+
+
+def test_rare_symbols_have_one_stand_in():
+    vocabulary = Vocabulary.from_text("aaabbbccd" * 2 + "xyz", min_count=4)
+    assert vocabulary.characters == "abc\ufffd"
+    assert vocabulary.stand_in == "\ufffd"
+    assert vocabulary.decode(vocabulary.encode("abcdxyz!")) == "abc" + 5 * "\ufffd"
+    assert vocabulary.decode(vocabulary.encode("adb", unknown="skip")) == "ab"
+    assert vocabulary.decode(vocabulary.encode("adb", unknown="c")) == "acb"
+    assert vocabulary != Vocabulary("abc\ufffd")
+    assert repr(vocabulary) == "Vocabulary('abc\ufffd', stand_in='\ufffd')"
+    assert Vocabulary.from_text("aabb", min_count=2) == Vocabulary("ab")
+    words = Vocabulary.from_text(["to", "be", "or", "to", "be"], min_count=2)
+    assert words.symbols == ("be", "to", "\ufffd")
+    assert words.decode(words.encode(["or", "to"])) == ["\ufffd", "to"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Vocabulary.from_text("ab", min_count=0), "min_count is 0"),
+        (lambda: Vocabulary("ab", stand_in="c"), "stand_in is 'c'; expected one of the symbols"),
+    ],
+)
+def test_what_no_stand_in_can_be(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_stand_in_is_kept_in_the_file_and_never_generated(tmp_path):
+    from npchar import Model
+
+    model = Model(Vocabulary.from_text("aaabbbc", min_count=2), hidden_size=4)
+    model.parameters["dense.b"][2] = 50.0  # it would be all that is generated
+    for text in (*model.generate(["a", "c"], 50, seed=1), model.generate("a", 9, temperature=0.0)):
+        assert set(text) <= {"a", "b"}
+    model.save(tmp_path / "model.npz")
+    loaded = Model.load(tmp_path / "model.npz")
+    assert loaded.vocabulary == model.vocabulary
+    assert loaded.score("abcd").loss == model.score("abxy").loss
