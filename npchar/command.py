@@ -15,8 +15,9 @@ import re
 import shlex
 import signal
 import sys
+import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from npchar.analysis.colouring import plain
@@ -256,6 +257,20 @@ def run_generate(options: Namespace) -> int:
     return 0
 
 
+def shown_progress() -> Callable[[float], None] | None:
+    """What shows on a terminal how much of a text is read, when that takes a while."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return None
+    begun = time.monotonic()
+
+    def show(share: float) -> None:
+        if time.monotonic() - begun > 1:
+            end = "\r" if share < 1 else "\r\x1b[K"
+            print(f"\r{share:4.0%} read", end=end, file=sys.stderr, flush=True)
+
+    return show
+
+
 def unescaped(text: str) -> str:
     r"""A text from the command line, in which \n, \t and \\ are what they are in Python."""
     return re.sub(r"\\([nt\\])", lambda found: {"n": "\n", "t": "\t"}.get(found[1], "\\"), text)
@@ -264,7 +279,7 @@ def unescaped(text: str) -> str:
 def run_score(options: Namespace) -> int:
     """Show which characters surprise a model."""
     model, text, note = loaded_with_text(options)
-    found = model.score(text)
+    found = model.score(text, progress=shown_progress())
     wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     coloured = options.color == "always" or (options.color == "auto" and wanted)
     for score in found if isinstance(found, list) else [found]:
@@ -282,7 +297,7 @@ def run_score(options: Namespace) -> int:
 def run_evaluate(options: Namespace) -> int:
     """Measure a model."""
     model, text, note = loaded_with_text(options)
-    found = model.evaluate(text)
+    found = model.evaluate(text, progress=shown_progress())
     uniform = found.baselines["uniform"]
     print(
         f"{found.loss:.4f} nats = {found.bits_per_character:.4f} bits per character, over "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -419,7 +419,13 @@ class Model:
 
     # Scoring
 
-    def evaluate(self, text: Text, *, train_text: Text | None = None) -> Evaluation:
+    def evaluate(
+        self,
+        text: Text,
+        *,
+        train_text: Text | None = None,
+        progress: Callable[[float], object] | None = None,
+    ) -> Evaluation:
         """How well the model predicts a text it may not have seen.
 
         Each character is predicted from those before it, as in `score`. On the held-out
@@ -434,22 +440,28 @@ class Model:
             The text that the model was trained on, to count n-gram baselines on it and
             compare their losses on `text`. Without it there is only the uniform
             baseline, log V.
+        progress
+            Called with the share of the text that is read, 0 to 1, now and then.
         """
         ids = self._ids(text, at_least=2)
         V = len(self.vocabulary)
         losses = {"uniform": math.log(V)}
         if train_text is not None:
             losses = baselines(self._ids(train_text, at_least=2).ids, ids.ids, V)
-        loss = -float(log_probabilities_of(self.network, ids).mean(dtype=np.float64))
+        loss = -float(log_probabilities_of(self.network, ids, progress).mean(dtype=np.float64))
         return Evaluation(loss, loss / math.log(2), len(ids.ids) - 1, losses)
 
     @overload
-    def score(self, text: str) -> Score: ...
+    def score(self, text: str, *, progress: Callable[[float], object] | None = ...) -> Score: ...
 
     @overload
-    def score(self, text: Sequence[Any]) -> Any: ...
+    def score(
+        self, text: Sequence[Any], *, progress: Callable[[float], object] | None = ...
+    ) -> Any: ...
 
-    def score(self, text: Text) -> Score | list[Score]:
+    def score(
+        self, text: Text, *, progress: Callable[[float], object] | None = None
+    ) -> Score | list[Score]:
         """How probable the model finds each character of a text after its first.
 
         Of a list of documents, a list: each with its first character, and its end, U+0003,
@@ -460,7 +472,7 @@ class Model:
         1e-5. Takes 4 bytes of memory a character, and a minute or more for ten million.
         """
         ids = self._ids(text, at_least=2)
-        log_p = log_probabilities_of(self.network, ids)
+        log_p = log_probabilities_of(self.network, ids, progress)
         if ids.ends is None:
             return Score(text, log_p)
         end: Any = [END] if self.vocabulary.tokens else END

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -127,11 +127,13 @@ class Score:
         return as_html(text, self._shades(len(text)), titles) + rest + f"<div>{summary}</div>"
 
 
-def log_probabilities_of(network: Network, text: Ids) -> Array:
+def log_probabilities_of(
+    network: Network, text: Ids, progress: Callable[[float], object] | None = None
+) -> Array:
     """The log-probability of each symbol of a text, or of documents, after the first.
 
     Each document is read from the zero state, beside others of about its length; its end is
-    a symbol like others.
+    a symbol like others. `progress` is called with the share that is read, 0 to 1.
 
     Returns
     -------
@@ -140,7 +142,7 @@ def log_probabilities_of(network: Network, text: Ids) -> Array:
     """
     ids, ends = text
     if ends is None:
-        return network.log_probabilities(ids)
+        return network.log_probabilities(ids, progress)
     log_p = np.empty(len(ids) - 1, network.parameters.flat.dtype)
     lengths = np.diff(ends)
     left = np.argsort(lengths, kind="stable")
@@ -153,4 +155,6 @@ def log_probabilities_of(network: Network, text: Ids) -> Array:
             found = log_probabilities(network.dense.forward(outputs), np.maximum(targets, 0))
             t, b = np.nonzero(targets >= 0)
             log_p[ends[group][b] + start + t] = found[t, b]
+        if progress is not None:
+            progress(1 - lengths[left].sum() / lengths.sum())
     return log_p

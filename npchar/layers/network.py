@@ -300,7 +300,9 @@ class Network:
         logits = self.dense.forward(outputs if targets.ndim == 2 else outputs[-1])
         return softmax_cross_entropy(logits, targets)[0]
 
-    def log_probabilities(self, ids: Array) -> Array:
+    def log_probabilities(
+        self, ids: Array, progress: Callable[[float], object] | None = None
+    ) -> Array:
         """The log-probability of each character of a text after its first, given all before it.
 
         A long text is read as a batch of up to 64 pieces, which is far quicker than one
@@ -311,6 +313,8 @@ class Network:
         ----------
         ids
             A text's ids, (n,), at least two.
+        progress
+            Called with the share that is read, 0 to 1, now and then.
 
         Returns
         -------
@@ -333,6 +337,8 @@ class Network:
             warm = max(0, W - start)  # the first piece needs no warming up
             log_p[at[:, 0]] = found[:, 0]
             log_p[at[warm:, 1:]] = found[warm:, 1:]
+            if progress is not None:
+                progress(stop / length)
         return log_p
 
     def gradients(

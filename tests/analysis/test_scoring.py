@@ -142,3 +142,14 @@ def test_entropy_rises_with_temperature(pretrained):
     score = pretrained.score(prompt + "b")
     b = pretrained.vocabulary.encode("b")[0]
     assert np.log(p[b]) == pytest.approx(score.log_probabilities[-1], abs=1e-5)
+
+
+def test_progress_is_told_to_the_end(model, text):
+    documents = npchar.Model(npchar.Vocabulary.from_documents(["ab", "b"]), hidden_size=3)
+    for read, what in ((model, text * 30), (documents, ["ab", "b" * 90] * 2000)):
+        for method in (read.evaluate, read.score):
+            seen = []
+            method(what, progress=seen.append)
+            assert len(seen) > 2
+            assert seen == sorted(seen)
+            assert seen[-1] == 1
