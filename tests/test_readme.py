@@ -2,12 +2,14 @@
 
 import re
 import runpy
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
 import npchar
+from npchar.options import parser
 
 README = Path(__file__).parents[1] / "README.md"
 SHORT = (
@@ -147,3 +149,25 @@ def test_the_reading_guide_leaves_nothing_out():
         if path.stem not in small:
             row = f"| `{path.parent.name}/`" if path.parent != package else path.name
             assert any(row in line and f"`{path.stem}" in line for line in guide.splitlines()), path
+
+
+def test_the_chinese_quick_start(tmp_path, monkeypatch):
+    """Its snippets, one after the other, on texts as it tells of; and its commands exist."""
+    guide = README.with_name("README.zh.md").read_text(encoding="utf-8")
+    line = "却说那日天气晴和,众人都在园中赏花。"
+    Path(tmp_path, "wenji.txt").write_text(f"{line}\n" * 90 + "龘\n", encoding="utf-8")
+    Path(tmp_path, "renming.txt").write_text("张三\n李四\n王小二\n" * 20, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    fit = npchar.Model.fit
+    quick = {"epochs": 2, "workers": 1, "verbose": False}
+    monkeypatch.setattr(npchar.Model, "fit", lambda *a, **named: fit(*a, **named | quick))
+    space = {}
+    snippets = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    assert len(snippets) == 3
+    for snippet in snippets:
+        exec(compile(snippet, "README.zh.md", "exec"), space)
+    assert "龘" not in space["vocabulary"]
+    assert len(space["made"]) == 10
+    assert "新" in space["more"].vocabulary
+    for command in re.findall(r"^    npchar (.*?)(?: {2,}#.*)?$", guide, re.MULTILINE):
+        parser().parse_args(shlex.split(command))
