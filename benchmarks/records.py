@@ -1,17 +1,21 @@
 """The best known recipe for each corpus: train it, and write what it reaches to ``records.json``.
 
-    python benchmarks/records.py nietzsche            an hour on two cores
+    python benchmarks/records.py nietzsche            fifty minutes on two cores
     python benchmarks/records.py shakespeare
-    python benchmarks/records.py nietzsche --corpus nietzsche.txt --save best.npz
+    python benchmarks/records.py shipped --save npchar/pretrained/nietzsche.npz
+    python benchmarks/records.py --show               the table, beside what others reached
 
-The last tenth of the text is held out. A training that is interrupted goes on when the command
-is given again. ``--half-minute`` gives each recipe that long, to see that it runs.
+The last tenth of the text is held out. A training that is interrupted goes on when its command
+is given again. ``--corpus PATH`` is for a corpus that is here already.
 """
 
 from __future__ import annotations
 
 import argparse
+import bz2
 import json
+import lzma
+import math
 import platform
 import sys
 from pathlib import Path
@@ -20,11 +24,10 @@ from typing import Any
 import numpy as np
 
 import npchar
+from npchar.training.parallel import available_cores
 
-HERE = Path(__file__).parent
-FILE = HERE / "records.json"
+FILE = Path(__file__).with_name("records.json")
 
-# Found by ``recipes.py`` on smaller models, and carried over to larger ones.
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "nietzsche": {
         "model": {"hidden_size": 512, "num_layers": 2, "dropout": 0.4, "recurrent_dropout": 0.2},
@@ -34,52 +37,52 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"hidden_size": 512, "num_layers": 2, "dropout": 0.4, "recurrent_dropout": 0.15},
         "fit": {"epochs": 10, "learning_rate": 0.014, "warm_up": 0.05},
     },
-    # The model that comes with the package: the best of a megabyte in 16-bit floats.
+    # What comes with the package: the best that fits a megabyte in 16-bit floats
     "shipped": {
         "model": {"hidden_size": 300, "dropout": 0.3, "recurrent_dropout": 0.05},
         "fit": {"epochs": 14, "learning_rate": 0.025, "warm_up": 0.05},
     },
 }
+CORPORA = {"nietzsche": "nietzsche", "shakespeare": "shakespeare", "shipped": "nietzsche"}
+
+# Nats per character, as their authors give them
+PUBLISHED = {
+    "nietzsche": {
+        "fastai, 2 × 512 LSTM, 63 epochs, another split": 1.252,
+    },
+    "shakespeare": {
+        "nanoGPT, a GPU's model, 10.7 million weights": 1.4697,
+        "nanoGPT, its recipe for CPUs, 3 minutes": 1.88,
+        "minGRU (arXiv 2410.01201)": 1.548,
+        "minLSTM (arXiv 2410.01201)": 1.555,
+    },
+}
 
 
-def text_of(name: str, corpus: str | None) -> str:
-    """The text of a recipe: Nietzsche lower-cased as in the book, others as they are."""
-    named = "shakespeare" if name == "shakespeare" else "nietzsche"
-    text = npchar.load_corpus(corpus or named)
-    return text if named == "shakespeare" else text.lower()
+def text_of(corpus: str, path: str | None) -> str:
+    """Nietzsche lower-cased as in the book, others as they are."""
+    text = npchar.load_corpus(path or corpus, progress=False)
+    return text.lower() if corpus == "nietzsche" else text
 
 
-def main() -> None:
+def train(name: str, path: str | None, save: Path | None, write: Path) -> None:
     """Train one recipe and keep what it reached."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
-    parser.add_argument("name", choices=RECIPES)
-    parser.add_argument("--corpus", metavar="PATH", help="the corpus's file")
-    parser.add_argument("--save", type=Path, metavar="PATH", help="keep the model here")
-    parser.add_argument("--write", type=Path, default=FILE, metavar="PATH")
-    parser.add_argument("--half-minute", action="store_true", help="end after half a minute")
-    options = parser.parse_args()
-    recipe = RECIPES[options.name]
-    text = text_of(options.name, options.corpus)
+    recipe, text = RECIPES[name], text_of(CORPORA[name], path)
     model = npchar.Model(npchar.Vocabulary.from_text(text), **recipe["model"])
     print(model)
-    checkpoint = options.write.with_name(f"{options.name}.checkpoint.npz")
+    checkpoint = write.with_name(f"{name}.checkpoint.npz")
     history = model.fit(
-        text,
-        **recipe["fit"],
-        checkpoint=checkpoint,
-        checkpoint_every=(1, "epochs"),
-        resume=True,
-        callbacks=[lambda history: options.half_minute and sum(history.seconds) > 30],
+        text, **recipe["fit"], checkpoint=checkpoint, checkpoint_every=(1, "epochs"), resume=True
     )
     held_out = text[-int(len(text) * 0.1) :]
     evaluation = model.evaluate(held_out)
-    if options.save:
-        model.save(options.save, dtype="float16")
-        evaluation = npchar.Model.load(options.save).evaluate(held_out)
+    if save:
+        model.save(save, dtype="float16")
+        evaluation = npchar.Model.load(save).evaluate(held_out)  # as it is in the file
     checkpoint.unlink()
-    records = json.loads(options.write.read_text()) if options.write.exists() else {}
-    records[options.name] = {
-        "command": " ".join(["python", "benchmarks/records.py", options.name]),
+    records = json.loads(write.read_text()) if write.exists() else {}
+    records[name] = {
+        "command": f"python benchmarks/records.py {name}",
         **recipe,
         "parameters": model.parameters.flat.size,
         "held out": round(evaluation.loss, 4),
@@ -87,11 +90,65 @@ def main() -> None:
         "seconds": round(sum(history.seconds)),
         "train": [round(loss, 4) for loss in history.loss],
         "validation": [round(loss, 4) for loss in history.val_loss],
-        "on": f"{npchar.training.parallel.available_cores()} cores, {platform.machine()}, Python "
+        "on": f"{available_cores()} cores, {platform.machine()}, Python "
         f"{platform.python_version()}, NumPy {np.__version__}, npchar {npchar.__version__}",
     }
-    options.write.write_text(json.dumps(records, indent=1) + "\n")
+    write.write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n")
     print(f"{evaluation.loss:.4f} nats per character held out, {sum(history.seconds):.0f} s")
+
+
+def simple(text: str) -> dict[str, float]:
+    """What counting and compressing reach on the held-out tenth: nats per character."""
+    n = int(len(text) * 0.1)
+    model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=1)
+    found = {
+        f"{order}, counted": loss
+        for order, loss in model.evaluate(text[-n:], train_text=text[:-n]).baselines.items()
+        if order in ("unigram", "3-gram", "5-gram")
+    }
+    for name, compress in (("bz2", bz2.compress), ("lzma", lzma.compress)):
+        # What the held-out part adds to what is compressed before it
+        added = len(compress(text.encode())) - len(compress(text[:-n].encode()))
+        found[name] = 8 * added / n * math.log(2)
+    return found
+
+
+def show(records: dict[str, Any], paths: dict[str, str | None]) -> None:
+    """For each corpus a table: npchar, what others published, what is simple."""
+    for corpus in PUBLISHED:
+        rows = PUBLISHED[corpus] | simple(text_of(corpus, paths[corpus]))
+        for name, record in records.items():
+            if CORPORA[name] == corpus:
+                sizes = record["model"]
+                what = f"npchar, {sizes.get('num_layers', 1)} × {sizes['hidden_size']} LSTM"
+                rows[f"**{what}, {record['seconds']:,} s on {record['on'].split(',')[0]}**"] = (
+                    record["held out"]
+                )
+        print(f"\n| {corpus}, held out | nats | bits per character |\n| --- | --- | --- |")
+        for what, loss in sorted(rows.items(), key=lambda row: row[1]):
+            print(f"| {what} | {loss:.3f} | {loss / math.log(2):.2f} |")
+
+
+def main() -> None:
+    """Train a recipe, or show what is there."""
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
+    parser.add_argument("name", nargs="?", choices=RECIPES)
+    parser.add_argument("--corpus", metavar="PATH", help="the corpus's file")
+    parser.add_argument(
+        "--save", type=Path, metavar="PATH", help="keep the model, in 16-bit floats"
+    )
+    parser.add_argument("--write", type=Path, default=FILE, metavar="PATH")
+    parser.add_argument("--show", action="store_true", help="print the table")
+    parser.add_argument("--nietzsche", metavar="PATH", help="for --show")
+    parser.add_argument("--shakespeare", metavar="PATH", help="for --show")
+    options = parser.parse_args()
+    if options.show:
+        paths = {"nietzsche": options.nietzsche, "shakespeare": options.shakespeare}
+        show(json.loads(options.write.read_text()), paths)
+    elif options.name:
+        train(options.name, options.corpus, options.save, options.write)
+    else:
+        parser.error("expected a recipe's name, or --show")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ from npchar.training.settings import Settings
 if TYPE_CHECKING:
     from npchar.analysis.activations import Activations
 
-PRETRAINED = ("nietzsche",)  # files of the package, in its folder ``pretrained``
+PRETRAINED = ("nietzsche", "nietzsche-128")  # files of the package, in its folder ``pretrained``
 
 
 def findings(text: Text, ids: Ids, settings: Settings) -> list[str]:
@@ -759,9 +759,10 @@ class Model:
         Parameters
         ----------
         name
-            "nietzsche": what ``python examples/nietzsche.py --save nietzsche.npz`` makes
-            of the book's corpus in lower case; 1.37 nats per character on its
-            last tenth, which was held out.
+            "nietzsche": 300 LSTM units, trained on the book's corpus in lower case by
+            ``python benchmarks/records.py shipped``; 1.282 nats per character on its last
+            tenth, which was held out. "nietzsche-128": the first release's, smaller, which
+            the notebooks read; 1.367.
         """
         if name not in PRETRAINED:
             raise ValueError(

@@ -6,6 +6,7 @@ import pytest
 import npchar
 from npchar import Model, Vocabulary
 from npchar.command import main
+from npchar.training.recipe import learning_rate
 
 OLD = "the cat sat on the mat, and the rat sat on the cat. " * 40
 NEW = "THE CAT SAT ON THE MAT; the dog did not. " * 40
@@ -102,7 +103,7 @@ def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     assert err.count("characters written before: ") == 2
     made = Model.load(tmp_path / "new.npz")
     model = npchar.Model.pretrained().extend(NEW)
-    rate = 0.01  # a quarter of the usual 0.04
+    rate = learning_rate("rmsprop", model.network.sizes) / 4
     model.fit(NEW, epochs=2, maxlen=20, seed=5, learning_rate=rate, verbose=False)
     assert made.parameters.flat.tobytes() == model.parameters.flat.tobytes()
 

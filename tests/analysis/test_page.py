@@ -542,6 +542,8 @@ def test_a_large_weight_has_no_16_bits():
 def test_its_size(pages):
     assert len(MODELS["one"].vocabulary) == 57
     assert len(pages["one"].encode()) < 700_000
+    shipped = npchar.Model.pretrained()  # a megabyte, of 16-bit floats
+    assert len(page(shipped.network, shipped.vocabulary).encode()) < 1_300_000
     assert pages["two"].count("</script>") == 3
     assert "{{ model }}" not in pages["two"]
 
