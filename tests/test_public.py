@@ -103,3 +103,8 @@ def test_imports_run_one_way():
         assert leaves, f"these import each other in a circle: {sorted(graph)}"
         for name in leaves:
             del graph[name]
+
+
+def test_the_citation_is_of_this_version():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version: {npchar.__version__}\n" in citation
