@@ -828,5 +828,14 @@ MUTANTS = [
     ('text/examine.py', 'every list of words is taken for documents',
      'elif len(counts) > 0.9 * len(text):',
      'else:', 'examine'),
+    ('layers/fast.py', 'of many symbols, each takes the sums of the one before',
+     'np.diff(ids, prepend=-1)',
+     'np.diff(ids, append=-1)', 'layer'),
+    ('layers/fast.py', 'the gradient of symbols that are not in use is left over',
+     'gradient = np.zeros((D, rows.shape[1]), rows.dtype)\n    gradient[ids',
+     'gradient = np.ones((D, rows.shape[1]), rows.dtype)\n    gradient[ids', 'layer'),
+    ('layers/fast.py', 'the places of ids among those in use are those of other steps',
+     'places.reshape(x.shape)',
+     'places.reshape(x.shape)[::-1]', 'layer'),
 ]
 # fmt: on

@@ -17,6 +17,7 @@ from npchar.layers.layer import HiddenState, Layer
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+MANY = 256  # symbols, from which it pays to touch only the rows in use
 ONE = np.ones((), np.float32)  # a Python number takes 0.5 µs more, half of a small operation
 
 
@@ -86,6 +87,36 @@ def joined(W: Array) -> Array:
 def parted(W: Array, gates: int) -> Array:
     """(D, GH), the gates side by side, as (G, D, H): a view."""
     return W.reshape(W.shape[0], gates, -1).swapaxes(0, 1)
+
+
+def rows_in_use(x: Array, D: int) -> tuple[Array | slice, Array]:
+    """Which rows of (D, ·) input weights some ids pick, and the place of each id among them.
+
+    All of them where there are few: only of many is it worth the search.
+    """
+    if D < MANY:
+        return slice(None), x
+    used, places = np.unique(x, return_inverse=True)
+    return used, places.reshape(x.shape)
+
+
+def input_gradient(x: Array, rows: Array, D: int) -> Array:
+    """The gradient of input weights, (D, ·), from that of each step's sums, (TB, ·).
+
+    With ids, (T, B), of many symbols the rows of each symbol are summed up, which takes a
+    tenth of the time of a product with one-hot rows at 4,000 of them; of few it is slower.
+    """
+    if x.ndim == 3 or D < MANY:
+        inputs = np.empty((len(rows), D), rows.dtype)
+        as_rows(x, D, inputs)
+        product: Array = inputs.T @ rows
+        return product
+    order = np.argsort(x, axis=None, kind="stable")
+    ids = x.reshape(-1)[order]
+    first = np.flatnonzero(np.diff(ids, prepend=-1))  # of each symbol
+    gradient = np.zeros((D, rows.shape[1]), rows.dtype)
+    gradient[ids[first]] = np.add.reduceat(rows[order], first, axis=0)
+    return gradient
 
 
 def as_rows(x: Array, D: int, out: Array) -> None:

@@ -23,10 +23,11 @@ from npchar.layers.fast import (
     ONE,
     HiddenTape,
     added_at_the_end,
-    as_rows,
+    input_gradient,
     joined,
     parted,
     require_tape,
+    rows_in_use,
     taken,
 )
 from npchar.layers.gru import GRU
@@ -110,7 +111,8 @@ class FastGRU(GRU):
         # memory of the gradients, step by step.
         if x.ndim == 2:
             x = x.astype(np.intp, copy=False)
-            picked = Wx + biases  # (3, D, H)
+            used, places = rows_in_use(x, Wx.shape[1])
+            picked = Wx[:, used] + biases  # (3, D, H), or of D those
         else:
             waiting = tape.rows.reshape(-1)[: 3 * T * B * H].reshape(T * B, 3 * H)
             np.matmul(x.reshape(T * B, -1), joined(Wx), out=waiting)
@@ -123,7 +125,7 @@ class FastGRU(GRU):
                 rz, r, z, q, n, h_, h = step[:7]
                 np.matmul(h_, Wh, out=sums)  # (3, B, H)
                 if x.ndim == 2:
-                    np.take(picked, x[t], axis=1, out=x_sums, mode="clip")  # "raise" buffers
+                    np.take(picked, places[t], axis=1, out=x_sums, mode="clip")  # "raise" buffers
                 else:
                     x_sums[...] = x_of[t]
                 # σ of both gates at once, 1 / (1 + exp(−a)): the weights have the sign.
@@ -174,12 +176,9 @@ class FastGRU(GRU):
 
         # A product of (TB, ·) matrices sums over time and batch at once.
         rows = tape.rows.reshape(T * B, 4 * H)
-        D = self.Wx.shape[1]
         dWh = tape.h[:-1].reshape(T * B, H).T @ rows[:, : 3 * H]
         gradient.Wh[...] = parted(dWh, 3)[RZQ]
-        inputs = np.empty((T * B, D), rows.dtype)
-        as_rows(x, D, inputs)
-        gradient.Wx[...] = parted(inputs.T @ rows[:, H:], 3)
+        gradient.Wx[...] = parted(input_gradient(x, rows[:, H:], self.Wx.shape[1]), 3)
         sums = np.ones(T * B, rows.dtype) @ rows  # (4H,)
         gradient.bq[...], gradient.b[...] = sums[:H], sums[H:].reshape(3, H)
         dx = (rows[:, H:] @ joined(self.Wx).T).reshape(x.shape) if x.ndim == 3 else None

@@ -25,7 +25,18 @@ import numpy as np
 
 from npchar.arrays import Array
 from npchar.layers.dense import Dense
-from npchar.layers.fast import ONE, added_at_the_end, as_rows, joined, parted, require_tape, taken
+from npchar.layers.fast import (
+    MANY,
+    ONE,
+    added_at_the_end,
+    as_rows,
+    input_gradient,
+    joined,
+    parted,
+    require_tape,
+    rows_in_use,
+    taken,
+)
 from npchar.layers.layer import require_step
 from npchar.layers.lstm import LSTM, State
 
@@ -149,7 +160,8 @@ class FastLSTM(LSTM):
         # fraction of the product with a one-hot vector. Vectors of all steps go in one
         # product; it waits on the memory that the gates will take, step by step.
         if x.ndim == 2:
-            picked = prescaled(self.Wx + self.b[:, None])  # (4, D, H)
+            used, places = rows_in_use(x, self.Wx.shape[1])
+            picked = prescaled(self.Wx[:, used] + self.b[:, None])  # (4, D, H), or of D those
         else:
             np.matmul(x.reshape(T * B, -1), joined(prescaled(self.Wx)), out=tape.rows)  # (TB, 4H)
             tape.rows[...] += prescaled(self.b[:, None]).reshape(-1)
@@ -160,7 +172,7 @@ class FastLSTM(LSTM):
                 gates, _, i, f, o, g, _, ig, fc_, tanh_c, h_, h, _, _ = step
                 np.matmul(h_, Wh, out=sums)  # (4, B, H)
                 if x.ndim == 2:
-                    np.take(picked, x[t], axis=1, out=x_sums, mode="clip")  # "raise" buffers
+                    np.take(picked, places[t], axis=1, out=x_sums, mode="clip")  # "raise" buffers
                     sums += x_sums
                 else:
                     sums += waiting[t]
@@ -225,11 +237,16 @@ class FastLSTM(LSTM):
         # that of x in one: 3 % of a step.
         dz_rows = tape.rows  # (TB, 4H)
         D = self.Wx.shape[1]
-        inputs = np.empty((T * B, H + D), dz_rows.dtype)
-        inputs[:, :H] = tape.h[:-1].reshape(T * B, H)
-        as_rows(x, D, inputs[:, H:])
-        dW = parted(inputs.T @ dz_rows, 4)  # (4, H + D, H)
-        gradient.Wh[...], gradient.Wx[...] = dW[:, :H], dW[:, H:]
+        h_rows = tape.h[:-1].reshape(T * B, H)
+        if x.ndim == 2 and D >= MANY:
+            gradient.Wh[...] = parted(h_rows.T @ dz_rows, 4)
+            gradient.Wx[...] = parted(input_gradient(x, dz_rows, D), 4)
+        else:
+            inputs = np.empty((T * B, H + D), dz_rows.dtype)
+            inputs[:, :H] = h_rows
+            as_rows(x, D, inputs[:, H:])
+            dW = parted(inputs.T @ dz_rows, 4)  # (4, H + D, H)
+            gradient.Wh[...], gradient.Wx[...] = dW[:, :H], dW[:, H:]
         if x.ndim == 3:
             gradient.b[...] = dz_rows.sum(axis=0).reshape(4, H)
             dx = (dz_rows @ joined(self.Wx).T).reshape(x.shape)

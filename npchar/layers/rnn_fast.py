@@ -12,7 +12,15 @@ import numpy as np
 
 from npchar.arrays import Array
 from npchar.layers.dense import Dense
-from npchar.layers.fast import ONE, HiddenTape, added_at_the_end, as_rows, require_tape, taken
+from npchar.layers.fast import (
+    ONE,
+    HiddenTape,
+    added_at_the_end,
+    input_gradient,
+    require_tape,
+    rows_in_use,
+    taken,
+)
 from npchar.layers.layer import HiddenState, require_step
 from npchar.layers.rnn import RNN
 
@@ -63,7 +71,8 @@ class FastRNN(RNN):
         # What the input adds to the sums of all steps: an id picks a row of Wx.
         if x.ndim == 2:
             x = x.astype(np.intp, copy=False)
-            np.take(self.Wx + self.b, x, axis=0, out=tape.rows, mode="clip")
+            used, places = rows_in_use(x, D)
+            np.take(self.Wx[used] + self.b, places, axis=0, out=tape.rows, mode="clip")
         else:
             np.matmul(x.reshape(T * B, D), self.Wx, out=tape.rows.reshape(T * B, H))
             tape.rows += self.b
@@ -95,9 +104,7 @@ class FastRNN(RNN):
             np.matmul(dz, WhT, out=dh_next)
         rows = tape.rows.reshape(T * B, H)
         np.matmul(tape.h[:-1].reshape(T * B, H).T, rows, out=gradient.Wh)
-        inputs = np.empty((T * B, D), rows.dtype)
-        as_rows(x, D, inputs)
-        np.matmul(inputs.T, rows, out=gradient.Wx)
+        gradient.Wx[...] = input_gradient(x, rows, D)
         np.matmul(np.ones(T * B, rows.dtype), rows, out=gradient.b)
         dx = (rows @ self.Wx.T).reshape(x.shape) if x.ndim == 3 else None
         return dx, HiddenState(dh_next.copy())

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import npchar
 from npchar.layers.conv import Conv
+from npchar.layers.fast import MANY
 from npchar.layers.gradcheck import complex_step
 from npchar.layers.gru import GRU
 from npchar.layers.kinds import FAST, PLAIN
@@ -234,3 +235,27 @@ def test_the_plain_rnn_is_its_equation():
         h = outputs[t]
     np.testing.assert_allclose(layer.Wh @ layer.Wh.T, np.eye(4), atol=1e-12)
     assert not layer.b.any()
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("D", [MANY - 1, MANY, 3 * MANY])
+def test_of_many_symbols_only_the_rows_in_use_are_touched(name, D):
+    """And the fast layers are the plain ones all the same."""
+    rng = np.random.default_rng(D)
+    plain = PLAIN[name].create(input_size=D, hidden_size=3, dtype="float64")
+    fast = FAST[name](**plain.arrays)
+    x = rng.integers(0, 40, (6, 5)) * (D // 40)  # some symbols several times, most of them never
+    dh = rng.normal(size=(6, 5, 3))
+    gradients, outputs = [], []
+    for layer in (plain, fast):
+        gradient = type(layer)(**{n: np.full_like(a, 7) for n, a in layer.arrays.items()})
+        tape = layer.forward(x)
+        outputs.append(tape.outputs.copy())
+        layer.backward(tape, dh, None, gradient)
+        gradients.append(gradient.arrays)
+    np.testing.assert_allclose(outputs[1], outputs[0], rtol=0, atol=1e-13)
+    for array, expected in gradients[0].items():
+        np.testing.assert_allclose(gradients[1][array], expected, rtol=0, atol=1e-13)
+    unused = np.setdiff1d(np.arange(D), x)
+    axis = gradients[1]["Wx"].ndim - 2
+    assert not gradients[1]["Wx"].take(unused, axis=axis).any()
