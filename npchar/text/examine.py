@@ -14,6 +14,7 @@ from typing import Any
 from npchar.text.vocabulary import Text
 
 RARE = 5  # a character seen less often cannot be learned
+LARGE, ENOUGH = 500, 200  # a large vocabulary, and how often its symbols should come on average
 MANY = 30  # rare ones, as Chinese has and English has not
 LEAST = 20_000  # characters; with fewer a model overfits: it memorises the text
 
@@ -55,6 +56,11 @@ def examine(text: Text, *, maxlen: int = 60, validation_split: float = 0.1) -> l
         findings.append(
             f"of {len(text):,} tokens {len(counts):,} are different: if each is a text of its own, "
             "as a tweet is, make the vocabulary by Vocabulary.from_documents"
+        )
+    if len(counts) > LARGE and len(text) < ENOUGH * len(counts):
+        findings.append(
+            f"{len(counts):,} different {symbols} in {len(text):,}, {len(text) // len(counts)} of "
+            f"each: with fewer than {ENOUGH} a model learns the frequent ones alone"
         )
     rare = [c for c, n in counts.items() if n < RARE]
     if rare and len(text) >= LEAST:

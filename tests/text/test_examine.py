@@ -61,3 +61,9 @@ def test_a_list_of_texts_is_told_from_a_text_of_tokens():
     assert any(re.search("of 999 tokens 999 are different.*from_documents", found)
                for found in examine(tweets))  # fmt: skip
     assert not any("from_documents" in found for found in examine(GOOD.split()))
+
+
+def test_how_much_is_enough_for_many_symbols():
+    many = "".join(chr(0x4E00 + k) for k in range(600))
+    assert "600 different characters in 60,000, 100 of each" in " ".join(examine(many * 100))
+    assert not any("of each" in found for found in examine(many * 300))
