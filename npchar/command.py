@@ -18,7 +18,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from npchar.analysis.colouring import plain
 from npchar.files.description import training_settings
@@ -35,6 +35,7 @@ from npchar.training.mpi import MissingMPIError
 from npchar.training.parallel import WorkerError
 from npchar.training.recipe import learning_rate as usual_rate
 from npchar.training.recipe import model_for
+from npchar.training.recipe import suited as suited_settings
 
 EXPECTED = (ValueError, OSError, MemoryError, TrainingDiverged, WorkerError, MissingMPIError)
 
@@ -99,6 +100,11 @@ def run_train(options: Namespace) -> int:
             f"there is a file {path} already: name another by --save; or go on with it, if it is "
             f"an interrupted training, by `{to_go_on(path, options)}`"
         )
+    sizes = ("layer", "hidden_size", "num_layers", "dropout", "recurrent_dropout")
+    given = {name: getattr(options, name) for name in sizes}
+    given = {name: value for name, value in given.items() if value is not None}
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    require_numbers(given, settings, options.seed)
     text = texts(options, options.validation_split)
     if options.lower:
         text = text.lower() if isinstance(text, str) else [one.lower() for one in text]
@@ -108,10 +114,6 @@ def run_train(options: Namespace) -> int:
     else:
         vocabulary = Vocabulary.from_documents(text)
         n, what = sum(map(len, text)), f"characters in {len(text):,} documents"
-    sizes = ("layer", "hidden_size", "num_layers", "dropout", "recurrent_dropout")
-    given = {name: getattr(options, name) for name in sizes}
-    given = {name: value for name, value in given.items() if value is not None}
-    settings = {name: getattr(options, name) for name in SETTINGS}
     callbacks: list[Callback] = []
     if options.begun is None:
         chosen = model_for(n, options.layer or "lstm")
@@ -129,6 +131,15 @@ def run_train(options: Namespace) -> int:
         callbacks.append(forgetting(before, model))
     say(f"{n:,} {what}, {len(vocabulary)} different; {model}")
     return fit(model, text, path, options, settings, callbacks=callbacks)
+
+
+def require_numbers(sizes: dict[str, Any], settings: dict[str, Any], seed: int) -> None:
+    """Raise a ValueError for a wrong number, before a text is read or fetched."""
+    small = {"hidden_size": min(1, sizes.get("hidden_size", 1))}
+    model = Model(Vocabulary("ab"), seed=seed, **sizes | small)
+    others = {"step": None, "targets": "all", "epsilon": None, "clip_norm": 1.0,
+              "restore_best": True}  # fmt: skip
+    suited_settings(others | settings, 1, model.network.sizes)
 
 
 def forgetting(before: Model, model: Model) -> Callback:

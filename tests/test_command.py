@@ -476,8 +476,8 @@ def test_the_size_follows_the_text(tmp_path, here):
     (tmp_path / "long").write_text(TEXT * 100)
     for name, size in (("short", "hidden_size=128, num_layers=1, dropout=0.3"),
                        ("long", "hidden_size=256, num_layers=1, dropout=0.2")):  # fmt: skip
-        # --maxlen is wrong, so that it ends after it has said what it would train
-        _, _, err = here("train", name, "--maxlen", 0)
+        # --maxlen is too large, so that it ends after it has said what it would train
+        _, _, err = here("train", name, "--maxlen", 10**6)
         assert size in err
 
 
@@ -514,3 +514,23 @@ def test_on_a_terminal_a_long_text_shows_how_much_is_read(monkeypatch, capsys):
     show(0.25)
     show(1.0)
     assert capsys.readouterr().err == "\r 25% read\r\r100% read\r\x1b[K"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--epochs", 0, "epochs is 0"),
+        ("--hidden-size", -3, "hidden_size is -3"),
+        ("--dropout", 1.5, "dropout is 1.5"),
+        ("--learning-rate", -1, "learning_rate is -1"),
+        ("--validation-split", 2, "validation_split is 2"),
+        ("--warm-up", 1, "warm_up is 1"),
+        ("--seed", -1, "seed is -1"),
+        ("--patience", 0, "patience is 0"),
+    ],
+)
+def test_a_wrong_number_is_told_before_the_text_is_read(here, option, value, message):
+    status, _, err = here("train", "there-is-no-such-file", option, value)
+    assert status == 2
+    assert message in err
+    assert err.count("\n") == 1

@@ -1,0 +1,60 @@
+"""The example in one file, against the library's plain layers."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import npchar
+from npchar.layers.network import Network, Sizes
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "minimal.py"
+
+
+@pytest.fixture(scope="module")
+def minimal():
+    return runpy.run_path(str(EXAMPLE))
+
+
+def test_its_loss_and_gradient_are_the_plain_layers(minimal):
+    V, H = 9, minimal["H"]
+    network = Network(Sizes(V, H, 1, 0.0), dtype="float64").plain()
+    network.initialise(1)
+    names = {"Wx": "lstm0.Wx", "Wh": "lstm0.Wh", "b": "lstm0.b", "W": "dense.W", "d": "dense.b"}
+    p = {name: network.parameters[own] for name, own in names.items()}
+    ids, targets = np.random.default_rng(2).integers(0, V, (2, 7, 3))
+    loss, gradient = minimal["loss_and_gradient"](p, ids, targets)
+    expected = network.gradients(ids, targets)
+    assert loss == pytest.approx(float(expected.loss), rel=1e-12)
+    for name, own in names.items():
+        np.testing.assert_allclose(gradient[name], expected.parameters[own], rtol=0, atol=1e-13)
+
+
+def test_it_learns_and_writes(minimal, monkeypatch, capsys, tmp_path):
+    text = "the cat sat on the mat, and the rat sat on the cat.\n" * 60
+    (tmp_path / "text").write_text(text)
+    main = minimal["main"]
+    monkeypatch.setattr("sys.argv", ["minimal.py", str(tmp_path / "text")])
+    for name, value in {"STEPS": 200, "H": 48, "B": 8, "T": 25}.items():
+        monkeypatch.setitem(main.__globals__, name, value)
+    main()
+    out = capsys.readouterr().out
+    assert "3,120 characters, 15 different" in out
+    written = out.split("per character\n")[1]
+    known = set(text.split())
+    words = written.split()[1:-1]  # the ends may be cut
+    assert sum(word in known for word in words) > 0.8 * len(words)
+
+
+def test_it_is_numpy_alone_and_short():
+    code = EXAMPLE.read_text(encoding="utf-8")
+    imported = [line for line in code.splitlines() if line.strip().startswith(("import", "from"))]
+    assert {line.split()[1].split(".")[0] for line in imported} == {
+        "numpy", "os", "sys", "pydoc_data",
+    }  # fmt: skip
+    lines = [
+        line for line in code.splitlines() if line.strip() and not line.strip().startswith("#")
+    ]
+    assert len(lines) < 125
+    assert not hasattr(npchar, "minimal")
