@@ -14,6 +14,7 @@ fed one-hot floats by ``model.fit``.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import os
 import sys
@@ -61,11 +62,13 @@ def npchar_steps(
     print(json.dumps("ready"), flush=True)
     if not sys.stdin.readline():
         return
-    model.fit(
-        text, epochs=1_000_000, targets=targets, step=step, batch_size=B, maxlen=maxlen,
-        learning_rate=0.01, schedule="constant", warm_up=0.0, validation_split=0.0,
-        callbacks=[one_turn], verbose=False,
-    )  # fmt: skip
+    settings = {
+        "epochs": 1_000_000, "targets": targets, "step": step, "batch_size": B, "maxlen": maxlen,
+        "learning_rate": 0.01, "schedule": "constant", "warm_up": 0.0, "validation_split": 0.0,
+        "callbacks": [one_turn], "verbose": False,
+    }  # fmt: skip
+    known = inspect.signature(npchar.Model.fit).parameters  # an earlier commit's may have fewer
+    model.fit(text, **{name: value for name, value in settings.items() if name in known})
 
 
 class TorchModel:

@@ -7,6 +7,10 @@ Every contender has a process of its own and they take turns, so that a slow
 minute of the machine is everyone's; the figures are medians over the turns,
 with the quartiles. A peer that is not installed is left out, and said so.
 Takes about half an hour with all peers; ``--only`` picks sections.
+
+    python benchmarks/run.py --compare HEAD~1 --rounds 5 --batches 16 64
+
+runs this tree and another commit, taking turns, and prints how their times relate.
 """
 
 from __future__ import annotations
@@ -336,13 +340,13 @@ def measure_flatness(corpus: str, steps: int) -> dict[str, float]:
 import time, npchar, npchar.training.loop as training
 text = npchar.load_corpus({corpus!r}).lower()
 stamps = []
-class Stamps(training.RMSprop):
+class Stamps(npchar.RMSprop):
     def update(self, *arguments):
         super().update(*arguments)
         stamps.append(time.perf_counter())
         if len(stamps) > {steps}:
             raise KeyboardInterrupt
-training.RMSprop = Stamps
+training.make_optimizer = lambda _, size, epsilon, dtype: Stamps(size, epsilon=epsilon, dtype=dtype)
 model = npchar.Model(npchar.Vocabulary.from_text(text))
 try:
     model.fit(text, epochs=1000, targets="last", schedule="constant", batch_size=128,
@@ -357,6 +361,38 @@ print(json.dumps({{str(at): float(numpy.median(d[at - 100:at + 100])) for at in
     found = json.loads(subprocess.check_output([sys.executable, "-c", code]))
     print("    ms a step at step " + ", ".join(f"{k}: {v:.1f}" for k, v in found.items()))
     return found
+
+
+def compare(revision: str, rounds: int, batches: Sequence[int]) -> None:
+    """This tree beside another commit of it, taking turns: prints how their times relate."""
+    root = HERE.parent
+    with tempfile.TemporaryDirectory() as folder:
+        archive = subprocess.run(
+            ["git", "-C", root, "archive", revision, "npchar"], check=True, stdout=subprocess.PIPE
+        )
+        subprocess.run(["tar", "-x", "-C", folder], check=True, input=archive.stdout)
+        trees = {"this tree": str(root), revision: folder}
+        jobs: list[tuple[str, str, dict[str, Any]]] = [
+            (f"a step, batch {B}, targets {targets}", "npchar_steps",
+             {"B": B, "targets": targets, "H": 128, "layers": 1, "turn": max(3, 640 // B)})
+            for targets in ("all", "last")
+            for B in batches
+        ]  # fmt: skip
+        jobs += [
+            ("a character, one stream", "npchar_generation", {"streams": 1, "n": 4000}),
+            ("a character, 64 streams", "npchar_generation", {"streams": 64, "n": 200}),
+        ]
+        for what, job, arguments in jobs:
+            contenders = [
+                Contender(name, job, {"PYTHONPATH": path}, **arguments)
+                for name, path in trees.items()
+            ]
+            found = interleaved(contenders, rounds)
+            if len(found) < 2:
+                continue
+            ours, theirs = found["this tree"]["median"], found[revision]["median"]
+            ratio = ours / theirs if job == "npchar_steps" else theirs / ours  # of times
+            print(f"  {what:<32} {ratio:.2f} of {revision}", flush=True)
 
 
 def machine() -> dict[str, Any]:
@@ -443,7 +479,8 @@ def main() -> None:
     """Measure, print, write."""
     sections = ("steps", "generation", "to_loss", "memory", "import", "growth", "flatness")
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
-    parser.add_argument("--corpus", required=True, metavar="PATH", help="the Nietzsche text")
+    parser.add_argument("--corpus", metavar="PATH", help="the Nietzsche text")
+    parser.add_argument("--compare", metavar="REV", help="instead: this tree beside a commit")
     parser.add_argument("--only", nargs="+", choices=sections, default=sections)
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES, metavar="N",
                         help="the batch sizes of the section steps (16 to 256)")  # fmt: skip
@@ -453,6 +490,10 @@ def main() -> None:
     parser.add_argument("--write", type=Path, default=HERE / "results.json", metavar="PATH",
                         help="where the figures go; the plot stands beside them")  # fmt: skip
     options = parser.parse_args()
+    if options.compare:
+        return compare(options.compare, options.rounds, options.batches)
+    if not options.corpus:
+        parser.error("expected --corpus PATH, or --compare REV")
     missing = [p for p in PEERS if not installed(p)]
     if missing:
         print(f"not installed, so left out: {', '.join(missing)}")
