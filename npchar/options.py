@@ -27,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
         "The model is kept in one file, which holds the training too until that is finished: "
         "Ctrl-C at any time, and `npchar resume` goes on.")  # fmt: skip
     add = train.add_argument
-    add("files", nargs="+", metavar="FILE", help="texts, or https addresses of texts")
+    add("files", nargs="+", metavar="FILE", help="texts, folders of texts, https addresses, or the "
+        "named corpora nietzsche and shakespeare")  # fmt: skip
     add("--save", metavar="PATH", help="the model's file (the first text's name with .npz, here)")
     add("--from", dest="begun", metavar="MODEL", help="go on from a model's file, or from "
         f"{SHIPPED}, which comes along: it learns the new characters, and keeps its "
@@ -44,14 +45,16 @@ def parser() -> argparse.ArgumentParser:
     add("--recurrent-dropout", type=float, metavar="P",
         help="of each layer's recurrent weights (0)")  # fmt: skip
     add("--maxlen", type=int, default=60, metavar="N", help="characters in a window (60)")
-    add("--batch-size", type=int, metavar="N", help="windows in a step (32)")
+    add("--batch-size", type=int, metavar="N", help="windows in a step (32; of a short text "
+        "fewer)")  # fmt: skip
     add("--optimizer", default="rmsprop", choices=OPTIMIZERS, help="(rmsprop)")
     add("--learning-rate", type=float, metavar="R", help="its rate (as suits the model)")
     add("--schedule", default="linear", choices=SCHEDULES, help="of the rate (linear: to zero)")
     add("--warm-up", type=float, metavar="P",
         help="the share of all steps in which the rate rises from zero (0.1)")  # fmt: skip
     add("--validation-split", type=float, default=0.1, metavar="P",
-        help="the share at the end that is held out for validation (0.1)")  # fmt: skip
+        help="the share at the end of each text, or of documents whole ones, that is held out "
+        "for validation (0.1)")  # fmt: skip
     add("--patience", type=int, metavar="N", help="end when so many epochs in a row were no better "
         "held out (never)")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="the same seed, the same model (0)")
