@@ -206,8 +206,8 @@ class Model:
             the vocabulary is made by `Vocabulary.from_documents`: then each begins from
             the zero state, its end is predicted, and nothing leaks from one to another.
         epochs
-            Passes over it. When not given, 6 over the half megabyte of Nietzsche, 8 with
-            dropout; over 10,000 characters 23 and 30. ("last": 20.)
+            Passes over it. When not given, 5 over the half megabyte of Nietzsche, 8 with
+            dropout; over 10,000 characters 19 and 30. ("last": 20.)
         maxlen
             Characters in a window, T: how far back in time the gradient flows.
         step
@@ -228,7 +228,7 @@ class Model:
             wants a far higher learning rate.
         learning_rate, schedule
             The optimizer's rate, and its schedule: "linear" to zero at the end, "cosine" to
-            zero along half a wave, or "constant". When no rate is given, 0.04 for LSTMs, 0.01
+            zero along half a wave, or "constant". When no rate is given, 0.05 for LSTMs, 0.01
             for GRUs, 0.005 for plain recurrent layers and 0.02 for convolutions, of up to 128
             units, and less for more. ("last": 0.01.)
         epsilon

@@ -100,7 +100,7 @@ def test_weights_dropped_for_a_step_are_back_after_an_error(monkeypatch):
 @pytest.mark.parametrize(
     ("chosen", "expected"),
     [
-        ({}, {"step": 6, "epsilon": 1e-12, "learning_rate": 0.04, "warm_up": 0.1, "epochs": 40}),
+        ({}, {"step": 6, "epsilon": 1e-12, "learning_rate": 0.05, "warm_up": 0.1, "epochs": 40}),
         (
             {"targets": "last"},
             {"step": 3, "epsilon": 1e-7, "learning_rate": 0.01, "warm_up": 0.0, "epochs": 20},
@@ -108,7 +108,7 @@ def test_weights_dropped_for_a_step_are_back_after_an_error(monkeypatch):
         ({"layer": "gru"}, {"learning_rate": 0.01, "epsilon": 1e-12}),
         ({"layer": "rnn", "dropout": 0.1}, {"learning_rate": 0.005}),
         ({"layer": "conv"}, {"learning_rate": 0.02}),
-        ({"hidden_size": 2048}, {"learning_rate": 0.005}),
+        ({"hidden_size": 2048}, {"learning_rate": 0.00625}),
         ({"optimizer": "adam"}, {"learning_rate": 0.04, "epsilon": 1e-8}),
     ],
 )
