@@ -48,9 +48,14 @@ if TYPE_CHECKING:
 PRETRAINED = ("nietzsche", "nietzsche-128")  # files of the package, in its folder ``pretrained``
 
 
-def findings(text: Text, ids: Ids, settings: Settings) -> list[str]:
-    """What `npchar.examine` finds in a text; of documents, in all of them."""
+def findings(text: Text, ids: Ids, settings: Settings, vocabulary: Vocabulary) -> list[str]:
+    """What `npchar.examine` finds in a text; of documents, in all of them.
+
+    Rare symbols that have a stand-in are taken care of.
+    """
     if ids.ends is None:
+        if vocabulary.stand_in is not None:
+            text = vocabulary.decode(vocabulary.encode(text, "skip"))
         return examine(text, maxlen=settings.maxlen, validation_split=settings.validation_split)
     together: Text = [symbol for document in text for symbol in document]
     if isinstance(text[0], str):
@@ -330,7 +335,7 @@ class Model:
             before = None if kept is None else kept.settings
             settings = suited(given, len(whole.ids), self.network.sizes, before)
             if verbose and rank() == 0:
-                for finding in findings(text, whole, settings):
+                for finding in findings(text, whole, settings, self.vocabulary):
                     print(f"the text: {finding}", flush=True)
             return train(
                 self.network,

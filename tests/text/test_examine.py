@@ -67,3 +67,11 @@ def test_how_much_is_enough_for_many_symbols():
     many = "".join(chr(0x4E00 + k) for k in range(600))
     assert "600 different characters in 60,000, 100 of each" in " ".join(examine(many * 100))
     assert not any("of each" in found for found in examine(many * 300))
+
+
+def test_rare_ones_with_a_stand_in_are_taken_care_of(capsys):
+    rare = "".join(chr(0x4E00 + k) for k in range(40))
+    for min_count, told in ((1, True), (5, False)):
+        vocabulary = Vocabulary.from_text(rare + GOOD, min_count=min_count)
+        Model(vocabulary, hidden_size=2).fit(rare + GOOD, epochs=1, workers=1)
+        assert ("too few to learn" in capsys.readouterr().out) == told
