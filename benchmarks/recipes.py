@@ -75,12 +75,12 @@ LARGER: Trials = {
 }
 BASE = {"learning_rate": 0.05, "warm_up": 0.1}
 SECTIONS: dict[str, tuple[dict[str, Any], Trials]] = {
-    "small 10,000": ({"length": 10_000, **BASE, "learning_rate": 0.04, "seeds": 3}, SMALL),
-    "small 100,000": ({"length": 100_000, **BASE, "learning_rate": 0.04, "seeds": 2}, SMALL),
     "rates": ({**BASE, "epochs": 5, "seeds": 2}, RATES),
     "tried": ({**BASE, "epochs": 5, "seeds": 1, "texts": ("nietzsche",)}, TRIED),
     "larger": ({**BASE, "learning_rate": 0.03, "epochs": 8, "seeds": 1, "texts": ("nietzsche",),
                 "hidden_size": 256, "dropout": 0.2}, LARGER),
+    "small 10,000": ({"length": 10_000, **BASE, "learning_rate": 0.04, "seeds": 3}, SMALL),
+    "small 100,000": ({"length": 100_000, **BASE, "learning_rate": 0.04, "seeds": 2}, SMALL),
 }  # fmt: skip
 OF_MODEL = ("hidden_size", "num_layers", "dropout", "recurrent_dropout", "layer")
 START = 100_000  # where a piece of a text is taken from
