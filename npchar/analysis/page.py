@@ -58,6 +58,10 @@ def page(network: Network, vocabulary: Vocabulary, prompt: str | None = None) ->
             f"expected a model of {', '.join(KINDS[:-1])} or {KINDS[-1]} layers for the page, got "
             f"one of {layer}; `generate` and `stream` run any model"
         )
+    network = network.astype("float32")  # a copy
+    if vocabulary.stand_in is not None:
+        never = list(vocabulary).index(vocabulary.stand_in)  # is that to be generated
+        network.parameters["dense.b"][never] = -30_000
     weights = network.parameters.flat.astype("<f4")
     half = weights.clip(-60_000, 60_000).astype("<f2")
     exact = np.array_equal(half, weights)

@@ -539,6 +539,17 @@ def test_a_large_weight_has_no_16_bits():
     assert '"bits": 32' in page(model.network, model.vocabulary)
 
 
+def test_the_stand_in_for_rare_characters_is_never_drawn():
+    model = npchar.Model(npchar.Vocabulary.from_text("aaabbbc", min_count=2), hidden_size=2)
+    before = model.parameters.flat.copy()
+    text = page(model.network, model.vocabulary)
+    weights = re.search(r'id="weights">(.*?)</script>', text, re.DOTALL)[1]
+    found = np.frombuffer(base64.b64decode(weights), "<f4")
+    assert found[-1] == -30_000  # its bias
+    np.testing.assert_array_equal(found[:-1], before[:-1])
+    np.testing.assert_array_equal(model.parameters.flat, before)
+
+
 def test_its_size(pages):
     assert len(MODELS["one"].vocabulary) == 57
     assert len(pages["one"].encode()) < 700_000
