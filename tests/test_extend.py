@@ -95,6 +95,7 @@ def test_what_cannot_be(text, message):
 
 def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(npchar.command, "FORGETTING", 640)
     (tmp_path / "new.txt").write_text(NEW)
     options = ("--maxlen", "20", "--epochs", "2", "--seed", "5")
     assert main(["train", "--from", "nietzsche", "new.txt", *options]) == 0
