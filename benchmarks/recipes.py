@@ -33,7 +33,7 @@ TEXTS = ("nietzsche", "shakespeare")
 # "trial" names something that is no argument of the library, since it was not kept: see `patched`.
 Trials = dict[str, dict[str, Any]]
 RATES: Trials = {
-    "0.01 (the first default)": {"learning_rate": 0.01},
+    "0.01": {"learning_rate": 0.01},
     "0.02": {"learning_rate": 0.02},
     "0.04": {"learning_rate": 0.04},
     "0.05": {},
