@@ -27,7 +27,7 @@ from npchar.options import STANDARD_INPUT, parser
 from npchar.text.corpus import lines_of, load_corpus
 from npchar.text.decoding import EncodingError, decode
 from npchar.text.download import CorpusError
-from npchar.text.vocabulary import UnknownCharacterError, Vocabulary
+from npchar.text.vocabulary import END, UnknownCharacterError, Vocabulary
 from npchar.training.guard import TrainingDiverged
 from npchar.training.history import History
 from npchar.training.loop import Callback
@@ -112,7 +112,7 @@ def run_train(options: Namespace) -> int:
     if isinstance(text, str):
         vocabulary = Vocabulary.from_text(text, min_count=options.min_count)
     else:
-        vocabulary = Vocabulary.from_documents(text)
+        vocabulary = Vocabulary.from_documents(text, min_count=options.min_count)
         n, what = sum(map(len, text)), f"characters in {len(text):,} documents"
     callbacks: list[Callback] = []
     if options.begun is None:
@@ -240,7 +240,7 @@ def run_generate(options: Namespace) -> int:
     prompt = suited(prompt, model)
     how = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "seed",
                                                      "unknown")}  # fmt: skip
-    if options.document:
+    if options.document or END in known:  # after the end of one there is nothing to go on with
         beginning = prompt if shown else ""
         length = options.length or sys.maxsize
         for text in model.generate_document(options.count, length, beginning=beginning, **how):

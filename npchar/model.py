@@ -657,6 +657,7 @@ class Model:
         self.vocabulary.require_text(first)
         if END in first:
             raise ValueError("expected a beginning without U+0003, which ends a document")
+        self.vocabulary.encode(first, unknown)  # raises the error that names the place in it
         # The end of the one before is where each begins: see ``text/documents.py``
         prompts = [end + first] * n
         streams = start_streams(

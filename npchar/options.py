@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     add("--prompt", metavar="TEXT", help="the text to continue (a new line); - for standard input; "
         r"\n is a line feed")  # fmt: skip
     add("--document", action="store_true", help="write whole documents, which begin with the "
-        "prompt, by a model that was trained on them: see train --documents")  # fmt: skip
+        "prompt; by a model that was trained on them (train --documents) always")  # fmt: skip
     add(
         "--count", type=int, default=1, metavar="N", help="how many texts (1), a line each and more"
     )

@@ -404,6 +404,7 @@ def test_documents_from_the_lines_of_a_file(tmp_path, here):
     expected = model.generate_document(20, seed=1, temperature=0.8)
     assert (status, out.splitlines()) == (0, expected)
     assert set(expected) & set(NAMES)
+    assert here("generate", "--count", 20, *options)[1] == out  # such a model writes nothing else
     status, out, _ = here("generate", "--document", "--prompt", "an", *options)
     assert out == model.generate_document(seed=1, temperature=0.8, beginning="an")[0] + "\n"
 

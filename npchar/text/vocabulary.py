@@ -144,24 +144,29 @@ class Vocabulary:
         >>> vocabulary.decode(vocabulary.encode("abracadabra"))
         'abra\ufffda\ufffdabra'
         """
-        require_positive(min_count=min_count)
         if isinstance(text, bytes):
             raise TypeError("expected a str or a list of tokens, got bytes; decode them to a str")
         if not len(text):
             raise ValueError("the text is empty; a vocabulary needs at least one character")
-        tokens = not isinstance(text, str)
-        if min_count == 1:
-            return cls(text, tokens=tokens)
-        counts: Counter[Any] = Counter()
-        for start in range(0, len(text), ENCODE_CHUNK):
-            counts.update(text[start : start + ENCODE_CHUNK])
-        common = [symbol for symbol, n in counts.items() if n >= min_count]
-        if len(common) == len(counts):
-            return cls(common, tokens=tokens)
-        return cls([*common, STAND_IN], tokens=tokens, stand_in=STAND_IN)
+        chunks = (text[at : at + ENCODE_CHUNK] for at in range(0, len(text), ENCODE_CHUNK))
+        return cls._of(chunks, not isinstance(text, str), min_count)
 
     @classmethod
-    def from_documents(cls, documents: Sequence[Text]) -> Vocabulary:
+    def _of(
+        cls, texts: Iterable[Text], tokens: bool, min_count: int, always: tuple[Any, ...] = ()
+    ) -> Vocabulary:
+        """The vocabulary of texts together, and of what is `always` in it: see `from_text`."""
+        require_positive(min_count=min_count)
+        counts: Counter[Any] = Counter()
+        for text in texts:
+            counts.update(map(storable, text) if tokens else text)
+        common = [symbol for symbol, n in counts.items() if n >= min_count]
+        if len(common) == len(counts):
+            return cls([*always, *common], tokens=tokens)
+        return cls([*always, *common, STAND_IN], tokens=tokens, stand_in=STAND_IN)
+
+    @classmethod
+    def from_documents(cls, documents: Sequence[Text], *, min_count: int = 1) -> Vocabulary:
         r"""The vocabulary of many texts that have nothing to do with each other.
 
         It also has U+0003, which marks the end of each. `Model.fit` and others take the
@@ -171,6 +176,8 @@ class Vocabulary:
         ----------
         documents
             A list of strings, or of lists of tokens.
+        min_count
+            As for `from_text`.
 
         Examples
         --------
@@ -183,7 +190,7 @@ class Vocabulary:
                 + (f"one, {documents[:20]!r}" if len(documents) else "none")
             )
         tokens = not isinstance(documents[0], str)
-        return cls({END, *(symbol for one in documents for symbol in one)}, tokens=tokens)
+        return cls._of(documents, tokens, min_count, always=(END,))
 
     @property
     def characters(self) -> str:

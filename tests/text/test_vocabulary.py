@@ -165,6 +165,8 @@ def test_rare_symbols_have_one_stand_in():
     assert vocabulary != Vocabulary("abc\ufffd")
     assert repr(vocabulary) == "Vocabulary('abc\ufffd', stand_in='\ufffd')"
     assert Vocabulary.from_text("aabb", min_count=2) == Vocabulary("ab")
+    names = Vocabulary.from_documents(["anna", "ben", "nan"], min_count=2)
+    assert (names.characters, names.stand_in) == ("\x03an\ufffd", "\ufffd")
     words = Vocabulary.from_text(["to", "be", "or", "to", "be"], min_count=2)
     assert words.symbols == ("be", "to", "\ufffd")
     assert words.decode(words.encode(["or", "to"])) == ["\ufffd", "to"]
