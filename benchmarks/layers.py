@@ -216,7 +216,7 @@ def measure_speed(found: dict[str, Any], rounds: int = 15) -> Any:
                 found[key] = run.interleaved(
                     [
                         run.Contender("npchar", "npchar_steps", **arguments),
-                        run.Contender("PyTorch", "torch_steps", compiled=False, **arguments),
+                        run.Contender("PyTorch", "torch_steps", **arguments),
                     ],
                     rounds,
                 )

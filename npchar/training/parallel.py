@@ -269,9 +269,8 @@ class Workers:
                 process.stdin.write(b"g")
             except OSError:
                 raise self._ended(process) from None
+        shares = shares_of(batch, len(self._processes))  # while they work
         self._await_all()
-        count = len(self._processes)
-        shares = shares_of(batch, count)
         # Not by BLAS: its threads would wait for more work, busily, and for 27 ms take
         # the cores from the workers.
         np.einsum("k,kp->p", shares.astype(out.flat.dtype), shared.gradients, out=out.flat)
