@@ -157,7 +157,7 @@ def heat_map(
         for (row, column), value in np.ndenumerate(values):
             red, green, blue, _ = image.to_rgba(value)
             ink = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else "white"
-            axes.text(column, row, f"{value:.0f}", ha="center", va="center", color=ink)
+            axes.text(column, row, round(value), ha="center", va="center", color=ink)
     axes.set(**labels)
     if name:
         figure.colorbar(image, label=name, pad=0.02, fraction=0.03)
@@ -369,7 +369,7 @@ def chain(text: str, backward: bool = False) -> None:
         if backward and t == steps:
             continue  # nothing comes from after the end
         arrow(x + 0.6, 1.65, x + 1.8, 1.65, COLOURS["c"], f"${d}c_{{{t}}}$")
-        arrow(x + 0.6, 1.3, x + 1.8, 1.3, COLOURS["g"], f"${d}h_{{{t}}}$")
+        arrow(x + 0.6, 1.3, x + 1.8, 1.3, COLOURS["h"], f"${d}h_{{{t}}}$")
     axes.set(xlim=(0.4, 2.4 * steps + 2), ylim=(0.1, 2.9))
     axes.set_title(
         "Backward: from the last step to the first" if backward else "The network, unrolled"
@@ -406,7 +406,7 @@ def step_in_bars(i: float, f: float, o: float, g: float, c_: float) -> None:
         figure,
         f"Bars. The old cell {c_:.2f} becomes {f * c_:.2f} by the forget gate, the candidate "
         f"{g:.2f} becomes {i * g:.2f} by the input gate; their sum is {c:.2f}, and "
-        f"{o * np.tanh(c):.2f} of it is shown.",
+        f"the output gate shows h = {o * np.tanh(c):.2f}.",
     )
 
 
