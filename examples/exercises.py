@@ -7,7 +7,7 @@
 Each function says what it takes and what it returns. Put your own lines in the place of
 `raise NotImplementedError`. NumPy is all you need. Return new arrays, and leave the arguments
 as they are. The checks (in ``checks/``) compare with npchar, on random cases; solutions stand in
-``answers.py``.
+``answers.py``. Two of each notebook stand in its cells, too.
 
 T time, B batch, V vocabulary, H hidden, D a layer's input. The gates are in the order i, f, o, g.
 A name with ``_`` at its end is the value before the step, and dx is the gradient of the loss with

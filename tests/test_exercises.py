@@ -12,7 +12,7 @@ import exercises
 import numpy as np
 import pytest
 from answers import lstm_step_gradient, one_hot, sigmoid
-from checks.checking import EXERCISES, check, verdict
+from checks.checking import EXERCISES, check, main, verdict
 from children import run_python
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -472,6 +472,14 @@ def test_an_earlier_exercise_is_found_in_an_inner_function_and_not_blamed_when_r
     assert judged("2.2", lstm_step).startswith("wrong: c: ")
     blamed = judged("2.2", with_names(lstm_step, sigmoid=exercises.sigmoid))
     assert blamed == "not yet: it calls sigmoid, exercise 2.1, which is not written yet"
+
+
+def test_what_waits_for_an_earlier_exercise_is_not_counted_as_wrong(capsys):
+    stub = exercises.lstm_step_gradient
+    whole = with_names(answers.lstm_gradients, lstm_step_gradient=stub)
+    given = {"lstm_step_gradient": stub, "lstm_gradients": whole}
+    assert main(given, ["3.2", "3.4"]) == 1
+    assert capsys.readouterr().out.endswith("\n0 of 2 right, 0 wrong, 2 not yet\n")
 
 
 def test_a_cell_of_a_notebook_is_checked(capsys):
