@@ -1,13 +1,19 @@
 """The notebooks: executed as committed, and executable anywhere without a network."""
 
+import ast
+import inspect
 import json
+import re
 import tempfile
 from pathlib import Path
 
+import exercises
 import pytest
+from checks.checking import EXERCISES
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("[0-9]-*.ipynb"))
+TAUGHT = NOTEBOOKS[:3]
 
 
 def cells(path):
@@ -29,6 +35,59 @@ def test_it_was_executed_in_order_and_is_clean(path):
     text = path.read_text(encoding="utf-8")  # of no machine: neither this one's folders
     assert not any(str(folder) in text for folder in (EXAMPLES, Path.home(), tempfile.gettempdir()))
     assert "Traceback" not in text
+
+
+def source(cell):
+    return "".join(cell["source"])
+
+
+def code_of(path):
+    return [source(cell) for cell in cells(path) if cell["cell_type"] == "code"]
+
+
+taught = pytest.mark.parametrize("path", TAUGHT, ids=lambda path: path.stem)
+
+
+@taught
+def test_its_cells_are_short_and_draw_nothing_themselves(path):
+    for code in code_of(path):
+        assert code.count("\n") < 15, code
+        assert not re.search(r"matplotlib|pyplot|\b(plt|ax|axes|fig)\.", code), code
+
+
+@taught
+def test_its_pictures_have_a_text_in_their_place(path):
+    outputs = [o for cell in cells(path) for o in cell.get("outputs", ()) if "data" in o]
+    pictures = [output for output in outputs if "image/png" in output["data"]]
+    assert pictures
+    for picture in pictures:
+        alt = picture["metadata"]["image/png"]["alt"]
+        assert len(alt) > 40
+        assert "".join(picture["data"]["text/plain"]) == alt
+    # A slider would be kept as an empty place: it is executed without ipywidgets.
+    assert not any("widget" in kind for output in outputs for kind in output["data"])
+
+
+@taught
+def test_two_exercises_stand_in_its_cells(path):
+    numbers = {one.name: one.number for one in EXERCISES}
+    found = []
+    for code in code_of(path):
+        for name in re.findall(r"^check\((\w+)\)$", code, re.MULTILINE):
+            (stub,) = [f for f in ast.parse(code).body if isinstance(f, ast.FunctionDef)]
+            asked = inspect.signature(getattr(exercises, name))
+            assert [argument.arg for argument in stub.args.args] == list(asked.parameters)
+            assert stub.name == name
+            assert "raise NotImplementedError" in code
+            found.append(numbers[name])
+    assert len(found) >= 2
+    assert all(number[0] == path.name[0] for number in found)
+
+
+@taught
+def test_it_ends_with_references(path):
+    last = source(cells(path)[-1])
+    assert len(re.findall(r"^- .*\b(19|20)\d\d\b", last.split("## References\n")[1], re.M)) >= 3
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
