@@ -22,6 +22,9 @@ On top of them ``model.py`` has the API, ``exchange.py`` converts weights for ot
 libraries, ``command.py`` is the command line.
 """
 
+import npchar.start  # noqa: F401  (the first of all: see there)
+
+# isort: split
 from npchar.analysis.activations import Activations, gradient_flow, saliency
 from npchar.analysis.originality import Originality, originality
 from npchar.analysis.plots import plot_entropies

@@ -37,6 +37,7 @@ from npchar.text.examine import examine
 from npchar.text.ngrams import baselines
 from npchar.text.vocabulary import END, Text, Vocabulary
 from npchar.training.history import History
+from npchar.training.interrupts import interrupt
 from npchar.training.loop import Callback, train
 from npchar.training.mpi import on_rank_0, rank
 from npchar.training.recipe import suited
@@ -147,6 +148,8 @@ class Model:
             dtype=dtype,
         )
         self.network.initialise(seed)
+        self.history = History()
+        """The `History` of the latest `fit`, an interrupted one too; empty before the first."""
 
     @property
     def parameters(self) -> Parameters:
@@ -301,6 +304,9 @@ class Model:
         OSError
             When the checkpoint cannot be written, at the beginning or the end; one in
             between is a warning, and the training goes on.
+        KeyboardInterrupt
+            On Ctrl-C. The weights are those of the last whole step, and `history` has the
+            epochs that are done.
         """
         given: dict[str, Any] = {
             "epochs": epochs,
@@ -337,16 +343,30 @@ class Model:
             if verbose and rank() == 0:
                 for finding in findings(text, whole, settings, self.vocabulary):
                     print(f"the text: {finding}", flush=True)
-            return train(
-                self.network,
-                whole,
-                settings,
-                callbacks=callbacks,
-                verbose=verbose,
-                workers=workers,
-                checkpoint=kept,
-                symbol_name=self.vocabulary.symbol_name,
-            )
+
+            def begin(history: History) -> None:
+                self.history = history
+
+            begin(History())
+            try:
+                return train(
+                    self.network,
+                    whole,
+                    settings,
+                    callbacks=callbacks,
+                    verbose=verbose,
+                    workers=workers,
+                    checkpoint=kept,
+                    symbol_name=self.vocabulary.symbol_name,
+                    begun=begin,
+                )
+            except KeyboardInterrupt:
+                done = f"{len(self.history.loss)} of {settings.epochs} epochs"
+                how = "" if kept is None else f"; fit with resume=True goes on from {kept.path}"
+                raise interrupt(
+                    f"interrupted after {done}: the model has the weights of the last step, "
+                    f"model.history the losses{how}"
+                ) from None
 
     def _is_of(self, configuration: dict[str, Any], arrays: dict[str, Array]) -> bool:
         """Whether a file holds this model as it is, and no training."""

@@ -105,3 +105,12 @@ def training_settings(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """
     found, _ = archive.read(path, layout)
     return found["training"]["settings"] if "training" in found else None
+
+
+def unfinished(path: str | os.PathLike[str]) -> str | None:
+    """How far the training has come that a file is of; None if that is over, or there is none."""
+    found, _ = archive.read(path, layout)
+    training = found.get("training", {"position": {"finished": True}})
+    if training["position"]["finished"]:
+        return None
+    return f"{training['position']['epochs']} of {training['settings']['epochs']} epochs"

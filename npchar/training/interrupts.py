@@ -13,6 +13,17 @@ from types import FrameType
 from npchar.version import in_browser
 
 
+def interrupt(sentence: str) -> KeyboardInterrupt:
+    """A Ctrl-C of which a notebook shows a sentence alone, not the frames it came through.
+
+    No class of its own: Python ends by the signal, as a shell expects, for KeyboardInterrupt
+    itself alone.
+    """
+    error = KeyboardInterrupt(sentence)
+    error._render_traceback_ = lambda: [sentence]  # type: ignore[attr-defined]  # IPython asks
+    return error
+
+
 class Interrupts:
     """While it is entered, holds back what comes in within `uninterrupted`.
 
