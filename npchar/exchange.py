@@ -63,6 +63,12 @@ def to_keras(model: Model) -> list[Array]:
     ------
     ValueError
         For a model of convolutions.
+
+    Examples
+    --------
+    >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+    >>> [array.shape for array in npchar.to_keras(model)]
+    [(3, 16), (4, 16), (16,), (4, 3), (3,)]
     """
     gates = gates_of(model, "Keras has no layer like these gated convolutions; use to_torch")
     arrays = []
@@ -83,6 +89,13 @@ def from_keras(weights: Sequence[Any], vocabulary: Vocabulary) -> Model:
     ------
     ValueError
         Unless they are the weights of layers of one kind and a Dense layer, for this vocabulary.
+
+    Examples
+    --------
+    >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+    >>> same = npchar.from_keras(npchar.to_keras(model), model.vocabulary)
+    >>> np.array_equal(same.parameters.flat, model.parameters.flat)
+    True
     """
     if not isinstance(weights, Sequence):
         raise TypeError(
@@ -124,6 +137,12 @@ def to_torch(model: Model) -> dict[str, Array]:
 
         y = F.glu(self.conv[k](F.pad(x, (d, 0))), dim=1)
         x = x + y if k else y
+
+    Examples
+    --------
+    >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+    >>> list(npchar.to_torch(model))[:2]
+    ['lstm.weight_ih_l0', 'lstm.weight_hh_l0']
     """
     p, layer = model.parameters, model.network.sizes.layer
     arrays = {}
@@ -153,6 +172,13 @@ def from_torch(state: Mapping[str, Any], vocabulary: Vocabulary) -> Model:
     ------
     ValueError
         Unless they are the weights of such a module, for this vocabulary.
+
+    Examples
+    --------
+    >>> model = npchar.Model(npchar.Vocabulary("abc"), layer="gru", hidden_size=4)
+    >>> same = npchar.from_torch(npchar.to_torch(model), model.vocabulary)
+    >>> np.array_equal(same.parameters.flat, model.parameters.flat)
+    True
     """
     arrays = {name: as_array(tensor) for name, tensor in state.items()}
     convolutions = any(array.ndim == 3 for array in arrays.values())
@@ -226,6 +252,18 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
     ------
     ValueError
         For a model of convolutions.
+
+    Examples
+    --------
+    >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+    >>> npchar.to_onnx(model, "model.onnx")  # doctest: +SKIP
+
+    It needs the package onnx; with it, any ONNX runtime runs the file:
+
+    >>> import onnxruntime  # doctest: +SKIP
+    >>> session = onnxruntime.InferenceSession("model.onnx")  # doctest: +SKIP
+    >>> [output.name for output in session.get_outputs()]  # doctest: +SKIP
+    ['logits', 'h0_next', 'c0_next']
     """
     gates = gates_of(
         model, "ONNX's Conv takes no state; convert it with to_torch and export it with torch.onnx"

@@ -92,8 +92,8 @@ class Model:
 
     Examples
     --------
-    >>> vocabulary = Vocabulary.from_text("hello world")
-    >>> model = Model(vocabulary, hidden_size=16)
+    >>> vocabulary = npchar.Vocabulary.from_text("hello world")
+    >>> model = npchar.Model(vocabulary, hidden_size=16)
     >>> model.parameters["lstm0.Wh"].shape
     (4, 16, 16)
     """
@@ -153,7 +153,15 @@ class Model:
 
     @property
     def parameters(self) -> Parameters:
-        """All weights: named views, and `parameters.flat`, the vector they lie on."""
+        """All weights: named views, and `parameters.flat`, the vector they lie on.
+
+        Examples
+        --------
+        >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+        >>> {name: array.shape for name, array in model.parameters.items()}["dense.W"]
+        (4, 3)
+        >>> model.parameters["dense.b"][:] = 0  # a view: the model has it at once
+        """
         return self.network.parameters
 
     def __repr__(self) -> str:
@@ -307,6 +315,21 @@ class Model:
         KeyboardInterrupt
             On Ctrl-C. The weights are those of the last whole step, and `history` has the
             epochs that are done.
+
+        Examples
+        --------
+        >>> text = "the cat sat on the mat. " * 40
+        >>> model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=16)
+        >>> history = model.fit(text, epochs=3, maxlen=20, workers=1, verbose=False)
+        >>> len(history.loss), history.loss[-1] < history.loss[0]
+        (3, True)
+
+        Kept in a file; called again with the same arguments it goes on where it ended.
+
+        >>> history = model.fit(text, epochs=2, maxlen=20, workers=1, verbose=False,
+        ...                     checkpoint="run.npz", resume=True)
+        >>> len(history.loss)
+        2
         """
         given: dict[str, Any] = {
             "epochs": epochs,
@@ -396,7 +419,7 @@ class Model:
 
         Examples
         --------
-        >>> model = Model(Vocabulary("abc"), hidden_size=4)
+        >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
         >>> model.extend("bad").vocabulary
         Vocabulary('abcd')
         """
@@ -436,6 +459,14 @@ class Model:
         -------
         loss, gradient
             `gradient` has the names and shapes of `parameters`.
+
+        Examples
+        --------
+        >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+        >>> ids = np.array([[0, 2], [1, 1], [2, 0]])  # T = 3, B = 2
+        >>> loss, gradient = model.loss_and_gradient(ids[:-1], ids[1:])
+        >>> gradient["lstm0.Wx"].shape
+        (4, 3, 4)
         """
         ids, targets = np.asarray(ids), np.asarray(targets)
         require_batch(ids, targets, len(self.vocabulary))
@@ -467,6 +498,13 @@ class Model:
             baseline, log V.
         progress
             Called with the share of the text that is read, 0 to 1, now and then.
+
+        Examples
+        --------
+        >>> model = npchar.Model.pretrained("nietzsche")
+        >>> found = model.evaluate("there is no such thing as moral phenomena")
+        >>> found.characters, found.loss < found.baselines["uniform"]
+        (40, True)
         """
         ids = self._ids(text, at_least=2)
         V = len(self.vocabulary)
@@ -495,6 +533,12 @@ class Model:
         From all before it. A text of two thousand characters and more is read in pieces
         side by side, each begun 100 characters early, which on ordinary text is the same to
         1e-5. Takes 4 bytes of memory a character, and a minute or more for ten million.
+
+        Examples
+        --------
+        >>> model = npchar.Model.pretrained("nietzsche")
+        >>> model.score("the will to power").loss < model.score("power to will the").loss
+        True
         """
         ids = self._ids(text, at_least=2)
         log_p = log_probabilities_of(self.network, ids, progress)
@@ -515,6 +559,13 @@ class Model:
         ----------
         prompt, temperature, unknown
             As for `generate`.
+
+        Examples
+        --------
+        >>> model = npchar.Model.pretrained("nietzsche")
+        >>> p = model.next_probabilities("the will to powe")
+        >>> model.vocabulary.decode([p.argmax()]), round(float(p.sum()), 6)
+        ('r', 1.0)
         """
         ids = self.vocabulary.encode(prompt, unknown)
         if not len(ids):
@@ -594,6 +645,15 @@ class Model:
         -------
         str, list of tokens, or list of these
             What was written, without the prompt; of several prompts a list.
+
+        Examples
+        --------
+        >>> model = npchar.Model.pretrained("nietzsche")
+        >>> model.generate("the will to pow", 2, temperature=0)
+        'er'
+        >>> texts = model.generate(["the soul ", "the state "], 30, temperature=[0.3, 1], seed=1)
+        >>> [len(text) for text in texts]
+        [30, 30]
         """
         require_positive(length=length)
         vocabulary = self.vocabulary
@@ -624,6 +684,13 @@ class Model:
 
         The arguments are `generate`'s, and so is the text for the same seed. With
         `stop`, characters that may be its beginning are held back until they are not.
+
+        Examples
+        --------
+        >>> model = npchar.Model.pretrained("nietzsche")
+        >>> for character in model.stream("the will to pow", temperature=0, stop=","):
+        ...     print(character, end="")
+        er
         """
         stops = require_stops(stop, self.vocabulary)
         streams = start_streams(
@@ -669,6 +736,15 @@ class Model:
         ------
         ValueError
             For a model without an end of documents in its vocabulary.
+
+        Examples
+        --------
+        >>> names = ["anna", "hannah", "nathan"] * 40
+        >>> model = npchar.Model(npchar.Vocabulary.from_documents(names), hidden_size=16)
+        >>> history = model.fit(names, epochs=2, workers=1, verbose=False)
+        >>> made = model.generate_document(3, seed=1, beginning="na")
+        >>> [name[:2] for name in made]
+        ['na', 'na', 'na']
         """
         require_positive(n=n, length=length)
         require_end(self.vocabulary)
@@ -688,13 +764,30 @@ class Model:
     # Analysis
 
     def activations(self, text: Text) -> Activations:
-        """Every gate and output after each character of a text: see `npchar.Activations`."""
+        """Every gate and output after each character of a text: see `npchar.Activations`.
+
+        Examples
+        --------
+        >>> seen = npchar.Model.pretrained("nietzsche").activations("the soul")
+        >>> seen.c.shape  # T characters, layers, H units
+        (8, 1, 300)
+        """
         from npchar.analysis.activations import Activations  # here, for a fast `import npchar`
 
         return Activations.of(self.network, text, self.vocabulary.ids_of(text))
 
     def summary(self) -> None:
-        """Print the layers, their sizes, and the memory that they and their training need."""
+        """Print the layers, their sizes, and the memory that they and their training need.
+
+        Examples
+        --------
+        >>> npchar.Model(npchar.Vocabulary("abc"), hidden_size=4).summary()  # doctest: +ELLIPSIS
+        layer        output         parameters  arrays
+        lstm0        (T, B, 4)             128  Wx (4, 3, 4), Wh (4, 4, 4), b (4, 4)
+        dense        (T, B, 3)              15  W (4, 3), b (3,)
+        143 float32 parameters, 0.6 kB; 3 characters
+        ...
+        """
         from npchar.analysis.summary import summary
 
         print(summary(self.network, self.vocabulary))
@@ -722,6 +815,10 @@ class Model:
         ------
         ValueError
             For a model of tokens, or of convolutions: it runs LSTMs, GRUs and plain RNNs.
+
+        Examples
+        --------
+        >>> npchar.Model.pretrained("nietzsche").to_html("playground.html", prompt="the soul ")
         """
         from npchar.analysis.page import page
 
@@ -750,6 +847,13 @@ class Model:
         ------
         ValueError
             For another type, or a weight that is too large for it.
+
+        Examples
+        --------
+        >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+        >>> model.save("abc.npz")
+        >>> sorted(np.load("abc.npz"))[:3]
+        ['configuration', 'dense.W', 'dense.b']
         """
         if dtype is not None and dtype not in STORED:
             raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(STORED)}")
@@ -770,6 +874,12 @@ class Model:
         ------
         CheckpointError
             When the file is not one of npchar's, or is damaged.
+
+        Examples
+        --------
+        >>> npchar.Model(npchar.Vocabulary("abc"), hidden_size=4).save("abc.npz")
+        >>> npchar.Model.load("abc.npz").vocabulary
+        Vocabulary('abc')
         """
         found, arrays = archive.read(path, layout)
         vocabulary, sizes = described(found)
@@ -789,6 +899,11 @@ class Model:
             ``python benchmarks/records.py shipped``; 1.282 nats per character on its last
             tenth, which was held out. "nietzsche-128": the first release's, smaller, which
             the notebooks read; 1.367.
+
+        Examples
+        --------
+        >>> len(npchar.Model.pretrained("nietzsche").vocabulary)
+        57
         """
         if name not in PRETRAINED:
             raise ValueError(

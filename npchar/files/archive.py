@@ -24,6 +24,8 @@ from npchar.version import in_browser
 if TYPE_CHECKING:
     import zipfile  # this, json and re where they are used: `import npchar` need not wait
 
+__all__ = ["CheckpointError"]
+
 FORMAT = 1  # the version of the files' format, where nothing in them asks for another
 FORMATS = (1, 2)  # 2: what the first release could not read, such as weights of 16 bits
 CONFIGURATION = "configuration"
@@ -33,7 +35,18 @@ Layout = dict[str, tuple[str, tuple[int, ...]]]  # each array's dtype and shape
 
 
 class CheckpointError(ValueError):
-    """A file that is not one of npchar's, is no longer whole, or belongs to something else."""
+    """A file that is not one of npchar's, is no longer whole, or belongs to something else.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("odd.npz").write_text("not a model")
+    >>> try:
+    ...     npchar.Model.load("odd.npz")
+    ... except npchar.CheckpointError as error:
+    ...     print(error)
+    odd.npz is damaged or not a saved model: File is not a zip file
+    """
 
 
 def write(

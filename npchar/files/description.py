@@ -19,6 +19,8 @@ from npchar.layers.network import Network, Sizes
 from npchar.text.vocabulary import Vocabulary
 from npchar.version import __version__
 
+__all__ = ["training_settings"]
+
 DTYPES = ("float32", "float64")  # of a model
 STORED = ("float16", *DTYPES)  # of the weights in its file
 
@@ -102,6 +104,15 @@ def training_settings(path: str | os.PathLike[str]) -> dict[str, Any] | None:
 
     With the same text, ``Model.load(path).fit(text, checkpoint=path, resume=True,
     **settings)`` goes on with it.
+
+    Examples
+    --------
+    >>> text = "the cat sat on the mat. " * 40
+    >>> model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=8)
+    >>> history = model.fit(text, epochs=1, maxlen=20, workers=1, verbose=False, checkpoint="a.npz")
+    >>> settings = npchar.training_settings("a.npz")
+    >>> settings["epochs"], settings["maxlen"], settings["optimizer"]
+    (1, 20, 'rmsprop')
     """
     found, _ = archive.read(path, layout)
     return found["training"]["settings"] if "training" in found else None

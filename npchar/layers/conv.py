@@ -36,6 +36,8 @@ from npchar.arrays import Array
 from npchar.layers.dense import Dense
 from npchar.layers.layer import Layer, at_every_step, require_step, sigmoid
 
+__all__ = ["Conv"]
+
 WIDTH = 2  # how many inputs an output looks at
 CYCLE = 10  # layers after which the distances begin anew, as in WaveNet: the longest is 512
 
@@ -90,9 +92,25 @@ class Conv(Layer):
 
     Examples
     --------
-    >>> layer = Conv.create(input_size=5, hidden_size=3)
-    >>> layer.forward(np.array([[0], [4], [2]])).outputs.shape  # one sequence of three ids
-    (3, 1, 3)
+    >>> npchar.Conv.shapes(5, 3)["W"]
+    (2, 2, 5, 3)
+    >>> layer = npchar.Conv.create(input_size=5, hidden_size=3)
+    >>> layer.initialise(np.random.default_rng(1))  # other weights
+    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # one sequence of three ids, (T, B)
+    >>> tape.outputs.shape, layer.reach, layer.state_shapes(1)
+    ((3, 1, 3), 1, ((1, 1, 5),))
+    >>> gradient = layer.zeros_like()
+    >>> dx, dstate = layer.backward(tape, np.ones((3, 1, 3)), None, gradient)
+    >>> gradient.W.shape, dstate.last.shape
+    ((2, 2, 5, 3), (1, 1, 5))
+    >>> h, state = layer.step(np.array([1]), tape.final_state)  # one id more
+    >>> steps = layer.stepper(tape.final_state)  # the same, prepared for many steps
+    >>> np.allclose(steps.step(np.array([1])), h)
+    True
+    >>> x = layer.vectors(np.array([0]))  # the equations by hand: ids as one-hot vectors
+    >>> v, g = layer.equations(x, np.zeros_like(x))
+    >>> np.allclose(v * g, tape.outputs[0])
+    True
     """
 
     name = "conv"

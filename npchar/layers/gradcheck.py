@@ -45,6 +45,9 @@ if TYPE_CHECKING:
             """The layers as one function."""
 
 
+__all__ = ["check_gradients"]
+
+
 Function = Callable[[Array], Array]  # of a vector, (n,), to a scalar
 
 COMPLEX_STEP_LIMIT = 1e-13
@@ -187,6 +190,20 @@ def check_gradients(
     -------
     GradientCheck
         Its `passed` tells whether all is well, its `rows` the errors.
+
+    Examples
+    --------
+    >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+    >>> check = npchar.check_gradients(model, verbose=False)
+    >>> check.passed, check.rows[0].name
+    (True, 'lstm0.Wx')
+
+    Of a layer alone, all of its entries; printed, a check is a table.
+
+    >>> layer = npchar.GRU.create(input_size=3, hidden_size=2)
+    >>> check = npchar.check_gradients(layer, samples=None, verbose=False)
+    >>> print(str(check).splitlines()[-1])
+    Every gradient is right.
     """
     if samples is not None:
         require_positive(samples=samples)

@@ -40,6 +40,8 @@ import numpy as np
 from npchar.arrays import Array
 from npchar.layers.layer import HiddenState, Layer, at_every_step, orthogonal, sigmoid
 
+__all__ = ["GRU"]
+
 
 class GRUStep(NamedTuple):
     """The values of one step; ``_`` marks the value before it."""
@@ -96,9 +98,23 @@ class GRU(Layer):
 
     Examples
     --------
-    >>> layer = GRU.create(input_size=5, hidden_size=3)
-    >>> layer.forward(np.array([[0], [4], [2]])).outputs.shape  # one sequence of three ids
-    (3, 1, 3)
+    >>> npchar.GRU.shapes(5, 3)["Wx"]
+    (3, 5, 3)
+    >>> layer = npchar.GRU.create(input_size=5, hidden_size=3)
+    >>> layer.initialise(np.random.default_rng(1))  # other weights
+    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # one sequence of three ids, (T, B)
+    >>> tape.outputs.shape, layer.state_shapes(1)  # (T, B, H); what goes from step to step
+    ((3, 1, 3), ((1, 3),))
+    >>> gradient = layer.zeros_like()
+    >>> dx, dstate = layer.backward(tape, np.ones((3, 1, 3)), None, gradient)
+    >>> gradient.Wx.shape, dstate.h.shape
+    ((3, 5, 3), (1, 3))
+    >>> h, state = layer.step(np.array([1]), tape.final_state)  # one id more
+    >>> h.shape
+    (1, 3)
+    >>> x = layer.vectors(np.array([0]))  # a step by hand: ids as one-hot vectors, (B, D)
+    >>> np.array_equal(layer.equations(x, layer.zero_state(1).h).h, tape.outputs[0])
+    True
     """
 
     name = "gru"

@@ -9,6 +9,8 @@ import numpy as np
 
 from npchar.arrays import Array
 
+__all__ = ["mean_squared_error", "softmax_cross_entropy"]
+
 
 def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     """The mean cross-entropy of softmax(logits), and its gradient with respect to the logits.
@@ -31,6 +33,13 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
         all targets.
     dlogits
         (softmax(logits) − one-hot(targets)) / n, (..., V), of n targets; 0 where there is none.
+
+    Examples
+    --------
+    >>> logits = np.log(np.array([[0.5, 0.25, 0.25]]))  # (1, V)
+    >>> loss, dlogits = npchar.softmax_cross_entropy(logits, np.array([0]))
+    >>> round(float(loss), 4), dlogits  # −log 0.5; the probabilities, minus 1 at the target
+    (0.6931, array([[-0.5 ,  0.25,  0.25]]))
     """
     if logits.shape[:-1] != targets.shape:
         raise ValueError(
@@ -78,7 +87,7 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
 
     Examples
     --------
-    >>> loss, doutputs = mean_squared_error(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+    >>> loss, doutputs = npchar.mean_squared_error(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
     >>> float(loss), doutputs.tolist()
     (2.0, [0.0, -2.0])
     """

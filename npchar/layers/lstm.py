@@ -46,6 +46,8 @@ import numpy as np
 from npchar.arrays import Array
 from npchar.layers.layer import Layer, at_every_step, orthogonal, sigmoid
 
+__all__ = ["LSTM"]
+
 
 class State(NamedTuple):
     """The state of an LSTM between two steps."""
@@ -110,10 +112,23 @@ class LSTM(Layer):
 
     Examples
     --------
-    >>> layer = LSTM.create(input_size=5, hidden_size=3)
-    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # one sequence of three ids
-    >>> tape.outputs.shape
-    (3, 1, 3)
+    >>> npchar.LSTM.shapes(5, 3)["Wx"]
+    (4, 5, 3)
+    >>> layer = npchar.LSTM.create(input_size=5, hidden_size=3)
+    >>> layer.initialise(np.random.default_rng(1))  # other weights
+    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # one sequence of three ids, (T, B)
+    >>> tape.outputs.shape, layer.state_shapes(1)  # (T, B, H); what goes from step to step
+    ((3, 1, 3), ((1, 3), (1, 3)))
+    >>> gradient = layer.zeros_like()
+    >>> dx, dstate = layer.backward(tape, np.ones((3, 1, 3)), None, gradient)
+    >>> gradient.Wx.shape, dstate.h.shape
+    ((4, 5, 3), (1, 3))
+    >>> h, state = layer.step(np.array([1]), tape.final_state)  # one id more
+    >>> h.shape
+    (1, 3)
+    >>> x = layer.vectors(np.array([0]))  # a step by hand: ids as one-hot vectors, (B, D)
+    >>> np.array_equal(layer.equations(x, *layer.zero_state(1)).h, tape.outputs[0])
+    True
     """
 
     name = "lstm"

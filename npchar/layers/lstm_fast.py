@@ -43,6 +43,8 @@ from npchar.layers.lstm import LSTM, State
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+__all__ = ["FastLSTM"]
+
 
 class Views(NamedTuple):
     """The views of one time step on a tape; ``_`` marks the value before the step."""
@@ -121,11 +123,17 @@ class FastLSTM(LSTM):
 
     Examples
     --------
-    >>> plain = LSTM.create(input_size=5, hidden_size=3, dtype="float64")
-    >>> fast = FastLSTM(**plain.arrays)
+    >>> plain = npchar.LSTM.create(input_size=5, hidden_size=3, dtype="float64")
+    >>> fast = npchar.FastLSTM(**plain.arrays)
     >>> x = np.array([[0], [4], [2]])
-    >>> np.allclose(fast.forward(x).outputs, plain.forward(x).outputs, rtol=0, atol=1e-12)
+    >>> tape = fast.tape(3, 1)  # buffers, for every pass of this T and B
+    >>> tape = fast.forward(x, tape=tape)
+    >>> np.allclose(tape.outputs, plain.forward(x).outputs, rtol=0, atol=1e-12)
     True
+    >>> steps = fast.stepper(tape.final_state)
+    >>> steps.step(np.array([1])).shape
+    (1, 3)
+    >>> dx, dstate = fast.backward(tape, np.ones((3, 1, 3)), None, fast.zeros_like())
     """
 
     tape_type: ClassVar[type[Any]] = FastTape

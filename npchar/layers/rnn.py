@@ -29,6 +29,8 @@ import numpy as np
 from npchar.arrays import Array
 from npchar.layers.layer import HiddenState, Layer, at_every_step, orthogonal
 
+__all__ = ["RNN"]
+
 
 class RNNTape(NamedTuple):
     """The inputs, and the state before the first step and after each."""
@@ -72,9 +74,20 @@ class RNN(Layer):
 
     Examples
     --------
-    >>> layer = RNN.create(input_size=5, hidden_size=3)
-    >>> layer.forward(np.array([[0], [4], [2]])).outputs.shape  # one sequence of three ids
-    (3, 1, 3)
+    >>> npchar.RNN.shapes(5, 3)["Wx"]
+    (5, 3)
+    >>> layer = npchar.RNN.create(input_size=5, hidden_size=3)
+    >>> layer.initialise(np.random.default_rng(1))  # other weights
+    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # one sequence of three ids, (T, B)
+    >>> tape.outputs.shape, layer.state_shapes(1)  # (T, B, H); what goes from step to step
+    ((3, 1, 3), ((1, 3),))
+    >>> gradient = layer.zeros_like()
+    >>> dx, dstate = layer.backward(tape, np.ones((3, 1, 3)), None, gradient)
+    >>> gradient.Wx.shape, dstate.h.shape
+    ((5, 3), (1, 3))
+    >>> h, state = layer.step(np.array([1]), tape.final_state)  # one id more
+    >>> h.shape
+    (1, 3)
     """
 
     name = "rnn"

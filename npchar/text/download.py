@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     import requests
 
+__all__ = ["CorpusError", "DownloadError"]
+
 MAX_BYTES = 1 << 30  # a download larger than this is refused
 ATTEMPTS = 3
 TIMEOUT = (10, 30)  # seconds to connect, and between two pieces of the body
@@ -34,11 +36,31 @@ CHUNK = 1 << 16
 
 
 class CorpusError(ValueError):
-    """A corpus that is not there, or is not text."""
+    """A corpus that is not there, or is not text.
+
+    Examples
+    --------
+    >>> try:
+    ...     npchar.load_corpus("nowhere.txt")
+    ... except npchar.CorpusError as error:
+    ...     print(str(error)[:29])
+    there is no file 'nowhere.txt
+    """
 
 
 class DownloadError(CorpusError):
-    """A corpus that could not be fetched."""
+    """A corpus that could not be fetched.
+
+    Examples
+    --------
+    >>> try:
+    ...     text = npchar.load_corpus("http://example.org/text")  # not https: it is not even asked
+    ... except npchar.DownloadError:  # no network: a CorpusError of this kind
+    ...     text = "another text"
+    ... except npchar.CorpusError as error:
+    ...     print(error)
+    cannot fetch http://example.org/text: only https:// addresses are fetched
+    """
 
 
 def cache_directory() -> Path:

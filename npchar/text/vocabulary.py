@@ -18,6 +18,8 @@ import numpy as np
 from npchar.arguments import require_positive
 from npchar.arrays import Array
 
+__all__ = ["UnknownCharacterError", "Vocabulary"]
+
 END = "\x03"  # U+0003, END OF TEXT: between documents, in a vocabulary made for them
 STAND_IN = "\ufffd"  # U+FFFD, REPLACEMENT CHARACTER: for all rare symbols, where asked for
 ENCODE_CHUNK = 1 << 20  # characters turned into code points at a time, 4 bytes each
@@ -28,7 +30,7 @@ ADVICE = (
     "unknown='skip')); or make a model of a vocabulary that has it"
 )
 
-Text: TypeAlias = "str | Sequence[Any]"  # characters, or tokens
+Text: TypeAlias = str | Sequence[Any]  # characters, or tokens
 
 
 class UnknownCharacterError(ValueError):
@@ -40,6 +42,14 @@ class UnknownCharacterError(ValueError):
         The first such character or token.
     position
         Where in the text it stands, from 0.
+
+    Examples
+    --------
+    >>> try:
+    ...     npchar.Vocabulary("abc").encode("cat")
+    ... except npchar.UnknownCharacterError as error:
+    ...     print(error.character, error.position)
+    t 2
     """
 
     def __init__(
@@ -80,14 +90,14 @@ class Vocabulary:
 
     Examples
     --------
-    >>> vocabulary = Vocabulary.from_text("hello")
+    >>> vocabulary = npchar.Vocabulary.from_text("hello")
     >>> vocabulary.characters
     'ehlo'
     >>> vocabulary.encode("hole")
     array([1, 3, 2, 0], dtype=uint8)
     >>> vocabulary.decode([1, 3, 2, 0])
     'hole'
-    >>> words = Vocabulary.from_text(["to", "be", "or", "not", "to", "be"])
+    >>> words = npchar.Vocabulary.from_text(["to", "be", "or", "not", "to", "be"])
     >>> words.decode(words.encode(["not", "to", "be"]))
     ['not', 'to', 'be']
     """
@@ -140,7 +150,7 @@ class Vocabulary:
 
         Examples
         --------
-        >>> vocabulary = Vocabulary.from_text("abracadabra", min_count=2)
+        >>> vocabulary = npchar.Vocabulary.from_text("abracadabra", min_count=2)
         >>> vocabulary.decode(vocabulary.encode("abracadabra"))
         'abra\ufffda\ufffdabra'
         """
@@ -181,7 +191,7 @@ class Vocabulary:
 
         Examples
         --------
-        >>> Vocabulary.from_documents(["anna", "ben"]).symbols[1:]
+        >>> npchar.Vocabulary.from_documents(["anna", "ben"]).symbols[1:]
         'aben'
         """
         if isinstance(documents, (str, bytes)) or not len(documents):
@@ -194,7 +204,13 @@ class Vocabulary:
 
     @property
     def characters(self) -> str:
-        """The characters in the order of their ids."""
+        """The characters in the order of their ids.
+
+        Examples
+        --------
+        >>> npchar.Vocabulary("cab").characters
+        'abc'
+        """
         if not isinstance(self.symbols, str):
             raise AttributeError("this vocabulary is of tokens: `symbols` has them")
         return self.symbols
@@ -215,6 +231,12 @@ class Vocabulary:
         ------
         UnknownCharacterError
             With `unknown="error"`, naming the first one and its position.
+
+        Examples
+        --------
+        >>> vocabulary = npchar.Vocabulary("abc")
+        >>> vocabulary.encode("cab!", unknown="skip")
+        array([2, 0, 1], dtype=uint8)
         """
         self.require_text(text)
         if unknown not in ("error", "skip") and unknown not in self:
@@ -244,6 +266,11 @@ class Vocabulary:
         """`encode` for a text of which every symbol must be known, and so many there.
 
         The error for an unknown one says what to do where no argument `unknown` is taken.
+
+        Examples
+        --------
+        >>> npchar.Vocabulary("abc").ids_of("cab", at_least=2)
+        array([2, 0, 1], dtype=uint8)
         """
         self.require_text(text)
         if len(text) < at_least:
@@ -272,7 +299,13 @@ class Vocabulary:
         return np.array(ids, np.min_scalar_type(n))
 
     def decode(self, ids: Iterable[int] | Array) -> Any:
-        """The text of a sequence of ids: a string, or a list of tokens."""
+        """The text of a sequence of ids: a string, or a list of tokens.
+
+        Examples
+        --------
+        >>> npchar.Vocabulary("abc").decode([2, 0, 1])
+        'cab'
+        """
         numbers = [int(i) for i in ids]
         for i in numbers:
             if not 0 <= i < len(self):
@@ -280,11 +313,24 @@ class Vocabulary:
         return self.join([self.symbols[i] for i in numbers])
 
     def join(self, symbols: Iterable[Any]) -> Any:
-        """Symbols as a text: a string, or a list of tokens."""
+        """Symbols as a text: a string, or a list of tokens.
+
+        Examples
+        --------
+        >>> npchar.Vocabulary("abc").join(["c", "a"]), npchar.Vocabulary(["to", "be"]).join(["be"])
+        ('ca', ['be'])
+        """
         return list(symbols) if self.tokens else "".join(symbols)
 
     def require_text(self, text: object) -> None:
-        """Raise a TypeError unless `text` is a text of this kind of vocabulary."""
+        """Raise a TypeError unless `text` is a text of this kind of vocabulary.
+
+        Examples
+        --------
+        >>> npchar.Vocabulary("abc").require_text(["c", "a"])
+        Traceback (most recent call last):
+        TypeError: expected a str, got list
+        """
         came = type(text).__name__
         if not self.tokens and not isinstance(text, str):
             raise TypeError(f"expected a str, got {came}")
@@ -296,12 +342,24 @@ class Vocabulary:
 
     @property
     def symbol_name(self) -> str:
-        """What a symbol is called: "character" or "token"."""
+        """What a symbol is called: "character" or "token".
+
+        Examples
+        --------
+        >>> npchar.Vocabulary("abc").symbol_name, npchar.Vocabulary(["to", "be"]).symbol_name
+        ('character', 'token')
+        """
         return "token" if self.tokens else "character"
 
     @property
     def id_dtype(self) -> np.dtype[np.unsignedinteger]:
-        """The smallest unsigned integer type that holds every id."""
+        """The smallest unsigned integer type that holds every id.
+
+        Examples
+        --------
+        >>> npchar.Vocabulary("abc").id_dtype
+        dtype('uint8')
+        """
         return np.min_scalar_type(len(self) - 1)
 
     def __len__(self) -> int:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+__all__ = ["History"]
+
 
 @dataclass(repr=False)
 class History:
@@ -22,6 +24,12 @@ class History:
     ``text/ngrams.py``); without one, on the text itself, and only those too simple
     to learn it by heart. `events` has a sentence for all that was out of the
     ordinary: a spike and what was done, an early end, which weights were kept.
+
+    Examples
+    --------
+    >>> history = npchar.History(loss=[2.0, 1.5], val_loss=[2.1, 1.7], seconds=[3, 3])
+    >>> history
+    History(2 epochs, best val_loss 1.7000 nats per character in epoch 2, 6 s)
     """
 
     # An example of each, for a checkpoint's to be held against
@@ -39,11 +47,25 @@ class History:
 
     @property
     def bits_per_character(self) -> list[float]:
-        """`val_loss`, or `loss` where nothing was held out, in bits."""
+        """`val_loss`, or `loss` where nothing was held out, in bits.
+
+        Examples
+        --------
+        >>> history = npchar.History(loss=[2.0], val_loss=[2.1])
+        >>> [round(bits, 2) for bits in history.bits_per_character]
+        [3.03]
+        """
         return [loss / math.log(2) for loss in self.val_loss or self.loss]
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the losses and the baselines; returns matplotlib's axes (the extra `plot`)."""
+        """Draw the losses and the baselines; returns matplotlib's axes (the extra `plot`).
+
+        Examples
+        --------
+        >>> ax = npchar.History(loss=[2.0, 1.5], val_loss=[2.1, 1.7]).plot()
+        >>> [line.get_label() for line in ax.lines]
+        ['loss, training', 'val_loss, held out']
+        """
         from npchar.analysis.plots import plot_losses
 
         return plot_losses(self.loss, self.val_loss, self.baselines, ax)

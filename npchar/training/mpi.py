@@ -29,6 +29,8 @@ from npchar.layers.parameters import Parameters
 from npchar.training.parallel import Share, WorkerError, Workers, default_workers, shares_of
 from npchar.version import in_browser
 
+__all__ = ["MissingMPIError", "rank"]
+
 LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # what the launchers of MPI tell their processes
 
 
@@ -36,7 +38,15 @@ SECONDS_TO_SAVE = 3.0  # after a Ctrl-C
 
 
 class MissingMPIError(ImportError):
-    """Launched as several MPI processes, but without an mpi4py that fits."""
+    """Launched as several MPI processes, but without an mpi4py that fits.
+
+    Examples
+    --------
+    >>> try:
+    ...     rank = npchar.rank()
+    ... except npchar.MissingMPIError as error:  # started by mpiexec, without mpi4py
+    ...     raise SystemExit(f"{error}")
+    """
 
 
 def communicator() -> Any:
@@ -61,7 +71,14 @@ def communicator() -> Any:
 
 
 def rank() -> int:
-    """Which of the MPI processes this is; 0, the one that prints, where there are none."""
+    """Which of the MPI processes this is; 0, the one that prints, where there are none.
+
+    Examples
+    --------
+    >>> if npchar.rank() == 0:
+    ...     print("once for all processes")
+    once for all processes
+    """
     world = communicator()
     return int(world.Get_rank()) if world else 0
 
