@@ -20,7 +20,7 @@ Where to begin: `Model` has nearly all of it. The chapters, in the order of thei
 - `npchar.training`: the training loop, optimizers, checkpoints, several cores and machines.
 
 The code
---------
+========
 Follow the data. A package imports only from those before it here, which a test checks.
 
 - ``arrays.py``, ``arguments.py``, ``version.py``, ``start.py``: The type of arrays, what arguments
@@ -48,7 +48,7 @@ Follow the data. A package imports only from those before it here, which a test 
 - ``exchange.py``, ``options.py``, ``command.py``: Keras, PyTorch and ONNX; the command line.
 
 What is stable
---------------
+==============
 npchar follows semantic versioning. Until version 2 these stay as they are, or grow by arguments
 with a default: the names in ``npchar.__all__`` that are classes, functions and exceptions, their
 documented arguments, methods and results; the commands and options of ``npchar``; and every file

@@ -133,7 +133,7 @@ def to_torch(model: Model) -> dict[str, Array]:
 
     Convolutions are for ``conv = nn.ModuleList(...)`` of an
     ``nn.Conv1d(D, 2 * H, kernel_size=2, dilation=d)`` for each layer k, with
-    ``d = 2 ** (k % 10)``. Its output for ``x``, (B, D, T), is::
+    ``d = 2 ** (k % 10)``. Its output for ``x``, (B, D, T), is:
 
         y = F.glu(self.conv[k](F.pad(x, (d, 0))), dim=1)
         x = x + y if k else y

@@ -136,6 +136,7 @@ class Model:
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
         self.vocabulary = vocabulary
+        """Its characters, and their ids."""
         self.network = Network(
             Sizes(
                 len(vocabulary),
@@ -147,6 +148,7 @@ class Model:
             ),
             dtype=dtype,
         )
+        """The layers as one function, ids to logits: see ``layers/network.py``."""
         self.network.initialise(seed)
         self.history = History()
         """The `History` of the latest `fit`, an interrupted one too; empty before the first."""

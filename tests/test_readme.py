@@ -142,7 +142,7 @@ def test_the_grammar_composes_full_bars():
 
 def test_the_reading_guide_leaves_nothing_out():
     """The map of the code, in the package's docstring."""
-    guide = npchar.__doc__.partition("The code\n----")[2]
+    guide = npchar.__doc__.partition("The code\n====")[2]
     entries = guide.split("\n- ")
     package = Path(npchar.__file__).parent
     for path in package.rglob("*.py"):

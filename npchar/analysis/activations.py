@@ -35,15 +35,6 @@ class Found(NamedTuple):
 class Activations:
     """The gates, cells and outputs of every layer after each character of a text.
 
-    Attributes
-    ----------
-    text
-        The text, T symbols.
-    values
-        (T, layers, H) each, by their names in the equations of the layers: of LSTMs i, f, o, g,
-        c and h, of GRUs r, z, n and h, of plain RNNs h, of convolutions v, g and h. Each is an
-        attribute, too: ``seen.h``.
-
     Examples
     --------
     >>> model = npchar.Model.pretrained("nietzsche")
@@ -55,7 +46,11 @@ class Activations:
     """
 
     text: Text
+    """The text, T symbols."""
     values: dict[str, Array]
+    """(T, layers, H) each, by their names in the equations of the layers: of LSTMs i, f, o, g,
+    c and h, of GRUs r, z, n and h, of plain RNNs h, of convolutions v, g and h. Each is an
+    attribute, too: ``seen.h``."""
 
     @classmethod
     def of(cls, network: Network, text: Text, ids: Array) -> Activations:

@@ -34,16 +34,6 @@ class Passage(NamedTuple):
 class Originality:
     """What a text copies from a corpus.
 
-    Attributes
-    ----------
-    text
-        The text.
-    passages
-        The runs of `least` symbols or more that are in the corpus too, the longest
-        first; none lies within another.
-    least
-        The shortest run that counts.
-
     Examples
     --------
     >>> found = npchar.originality("as it is, so be it", "it is as it is", least=6)
@@ -54,8 +44,12 @@ class Originality:
     """
 
     text: Text
+    """The text."""
     passages: list[Passage]
+    """The runs of `least` symbols or more that are in the corpus too, the longest first; none
+    lies within another."""
     least: int
+    """The shortest run that counts."""
 
     @property
     def longest(self) -> int:

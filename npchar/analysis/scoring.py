@@ -38,10 +38,14 @@ class Evaluation(NamedTuple):
     (3, 1.4427)
     """
 
-    loss: float  # nats per character
+    loss: float
+    """Nats per character."""
     bits_per_character: float
-    characters: int  # how many were predicted
-    baselines: dict[str, float]  # nats per character, see `Model.evaluate`
+    """The same in bits."""
+    characters: int
+    """How many were predicted."""
+    baselines: dict[str, float]
+    """The losses of n-gram models, nats per character: see `Model.evaluate`."""
 
 
 class Surprise(NamedTuple):
@@ -60,13 +64,6 @@ class Score:
     Printed, it tells the mean and the most surprising characters; in a notebook it is
     the text, the redder the more surprising.
 
-    Attributes
-    ----------
-    text
-        The text, n characters or tokens.
-    log_probabilities
-        (n − 1,) nats: of each character after the first.
-
     Examples
     --------
     >>> score = npchar.Model.pretrained("nietzsche").score("the will to power")
@@ -77,7 +74,9 @@ class Score:
     """
 
     text: Text
+    """The text, n characters or tokens."""
     log_probabilities: Array
+    """Of each character after the first, (n − 1,), nats."""
 
     @property
     def loss(self) -> float:

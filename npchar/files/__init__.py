@@ -13,7 +13,7 @@ stranger's file can at worst be refused.
 {"format": 1, "npchar":
 
 The format
-----------
+==========
 All members are stored, not compressed; numbers are little-endian.
 
 - ``configuration``: Bytes of JSON: ``format`` (1; 2 where the first release could not read it),

@@ -5,7 +5,7 @@ the first layer of a stack, 2 in the next, then 4, 8... So a stack of n layers, 
 2ⁿ characters, its receptive field (van den Oord et al. 2016; Bai et al. 2018). All steps of a
 text are computed at once, and the state is nothing but the last inputs.
 
-With x₋ the input d steps before (from the state, at first)::
+With x₋ the input d steps before (from the state, at first):
 
     v = x W[0, 0] + x₋ W[0, 1] + b[0]      the value
     g = σ(x W[1, 0] + x₋ W[1, 1] + b[1])   the gate: how much of v to show
@@ -17,7 +17,7 @@ gradient also passes by; without it, six layers learn far worse (1.73 nats for 1
 steps). The first layer does not add it: its input has another size.
 
 What is inside σ is called z_g. Backward, dv stands for the gradient of the loss with respect
-to v, and so on::
+to v, and so on:
 
     dv   = dh g                            of h = v g + x
     dz_g = dh v g (1 − g)                  and σ' = σ (1 − σ)

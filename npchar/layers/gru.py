@@ -3,7 +3,7 @@
 A gated recurrent unit (Cho et al. 2014) has no cell beside the hidden state, and three
 weight matrices where the LSTM has four. Here, as in cuDNN, PyTorch and Keras, the reset gate
 acts after the product with Wh (in the paper as it was published, before it), so that all
-products of a step are one::
+products of a step are one:
 
     r = σ(x Wx[0] + h₋ Wh[0] + b[0])      reset gate: how much of h₋ the candidate sees
     z = σ(x Wx[1] + h₋ Wh[1] + b[1])      update gate: how much of h₋ to keep
@@ -16,7 +16,7 @@ gates lead with the three, in the order r, z, n.
 
 Backward, dv stands for the gradient of the loss with respect to v. From the last step to
 the first, each line below is the derivative of one above, by the chain rule; dh comes from
-the step after::
+the step after:
 
     dh   = dh + the gradient from the layer above
     da_n = dh (1 − z) (1 − n²)            of h = (1 − z) n + z h₋, and tanh' = 1 − tanh²

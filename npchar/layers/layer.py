@@ -63,12 +63,6 @@ class Layer(ABC):
     The state before and after a step is a named tuple of arrays, (B, ...) each. The first of
     a layer's own arrays are its input weights, (..., D, H).
 
-    Attributes
-    ----------
-    depth
-        The layer's number in a stack, from 0. It decides how far back a convolution looks, and
-        whether its input is added to its output; other layers do not depend on it.
-
     Examples
     --------
     >>> from npchar.layers.layer import Layer
@@ -80,11 +74,17 @@ class Layer(ABC):
     ((3, 1, 3), True)
     """
 
-    name: ClassVar[str]  # of its arrays in a model, with the layer's number: lstm0.Wx
+    name: ClassVar[str]
+    """Of its arrays in a model, with the layer's number: lstm0.Wx."""
     state_type: ClassVar[Callable[..., Any]]
-    tape_type: ClassVar[type[Any]]  # what forward returns
-    kept: ClassVar[int]  # numbers on a tape of the fast layer, for each step, sequence and unit
+    """The named tuple of a state."""
+    tape_type: ClassVar[type[Any]]
+    """What `forward` returns."""
+    kept: ClassVar[int]
+    """Numbers on a tape of the fast layer, for each step, sequence and unit."""
     depth = 0
+    """Its number in a stack, from 0. It decides how far back a convolution looks, and whether its
+    input is added to its output; other layers do not depend on it."""
 
     @staticmethod
     @abstractmethod

@@ -4,7 +4,7 @@ Ids or vectors come from ``text/windows.py`` or a layer below; the hidden states
 next layer or to ``layers/dense.py``.
 
 The equations, for each time t (Hochreiter & Schmidhuber 1997, with the forget gate of
-Gers et al. 2000, in the symbols now usual; vectors are rows)::
+Gers et al. 2000, in the symbols now usual; vectors are rows):
 
     i = σ(x Wx[0] + h₋ Wh[0] + b[0])      input gate: how much of g to write
     f = σ(x Wx[1] + h₋ Wh[1] + b[1])      forget gate: how much of c₋ to keep
@@ -18,7 +18,7 @@ arrays of gates lead with the four, in the order i, f, o, g.
 
 Backward, da stands for the gradient of the loss with respect to a. From the last step to
 the first, each line below is the derivative of one above, by the chain rule; dh and dc come
-from the step after::
+from the step after:
 
     dh   = dh + the gradient from the layer above
     dc   = dc + dh o (1 − tanh²(c))       of h = o tanh(c), and tanh' = 1 − tanh²

@@ -199,7 +199,7 @@ class FastLSTM(LSTM):
         """Backpropagate through time: see `Layer.backward`.
 
         The plain layer's lines, regrouped. dzᵢ, dz_f and dzₒ have the same form, the gate's
-        product times one minus the gate, and are computed as one::
+        product times one minus the gate, and are computed as one:
 
             dz = (i g dc, f c₋ dc, h dh) (1 − (i, f, o))
             dz_g = dc (i − i g g)

@@ -50,8 +50,10 @@ class Parameters(Mapping[str, Array]):
         flat: Array | None = None,
     ) -> None:
         self.shapes = dict(shapes)
+        """The arrays' names and shapes."""
         size = sum(math.prod(shape) for shape in self.shapes.values())
         self.flat: Array = np.zeros(size, dtype) if flat is None else flat
+        """The vector that the arrays lie on, one after the other."""
         if self.flat.shape != (size,):
             raise ValueError(f"expected flat of the shape ({size},), got {self.flat.shape}")
         self._views: dict[str, Array] = {}

@@ -1,12 +1,12 @@
 """A plain recurrent layer, to compare the LSTM with.
 
 Elman's network of 1990: the hidden state is the only memory, and every step passes it
-through the same matrix and tanh::
+through the same matrix and tanh:
 
     h = tanh(x Wx + h₋ Wh + b)
 
 What is inside tanh is called z. Backward, dv stands for the gradient of the loss with respect
-to v; dh comes from the step after::
+to v; dh comes from the step after:
 
     dh  = dh + the gradient from the layer above
     dz  = dh (1 − h²)                     tanh' = 1 − tanh²

@@ -36,13 +36,6 @@ Text: TypeAlias = str | Sequence[Any]  # characters, or tokens
 class UnknownCharacterError(ValueError):
     """A character, or token, that the vocabulary does not have.
 
-    Attributes
-    ----------
-    character
-        The first such character or token.
-    position
-        Where in the text it stands, from 0.
-
     Examples
     --------
     >>> try:
@@ -67,7 +60,9 @@ class UnknownCharacterError(ValueError):
             )
         super().__init__(f"{what} at position {position} is not in the vocabulary; {advice}")
         self.character = character
+        """The first such character or token."""
         self.position = position
+        """Where in the text it stands, from 0."""
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -102,9 +97,12 @@ class Vocabulary:
     ['not', 'to', 'be']
     """
 
-    symbols: str | tuple[Hashable, ...]  # in the order of their ids: a string, or tokens
-    tokens: bool  # whether texts are lists of tokens, not strings
-    stand_in: Hashable | None  # what is put in the place of unknown symbols
+    symbols: str | tuple[Hashable, ...]
+    """In the order of their ids: a string, or tokens."""
+    tokens: bool
+    """Whether texts are lists of tokens, not strings."""
+    stand_in: Hashable | None
+    """What is put in the place of unknown symbols; None for an error."""
     _table: Array | dict[Hashable, int] = field(compare=False)
 
     def __init__(

@@ -18,7 +18,7 @@ does where nobody says otherwise), ``guard`` (spikes and rolling back), ``interr
 ``mpi``: a batch is shared out, and the parts of its gradient are added up.
 
 A training that is not lost
----------------------------
+===========================
 ``model.fit(text, checkpoint="run.npz", resume=True)`` begins, or goes on where it ended. It saves
 every 30 seconds (``checkpoint_every=(500, "steps")`` and the like), at the end, and on Ctrl-C,
 SIGTERM or an error. Weights, losses and generated text come out as if it had never been
@@ -34,7 +34,7 @@ quartered, and `npchar.History.events` says what happened; after five times it e
 the end; ``patience=N`` ends early.
 
 More than one core, more than one machine
------------------------------------------
+=========================================
 `fit` shares each batch out over worker processes, one BLAS thread each, as many as suit
 (``workers=N`` to choose). They need no ``if __name__ == "__main__"``, work in notebooks, and end
 with the process that started them, however it ends. The same seed on the same machine gives the
@@ -42,7 +42,7 @@ same weights to the bit; another number of workers gives them to rounding. Where
 started, as in a browser, `fit` computes everything itself.
 
 Across machines, one model is trained by the ranks of an MPI job, of which rank 0 alone prints,
-validates and saves; a rank that fails ends the job with its message::
+validates and saves; a rank that fails ends the job with its message:
 
     pip install "npchar[mpi]"
     mpiexec -n 4 python -m mpi4py examples/nietzsche.py

@@ -14,7 +14,7 @@ import numpy as np
 
 from npchar.arrays import Array
 
-__all__ = ["SGD", "Adam", "RMSprop", "clip_by_global_norm"]
+__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "clip_by_global_norm"]
 
 SCHEDULES = ("linear", "cosine", "constant")
 
@@ -26,7 +26,8 @@ TINY = 1e-30
 class Optimizer(ABC):
     """What turns a gradient into a step of the weights."""
 
-    memory: Array  # what it keeps between steps; flat
+    memory: Array
+    """What it keeps between two steps, flat."""
 
     @abstractmethod
     def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
@@ -119,7 +120,8 @@ class Adam(Optimizer):
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
         self.memory = np.zeros(2 * size + 1, dtype)
         self.m, self.v = self.memory[:size], self.memory[size:-1]
-        self.count = self.memory[-1:]  # steps: exact up to 2²⁴ in float32
+        self.count = self.memory[-1:]
+        """The number of steps, (1,): exact up to 2²⁴ in float32."""
         self._scratch = np.empty(size, dtype)
 
     def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
@@ -169,6 +171,7 @@ class SGD(Optimizer):
 
     def __init__(self, size: int, momentum: float = 0.9, dtype: str = "float32") -> None:
         self.momentum = momentum
+        """μ, as it was given."""
         self.memory = self.u = np.zeros(size, dtype)
         self._scratch = np.empty(size, dtype)
 
