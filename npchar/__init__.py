@@ -23,7 +23,7 @@ The code
 ========
 Follow the data. A package imports only from those before it here, which a test checks.
 
-- ``arrays.py``, ``arguments.py``, ``version.py``, ``start.py``: The type of arrays, what arguments
+- ``arrays.py``, ``arguments.py``, ``version.py``, ``start.py``: the type of arrays, what arguments
   must be, and how the command line begins.
 - ``text/``: ``corpus``, ``download``, ``decoding``: text from names, files and addresses.
   ``vocabulary``: characters or tokens to ids and back. ``documents``: many texts instead of one.
@@ -44,7 +44,7 @@ Follow the data. A package imports only from those before it here, which a test 
   `Model.fit`, and ``recipe``: those that nobody gave. ``optimizers``. ``guard``: best weights,
   spikes, rolling back. ``parallel``, ``mpi``: the gradient by several processes. ``history``,
   ``progress``. ``interrupts``: Ctrl-C between two steps.
-- ``model.py``: The API.
+- ``model.py``: the API.
 - ``exchange.py``, ``options.py``, ``command.py``: Keras, PyTorch and ONNX; the command line.
 
 What is stable

@@ -24,17 +24,16 @@ def short_corpus(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-def snippets():
-    return re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+def snippets(path=README):
+    return re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.mark.slow
-def test_all_snippets_run_one_after_the_other(short_corpus, monkeypatch):
-    matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    matplotlib.use("Agg")
+@pytest.mark.parametrize("path", [README, README.parent / "examples" / "README.md"])
+def test_all_snippets_run_one_after_the_other(path, short_corpus):
     space = {}
-    assert len(snippets()) >= 4
-    for snippet in snippets():
+    assert len(snippets(path)) >= 2
+    for snippet in snippets(path):
         needs = re.findall(r"^import (torch|keras)", snippet, re.MULTILINE)
         if needs:
             try:
@@ -42,7 +41,7 @@ def test_all_snippets_run_one_after_the_other(short_corpus, monkeypatch):
             except ImportError:
                 continue
             space["model"] = npchar.Model.pretrained("nietzsche-128")  # its sizes are theirs
-        exec(compile(snippet, str(README), "exec"), space)
+        exec(compile(snippet, str(path), "exec"), space)
 
 
 def test_the_printed_results_are_what_comes_out():
@@ -60,7 +59,7 @@ def test_the_printed_results_are_what_comes_out():
             exec(statement, space)
         else:
             shown.append([eval(statement, space), "" if "pass" in comment else comment.strip()])
-    assert len(shown) == 4
+    assert len(shown) == 3
     for value, printed in shown:
         if isinstance(value, float):
             assert f"{value:.2f}" == printed
@@ -108,6 +107,29 @@ def test_the_contract(short_corpus):
     assert shapes == {"lstm0.Wx": (4, V, H), "lstm0.Wh": (4, H, H), "lstm0.b": (4, H),
                       "dense.W": (H, V), "dense.b": (V,)}  # fmt: skip
     assert space["gradient"]["lstm0.Wx"].shape == (4, V, H)
+
+
+def test_its_commands_exist_and_no_link_is_dead():
+    root = README.parent
+    pages = [*root.glob("*.md"), *root.glob("[bet]*/README.md")]
+    assert len(pages) == 7
+    for path in pages:
+        for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / link).exists(), f"{path.relative_to(root)}: {link}"
+    recipes = README.read_text(encoding="utf-8").partition("## Recipes")[2].partition("\n## ")[0]
+    commands = re.findall("`npchar ([^`]*)`", recipes)
+    assert len(commands) >= 8
+    for command in commands:
+        parser().parse_args(shlex.split(command))
+
+
+def test_the_picture_is_drawn_by_its_command(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    example = runpy.run_path(str(README.parent / "examples" / "coloured.py"))
+    example["draw"](tmp_path / "coloured.png")
+    drawn, shown = (tmp_path / "coloured.png", README.parent / "examples" / "coloured.png")
+    assert drawn.read_bytes()[:24] == shown.read_bytes()[:24]  # a PNG of the same size
+    assert shown.stat().st_size < 60_000
 
 
 @pytest.mark.parametrize(

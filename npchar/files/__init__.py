@@ -16,19 +16,19 @@ The format
 ==========
 All members are stored, not compressed; numbers are little-endian.
 
-- ``configuration``: Bytes of JSON: ``format`` (1; 2 where the first release could not read it),
+- ``configuration``: bytes of JSON: ``format`` (1; 2 where the first release could not read it),
   ``npchar`` (the version that wrote it), and ``model``: ``characters`` (a string, in the order of
   their ids) or ``tokens`` (a list; a tuple is a list in it), ``hidden_size``, ``num_layers``,
   ``dropout``, ``dtype``, and where they are not the usual ``layer`` ("lstm"),
   ``recurrent_dropout`` (0), ``stored`` (the type in the file: ``dtype``; or "float16") and
   ``stand_in`` (none).
-- ``lstmK.Wx`` (4, D, H), ``lstmK.Wh`` (4, H, H), ``lstmK.b`` (4, H): Of each layer K from 0, gates
+- ``lstmK.Wx`` (4, D, H), ``lstmK.Wh`` (4, H, H), ``lstmK.b`` (4, H): of each layer K from 0, gates
   in the order i, f, o, g. Of other layers: ``gruK.Wx`` (3, D, H), ``gruK.Wh`` (3, H, H),
   ``gruK.b`` (3, H), ``gruK.bq`` (H,), gates in the order r, z, n; ``rnnK.Wx`` (D, H), ``rnnK.Wh``
   (H, H), ``rnnK.b`` (H,); ``convK.W`` (2, 2, D, H) of the value and the gate, for the input now
   and the one before, ``convK.b`` (2, H).
-- ``dense.W`` (H, V), ``dense.b`` (V,): Of the output layer.
-- ``training.v``, ``training.best``, ``training.best_v``, ``training.order``: In a checkpoint
+- ``dense.W`` (H, V), ``dense.b`` (V,): of the output layer.
+- ``training.v``, ``training.best``, ``training.best_v``, ``training.order``: in a checkpoint
   alone: what the optimizer keeps, the best weights so far and what it kept then (flat, like all
   weights one after the other), and the order of the epoch's windows. The configuration has
   ``training`` then: settings, position, history, the random generator, and a hash of the text.

@@ -13,7 +13,7 @@ and what backward needs of forward is on a *tape*, so that a layer holds its wei
 
 >>> layer = npchar.LSTM.create(input_size=5, hidden_size=3)
 >>> dense = npchar.Dense.create(input_size=3, output_size=5)
->>> ids = np.array([[0], [4], [2], [1]])  # one sequence of four: three inputs, three targets
+>>> ids = np.array([[0], [4], [2], [1]])  # one sequence, (T + 1, B)
 >>> tape = layer.forward(ids[:-1])
 >>> loss, dlogits = npchar.softmax_cross_entropy(dense.forward(tape.outputs), ids[1:])
 >>> gradient, dgradient = layer.zeros_like(), npchar.Dense(dense.W * 0, dense.b * 0)
@@ -28,17 +28,17 @@ alone: a complex step, which is exact to rounding, and central differences.
 Next: `npchar.training`, which makes steps of these gradients.
 """
 
-__all__ = [
-    "conv",
-    "dense",
-    "gradcheck",
-    "gru",
-    "gru_fast",
-    "layer",
-    "loss",
+__all__ = [  # noqa: RUF022  (in the order of reading)
     "lstm",
     "lstm_fast",
-    "parameters",
+    "gru",
+    "gru_fast",
     "rnn",
     "rnn_fast",
+    "conv",
+    "layer",
+    "dense",
+    "loss",
+    "parameters",
+    "gradcheck",
 ]

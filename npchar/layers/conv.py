@@ -96,7 +96,7 @@ class Conv(Layer):
     (2, 2, 5, 3)
     >>> layer = npchar.Conv.create(input_size=5, hidden_size=3)
     >>> layer.initialise(np.random.default_rng(1))  # other weights
-    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # one sequence of three ids, (T, B)
+    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # three ids, (T, B)
     >>> tape.outputs.shape, layer.reach, layer.state_shapes(1)
     ((3, 1, 3), 1, ((1, 1, 5),))
     >>> gradient = layer.zeros_like()
@@ -107,7 +107,7 @@ class Conv(Layer):
     >>> steps = layer.stepper(tape.final_state)  # the same, prepared for many steps
     >>> np.allclose(steps.step(np.array([1])), h)
     True
-    >>> x = layer.vectors(np.array([0]))  # the equations by hand: ids as one-hot vectors
+    >>> x = layer.vectors(np.array([0]))  # a step by hand: one-hot
     >>> v, g = layer.equations(x, np.zeros_like(x))
     >>> np.allclose(v * g, tape.outputs[0])
     True

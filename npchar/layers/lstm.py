@@ -116,8 +116,8 @@ class LSTM(Layer):
     (4, 5, 3)
     >>> layer = npchar.LSTM.create(input_size=5, hidden_size=3)
     >>> layer.initialise(np.random.default_rng(1))  # other weights
-    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # one sequence of three ids, (T, B)
-    >>> tape.outputs.shape, layer.state_shapes(1)  # (T, B, H); what goes from step to step
+    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # three ids, (T, B)
+    >>> tape.outputs.shape, layer.state_shapes(1)  # of h and c
     ((3, 1, 3), ((1, 3), (1, 3)))
     >>> gradient = layer.zeros_like()
     >>> dx, dstate = layer.backward(tape, np.ones((3, 1, 3)), None, gradient)
@@ -126,7 +126,7 @@ class LSTM(Layer):
     >>> h, state = layer.step(np.array([1]), tape.final_state)  # one id more
     >>> h.shape
     (1, 3)
-    >>> x = layer.vectors(np.array([0]))  # a step by hand: ids as one-hot vectors, (B, D)
+    >>> x = layer.vectors(np.array([0]))  # a step by hand: one-hot
     >>> np.array_equal(layer.equations(x, *layer.zero_state(1)).h, tape.outputs[0])
     True
     """

@@ -78,8 +78,8 @@ class RNN(Layer):
     (5, 3)
     >>> layer = npchar.RNN.create(input_size=5, hidden_size=3)
     >>> layer.initialise(np.random.default_rng(1))  # other weights
-    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # one sequence of three ids, (T, B)
-    >>> tape.outputs.shape, layer.state_shapes(1)  # (T, B, H); what goes from step to step
+    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # three ids, (T, B)
+    >>> tape.outputs.shape, layer.state_shapes(1)  # of h, from step to step
     ((3, 1, 3), ((1, 3),))
     >>> gradient = layer.zeros_like()
     >>> dx, dstate = layer.backward(tape, np.ones((3, 1, 3)), None, gradient)
