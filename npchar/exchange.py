@@ -85,6 +85,13 @@ def from_keras(weights: Sequence[Any], vocabulary: Vocabulary) -> Model:
     The layers must have Keras' default activations (tanh, and sigmoid for the gates), and
     a GRU its default ``reset_after=True``.
 
+    Parameters
+    ----------
+    weights
+        The list that ``get_weights`` returns.
+    vocabulary
+        What the model was trained with, V symbols.
+
     Raises
     ------
     ValueError
@@ -138,6 +145,13 @@ def to_torch(model: Model) -> dict[str, Array]:
         y = F.glu(self.conv[k](F.pad(x, (d, 0))), dim=1)
         x = x + y if k else y
 
+    Returns
+    -------
+    dict of str to Array
+        By PyTorch's names: ``weight_ih_lK`` (GH, D), ``weight_hh_lK`` (GH, H) and two biases (GH,)
+        for each layer K, where G is 4 for an LSTM, 3 for a GRU and 1 for an RNN; ``dense.weight``
+        (V, H) and ``dense.bias`` (V,).
+
     Examples
     --------
     >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
@@ -167,6 +181,13 @@ def from_torch(state: Mapping[str, Any], vocabulary: Vocabulary) -> Model:
     and without projection, or with convolutions as `to_torch` describes them; and one
     ``nn.Linear`` above, whatever their names. Convolutions are taken in the order of the
     numbers in their names.
+
+    Parameters
+    ----------
+    state
+        The arrays, or tensors, by name.
+    vocabulary
+        What the model was trained with, V symbols.
 
     Raises
     ------
@@ -247,6 +268,13 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
     Inputs are ``ids`` (T, B) int64, and for each layer K the state before, ``hK`` and of an
     LSTM ``cK`` (1, B, H); outputs ``logits`` (T, B, V) and the state after, ``hK_next`` and
     ``cK_next``.
+
+    Parameters
+    ----------
+    model
+        Of LSTM, GRU or plain recurrent layers.
+    path
+        Where, as in "model.onnx".
 
     Raises
     ------

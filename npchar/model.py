@@ -419,6 +419,11 @@ class Model:
         text
             The new text, or a list of documents.
 
+        Returns
+        -------
+        Model
+            The copy, with a vocabulary of both.
+
         Examples
         --------
         >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
@@ -462,6 +467,11 @@ class Model:
         loss, gradient
             `gradient` has the names and shapes of `parameters`.
 
+        Raises
+        ------
+        ValueError
+            For ids or targets of other shapes, or out of the vocabulary.
+
         Examples
         --------
         >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
@@ -501,6 +511,18 @@ class Model:
         progress
             Called with the share of the text that is read, 0 to 1, now and then.
 
+        Returns
+        -------
+        Evaluation
+            The loss in nats per character, the same in bits, and the baselines.
+
+        Raises
+        ------
+        ValueError
+            For a text of fewer than two characters.
+        UnknownCharacterError
+            For a character outside the vocabulary.
+
         Examples
         --------
         >>> model = npchar.Model.pretrained("nietzsche")
@@ -527,14 +549,33 @@ class Model:
     def score(
         self, text: Text, *, progress: Callable[[float], object] | None = None
     ) -> Score | list[Score]:
-        """How probable the model finds each character of a text after its first.
+        """How probable each character of a text after its first is, by all before it.
 
         Of a list of documents, a list: each with its first character, and its end, U+0003,
         which stands before and after it in `Score.text`.
 
-        From all before it. A text of two thousand characters and more is read in pieces
+        A text of two thousand characters and more is read in pieces
         side by side, each begun 100 characters early, which on ordinary text is the same to
         1e-5. Takes 4 bytes of memory a character, and a minute or more for ten million.
+
+        Parameters
+        ----------
+        text
+            Two characters or more; or a list of documents.
+        progress
+            As for `evaluate`.
+
+        Returns
+        -------
+        Score, or list of Score
+            With the log-probability of each character, nats.
+
+        Raises
+        ------
+        ValueError
+            For a text of fewer than two characters.
+        UnknownCharacterError
+            For a character outside the vocabulary.
 
         Examples
         --------
@@ -561,6 +602,18 @@ class Model:
         ----------
         prompt, temperature, unknown
             As for `generate`.
+
+        Returns
+        -------
+        Array
+            (V,), float64, which sum to 1.
+
+        Raises
+        ------
+        ValueError
+            For an empty prompt, or a temperature below 0.
+        UnknownCharacterError
+            For a character outside the vocabulary, with `unknown="error"`.
 
         Examples
         --------
@@ -648,6 +701,13 @@ class Model:
         str, list of tokens, or list of these
             What was written, without the prompt; of several prompts a list.
 
+        Raises
+        ------
+        ValueError
+            For an empty prompt, or an argument out of its range.
+        UnknownCharacterError
+            For a character outside the vocabulary, with `unknown="error"`.
+
         Examples
         --------
         >>> model = npchar.Model.pretrained("nietzsche")
@@ -686,6 +746,11 @@ class Model:
 
         The arguments are `generate`'s, and so is the text for the same seed. With
         `stop`, characters that may be its beginning are held back until they are not.
+
+        Yields
+        ------
+        str, or a token
+            One character at a time.
 
         Examples
         --------
@@ -872,6 +937,16 @@ class Model:
     def load(cls, path: str | os.PathLike[str]) -> Model:
         """The model that `save` wrote, or the latest of a `fit` with a checkpoint.
 
+        Parameters
+        ----------
+        path
+            Of the file.
+
+        Returns
+        -------
+        Model
+            With the weights as they were saved, to the bit, unless as "float16".
+
         Raises
         ------
         CheckpointError
@@ -901,6 +976,11 @@ class Model:
             ``python benchmarks/records.py shipped``; 1.282 nats per character on its last
             tenth, which was held out. "nietzsche-128": the first release's, smaller, which
             the notebooks read; 1.367.
+
+        Raises
+        ------
+        ValueError
+            For another name.
 
         Examples
         --------

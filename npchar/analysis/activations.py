@@ -88,6 +88,18 @@ class Activations:
     def unit(self, unit: int, *, layer: int = 0, of: str | None = None) -> Array:
         """One unit's values over the text, (T,): of c, or h where there is none; or of another.
 
+        Parameters
+        ----------
+        unit, layer
+            Their numbers, from 0.
+        of
+            A name of `values`; c, or h where there is none, when not given.
+
+        Raises
+        ------
+        ValueError
+            Where there is no such unit, layer or value.
+
         Examples
         --------
         >>> seen = npchar.Model.pretrained("nietzsche").activations("the soul")
@@ -153,6 +165,11 @@ class Activations:
             By Pearson's correlation, the strongest first, whatever its sign. Among
             hundreds of units some correlate with anything by chance: check them on
             another text too.
+
+        Raises
+        ------
+        ValueError
+            For a feature of another length, or one that is the same everywhere.
 
         Examples
         --------
@@ -261,6 +278,11 @@ def gradient_flow(layer: Layer, x: Array, dh: Array, state: Any = None) -> list[
     list of states
         The gradients with respect to the state before each step, first to last, and at
         the end those with respect to the final state: `dh`, and zeros for the rest. T + 1.
+
+    Raises
+    ------
+    ValueError
+        For a convolution, or a `dh` of another shape.
 
     Examples
     --------

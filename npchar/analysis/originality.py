@@ -118,6 +118,16 @@ def originality(text: Text, corpus: Text, *, least: int = 20) -> Originality:
         The shortest run that counts. Some twenty characters in a row are common
         phrases that any writer shares with any other.
 
+    Returns
+    -------
+    Originality
+        The passages, the longest first; it shows itself in a notebook.
+
+    Raises
+    ------
+    TypeError
+        Unless both are strings, or both lists of tokens.
+
     Examples
     --------
     Of generated documents, how many stand in the corpus: they are tokens then.

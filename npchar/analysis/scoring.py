@@ -117,6 +117,16 @@ class Score:
     def most_surprising(self, n: int = 10) -> list[Surprise]:
         """The n characters with the lowest probabilities, the lowest first.
 
+        Parameters
+        ----------
+        n
+            How many, at most.
+
+        Returns
+        -------
+        list of Surprise
+            Each with its `bits`, `position`, `character`, and the text `before` it.
+
         Examples
         --------
         >>> score = npchar.Model.pretrained("nietzsche").score("the will xo power")

@@ -105,6 +105,11 @@ def training_settings(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     With the same text, ``Model.load(path).fit(text, checkpoint=path, resume=True,
     **settings)`` goes on with it.
 
+    Raises
+    ------
+    CheckpointError
+        When the file is not one of npchar's, or is damaged.
+
     Examples
     --------
     >>> text = "the cat sat on the mat. " * 40

@@ -45,6 +45,11 @@ def reweight_distribution(probabilities: ArrayLike, temperature: float = 0.5) ->
     Array
         Float64, (..., V); rows sum to 1.
 
+    Raises
+    ------
+    ValueError
+        For a temperature below 0, a negative probability, or a row without one above 0.
+
     Examples
     --------
     >>> npchar.reweight_distribution([0.2, 0.5, 0.3], temperature=0.5).round(3)
@@ -80,6 +85,16 @@ def sample(
         As for `reweight_distribution`.
     rng
         The random generator; a fresh one, never the same twice, when not given.
+
+    Returns
+    -------
+    int
+        The index, from 0 to V − 1.
+
+    Raises
+    ------
+    ValueError
+        As `reweight_distribution`, and for more than one distribution.
 
     Examples
     --------

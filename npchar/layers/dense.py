@@ -98,6 +98,16 @@ class Dense:
             The gradient of the loss with respect to the logits, (..., V).
         gradient
             A layer of the same shapes; its arrays are overwritten.
+
+        Returns
+        -------
+        Array
+            The gradient with respect to h, (..., H).
+
+        Raises
+        ------
+        ValueError
+            For a `dlogits` of another shape.
         """
         H, V = self.W.shape
         if dlogits.shape != (*h.shape[:-1], V):

@@ -191,6 +191,11 @@ def check_gradients(
     GradientCheck
         Its `passed` tells whether all is well, its `rows` the errors.
 
+    Raises
+    ------
+    ValueError
+        For ids or targets of other shapes, or with a layer alone.
+
     Examples
     --------
     >>> model = npchar.Model(npchar.Vocabulary("abcdefgh"), hidden_size=6)

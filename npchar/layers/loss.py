@@ -34,6 +34,11 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     dlogits
         (softmax(logits) − one-hot(targets)) / n, (..., V), of n targets; 0 where there is none.
 
+    Raises
+    ------
+    ValueError
+        For targets of another shape, out of range, or none at all.
+
     Examples
     --------
     >>> logits = np.log(np.array([[0.5, 0.25, 0.25]]))  # (1, V)
@@ -84,6 +89,11 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
         A scalar: the mean of (outputs − targets)² over all numbers.
     doutputs
         2 (outputs − targets) / outputs.size: the gradient with respect to `outputs`.
+
+    Raises
+    ------
+    ValueError
+        Unless both have one shape, and the outputs are floating-point numbers.
 
     Examples
     --------

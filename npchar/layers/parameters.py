@@ -84,6 +84,11 @@ class Parameters(Mapping[str, Array]):
     def part(self, name: str) -> dict[str, Array]:
         """The arrays of one layer, by their names in it: what its class takes.
 
+        Raises
+        ------
+        KeyError
+            Where there is no such layer.
+
         Examples
         --------
         >>> parameters = npchar.Parameters.of(dense=npchar.Dense.shapes(4, 3))

@@ -97,6 +97,11 @@ def load_corpus(
         share of each is put at the end of the text then, so that all of them are held
         out from, and not the last one alone.
 
+    Returns
+    -------
+    str, or list of str
+        The text; or, with `documents`, the texts.
+
     Raises
     ------
     CorpusError

@@ -31,6 +31,11 @@ def examine(text: Text, *, maxlen: int = 60, validation_split: float = 0.1) -> l
     maxlen, validation_split
         As for `Model.fit`.
 
+    Returns
+    -------
+    list of str
+        Empty where nothing was found.
+
     Examples
     --------
     >>> npchar.examine("to be or not to be " * 2000)

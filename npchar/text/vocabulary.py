@@ -146,6 +146,13 @@ class Vocabulary:
             How often a symbol must come to be one of the vocabulary. For all rarer ones there
             is then one more, U+FFFD: they are read as it, and it is never generated.
 
+        Raises
+        ------
+        ValueError
+            For an empty text, or a `min_count` below 1.
+        TypeError
+            For bytes.
+
         Examples
         --------
         >>> vocabulary = npchar.Vocabulary.from_text("abracadabra", min_count=2)
@@ -225,6 +232,11 @@ class Vocabulary:
             there is one; "skip" it, or put a symbol of the vocabulary, given here, in its
             place (any but a token that is one of these two words).
 
+        Returns
+        -------
+        Array
+            (n,), of the type `id_dtype`; shorter where symbols are skipped.
+
         Raises
         ------
         UnknownCharacterError
@@ -298,6 +310,16 @@ class Vocabulary:
 
     def decode(self, ids: Iterable[int] | Array) -> Any:
         """The text of a sequence of ids: a string, or a list of tokens.
+
+        Parameters
+        ----------
+        ids
+            Whole numbers from 0 to below V.
+
+        Raises
+        ------
+        ValueError
+            For an id that is no symbol's.
 
         Examples
         --------

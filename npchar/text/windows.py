@@ -34,6 +34,11 @@ def windows(ids: Array, maxlen: int = 60, step: int = 3) -> Array:
     Array
         (windows, maxlen + 1), a read-only view of `ids`: nothing is copied.
 
+    Raises
+    ------
+    ValueError
+        For a text too short for one window, or a `maxlen` or `step` below 1.
+
     Examples
     --------
     >>> npchar.windows(np.arange(10), maxlen=4, step=3)

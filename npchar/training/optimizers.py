@@ -199,7 +199,19 @@ def make_optimizer(name: str, size: int, epsilon: float, dtype: str) -> Optimize
 def clip_by_global_norm(gradient: Array, limit: float) -> float:
     """Scale a flat gradient in place to the norm `limit` if its norm is larger.
 
-    The direction stays (Pascanu et al. 2013). Returns the norm before clipping.
+    The direction stays (Pascanu et al. 2013).
+
+    Parameters
+    ----------
+    gradient
+        (n,), changed in place.
+    limit
+        The largest norm.
+
+    Returns
+    -------
+    float
+        The norm before clipping.
 
     Examples
     --------
