@@ -38,6 +38,8 @@ from npchar.layers.products import column_tiles, product_tiles, row_tiles, tilin
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+__all__ = ["FastGRU"]
+
 QRZ = [2, 0, 1]  # Wh's gates in the order of the gradients' memory
 RZQ = [1, 2, 0]  # and back
 
@@ -90,11 +92,17 @@ class FastGRU(GRU):
 
     Examples
     --------
-    >>> plain = GRU.create(input_size=5, hidden_size=3, dtype="float64")
-    >>> fast = FastGRU(**plain.arrays)
+    >>> plain = npchar.GRU.create(input_size=5, hidden_size=3, dtype="float64")
+    >>> fast = npchar.FastGRU(**plain.arrays)
     >>> x = np.array([[0], [4], [2]])
-    >>> np.allclose(fast.forward(x).outputs, plain.forward(x).outputs, rtol=0, atol=1e-12)
+    >>> tape = fast.tape(3, 1)  # buffers, for every pass of this T and B
+    >>> tape = fast.forward(x, tape=tape)
+    >>> np.allclose(tape.outputs, plain.forward(x).outputs, rtol=0, atol=1e-12)
     True
+    >>> steps = fast.stepper(tape.final_state)
+    >>> steps.step(np.array([1])).shape
+    (1, 3)
+    >>> dx, dstate = fast.backward(tape, np.ones((3, 1, 3)), None, fast.zeros_like())
     """
 
     tape_type: ClassVar[type[Any]] = GRUFastTape

@@ -9,6 +9,8 @@ import numpy as np
 
 from npchar.arrays import Array
 
+__all__ = ["mean_squared_error", "softmax_cross_entropy"]
+
 
 def softmax_cross_entropy(
     logits: Array, targets: Array, *, out: Array | None = None, count: int | None = None
@@ -37,6 +39,18 @@ def softmax_cross_entropy(
         all targets.
     dlogits
         (softmax(logits) − one-hot(targets)) / n, (..., V), of n targets; 0 where there is none.
+
+    Raises
+    ------
+    ValueError
+        For targets of another shape, out of range, or none at all.
+
+    Examples
+    --------
+    >>> logits = np.log(np.array([[0.5, 0.25, 0.25]]))  # (1, V)
+    >>> loss, dlogits = npchar.softmax_cross_entropy(logits, np.array([0]))
+    >>> round(float(loss), 4), dlogits  # −log 0.5; the probabilities, minus 1 at the target
+    (0.6931, array([[-0.5 ,  0.25,  0.25]]))
     """
     if logits.shape[:-1] != targets.shape:
         raise ValueError(
@@ -86,9 +100,14 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
     doutputs
         2 (outputs − targets) / outputs.size: the gradient with respect to `outputs`.
 
+    Raises
+    ------
+    ValueError
+        Unless both have one shape, and the outputs are floating-point numbers.
+
     Examples
     --------
-    >>> loss, doutputs = mean_squared_error(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+    >>> loss, doutputs = npchar.mean_squared_error(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
     >>> float(loss), doutputs.tolist()
     (2.0, [0.0, -2.0])
     """

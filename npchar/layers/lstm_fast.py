@@ -45,6 +45,8 @@ from npchar.layers.products import column_tiles, product_tiles, row_tiles, tilin
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+__all__ = ["FastLSTM"]
+
 
 SCALE = np.array([0.5, 0.5, 0.5, 1], np.float32)[:, None, None]
 
@@ -134,11 +136,17 @@ class FastLSTM(LSTM):
 
     Examples
     --------
-    >>> plain = LSTM.create(input_size=5, hidden_size=3, dtype="float64")
-    >>> fast = FastLSTM(**plain.arrays)
+    >>> plain = npchar.LSTM.create(input_size=5, hidden_size=3, dtype="float64")
+    >>> fast = npchar.FastLSTM(**plain.arrays)
     >>> x = np.array([[0], [4], [2]])
-    >>> np.allclose(fast.forward(x).outputs, plain.forward(x).outputs, rtol=0, atol=1e-12)
+    >>> tape = fast.tape(3, 1)  # buffers, for every pass of this T and B
+    >>> tape = fast.forward(x, tape=tape)
+    >>> np.allclose(tape.outputs, plain.forward(x).outputs, rtol=0, atol=1e-12)
     True
+    >>> steps = fast.stepper(tape.final_state)
+    >>> steps.step(np.array([1])).shape
+    (1, 3)
+    >>> dx, dstate = fast.backward(tape, np.ones((3, 1, 3)), None, fast.zeros_like())
     """
 
     tape_type: ClassVar[type[Any]] = FastTape
@@ -205,7 +213,7 @@ class FastLSTM(LSTM):
         """Backpropagate through time: see `Layer.backward`.
 
         The plain layer's lines, regrouped. dzᵢ, dz_f and dzₒ have the same form, the gate's
-        product times one minus the gate, and are computed as one::
+        product times one minus the gate, and are computed as one:
 
             dz = (i g dc, f c₋ dc, h dh) (1 − (i, f, o))
             dz_g = dc (i − i g g)

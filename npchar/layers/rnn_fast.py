@@ -28,6 +28,8 @@ from npchar.layers.rnn import RNN
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+__all__ = ["FastRNN"]
+
 
 class RNNFastTape(HiddenTape):
     """The buffers of one forward pass, for backward to read: 2 TBH numbers."""
@@ -47,11 +49,17 @@ class FastRNN(RNN):
 
     Examples
     --------
-    >>> plain = RNN.create(input_size=5, hidden_size=3, dtype="float64")
-    >>> fast = FastRNN(**plain.arrays)
+    >>> plain = npchar.RNN.create(input_size=5, hidden_size=3, dtype="float64")
+    >>> fast = npchar.FastRNN(**plain.arrays)
     >>> x = np.array([[0], [4], [2]])
-    >>> np.allclose(fast.forward(x).outputs, plain.forward(x).outputs, rtol=0, atol=1e-12)
+    >>> tape = fast.tape(3, 1)  # buffers, for every pass of this T and B
+    >>> tape = fast.forward(x, tape=tape)
+    >>> np.allclose(tape.outputs, plain.forward(x).outputs, rtol=0, atol=1e-12)
     True
+    >>> steps = fast.stepper(tape.final_state)
+    >>> steps.step(np.array([1])).shape
+    (1, 3)
+    >>> dx, dstate = fast.backward(tape, np.ones((3, 1, 3)), None, fast.zeros_like())
     """
 
     tape_type: ClassVar[type[Any]] = RNNFastTape
