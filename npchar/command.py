@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from npchar.analysis.colouring import plain
 from npchar.files.description import training_settings
 from npchar.model import PRETRAINED, Model
-from npchar.options import STANDARD_INPUT, parser
+from npchar.options import SHIPPED, STANDARD_INPUT, parser
 from npchar.text.corpus import lines_of, load_corpus
 from npchar.text.decoding import EncodingError, decode
 from npchar.text.download import CorpusError
@@ -43,6 +43,8 @@ EXPECTED = (ValueError, OSError, MemoryError, TrainingDiverged, WorkerError, Mis
 SETTINGS = ("epochs", "maxlen", "batch_size", "optimizer", "learning_rate", "schedule", "warm_up",
             "validation_split", "patience", "seed")  # fmt: skip
 SLOWER = 0.25  # of the usual rate, to learn a new text and forget little of the old
+# A line of its text, whose lines have 30 characters: the model counts from its end
+STRUCTURE_PROMPT = "the cell (was,on,one) can keep\nthe "
 FORGETTING = 20_000  # characters that a model writes, to measure what it forgets
 
 
@@ -321,7 +323,10 @@ def run_page(options: Namespace) -> int:
     """Write a page that runs a model in a browser."""
     if os.path.exists(options.save):  # perhaps the model, in the place of --model
         raise ValueError(f"there is a file {options.save} already; name another, or remove it")
-    loaded(options.model).to_html(options.save, prompt=options.prompt)
+    model, others = loaded(options.model), []
+    if options.model == SHIPPED and not os.path.exists(SHIPPED):
+        others = [("structure", Model.pretrained("structure"), STRUCTURE_PROMPT)]
+    model.to_html(options.save, prompt=options.prompt, name=options.model, others=others)
     print(options.save)
     return 0
 

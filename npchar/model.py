@@ -45,7 +45,11 @@ from npchar.training.settings import Settings
 if TYPE_CHECKING:
     from npchar.analysis.activations import Activations
 
-PRETRAINED = ("nietzsche", "nietzsche-128")  # files of the package, in its folder ``pretrained``
+PRETRAINED = (
+    "nietzsche",
+    "nietzsche-128",
+    "structure",
+)  # files of the package, in its folder ``pretrained``
 
 
 def findings(text: Text, ids: Ids, settings: Settings, vocabulary: Vocabulary) -> list[str]:
@@ -685,11 +689,20 @@ class Model:
 
         return summary_html(self.network, self.vocabulary)
 
-    def to_html(self, path: str | os.PathLike[str], *, prompt: str | None = None) -> None:
+    def to_html(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        prompt: str | None = None,
+        name: str = "this model",
+        others: Sequence[tuple[str, Model, str]] = (),
+    ) -> None:
         """Write a page that runs this model in a browser: one file that needs no network.
 
-        Type a prompt, move the temperature, watch the distribution of the next
-        character and the units as text is generated.
+        Type a prompt, move the temperature, watch the distribution of the next character and
+        the units as text is generated; go back to any character and see what it depended on,
+        look inside a unit, hold it, and find the units that follow something. The page is
+        written whole or not at all.
 
         Parameters
         ----------
@@ -697,17 +710,23 @@ class Model:
             Where.
         prompt
             The prompt it opens with; "the " or a letter when not given.
+        name
+            What the model is called, where there are others.
+        others
+            More models to choose from in the page: of each its name, the model, its prompt.
 
         Raises
         ------
         ValueError
-            For a model of tokens, or of convolutions: it runs LSTMs, GRUs and plain RNNs.
+            For a model of tokens.
+        OSError
+            When the page cannot be written; a file that was there is untouched.
         """
-        from npchar.analysis.page import page
+        from npchar.analysis.page import Shown, page
 
-        html = page(self.network, self.vocabulary, prompt)
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(html)
+        models = [(name, self, prompt), *others]
+        html = page([Shown(name, one.network, one.vocabulary, p) for name, one, p in models])
+        archive.write_whole(path, lambda file: file.write(html.encode("utf-8")))
 
     # Files
 
@@ -768,7 +787,9 @@ class Model:
             "nietzsche": 300 LSTM units, trained on the book's corpus in lower case by
             ``python benchmarks/records.py shipped``; 1.282 nats per character on its last
             tenth, which was held out. "nietzsche-128": the first release's, smaller, which
-            the notebooks read; 1.367.
+            the notebooks read; 1.367. "structure": 64 units, trained by ``python
+            benchmarks/records.py structure`` on a made-up text with brackets, quotations and
+            lines of 30 characters, which single units of it follow.
         """
         if name not in PRETRAINED:
             raise ValueError(
