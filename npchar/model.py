@@ -689,14 +689,7 @@ class Model:
 
         return summary_html(self.network, self.vocabulary)
 
-    def to_html(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        prompt: str | None = None,
-        name: str = "this model",
-        others: Sequence[tuple[str, Model, str]] = (),
-    ) -> None:
+    def to_html(self, path: str | os.PathLike[str], *, prompt: str | None = None) -> None:
         """Write a page that runs this model in a browser: one file that needs no network.
 
         Type a prompt, move the temperature, watch the distribution of the next character and
@@ -710,10 +703,6 @@ class Model:
             Where.
         prompt
             The prompt it opens with; "the " or a letter when not given.
-        name
-            What the model is called, where there are others.
-        others
-            More models to choose from in the page: of each its name, the model, its prompt.
 
         Raises
         ------
@@ -724,8 +713,7 @@ class Model:
         """
         from npchar.analysis.page import Shown, page
 
-        models = [(name, self, prompt), *others]
-        html = page([Shown(name, one.network, one.vocabulary, p) for name, one, p in models])
+        html = page([Shown("this model", self.network, self.vocabulary, prompt)])
         archive.write_whole(path, lambda file: file.write(html.encode("utf-8")))
 
     # Files

@@ -11,6 +11,7 @@ const SPEEDS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]; // characters a secon
 const FRAME = 12; // milliseconds of work between two pictures, so that the page stays quick
 const BARS = 12; // characters shown of the distribution, at most
 const RANKED = 8; // units shown of a ranking
+const COMPARED = 2000; // characters that they are compared over, the latest
 const SIGNS = { " ": ["␣", "space"], "\n": ["↵", "line break"], "\t": ["⇥", "tab"] };
 // What its units are called: an LSTM's cells are shown; the other kinds have none.
 const WORDS = {
@@ -131,7 +132,12 @@ function encode(string) {
   return { ids, unknown: [...unknown] };
 }
 
-/** The step that is shown: of the character that was clicked, or else the latest. */
+/** The number of the character after which all is shown: that clicked, or else the latest. */
+function shownNumber() {
+  return moment ?? first + text.length - 1;
+}
+
+/** The step that read it. */
 function shown() {
   return moment === null ? { values, logits } : stepAt(moment, pins);
 }
@@ -150,16 +156,22 @@ function saliencyOf(n) {
   return saliency(network, ids, statesBefore(from), text[n - first].id);
 }
 
-/** The memory of every unit of all layers after each character, (T, U). */
-function memories() {
+/** How the units follow a feature, by its name in the page: their correlations, and chance. */
+function following(name) {
   const { memory } = network.kind;
-  return text.map(({ states }) => states.flatMap((state) => Array.from(state[memory])));
-}
-
-/** A feature of the text, by its name in the page: a number after each character. */
-function featureOf(name) {
-  if (name !== "spans") return FEATURES[name](text.map(({ id }) => characters[id]));
-  return text.map(({ n }) => Number(spans.some(([from, to]) => from <= n && n <= to)));
+  const rows = text.map(({ states }) => states.flatMap((state) => Array.from(state[memory])));
+  let feature, among; // a number after each character; the places of those that are compared
+  if (name === "spans") {
+    feature = text.map(({ n }) => Number(spans.some(([from, to]) => from <= n && n <= to)));
+    among = placesAround(feature);
+  } else {
+    feature = FEATURES[name](text.map(({ id }) => characters[id]));
+    among = Array.from(feature.keys()).slice(-COMPARED);
+  }
+  const wanted = among.map((t) => feature[t]);
+  if (new Set(wanted).size < 2) return null;
+  const r = correlations(among.map((t) => rows[t]), wanted);
+  return { r, chance: chanceLevel(rows, among, wanted), among };
 }
 
 // How things are written.
@@ -228,7 +240,7 @@ function showMoment() {
   });
   const before = moment > first ? stepAt(moment - 1, []).logits : null;
   element("moment-said").textContent =
-    `After character ${moment + 1}, ${nameOf(characters[id])[1]}. ` +
+    `After character ${moment + 1}, “${nameOf(characters[id])[1]}”. ` +
     (before
       ? `Its probability was ${percent(probabilitiesOf(before, 1)[id])}; the bars below the text ` +
         `before it show how much that depended on each character (saliency).`
@@ -263,9 +275,9 @@ function atEnd() {
 // What may come next.
 
 function showBars({ logits } = shown()) {
-  const both = [temperature(), other()].map((T) => probabilitiesOf(logits, T));
-  const n = moment === null ? first + text.length - 1 : moment;
-  const without = pins.length ? stepAt(n, []).logits : null;
+  const atBoth = (logits) => [temperature(), other()].map((T) => probabilitiesOf(logits, T));
+  const both = atBoth(logits);
+  const without = pins.length ? atBoth(stepAt(shownNumber(), []).logits) : null;
   const ranking = Array.from(logits.keys()).sort((a, b) => logits[b] - logits[a] || a - b);
   bars.forEach(({ glyph, columns }, place) => {
     const id = ranking[place];
@@ -275,9 +287,8 @@ function showBars({ logits } = shown()) {
     columns.forEach(({ bar, mark, number }, k) => {
       bar.style.width = `${100 * both[k][id]}%`;
       number.textContent = percent(both[k][id]);
-      mark.hidden = without === null;
-      if (!without) return;
-      const p = probabilitiesOf(without, [temperature(), other()][k])[id];
+      const p = without?.[k][id] ?? 0;
+      mark.hidden = p < 0.0005; // not to be told from none
       mark.style.left = `${100 * p}%`;
     });
   });
@@ -429,7 +440,7 @@ const SIGMOIDS = { lstm: "ifo", gru: "rz", rnn: "", conv: "g" }; // from 0 to 1:
 
 /** The numbers of the chosen unit in the step that is shown, without the pins. */
 function numbersOf({ layer, unit }) {
-  const n = moment === null ? first + text.length - 1 : moment;
+  const n = shownNumber();
   if (n < first) return null;
   const all = stepAt(n, []).values;
   const before = statesBefore(n)[layer];
@@ -473,10 +484,9 @@ function showInside() {
   const spoken = Object.entries(written).map(([name, value]) => `${name} ${value}`);
   diagram.ariaLabel = numbers ? `${unitName(chosen)}: ${spoken.join(", ")}` : `Inside a ${words.unit}`;
   element("inside-hint").textContent = chosen
-    ? `${unitName(chosen)} ${moment === null ? "at the latest character" : "at the character clicked"}` +
-      (kind === "lstm"
-        ? ": the numbers are its own. What goes into the four gates is the character x and h₋ of all cells."
-        : ".")
+    ? `${unitName(chosen)} at the ${moment === null ? "latest character" : "character clicked"}` +
+      (pins.length ? ", as it would be without pins at this one" : "") +
+      (kind === "lstm" ? ": its own numbers. The gates see the character x and h₋ of all cells." : ".")
     : `Choose a ${words.unit} by its square or its number, and its numbers stand here.`;
   showPin();
 }
@@ -493,49 +503,41 @@ function showPin() {
   for (const name of ["c", "h"]) {
     const slider = element(`pin-${name}`);
     slider.disabled = !chosen;
-    const value = held ? held[name] : state?.[name]?.[chosen.unit];
+    const value = held?.[name] ?? state?.[name]?.[chosen.unit];
     if (value !== undefined) slider.value = value;
     element(`pin-${name}-shown`).textContent = value === undefined ? "" : signed(value, 3);
   }
-  element("pin").disabled = !chosen;
+  element("pin-h").disabled ||= element("follow").checked;
+  element("follow").disabled = element("pin").disabled = !chosen;
   element("pin").ariaPressed = String(Boolean(held));
   element("pin").textContent = held ? "Unpin" : "Pin";
+}
+
+/** Hold these units from now on, and no others. */
+function setPins(wanted) {
+  for (const { layer, unit } of pins) units[layer][unit].classList.remove("pinned");
+  pins = wanted;
+  for (const { layer, unit } of pins) units[layer][unit].classList.add("pinned");
   element("unpin").hidden = pins.length === 0;
   element("pinned").textContent = pins.length ? `Pinned: ${pins.map(unitName).join(", ")}.` : "";
-  units.forEach((buttons, layer) =>
-    buttons.forEach((button, unit) =>
-      button.classList.toggle("pinned", pinOf({ layer, unit }) !== null),
-    ),
-  );
+  rerun();
+  show(false);
 }
 
-/** Hold a unit at values of c and h from now on. */
+/** Hold a unit at values of c and h. */
 function pin({ layer, unit }, { c, h }) {
-  pins = [...pins.filter((one) => !sameUnit(one, { layer, unit })), { layer, unit, c, h }];
-  rerun();
-  show(false);
+  setPins([...pins.filter((one) => !sameUnit(one, { layer, unit })), { layer, unit, c, h }]);
 }
 
-function unpin(unit = null) {
-  pins = unit ? pins.filter((one) => !sameUnit(one, unit)) : [];
-  rerun();
-  show(false);
+function unpin(unit) {
+  setPins(pins.filter((one) => !sameUnit(one, unit)));
 }
 
-/** Pin the chosen unit where it is, or release it. */
-function togglePin() {
-  if (pinOf(chosen)) return unpin(chosen);
+/** Pin the chosen unit where it is, or where a slider has put it. */
+function pinAt(moved = {}) {
   const { c, h } = shown().values[chosen.layer];
-  pin(chosen, { c: c?.[chosen.unit], h: h[chosen.unit] });
-}
-
-/** Pin the chosen unit at what a slider says; h follows c as o tanh(c). */
-function slidePin(name) {
-  const value = Number(element(`pin-${name}`).value);
-  const { c, h } = pinOf(chosen) ?? { c: Number(element("pin-c").value), h: Number(element("pin-h").value) };
-  if (name === "h") return pin(chosen, { c, h: value });
-  const o = numbersOf(chosen)?.found.o ?? 1;
-  pin(chosen, { c: value, h: o * Math.tanh(value) });
+  const held = { c: c?.[chosen.unit], h: h[chosen.unit], ...moved };
+  pin(chosen, c && element("follow").checked ? { ...held, h: null } : held);
 }
 
 // Which units follow a feature.
@@ -546,23 +548,20 @@ function showRanking() {
   element("ranking").replaceChildren();
   const said = element("ranking-said");
   if (name === "spans" && !spans.length) {
-    said.textContent = "No span of the text is selected.";
+    said.textContent = "No span is selected: drag over a part of the text.";
     return;
   }
-  const feature = featureOf(name);
-  if (new Set(feature).size < 2) {
+  const found = following(name);
+  if (!found) {
     said.textContent = "The text has nothing of the kind, or nothing else.";
     return;
   }
-  const prepared = centred(memories());
-  const r = correlations(prepared, feature);
-  const level = chanceLevel(prepared, feature);
+  const { r, chance, among } = found;
   const H = network.layers[0].H;
-  const above = r.reduce((n, one) => n + (Math.abs(one) > level), 0);
+  const better = r.filter((one) => Math.abs(one) > chance).length;
   said.textContent =
-    `Over ${text.length} characters. Chance level ${level.toFixed(3)}: moved along the text, the feature ` +
-    `finds a ${words.unit} with a stronger r 5 times in 100. ` +
-    `Above it: ${above} of ${r.length}.`;
+    `Over ${among.length} characters. Chance level ${chance.toFixed(3)}: moved along the text, the ` +
+    `feature finds a ${words.unit} with a stronger r 5 times in 100. Above it: ${better} of ${r.length}.`;
   element("ranking").append(
     ...ranked(r).slice(0, RANKED).map((k) => {
       const unit = { layer: Math.floor(k / H), unit: k % H };
@@ -573,9 +572,10 @@ function showRanking() {
       button.addEventListener("click", () => sameUnit(chosen, unit) || choose(unit.layer, unit.unit));
       const track = Object.assign(document.createElement("span"), { className: "track" });
       const bar = Object.assign(document.createElement("div"), { className: "bar" });
+      bar.style.backgroundColor = colourOf(Math.sign(r[k]));
       const mark = Object.assign(document.createElement("i"), { className: "mark" });
       bar.style.width = `${100 * Math.abs(r[k])}%`;
-      mark.style.left = `${100 * level}%`;
+      mark.style.left = `${100 * chance}%`;
       track.append(bar, mark);
       const number = Object.assign(document.createElement("span"), { className: "number" });
       number.textContent = `r = ${signed(r[k], 3)}`;
@@ -616,6 +616,8 @@ function openModel() {
   const { kind, layers } = network;
   words = kind.memory === "c" ? WORDS.c : kind.bounded ? WORDS.h : UNBOUNDED;
   [pins, chosen] = [[], null];
+  element("unpin").hidden = true;
+  element("pinned").textContent = "";
   element("grids").replaceChildren();
   units = layers.map(makeUnits);
   element("bars").replaceChildren();
@@ -626,25 +628,26 @@ function openModel() {
     `${characters.length} characters, ${kind.name} of ${layers.length} × ${layers[0].H} ` +
     `${words.unit}s, ${network.weights.toLocaleString("en")} weights; ` +
     `made by npchar ${description.npchar}.`;
+  for (const word of document.querySelectorAll(".unit-word")) word.textContent = words.unit;
+  element("about").textContent = description.about;
   element("units-title").textContent = words.title;
   element("square").textContent = words.square;
   element("unit-number").max = layers[0].H - 1;
   element("unit-number").value = "";
   element("of-layer").hidden = layers.length === 1;
   element("unit-layer").replaceChildren(...layers.map((_, k) => new Option(k, k)));
-  element("inside-title").textContent = `Inside the ${words.unit}`;
   element("diagram").style.display = kind.memory === "c" ? "" : "none";
   element("no-diagram").hidden = kind.memory === "c";
   element("no-diagram").textContent =
     kind.memory === "c" ? "" : `The picture is of another kind of layer; of a ${kind.name} the numbers stand here.`;
-  element("pin-c-setting").hidden = kind.memory !== "c";
+  element("pin-c-setting").hidden = element("following-c").hidden = kind.memory !== "c";
+  element("follow").checked = false;
   const widest = kind.bounded || kind.memory === "c" ? 1 : 4;
   Object.assign(element("pin-h"), { min: -widest, max: widest });
   element("pin-hint").textContent =
     kind.memory === "c"
-      ? "A pinned cell keeps these c and h after every character: the next and all that is written on. " +
-        "Move c, and h follows as o tanh(c)."
-      : "A pinned unit keeps this h after every character: the next and all that is written on.";
+      ? "A pinned cell has these c and h after the character shown, and after all that are written then."
+      : "A pinned unit has this h after the character shown, and after all that are written then.";
   element("samples").hidden = true;
   element("prompt").value = description.prompt;
   reset();
@@ -777,7 +780,7 @@ function textKeys(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || !text.length) return;
   const last = first + text.length - 1;
   const from = moment ?? last;
-  const to = { ArrowLeft: from - 1, ArrowRight: from + 1, ArrowUp: above(from, -1), ArrowDown: above(from, 1),
+  const to = { ArrowLeft: from - 1, ArrowRight: from + 1, ArrowUp: lineAway(from, -1), ArrowDown: lineAway(from, 1),
     Home: first, End: last }[event.key];
   if (event.key === "Escape") {
     forgetSpans();
@@ -794,16 +797,17 @@ function textKeys(event) {
   goTo(n);
 }
 
-/** The character above or below another in the text as it is laid out. */
-function above(n, direction) {
-  const { offsetTop, offsetLeft } = text[n - first].element;
-  let [best, top] = [n, null];
-  for (let k = n + direction; text[k - first]; k += direction) {
-    const place = text[k - first].element;
-    if (place.offsetTop === offsetTop) continue;
-    top ??= place.offsetTop;
-    if (place.offsetTop !== top) break;
-    if (best === n || Math.abs(place.offsetLeft - offsetLeft) <= Math.abs(text[best - first].element.offsetLeft - offsetLeft)) best = k;
+/** The character above another, or below it, in the text as it is laid out. */
+function lineAway(n, direction) {
+  const place = (k) => text[k - first].element;
+  const distance = (k) => Math.abs(place(k).offsetLeft - place(n).offsetLeft);
+  let k = n;
+  while (text[k - first] && place(k).offsetTop === place(n).offsetTop) k += direction;
+  if (!text[k - first]) return n;
+  let best = k;
+  const { offsetTop } = place(k);
+  for (; text[k - first] && place(k).offsetTop === offsetTop; k += direction) {
+    if (distance(k) < distance(best)) best = k;
   }
   return best;
 }
@@ -842,10 +846,12 @@ on("from-here", "click", goOnFromHere);
 on("to-end", "click", toEnd);
 on("unit-number", "input", search);
 on("unit-layer", "change", search);
-on("pin", "click", togglePin);
-on("unpin", "click", () => unpin());
-on("pin-c", "input", () => slidePin("c"));
-on("pin-h", "input", () => slidePin("h"));
+on("pin", "click", () => (pinOf(chosen) ? unpin(chosen) : pinAt()));
+on("unpin", "click", () => setPins([]));
+for (const name of ["c", "h"]) {
+  on(`pin-${name}`, "input", ({ target }) => pinAt({ [name]: Number(target.value) }));
+}
+on("follow", "change", () => pinAt());
 on("feature", "change", showRanking);
 on("forget", "click", forgetSpans);
 document.addEventListener("selectionchange", () => {
@@ -870,7 +876,8 @@ showSettings();
 //   npchar.states()                 h of each layer, and c of an LSTM's
 //   npchar.saliency(30)             for character 30 of the text (from 0): see saliencyOf
 //   npchar.correlations("line")     of every unit with a feature, and the chance level
-//   npchar.pin(0, 7, { c: 1, h: 1 })    hold unit 7 of layer 0; npchar.unpin() lets all go
+//   npchar.pin(0, 7, { c: 1, h: 1 })    hold unit 7 of layer 0; with an h of null, h follows c
+//   npchar.unpin()                  let all go
 window.npchar = {
   get characters() {
     return characters;
@@ -903,10 +910,9 @@ window.npchar = {
   },
   saliency: (n) => Array.from(saliencyOf(n)),
   correlations(name) {
-    const prepared = centred(memories());
-    const feature = featureOf(name);
-    return { r: Array.from(correlations(prepared, feature)), chance: chanceLevel(prepared, feature) };
+    const { r, chance } = following(name);
+    return { r: Array.from(r), chance };
   },
   pin: (layer, unit, at) => pin({ layer, unit }, at),
-  unpin: () => unpin(),
+  unpin: () => setPins([]),
 };

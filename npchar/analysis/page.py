@@ -31,7 +31,8 @@ class Shown(NamedTuple):
     name: str  # in the list to choose from
     network: Network  # float64 weights become float32
     vocabulary: Vocabulary  # of characters
-    prompt: str | None = None  # it begins with; None for a short one of the vocabulary's
+    prompt: str | None = None  # what it begins with; None for a short one of the vocabulary's
+    about: str = ""  # a sentence for the reader
 
 
 def page(models: Sequence[Shown]) -> str:
@@ -86,7 +87,7 @@ def description_and_weights(model: Shown) -> tuple[dict[str, Any], str]:
     """What the page's script has to know of a model, and its weights in base64."""
     import base64
 
-    name, network, vocabulary, prompt = model
+    name, network, vocabulary, prompt, about = model
     if vocabulary.tokens:
         raise ValueError(
             "expected a model of characters for the page, got one of tokens; train one on "
@@ -108,6 +109,7 @@ def description_and_weights(model: Shown) -> tuple[dict[str, Any], str]:
     description = {
         "npchar": __version__,
         "name": name,
+        "about": about,
         # One by one: in a string, a browser would take two lone surrogates for a pair.
         "characters": list(vocabulary),
         "layer": layer,

@@ -21,33 +21,38 @@ const FEATURES = {
   },
 };
 
-/** Each unit's values over the text, (T, U), less their mean, and the norm of that. */
-function centred(rows) {
-  const [T, U] = [rows.length, rows[0].length];
-  const means = new Float64Array(U);
-  for (const row of rows) for (let u = 0; u < U; u++) means[u] += row[u] / T;
-  const norms = new Float64Array(U);
-  const values = rows.map((row) => {
-    const less = Float64Array.from(row, (value, u) => value - means[u]);
-    for (let u = 0; u < U; u++) norms[u] += less[u] ** 2;
-    return less;
-  });
-  return { values, norms: norms.map(Math.sqrt), U };
+/** The places of a span or several, and of as many characters on each side, at least 10. */
+function placesAround(inside) {
+  const near = new Set();
+  for (let a = 0; a < inside.length; a++) {
+    if (!inside[a]) continue;
+    let b = a; // where this span ends
+    while (inside[b + 1]) b++;
+    const width = Math.max(10, b + 1 - a);
+    for (let t = a - width; t <= b + width; t++) if (t in inside) near.add(t);
+    a = b;
+  }
+  return Array.from(near).sort((a, b) => a - b);
 }
 
-/** Pearson's correlation of every unit with a feature moved along the text: its end comes first. */
-function correlations({ values, norms, U }, feature, move = 0) {
-  const T = values.length;
-  const mean = feature.reduce((a, b) => a + b, 0) / T;
-  const norm = Math.sqrt(feature.reduce((sum, f) => sum + (f - mean) ** 2, 0));
-  const r = new Float64Array(U);
-  for (let t = 0; t < T; t++) {
-    const f = feature[t];
-    if (f === 0) continue; // the units' means are zero: the feature's may be anything
-    const row = values[(t + move) % T];
-    for (let u = 0; u < U; u++) r[u] += f * row[u];
-  }
-  return r.map((product, u) => (norms[u] > 0 ? product / (norms[u] * norm) : 0));
+/** Pearson's correlation of every unit with a feature: of rows (n, U) with n numbers. */
+function correlations(rows, feature) {
+  const [n, U] = [rows.length, rows[0].length];
+  const means = new Float64Array(U);
+  for (const row of rows) for (let u = 0; u < U; u++) means[u] += row[u] / n;
+  const mean = feature.reduce((a, b) => a + b, 0) / n;
+  const [products, squares] = [new Float64Array(U), new Float64Array(U)];
+  let square = 0;
+  rows.forEach((row, t) => {
+    const f = feature[t] - mean;
+    square += f * f;
+    for (let u = 0; u < U; u++) {
+      const x = row[u] - means[u];
+      products[u] += f * x;
+      squares[u] += x * x;
+    }
+  });
+  return products.map((sum, u) => (squares[u] > 0 ? sum / Math.sqrt(squares[u] * square) : 0));
 }
 
 /** The units by the size of their correlation, the strongest first. */
@@ -58,13 +63,15 @@ function ranked(r) {
 const MOVES = 100;
 
 /**
- * What the best of all units reaches by chance: the feature is moved along the text by 100
- * distances, so that it has nothing to do with it; 5 of them give more than this.
+ * What the best of all units reaches by chance: the feature is moved along the text, whose end
+ * is joined to its beginning, by 100 distances, so that it has nothing to do with it; 5 of them
+ * give more than this. `among` are the places that are compared, of all rows, (T, U).
  */
-function chanceLevel(units, feature) {
-  const T = feature.length;
+function chanceLevel(rows, among, feature) {
+  const T = rows.length;
   const best = Array.from({ length: MOVES }, (_, k) => {
-    const r = correlations(units, feature, Math.round(((k + 1) * T) / (MOVES + 1)));
+    const move = Math.round(((k + 1) * T) / (MOVES + 1));
+    const r = correlations(among.map((t) => rows[(t + move) % T]), feature);
     return r.reduce((most, one) => Math.max(most, Math.abs(one)), 0);
   });
   return best.sort((a, b) => a - b)[MOVES - 6];

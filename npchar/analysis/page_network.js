@@ -331,12 +331,12 @@ function logitsOf({ W, b }, h) {
   return logits;
 }
 
-/** Put pinned units to the values that they are held at. */
-function hold(values, layer, pins) {
+/** Put pinned units to the values that they are held at; an h of null follows c. */
+function hold({ o, c, h }, layer, pins) {
   for (const pin of pins) {
     if (pin.layer !== layer) continue;
-    values.h[pin.unit] = pin.h;
-    if (values.c) values.c[pin.unit] = pin.c;
+    if (c) c[pin.unit] = pin.c;
+    h[pin.unit] = pin.h ?? (o ? o[pin.unit] * Math.tanh(pin.c) : 0); // no gate before a first step
   }
 }
 

@@ -108,6 +108,14 @@ function goBack() {
   found.back.shows = parts.map((id) => at(id).checkVisibility());
   change("unit-number", 999);
   found.back.missing = [at("chosen").textContent, at("unit-number").ariaInvalid];
+  change("unit-number", 3);
+  const unit = at("text").querySelector(".moment");
+  const shift = ["ArrowDown", "ArrowUp"].map((key) => {
+    press(at("text"), key);
+    return at("text").querySelector(".moment").offsetTop - unit.offsetTop;
+  });
+  found.back.lines = [shift[0] > 0, shift[1] === 0];
+  unit.click();
   at("from-here").click();
   found.back.left = shown().length;
 
@@ -120,13 +128,15 @@ function goBack() {
   found.pinned.row = row(0);
   found.pinned.said = at("pinned").textContent;
   found.pinned.squares = document.querySelectorAll(".units .pinned").length;
+  at("follow").click(); // h of unit 3, which is chosen, follows c now
+  found.pinned.follow = npchar.states()[0];
   at("unpin").click();
   found.unpinned = { now: npchar.probabilities(), row: row(0) };
 
   npchar.reset();
-  text.forEach((character) => npchar.read(character));
+  npchar.read(text);
   at("text").children[20].click();
-  for (let k = 0; k < 5; k++) press(at("text"), "ArrowRight", { shiftKey: true });
+  for (let k = 0; k < 3; k++) press(at("text"), "ArrowRight", { shiftKey: true });
   found.span = { text: spans(), ...npchar.correlations("spans") };
   const read = () => Array.from(at("ranking").children, ({ children }) =>
     [children[0].textContent, children[2].textContent]);
@@ -166,7 +176,7 @@ async function examine() {
   found.correlations = ["line", "word", "quotes"].map((name) => npchar.correlations(name));
   goBack();
   npchar.reset();
-  text.forEach((character) => npchar.read(character));
+  npchar.read(text);
   found.greedy = npchar.write(60, 0);
   found.refused = [];
   for (const call of [() => npchar.write(2, 1, [0.5]), () => npchar.write(1, 1, [1]),
@@ -485,7 +495,7 @@ def softmaxed(network, ids, states=None, held=()):
 
 def test_saliency_is_pythons(case):
     model, text, found = case
-    exact = npchar.Model(model.vocabulary)
+    exact = npchar.Model(model.vocabulary, hidden_size=1)
     exact.network = model.network.astype("float64")
     for n, theirs in zip((1, 30, len(text) - 1), found["saliency"]):
         expected = npchar.saliency(exact, text[: n + 1])
@@ -516,11 +526,16 @@ def correlations(seen, feature):
     return found
 
 
-def chance_level(seen, feature):
-    T = len(feature)
+def part(seen, places):
+    values = {name: array[places] for name, array in seen.values.items()}
+    return npchar.Activations("".join(np.array(list(seen.text))[places]), values)
+
+
+def chance_level(seen, feature, places):
+    T = len(seen.text)
     moves = [int((k + 1) * T / 101 + 0.5) for k in range(100)]
-    best = sorted(abs(seen.find(np.roll(feature, -m), 1)[0].correlation) for m in moves)
-    return best[94]  # 5 are above
+    best = [part(seen, (places + m) % T).find(feature, 1)[0].correlation for m in moves]
+    return sorted(map(abs, best))[94]  # 5 are above
 
 
 def test_correlations_are_pythons(case):
@@ -532,7 +547,8 @@ def test_correlations_are_pythons(case):
     seen = npchar.Activations.of(network, whole, model.vocabulary.encode(whole))
     for feature, theirs in zip(features(whole), found["correlations"]):
         np.testing.assert_allclose(theirs["r"], correlations(seen, feature), rtol=0, atol=1e-9)
-        assert theirs["chance"] == pytest.approx(chance_level(seen, feature), abs=1e-9)
+        level = chance_level(seen, feature, np.arange(len(whole)))
+        assert theirs["chance"] == pytest.approx(level, abs=1e-9)
         assert 0.1 < theirs["chance"] < 1
 
 
@@ -541,10 +557,11 @@ def test_a_span_ranks_the_units(case):
     network = model.network.astype("float64")
     seen = npchar.Activations.of(network, text, model.vocabulary.encode(text))
     span = found["span"]
-    assert units("".join(span["text"])) == units(text[20:26])
-    feature = np.zeros(len(text))
-    feature[20:26] = 1
-    best = seen.find(feature, 8)
+    assert units("".join(span["text"])) == units(text[20:24])
+    places = np.arange(10, 34)  # ten more on each side
+    feature = (places >= 20) & (places < 24)
+    near = part(seen, places)
+    best = near.find(feature, 8)
     name = "Cell" if "c" in seen.values else "Unit"
     several = model.network.sizes.num_layers > 1
     expected = [
@@ -552,11 +569,11 @@ def test_a_span_ranks_the_units(case):
         for layer, unit, r in best
     ]
     assert span["ranking"] == expected
-    np.testing.assert_allclose(span["r"], correlations(seen, feature), rtol=0, atol=1e-9)
-    assert span["chance"] == pytest.approx(chance_level(seen, feature), abs=1e-9)
-    assert f"Over {len(text)} characters. Chance level {span['chance']:.3f}:" in span["said"]
+    np.testing.assert_allclose(span["r"], correlations(near, feature), rtol=0, atol=1e-9)
+    assert span["chance"] == pytest.approx(chance_level(seen, feature, places), abs=1e-9)
+    assert f"Over 24 characters. Chance level {span['chance']:.3f}:" in span["said"]
     assert span["chosen"].startswith(expected[0][0] + " colours the text")
-    assert span["more"] == [*text[:2], *text[20:26]]
+    assert span["more"] == [*text[:2], *text[20:24]]
     assert span["none"] == []
     assert found["dragged"]
 
@@ -570,12 +587,13 @@ def test_a_character_that_is_clicked_comes_back(case):
     np.testing.assert_allclose(back["probabilities"], p, rtol=0, atol=1e-12)
     seen = npchar.Activations.of(network, text, ids)
     before, _ = softmaxed(network, ids[:n])
-    assert f"After character 31, {back['said'].split()[3]}" in back["said"]
+    assert back["said"].startswith("After character 31, “")
     assert f"probability was {100 * before[ids[n]]:.1f} %" in back["said"]
     assert [float(title.split()[1]) for title in back["titles"]] == pytest.approx(
         found["saliency"][1], abs=6e-5
     )
     assert back["left"] == n + 1
+    assert back["lines"] == [True, True]
     H = model.network.sizes.hidden_size
     assert back["missing"] == [
         f"There are {'cell' if 'c' in seen.values else 'unit'}s 0 to {H - 1}.",
@@ -617,6 +635,10 @@ def test_pinned_units_are_held(case):
     np.testing.assert_allclose(found["pinned"]["now"], now, rtol=0, atol=1e-12)
     assert np.abs(now - plain).max() > 1e-3
     a = model.vocabulary.encode("a")
+    if "lstm" in model.network.sizes.layer:  # h = o tanh(c), by the gate of this step
+        o = network.plain().layers[0].forward(a[:, None], states[0]).values["o"][0, 0, 3]
+        assert found["pinned"]["follow"]["h"][3] == pytest.approx(o * np.tanh(1.5), abs=1e-12)
+        assert found["pinned"]["follow"]["c"][3] == 1.5
     free, _ = softmaxed(network, a, list(states))
     then, states = softmaxed(network, a, states, held)
     np.testing.assert_allclose(found["pinned"]["then"], then, rtol=0, atol=1e-12)
@@ -767,7 +789,7 @@ def test_it_works_without_a_mouse(case):
     assert (right, up, end, beyond, home) == (1, 1, H - 1, H - 1, 0)
     assert 5 < down - 1 <= 16  # a row further
     assert all(grid["stops"] == 1 for grid in found["grids"])
-    assert len(found["labelled"]) == 11
+    assert len(found["labelled"]) == 12
     assert all(found["labelled"])
 
 
@@ -871,4 +893,4 @@ def test_the_command_writes_both_models_that_come_along(model, tmp_path):
     assert size < 1_500_000
     own = str(tmp_path / "own.npz")
     model.save(own)
-    assert names("--model", own)[0] == [own]
+    assert names("--model", own)[0] == ["this model"]
