@@ -436,6 +436,11 @@ const EQUATIONS = {
       : `h = v g + x = ${n.v} × ${n.g} + ${n.x} = ${n.h}`,
   ],
 };
+const NO_DIAGRAM = {
+  gru: "No diagram and no c to hold: those are of LSTM cells. A GRU has no cell beside h, and two gates.",
+  rnn: "No diagram and no c to hold: those are of LSTM cells. A plain RNN has no cell, and no gates.",
+  conv: "No diagram and no c to hold: those are of LSTM cells. A convolution has no memory but its inputs.",
+};
 const SIGMOIDS = { lstm: "ifo", gru: "rz", rnn: "", conv: "g" }; // from 0 to 1: no sign
 
 /** The numbers of the chosen unit in the step that is shown, without the pins. */
@@ -638,8 +643,7 @@ function openModel() {
   element("unit-layer").replaceChildren(...layers.map((_, k) => new Option(k, k)));
   element("diagram").style.display = kind.memory === "c" ? "" : "none";
   element("no-diagram").hidden = kind.memory === "c";
-  element("no-diagram").textContent =
-    kind.memory === "c" ? "" : `The picture is of another kind of layer; of a ${kind.name} the numbers stand here.`;
+  element("no-diagram").textContent = NO_DIAGRAM[description.layer] ?? "";
   element("pin-c-setting").hidden = element("following-c").hidden = kind.memory !== "c";
   element("follow").checked = false;
   const widest = kind.bounded || kind.memory === "c" ? 1 : 4;

@@ -118,6 +118,7 @@ function goBack() {
   unit.click();
   at("from-here").click();
   found.back.left = shown().length;
+  found.back.on = npchar.probabilities();
 
   npchar.pin(0, 3, { c: 1.5, h: -0.5 });
   npchar.pin(0, 5, { c: -1.5, h: 0.75 });
@@ -593,6 +594,7 @@ def test_a_character_that_is_clicked_comes_back(case):
         found["saliency"][1], abs=6e-5
     )
     assert back["left"] == n + 1
+    assert back["on"] == back["probabilities"]
     assert back["lines"] == [True, True]
     H = model.network.sizes.hidden_size
     assert back["missing"] == [
@@ -773,7 +775,9 @@ def test_its_words_are_of_its_kind(case):
     _, H, layers, _, layer, _ = model.network.sizes
     kind = {"lstm": "LSTM", "gru": "GRU", "rnn": "plain RNN", "conv": "convolution"}[layer]
     unit = "cell" if layer == "lstm" else "unit"
-    words = found["words"]
+    words, reason, rest = found["words"].partition("No diagram and no c to hold: those are of LSTM")
+    assert bool(reason) == (layer != "lstm")
+    words += rest.partition("\n")[2]
     weights = f"{model.parameters.flat.size:,} weights"
     assert f"characters, {kind} of {layers} × {H} {unit}s, {weights}; made by npchar" in words
     assert f"The {H} {unit}s of layer 0; arrow keys" in words
