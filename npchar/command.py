@@ -22,9 +22,11 @@ from typing import Any, TypeVar
 
 from npchar import start
 from npchar.analysis.colouring import plain
+from npchar.analysis.page import Shown, page
+from npchar.files.archive import write_whole
 from npchar.files.description import training_settings, unfinished
 from npchar.model import PRETRAINED, Model
-from npchar.options import STANDARD_INPUT, parser
+from npchar.options import SHIPPED, STANDARD_INPUT, parser
 from npchar.text.corpus import lines_of, load_corpus
 from npchar.text.decoding import EncodingError, decode
 from npchar.text.download import CorpusError
@@ -45,6 +47,15 @@ SETTINGS = ("epochs", "maxlen", "batch_size", "optimizer", "learning_rate", "sch
             "validation_split", "patience", "seed")  # fmt: skip
 SLOWER = 0.25  # of the usual rate, to learn a new text and forget little of the old
 SHOWN = 100  # characters of a vocabulary, by info
+# Of the page: what is said of the models that come along, and a prompt whose first line ends where
+# a line of that text does, for the model counts from there
+ABOUT = "Trained on Nietzsche in English, in lower case."
+STRUCTURE = (
+    "the cell (was,on,one) can keep\nthe ",
+    "Trained on a made-up text that must be remembered to be predicted: the same words with spaces "
+    'between them, (in,brackets,with,commas), "in-quotation-marks-with-hyphens"; and each line '
+    "ends after 30 characters, wherever that is.",
+)
 FORGETTING = 20_000  # characters that a model writes, to measure what it forgets
 
 
@@ -324,7 +335,16 @@ def run_page(options: Namespace) -> int:
     """Write a page that runs a model in a browser."""
     if os.path.exists(options.save):  # perhaps the model, in the place of --model
         raise ValueError(f"there is a file {options.save} already; name another, or remove it")
-    loaded(options.model).to_html(options.save, prompt=options.prompt)
+    model = loaded(options.model)
+    if options.model != SHIPPED or os.path.exists(SHIPPED):
+        model.to_html(options.save, prompt=options.prompt)
+    else:
+        other = Model.pretrained("structure")
+        html = page([
+            Shown(SHIPPED, model.network, model.vocabulary, options.prompt, ABOUT),
+            Shown("structure", other.network, other.vocabulary, *STRUCTURE),
+        ])  # fmt: skip
+        write_whole(options.save, lambda file: file.write(html.encode("utf-8")))
     print(options.save)
     return 0
 

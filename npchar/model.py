@@ -46,7 +46,11 @@ from npchar.training.settings import Settings
 if TYPE_CHECKING:
     from npchar.analysis.activations import Activations
 
-PRETRAINED = ("nietzsche", "nietzsche-128")  # files of the package, in its folder ``pretrained``
+PRETRAINED = (
+    "nietzsche",
+    "nietzsche-128",
+    "structure",
+)  # files of the package, in its folder ``pretrained``
 
 
 def findings(text: Text, ids: Ids, settings: Settings, vocabulary: Vocabulary) -> list[str]:
@@ -868,8 +872,10 @@ class Model:
     def to_html(self, path: str | os.PathLike[str], *, prompt: str | None = None) -> None:
         """Write a page that runs this model in a browser: one file that needs no network.
 
-        Type a prompt, move the temperature, watch the distribution of the next
-        character and the units as text is generated.
+        Type a prompt, move the temperature, watch the distribution of the next character and
+        the units as text is generated; go back to any character and see what it depended on,
+        look inside a unit, hold it, and find the units that follow something. The page is
+        written whole or not at all.
 
         Parameters
         ----------
@@ -881,17 +887,18 @@ class Model:
         Raises
         ------
         ValueError
-            For a model of tokens, or of convolutions: it runs LSTMs, GRUs and plain RNNs.
+            For a model of tokens.
+        OSError
+            When the page cannot be written; a file that was there is untouched.
 
         Examples
         --------
         >>> npchar.Model.pretrained("nietzsche").to_html("playground.html", prompt="the soul ")
         """
-        from npchar.analysis.page import page
+        from npchar.analysis.page import Shown, page
 
-        html = page(self.network, self.vocabulary, prompt)
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(html)
+        html = page([Shown("this model", self.network, self.vocabulary, prompt)])
+        archive.write_whole(path, lambda file: file.write(html.encode("utf-8")))
 
     # Files
 
@@ -975,7 +982,9 @@ class Model:
             "nietzsche": 300 LSTM units, trained on the book's corpus in lower case by
             ``python benchmarks/records.py shipped``; 1.282 nats per character on its last
             tenth, which was held out. "nietzsche-128": the first release's, smaller, which
-            the notebooks read; 1.367.
+            the notebooks read; 1.367. "structure": 64 units, trained by ``python
+            benchmarks/records.py structure`` on a made-up text with brackets, quotations and
+            lines of 30 characters, which single units of it follow.
 
         Raises
         ------

@@ -110,7 +110,8 @@ def parser() -> argparse.ArgumentParser:
 
     page = commands.add_parser("page", help="write a page that runs a model in a browser",
         description="Write a page that runs a model in a browser: one file, no "
-        "network.")  # fmt: skip
+        "network. Without --model it has two to choose from: nietzsche, and structure, whose "
+        "units follow lines, quotations and brackets.")  # fmt: skip
     page.add_argument("save", metavar="PATH", help="where, as in playground.html")
     page.add_argument("--prompt", metavar="TEXT", help="what it opens with")
     add_model(page)

@@ -1,14 +1,18 @@
-"""A model as a page: one HTML file that generates text in a browser, without a server.
+"""Models as a page: one HTML file that generates text in a browser, without a server.
 
 The weights come from ``layers/network.py``, the characters from ``text/vocabulary.py``. They are
-put into ``page.html``, whose script runs the equations of ``layers/lstm.py``, ``gru.py`` or
-``rnn.py`` and samples as ``generation/sampling.py`` does: read it beside them. The page loads
-nothing from the network and sends nothing.
+put into ``page.html``, with its looks (``page.css``) and its script, which is in three parts:
+``page_network.js`` has the equations of ``layers/``, forward and backward, and samples as
+``generation/sampling.py`` does; ``page_features.js`` finds the units that follow something, as
+``activations.py`` does; ``page.js`` is what a person sees and does. Read each beside its Python.
+The page loads nothing from the network and sends nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,37 +20,74 @@ from npchar.layers.network import Network
 from npchar.text.vocabulary import Vocabulary
 from npchar.version import __version__
 
-TEMPLATE = Path(__file__).with_name("page.html")
-KINDS = ("lstm", "gru", "rnn")  # the layers that its script runs
+FOLDER = Path(__file__).parent
+SCRIPTS = ("page_network.js", "page_features.js", "page.js")
+KINDS = ("lstm", "gru", "rnn", "conv")  # the layers that its script runs
 
 
-def page(network: Network, vocabulary: Vocabulary, prompt: str | None = None) -> str:
-    """A network as a page of HTML, to be written to a file in UTF-8.
+class Shown(NamedTuple):
+    """A model for the page."""
+
+    name: str  # in the list to choose from
+    network: Network  # float64 weights become float32
+    vocabulary: Vocabulary  # of characters
+    prompt: str | None = None  # what it begins with; None for a short one of the vocabulary's
+    about: str = ""  # a sentence for the reader
+
+
+def page(models: Sequence[Shown]) -> str:
+    """Models as a page of HTML, to be written to a file in UTF-8.
 
     Opened in a browser, from the disk too, it generates text from any prompt, shows the
-    distribution of the next character and the units (an LSTM's cells), and colours the text
-    by one of them. It is as large as the weights in base64, 16 bytes for three of them (8
-    where all of them are 16-bit floats, as read from such a file), and 28 kB more.
+    distribution of the next character at two temperatures and the units (an LSTM's cells), and
+    what is inside one; goes back to any character, with what its prediction depended on;
+    ranks the units that follow something; and holds units at values. It is as large as the
+    weights in base64, 16 bytes for three of them (8 where all of them are 16-bit floats, as
+    read from such a file), and 60 kB more.
 
     Parameters
     ----------
-    network
-        The network, of LSTM, GRU or plain recurrent layers; float64 weights become float32.
-    vocabulary
-        Its characters.
-    prompt
-        The prompt the page begins with; the reader can change it. When not given, a
-        short one of the vocabulary's characters.
+    models
+        The first is the one that it opens with.
 
     Raises
     ------
     ValueError
-        When the vocabulary is of tokens instead of characters, or the network of
-        convolutions.
+        When a vocabulary is of tokens instead of characters, or the layers are of a kind
+        that the page does not run.
     """
-    import base64  # these two here, for a fast `import npchar`
-    import json
+    import json  # here, for a fast `import npchar`
 
+    described = [description_and_weights(model) for model in models]
+    # JSON in ASCII has no character left that HTML or JavaScript would take amiss but
+    # "<", which could end the script that it stands in.
+    descriptions = json.dumps([one for one, _ in described], ensure_ascii=True)
+    parts = {
+        "style": read("page.css"),
+        "script": "\n".join(map(read, SCRIPTS)),
+        "weights": "".join(
+            f'<script type="text/plain" class="weights">\n{weights}</script>\n'
+            for _, weights in described
+        ),
+        # The last, as a prompt may have another's mark in it.
+        "descriptions": descriptions.replace("<", r"\u003c"),
+    }
+    text = read("page.html")
+    for name, part in parts.items():
+        text = text.replace(f"{{{{ {name} }}}}", part)
+    return text
+
+
+def read(name: str) -> str:
+    """A part of the page, from the file beside this one."""
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def description_and_weights(model: Shown) -> tuple[dict[str, Any], str]:
+    """What the page's script has to know of a model, and its weights in base64."""
+    import base64
+
+    name, network, vocabulary, prompt, about = model
     if vocabulary.tokens:
         raise ValueError(
             "expected a model of characters for the page, got one of tokens; train one on "
@@ -67,6 +108,8 @@ def page(network: Network, vocabulary: Vocabulary, prompt: str | None = None) ->
     exact = np.array_equal(half, weights)
     description = {
         "npchar": __version__,
+        "name": name,
+        "about": about,
         # One by one: in a string, a browser would take two lone surrogates for a pair.
         "characters": list(vocabulary),
         "layer": layer,
@@ -75,13 +118,7 @@ def page(network: Network, vocabulary: Vocabulary, prompt: str | None = None) ->
         "bits": 16 if exact else 32,
         "prompt": first_prompt(vocabulary) if prompt is None else prompt,
     }
-    in_base64 = base64.encodebytes((half if exact else weights).tobytes()).decode()
-    # JSON in ASCII has no character left that HTML or JavaScript would take amiss but
-    # "<", which could end the script that it stands in.
-    model = json.dumps(description, ensure_ascii=True).replace("<", r"\u003c")
-    template = TEMPLATE.read_text(encoding="utf-8")
-    # The model last, as a prompt may have the other's mark in it.
-    return template.replace("{{ weights }}", in_base64).replace("{{ model }}", model)
+    return description, base64.encodebytes((half if exact else weights).tobytes()).decode()
 
 
 def first_prompt(vocabulary: Vocabulary) -> str:

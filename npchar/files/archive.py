@@ -63,23 +63,33 @@ def write(
         Of the kind that the system raised, saying which file could not be written.
     """
     import json
-    import tempfile
     import zipfile
 
     text = json.dumps({"format": FORMAT, **configuration}, ensure_ascii=True).encode()
     members: dict[str, Any] = {CONFIGURATION: np.frombuffer(text, np.uint8), **arrays}
+
+    def write_members(file: IO[bytes]) -> None:
+        # As numpy.savez does, but closed where a write fails: older ones leave the
+        # archive to the garbage collector, which complains on the terminal.
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, array in members.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+
+    write_whole(path, write_members)
+
+
+def write_whole(path: str | os.PathLike[str], write_to: Callable[[IO[bytes]], object]) -> None:
+    """Write a file whole or not at all: `write_to` is called with a new one, in its folder."""
+    import tempfile
+
     path = os.path.abspath(path)
     folder = os.path.dirname(path)
     temporary = None
     try:
         descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".npchar-", suffix=".tmp")
         with os.fdopen(descriptor, "wb") as file:
-            # As numpy.savez does, but closed where a write fails: older ones leave the
-            # archive to the garbage collector, which complains on the terminal.
-            with zipfile.ZipFile(file, "w") as archive:
-                for name, array in members.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array(member, array, allow_pickle=False)
+            write_to(file)
             file.flush()
             sync(file.fileno())
         os.chmod(temporary, 0o666 & ~current_umask())  # mkstemp's is for the owner alone

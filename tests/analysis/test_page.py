@@ -23,7 +23,7 @@ from children import LIMIT, start
 from conftest import randomised
 
 import npchar
-from npchar.analysis.page import page
+from npchar.analysis.page import Shown, page
 from npchar.command import main
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -45,10 +45,10 @@ PLAIN = LETTERS + " \n.,;:!?'\"()-_0123456789=[]<&*/"
 ODD = "ab \n\t<>&'\"`\\/$%{}-é\u0301\u00a0\u2028\u200b😀👍\ud800\udbff\udc00"
 MANY = "".join(chr(0x4E00 + k) for k in range(260))
 
-PROSE = "the will to power, and\nthe rest <of it & more: a 'word' or \"two\""
+PROSE = "the will (to power), and\nthe rest <of it & more: a 'word' or \"two\" (of 12)\n[a]."
 TEXTS = {
-    **dict.fromkeys(("one", "gru one", "gru two", "rnn"), PROSE),
-    "two": "a<b&b>a\n'\"\\`😀👍 é\u0301\u2028\ud800\udc00{}$/\t一丁",
+    **dict.fromkeys(("one", "gru one", "gru two", "rnn", "conv"), PROSE),
+    "two": 'a<b&b>a\n\'"\\`😀👍 é\u0301\u2028\ud800\udc00{}$/\t一丁 ab "a b" \nba ',
 }
 TEMPERATURE = 0.8
 DRAWS = np.random.default_rng(3).random(200).tolist()
@@ -77,11 +77,84 @@ const pictures = async (n) => {
   for (let k = 0; k < n; k++) await new Promise(requestAnimationFrame);
 };
 const row = (n) => {
-  const { children } = at("bars").children[n];
-  const name = children[0].ariaLabel;
-  return { name, width: children[1].firstChild.style.width, number: children[2].textContent };
+  const [glyph, ...columns] = at("bars").children[n].children;
+  const bars = [0, 2].map((k) => ({
+    width: columns[k].firstChild.style.width,
+    mark: columns[k].lastChild.hidden ? null : columns[k].lastChild.style.left,
+    number: columns[k + 1].textContent,
+  }));
+  return { name: glyph.ariaLabel, ...bars[0], other: bars[1] };
 };
+const press = (target, key, more = {}) =>
+  target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, ...more }));
+const spans = () => Array.from(at("text").querySelectorAll(".span"), (span) => span.textContent);
 const fits = () => document.documentElement.scrollWidth <= innerWidth;
+
+// A character that is clicked, a span that is selected, a unit that is held.
+function goBack() {
+  at("text").children[30].click();
+  found.back = {
+    probabilities: npchar.probabilities(),
+    states: npchar.states(),
+    said: at("moment-said").textContent,
+    titles: Array.from(at("text").querySelectorAll(".salient"), (span) => span.title),
+    certain: row(0).name,
+  };
+  change("unit-number", 3);
+  found.back.equations = Array.from(at("equations").children, (line) => line.textContent);
+  found.back.diagram = Object.fromEntries(Array.from(
+    at("diagram").querySelectorAll("[data-value]"), (e) => [e.dataset.value, e.textContent]));
+  const parts = ["diagram", "no-diagram", "pin-c-setting"];
+  found.back.shows = parts.map((id) => at(id).checkVisibility());
+  change("unit-number", 999);
+  found.back.missing = [at("chosen").textContent, at("unit-number").ariaInvalid];
+  change("unit-number", 3);
+  const unit = at("text").querySelector(".moment");
+  const shift = ["ArrowDown", "ArrowUp"].map((key) => {
+    press(at("text"), key);
+    return at("text").querySelector(".moment").offsetTop - unit.offsetTop;
+  });
+  found.back.lines = [shift[0] > 0, shift[1] === 0];
+  unit.click();
+  at("from-here").click();
+  found.back.left = shown().length;
+  found.back.on = npchar.probabilities();
+
+  npchar.pin(0, 3, { c: 1.5, h: -0.5 });
+  npchar.pin(0, 5, { c: -1.5, h: 0.75 });
+  found.pinned = { now: npchar.probabilities() };
+  npchar.read("a");
+  found.pinned.then = npchar.probabilities();
+  found.pinned.states = npchar.states();
+  found.pinned.row = row(0);
+  found.pinned.said = at("pinned").textContent;
+  found.pinned.squares = document.querySelectorAll(".units .pinned").length;
+  at("follow").click(); // h of unit 3, which is chosen, follows c now
+  found.pinned.follow = npchar.states()[0];
+  at("unpin").click();
+  found.unpinned = { now: npchar.probabilities(), row: row(0) };
+
+  npchar.reset();
+  npchar.read(text);
+  at("text").children[20].click();
+  for (let k = 0; k < 3; k++) press(at("text"), "ArrowRight", { shiftKey: true });
+  found.span = { text: spans(), ...npchar.correlations("spans") };
+  const read = () => Array.from(at("ranking").children, ({ children }) =>
+    [children[0].textContent, children[2].textContent]);
+  found.span.ranking = read();
+  found.span.said = at("ranking-said").textContent;
+  at("ranking").querySelector("button").click();
+  found.span.chosen = at("chosen").textContent;
+  at("add").checked = true;
+  press(at("text"), "ArrowLeft");
+  press(at("text"), "Home");
+  press(at("text"), "ArrowRight", { shiftKey: true });
+  found.span.more = spans();
+  press(at("text"), "Escape");
+  found.span.none = spans();
+  at("add").checked = false;
+  document.querySelector('.units button[aria-pressed="true"]')?.click();
+}
 
 async function examine() {
   // As a program
@@ -98,9 +171,13 @@ async function examine() {
   });
   found.softened = [0, 1e-300, 0.3, 1.7, Infinity].map((T) => npchar.probabilities(T));
   found.states = npchar.states();
+  found.saliency = [1, 30, text.length - 1].map((n) => npchar.saliency(n));
   found.drawn = npchar.write(draws.length, temperature, draws);
+  found.late = npchar.saliency(text.length + draws.length - 1);
+  found.correlations = ["line", "word", "quotes"].map((name) => npchar.correlations(name));
+  goBack();
   npchar.reset();
-  text.forEach((character) => npchar.read(character));
+  npchar.read(text);
   found.greedy = npchar.write(60, 0);
   found.refused = [];
   for (const call of [() => npchar.write(2, 1, [0.5]), () => npchar.write(1, 1, [1]),
@@ -126,17 +203,25 @@ async function examine() {
   at("clear").click();
   found.cleared = shown();
   change("speed", 7);
-  at("write").click();
+  press(document.body, "Enter", { ctrlKey: true });
   found.writing = { label: at("write").textContent, status: at("status").textContent };
   await until(() => shown().length > 100);
-  at("write").click();
+  press(at("temperature"), "Enter", { ctrlKey: true });
   found.written = shown();
   found.stopped = { label: at("write").textContent, status: at("status").textContent };
   await pictures(30);
   found.later = shown();
   change("temperature", 1);
+  change("other", 0.5);
   const rows = Array.from({ length: 12 }, (_, n) => row(n));
-  found.predicted = { p: npchar.probabilities(1), rows };
+  found.predicted = { p: npchar.probabilities(1), other: npchar.probabilities(0.5), rows };
+  at("both").click();
+  found.samples = Array.from(at("samples").children, (p) => Array.from(p.textContent).length);
+  const [from, , to] = Array.from(at("text").children).slice(4, 7);
+  getSelection().setBaseAndExtent(from.firstChild, 0, to.firstChild, to.textContent.length);
+  await pictures(3);
+  found.dragged = spans().join("") === shown().slice(4, 7).join("");
+  at("forget").click();
   change("temperature", 0);
   found.certain = { label: at("temperature-shown").textContent, row: row(0) };
 
@@ -167,13 +252,25 @@ async function examine() {
     first: buttons[0].ariaLabel,
     stops: Array.from(buttons).filter((button) => button.tabIndex === 0).length,
   }));
-  found.labelled = Array.from(document.querySelectorAll("input, textarea"), (e) => e.labels.length);
+  const fields = document.querySelectorAll("input, textarea, select");
+  found.labelled = Array.from(fields, (field) => field.labels.length);
 
   change("prompt", "a".repeat(300));
   npchar.write(300, 2, Array.from({ length: 300 }, (_, k) => (k * 0.381966) % 1));
   found.fits.push(fits());
   npchar.write(550, 0);
   found.kept = shown().length;
+  const place = (id) => at(id).getBoundingClientRect();
+  found.under = [place("bars").top - place("temperature").bottom,
+                 place("grids").top - place("bars").bottom];
+  found.models = Array.from(at("model").options, (option) => option.textContent);
+  if (found.models.length > 1) {
+    at("model").selectedIndex = 1;
+    at("model").dispatchEvent(new Event("change"));
+    npchar.reset();
+    npchar.read(text.join(""));
+    found.second = { p: npchar.probabilities(), words: document.body.innerText };
+  }
   found.loaded = performance.getEntriesByType("resource").map(({ name }) => name);
 }
 
@@ -271,7 +368,8 @@ def models():
     # To float32's numbers now, as the page's are, so that the two are the same network.
     two.parameters.flat[:] = two.parameters.flat.astype("float32")
     models = {"one": one, "two": two}
-    for name, layer, layers in (("gru one", "gru", 1), ("gru two", "gru", 2), ("rnn", "rnn", 2)):
+    kinds = ("gru one", "gru", 1), ("gru two", "gru", 2), ("rnn", "rnn", 2), ("conv", "conv", 4)
+    for name, layer, layers in kinds:
         models[name] = npchar.Model(
             npchar.Vocabulary(PLAIN), layer=layer, hidden_size=20, num_layers=layers
         )
@@ -288,10 +386,12 @@ MODELS = models()
 
 @pytest.fixture(scope="module")
 def pages():
-    return {
-        name: page(model.network, model.vocabulary, prompt=PROMPT if name == "two" else None)
-        for name, model in MODELS.items()
-    }
+    def shown(name):
+        model = MODELS[name]
+        return Shown(name, model.network, model.vocabulary, PROMPT if name == "two" else None)
+
+    two_models = {"one": ["one", "gru one"]}
+    return {name: page(list(map(shown, two_models.get(name, [name])))) for name in MODELS}
 
 
 @pytest.fixture(scope="module")
@@ -306,8 +406,8 @@ def examined(pages, loopback, tmp_path_factory):
         inputs = json.dumps(given).replace("<", r"\u003c")
         script = SCRIPT.replace("INPUT", inputs).replace("NAME", name)
         appended = f'<script type="module">{script}</script>\n</body>'
-        # A tenth of the characters that the page keeps: ten thousand take seconds.
-        driven = text.replace("KEPT = 10000", "KEPT = 1000").replace("</body>", appended)
+        # A part of the characters that the page keeps: more take seconds.
+        driven = text.replace("KEPT = 5000", "KEPT = 1000").replace("</body>", appended)
         (folder / f"{name}.html").write_text(driven, encoding="utf-8")
     frames = "".join(f'<iframe src="{name}.html"></iframe>\n' for name in pages)
     stage = folder / "stage.html"
@@ -357,16 +457,17 @@ def test_the_probabilities_are_pythons(case):
     model, text, found = case
     ids = model.vocabulary.encode(text)[:, None]
     ours = np.array(found["probabilities"])
-    exact, states = model.network.astype("float64").logits(ids)
+    exact, _ = model.network.astype("float64").logits(ids)
     np.testing.assert_allclose(ours, softmax(exact[:, 0]), rtol=0, atol=1e-12)
     usual, _ = model.network.astype("float32").logits(ids)
     np.testing.assert_allclose(ours, softmax(usual[:, 0]), rtol=0, atol=1e-5)
     assert ours.max(axis=1).mean() > 3 / len(model.vocabulary)  # they are no trifles
-    assert len(found["states"]) == len(states)
-    for theirs, state in zip(found["states"], states):
-        assert set(theirs) == set(state._fields)  # h, and of an LSTM c
+    assert len(found["states"]) == model.network.sizes.num_layers
+    seen = npchar.Activations.of(model.network.astype("float64"), text, ids[:, 0])
+    for layer, theirs in enumerate(found["states"]):
+        assert set(theirs) == set("hc") & set(seen.values)  # h, and of an LSTM c
         for name, values in theirs.items():
-            np.testing.assert_allclose(values, getattr(state, name)[0], rtol=0, atol=1e-12)
+            np.testing.assert_allclose(values, seen.values[name][-1, layer], rtol=0, atol=1e-12)
 
 
 def test_temperature_is_the_librarys(case):
@@ -375,6 +476,191 @@ def test_temperature_is_the_librarys(case):
     for temperature, softened in zip([0, 1e-300, 0.3, 1.7, np.inf], found["softened"]):
         expected = npchar.reweight_distribution(p, temperature)
         np.testing.assert_allclose(softened, expected, rtol=0, atol=1e-12)
+
+
+def softmaxed(network, ids, states=None, held=()):
+    """The distribution after the ids, with units of layer 0 held: (unit, c, h)."""
+    states = network.zero_states(1) if states is None else states
+    for x in ids:
+        x = np.array([x])
+        for k, layer in enumerate(network.layers):
+            x, states[k] = layer.step(x, states[k])
+            for unit, c, h in held if k == 0 else ():
+                x[0, unit] = h
+                if hasattr(states[k], "h"):
+                    states[k].h[0, unit] = h
+                if hasattr(states[k], "c"):
+                    states[k].c[0, unit] = c
+    return softmax(network.dense.forward(x)[0]), states
+
+
+def test_saliency_is_pythons(case):
+    model, text, found = case
+    exact = npchar.Model(model.vocabulary, hidden_size=1)
+    exact.network = model.network.astype("float64")
+    for n, theirs in zip((1, 30, len(text) - 1), found["saliency"]):
+        expected = npchar.saliency(exact, text[: n + 1])
+        np.testing.assert_allclose(theirs, expected, rtol=1e-9, atol=1e-13)
+    whole = text + found["drawn"]
+    if len(whole) == len(text) + len(DRAWS):  # no lone surrogates that a browser joins
+        expected = npchar.saliency(exact, whole)[-100:]
+        assert expected.max() > 1e-3
+        np.testing.assert_allclose(found["late"], expected, rtol=1e-9, atol=1e-13)
+
+
+def features(text):
+    """What the page calls line, word and quotes, told once more."""
+    line = [len(text[: k + 1].rpartition("\n")[2]) for k in range(len(text))]
+    word = []
+    for character in text:
+        word.append((word[-1] if word else 0) + 1 if character.isalpha() else 0)
+    quotes = [text[: k + 1].count('"') % 2 for k in range(len(text))]
+    return np.array([line, word, quotes], float)
+
+
+def correlations(seen, feature):
+    """Of every unit, in the order of the layers and their units."""
+    T, layers, H = seen.h.shape
+    found = np.empty(layers * H)
+    for layer, unit, r in seen.find(feature, layers * H):
+        found[layer * H + unit] = r
+    return found
+
+
+def part(seen, places):
+    values = {name: array[places] for name, array in seen.values.items()}
+    return npchar.Activations("".join(np.array(list(seen.text))[places]), values)
+
+
+def chance_level(seen, feature, places):
+    T = len(seen.text)
+    moves = [int((k + 1) * T / 101 + 0.5) for k in range(100)]
+    best = [part(seen, (places + m) % T).find(feature, 1)[0].correlation for m in moves]
+    return sorted(map(abs, best))[94]  # 5 are above
+
+
+def test_correlations_are_pythons(case):
+    model, text, found = case
+    whole = text + model.vocabulary.decode(model.vocabulary.encode(found["drawn"], "skip"))
+    if len(whole) < len(text) + len(DRAWS):
+        return  # lone surrogates, which a browser joins
+    network = model.network.astype("float64")
+    seen = npchar.Activations.of(network, whole, model.vocabulary.encode(whole))
+    for feature, theirs in zip(features(whole), found["correlations"]):
+        np.testing.assert_allclose(theirs["r"], correlations(seen, feature), rtol=0, atol=1e-9)
+        level = chance_level(seen, feature, np.arange(len(whole)))
+        assert theirs["chance"] == pytest.approx(level, abs=1e-9)
+        assert 0.1 < theirs["chance"] < 1
+
+
+def test_a_span_ranks_the_units(case):
+    model, text, found = case
+    network = model.network.astype("float64")
+    seen = npchar.Activations.of(network, text, model.vocabulary.encode(text))
+    span = found["span"]
+    assert units("".join(span["text"])) == units(text[20:24])
+    places = np.arange(10, 34)  # ten more on each side
+    feature = (places >= 20) & (places < 24)
+    near = part(seen, places)
+    best = near.find(feature, 8)
+    name = "Cell" if "c" in seen.values else "Unit"
+    several = model.network.sizes.num_layers > 1
+    expected = [
+        [f"{name} {unit}" + f" of layer {layer}" * several, f"r = {r:+.3f}".replace("-", "−")]
+        for layer, unit, r in best
+    ]
+    assert span["ranking"] == expected
+    np.testing.assert_allclose(span["r"], correlations(near, feature), rtol=0, atol=1e-9)
+    assert span["chance"] == pytest.approx(chance_level(seen, feature, places), abs=1e-9)
+    assert f"Over 24 characters. Chance level {span['chance']:.3f}:" in span["said"]
+    assert span["chosen"].startswith(expected[0][0] + " colours the text")
+    assert span["more"] == [*text[:2], *text[20:24]]
+    assert span["none"] == []
+    assert found["dragged"]
+
+
+def test_a_character_that_is_clicked_comes_back(case):
+    model, text, found = case
+    network = model.network.astype("float64")
+    back, n = found["back"], 30
+    ids = model.vocabulary.encode(text)
+    p, _ = softmaxed(network, ids[: n + 1])
+    np.testing.assert_allclose(back["probabilities"], p, rtol=0, atol=1e-12)
+    seen = npchar.Activations.of(network, text, ids)
+    before, _ = softmaxed(network, ids[:n])
+    assert back["said"].startswith("After character 31, “")
+    assert f"probability was {100 * before[ids[n]]:.1f} %" in back["said"]
+    assert [float(title.split()[1]) for title in back["titles"]] == pytest.approx(
+        found["saliency"][1], abs=6e-5
+    )
+    assert back["left"] == n + 1
+    assert back["on"] == back["probabilities"]
+    assert back["lines"] == [True, True]
+    H = model.network.sizes.hidden_size
+    assert back["missing"] == [
+        f"There are {'cell' if 'c' in seen.values else 'unit'}s 0 to {H - 1}.",
+        "true",
+    ]
+
+    values = {name: array[n, 0, 3] for name, array in seen.values.items()}
+    lstm = "c" in values
+    assert back["shows"] == [lstm, not lstm, lstm]
+    numbers = [
+        float(x)
+        for x in re.findall(r"[+-]?\d\.\d{3}", re.sub("−", "-", "; ".join(back["equations"])))
+    ]
+    assert numbers[-1] == pytest.approx(values["h"], abs=6e-4)
+    if lstm:
+        values |= {
+            "c₋": seen.c[n - 1, 0, 3],
+            "h₋": seen.h[n - 1, 0, 3],
+            "tanh(c)": np.tanh(values["c"]),
+        }
+        values |= {"f c₋": values["f"] * values["c₋"], "i g": values["i"] * values["g"]}
+        shown = dict(back["diagram"])
+        shown.pop("x")
+        assert {name: float(v.replace("−", "-")) for name, v in shown.items()} == pytest.approx(
+            values, abs=6e-4
+        )
+        expected = [values[n] for n in ("f", "c₋", "i", "g", "c", "o", "tanh(c)", "h")]
+        assert numbers == pytest.approx(expected, abs=6e-4)
+
+
+def test_pinned_units_are_held(case):
+    model, text, found = case
+    network = model.network.astype("float64")
+    held = [(3, 1.5, -0.5), (5, -1.5, 0.75)]
+    ids = model.vocabulary.encode(text)[:31]
+    plain, _ = softmaxed(network, ids)
+    _, states = softmaxed(network, ids[:-1])
+    now, states = softmaxed(network, ids[-1:], states, held)
+    np.testing.assert_allclose(found["pinned"]["now"], now, rtol=0, atol=1e-12)
+    assert np.abs(now - plain).max() > 1e-3
+    a = model.vocabulary.encode("a")
+    if "lstm" in model.network.sizes.layer:  # h = o tanh(c), by the gate of this step
+        o = network.plain().layers[0].forward(a[:, None], states[0]).values["o"][0, 0, 3]
+        assert found["pinned"]["follow"]["h"][3] == pytest.approx(o * np.tanh(1.5), abs=1e-12)
+        assert found["pinned"]["follow"]["c"][3] == 1.5
+    free, _ = softmaxed(network, a, list(states))
+    then, states = softmaxed(network, a, states, held)
+    np.testing.assert_allclose(found["pinned"]["then"], then, rtol=0, atol=1e-12)
+    assert [found["pinned"]["states"][0]["h"][k] for k in (3, 5)] == [-0.5, 0.75]
+    assert found["pinned"]["squares"] == 2
+    assert found["pinned"]["said"].startswith("Pinned: ")
+    assert found["pinned"]["row"]["mark"] is not None
+    np.testing.assert_allclose(found["unpinned"]["now"], free, rtol=0, atol=1e-12)
+    assert found["unpinned"]["row"]["mark"] is None
+
+
+def test_a_second_model_to_choose(examined):
+    found = examined["one"]
+    assert found["models"] == ["one", "gru one"]
+    network = MODELS["gru one"].network.astype("float64")
+    p, _ = softmaxed(network, MODELS["gru one"].vocabulary.encode(PROSE))
+    np.testing.assert_allclose(found["second"]["p"], p, rtol=0, atol=1e-12)
+    assert "GRU of 1 × 20 units" in found["second"]["words"]
+    assert "Memory" not in found["second"]["words"]
+    assert examined["two"]["models"] == ["two"]
 
 
 def test_an_empty_memory(case):
@@ -450,6 +736,10 @@ def test_the_bars(case):
     names |= {c: f"U+{ord(c):04X}" for c in "\u00a0\u2028\u200b\ud800\udbff\udc00"}
     characters = [model.vocabulary.characters[id] for id in best]
     assert [row["name"] for row in rows] == [names.get(c, c) for c in characters]
+    assert [row["other"]["number"] for row in rows] == [
+        f"{100 * found['predicted']['other'][id]:.1f} %" for id in best
+    ]
+    assert found["samples"] == [80, 80]
     assert found["certain"]["label"] == "0.00"
     assert found["certain"]["row"] == {**found["certain"]["row"], "width": "100%"}
     assert found["certain"]["row"]["name"] == rows[0]["name"]
@@ -464,13 +754,14 @@ def test_the_units(case):
     assert len(set(coloured["backgrounds"])) > 50
     assert coloured["backgrounds"][-1] == coloured["square"]
     state = coloured["state"]
-    value = np.tanh(state["c"][2]) if layer == "lstm" else state["h"][2]
+    value = state["h"][2] if layer in ("gru", "rnn") else np.tanh(state.get("c", state["h"])[2])
     sign, strength = re.fullmatch(r"rgb\(var\(--(\w+)\) / ([\d.]+)\)", coloured["square"]).groups()
     assert sign == ("negative" if value < 0 else "positive")
     assert float(strength) == pytest.approx(abs(value), abs=6e-4)
     assert coloured["pressed"] == "true"
-    name, shown = ("Cell", "tanh(c)") if layer == "lstm" else ("Unit", "h")
-    of_layer = "" if layers == 1 else " of layer 1"
+    name = "Cell" if layer == "lstm" else "Unit"
+    shown = {"lstm": "tanh(c)", "conv": "tanh(h)"}.get(layer, "h")
+    of_layer = "" if layers == 1 else f" of layer {layers - 1}"
     shortened = f"{value:+.2f}".replace("-", "−")
     caption = f"{name} 2{of_layer} colours the text; now its {shown} is {shortened}."
     assert coloured["caption"] == caption
@@ -482,14 +773,16 @@ def test_the_units(case):
 def test_its_words_are_of_its_kind(case):
     model, _, found = case
     _, H, layers, _, layer, _ = model.network.sizes
-    kind = {"lstm": "LSTM", "gru": "GRU", "rnn": "plain RNN"}[layer]
-    unit, other = ("cell", "unit") if layer == "lstm" else ("unit", "cell")
-    words = found["words"]
+    kind = {"lstm": "LSTM", "gru": "GRU", "rnn": "plain RNN", "conv": "convolution"}[layer]
+    unit = "cell" if layer == "lstm" else "unit"
+    words, reason, rest = found["words"].partition("No diagram and no c to hold: those are of LSTM")
+    assert bool(reason) == (layer != "lstm")
+    words += rest.partition("\n")[2]
     weights = f"{model.parameters.flat.size:,} weights"
     assert f"characters, {kind} of {layers} × {H} {unit}s, {weights}; made by npchar" in words
     assert f"The {H} {unit}s of layer 0; arrow keys" in words
     assert f"No {unit} is chosen" in words
-    assert other not in words.lower()
+    assert unit == "cell" or "cell" not in words.lower()
     assert not re.search({"LSTM": "GRU|RNN"}.get(kind, "LSTM|memory"), words)
 
 
@@ -500,7 +793,7 @@ def test_it_works_without_a_mouse(case):
     assert (right, up, end, beyond, home) == (1, 1, H - 1, H - 1, 0)
     assert 5 < down - 1 <= 16  # a row further
     assert all(grid["stops"] == 1 for grid in found["grids"])
-    assert len(found["labelled"]) == 3
+    assert len(found["labelled"]) == 12
     assert all(found["labelled"])
 
 
@@ -508,6 +801,9 @@ def test_a_phones_width(case):
     _, _, found = case
     assert found["width"] == PHONE
     assert found["fits"] == [True, True]
+    near, after = found["under"]  # the bars right under the temperature, the units after them
+    assert 0 <= near < 24
+    assert after > 0
 
 
 def test_long_texts_lose_their_beginning(case):
@@ -519,7 +815,7 @@ def test_it_loads_nothing(case, pages):
     _, _, found = case
     assert found["loaded"] == []
     for text in pages.values():
-        assert not re.search(r"https?://|\bsrc=|<link|@import|url\(", text)
+        assert not re.search(r"https?://|\bsrc=|<link|@import|url\((?!#)", text)
         assert "default-src 'none'" in text
 
 
@@ -528,7 +824,7 @@ def test_weights_of_16_bits_are_kept_in_16_bits(pages):
     for name, text in pages.items():
         bits = 16 if name == "gru two" else 32
         assert f'"bits": {bits}' in text
-        weights = re.search(r'id="weights">(.*?)</script>', text, re.DOTALL)[1]
+        weights = re.search(r'class="weights">(.*?)</script>', text, re.DOTALL)[1]
         size = MODELS[name].parameters.flat.size
         assert len(base64.b64decode(weights)) == size * bits // 8
 
@@ -536,14 +832,14 @@ def test_weights_of_16_bits_are_kept_in_16_bits(pages):
 def test_a_large_weight_has_no_16_bits():
     model = npchar.Model(npchar.Vocabulary("ab"), hidden_size=2)
     model.parameters.flat[:] = 2**17  # a round number, but above what 16 bits reach
-    assert '"bits": 32' in page(model.network, model.vocabulary)
+    assert '"bits": 32' in page([Shown("", model.network, model.vocabulary)])
 
 
 def test_the_stand_in_for_rare_characters_is_never_drawn():
     model = npchar.Model(npchar.Vocabulary.from_text("aaabbbc", min_count=2), hidden_size=2)
     before = model.parameters.flat.copy()
-    text = page(model.network, model.vocabulary)
-    weights = re.search(r'id="weights">(.*?)</script>', text, re.DOTALL)[1]
+    text = page([Shown("", model.network, model.vocabulary)])
+    weights = re.search(r'class="weights">(.*?)</script>', text, re.DOTALL)[1]
     found = np.frombuffer(base64.b64decode(weights), "<f4")
     assert found[-1] == -30_000  # its bias
     np.testing.assert_array_equal(found[:-1], before[:-1])
@@ -552,21 +848,19 @@ def test_the_stand_in_for_rare_characters_is_never_drawn():
 
 def test_its_size(pages):
     assert len(MODELS["one"].vocabulary) == 57
-    assert len(pages["one"].encode()) < 700_000
-    shipped = npchar.Model.pretrained()  # a megabyte, of 16-bit floats
-    assert len(page(shipped.network, shipped.vocabulary).encode()) < 1_300_000
     assert pages["two"].count("</script>") == 3
-    assert "{{ model }}" not in pages["two"]
+    assert pages["one"].count("</script>") == 4
+    assert not re.search(r"{{ \w+ }}", pages["one"])
 
 
 def test_a_first_prompt():
-    def first(characters):
+    def first(characters, prompt=None):
         model = npchar.Model(npchar.Vocabulary(characters), hidden_size=2)
-        return json.loads(re.search(r'"prompt": (".*?")', page(model.network, model.vocabulary))[1])
+        text = page([Shown("", model.network, model.vocabulary, prompt)])
+        return json.loads(re.search(r'"prompt": (".*?")', text)[1])
 
     assert first("the ") == "the "
-    model = npchar.Model(npchar.Vocabulary("the "), hidden_size=2)
-    assert '"prompt": ""' in page(model.network, model.vocabulary, prompt="")
+    assert first("the ", prompt="") == ""
     assert first(" .вода") == "а"
     assert first("12") == "1"
 
@@ -578,22 +872,29 @@ def test_tokens_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_convolutions_are_refused(tmp_path, capsys):
-    model = npchar.Model(npchar.Vocabulary("ab"), layer="conv", hidden_size=2, num_layers=1)
-    sentence = (
-        "expected a model of lstm, gru or rnn layers for the page, got one of conv; "
-        "`generate` and `stream` run any model"
-    )
-    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
-        model.to_html(tmp_path / "page.html")
-    file = tmp_path / "conv.npz"
-    model.save(file)
-    assert main(["page", "--model", str(file), str(tmp_path / "page.html")]) == 2
-    assert capsys.readouterr().err == f"npchar: {sentence}\n"
-    assert list(tmp_path.iterdir()) == [file]
+def test_a_model_writes_its_page_whole_or_not_at_all(model, tmp_path, monkeypatch):
+    path = tmp_path / "page.html"
+    model.to_html(path, prompt="the rat")
+    written = path.read_text(encoding="utf-8")
+    assert written == page([Shown("this model", model.network, model.vocabulary, "the rat")])
+    monkeypatch.setattr("os.fsync", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model.to_html(path)
+    assert path.read_text(encoding="utf-8") == written
+    assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_model_writes_its_page(model, tmp_path):
-    model.to_html(tmp_path / "page.html", prompt="the rat")
-    written = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert written == page(model.network, model.vocabulary, "the rat")
+def test_the_command_writes_both_models_that_come_along(model, tmp_path):
+    def names(*arguments):
+        path = tmp_path / "page.html"
+        assert main(["page", str(path), *arguments]) == 0
+        text = path.read_text(encoding="utf-8")
+        path.unlink()
+        return re.findall(r'"name": "(.*?)"', text), len(text.encode())
+
+    found, size = names()
+    assert found == ["nietzsche", "structure"]
+    assert size < 1_500_000
+    own = str(tmp_path / "own.npz")
+    model.save(own)
+    assert names("--model", own)[0] == ["this model"]
