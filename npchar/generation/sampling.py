@@ -26,6 +26,7 @@ __all__ = ["entropies", "entropy", "reweight_distribution", "sample"]
 
 NOISE = 16_384  # numbers that are drawn at once
 MANY = 256  # ids, from which one uniform number is cheaper than so much noise
+BLOCK = 64  # ids
 TINY_TEMPERATURE = 1e-250  # below it, quotients would overflow; the result is the same
 
 
@@ -251,7 +252,7 @@ def sampler(
     # At 1e30 all are equally probable already, and −∞ is still impossible.
     T = np.minimum(np.array(temperatures, np.float64)[:, None], 1e30)  # (n, 1)
     if V >= MANY:
-        return inverse_sampler(T, rngs, top_k, top_p)
+        return inverse_sampler(T, V, rngs, top_k, top_p)
     # Above 1 the logits shrink, as the noise would grow without end at infinity.
     noise_factors, logit_factors = np.minimum(T, 1), 1 / np.maximum(T, 1)
     hot = bool((T > 1).any())
@@ -279,11 +280,20 @@ def sampler(
 
 
 def inverse_sampler(
-    T: Array, rngs: Sequence[np.random.Generator], top_k: int | None, top_p: float | None
+    T: Array,
+    V: int,
+    rngs: Sequence[np.random.Generator],
+    top_k: int | None,
+    top_p: float | None,
 ) -> Callable[[Array], Array]:
     """What `sampler` returns for many ids: the temperatures are (n, 1), finite."""
     cold = T[:, 0] == 0
-    factors = (1 / np.maximum(T, 1e-30)).astype(np.float32)  # of float32 logits, mostly
+    factors = (1 / np.maximum(T, 1e-30)).astype(np.float32)
+    n = len(T)
+    rows, blocks = np.arange(n), -(-V // BLOCK)
+    # Relative to the largest, so that float32 will do; beyond V they stay 0.
+    weights = np.zeros((n, blocks, BLOCK), np.float32)
+    z = weights.reshape(n, -1)[:, :V]
 
     def uniforms() -> Iterator[Array]:
         while True:
@@ -292,19 +302,34 @@ def inverse_sampler(
     uniform = uniforms()
 
     def draw(logits: Array) -> Array:
-        z = logits - logits.max(axis=1, keepdims=True)
+        np.subtract(logits, logits.max(axis=1, keepdims=True), out=z)
         if top_k is not None or top_p is not None:
             z[~top_mask(logits, T, top_k, top_p)] = -np.inf
-        z *= factors
+        np.multiply(z, factors, out=z)
         np.exp(z, out=z)
-        cumulative = np.cumsum(z, axis=1, dtype=np.float64)  # (n, V)
-        reached = next(uniform)[:, None] * cumulative[:, -1:]
-        ids: Array = np.minimum((cumulative <= reached).sum(axis=1), z.shape[1] - 1)
+        # First the block that is reached, then the id in it: a cumulative sum over all ids would
+        # cost as much as all the rest.
+        sums = weights.sum(axis=2)
+        block, rest = reached(sums, next(uniform) * sums.sum(axis=1))
+        place, _ = reached(weights[rows, block], rest)
+        ids: Array = block * BLOCK + place
         if cold.any():
             ids[cold] = logits[cold].argmax(axis=1)
         return ids
 
     return draw
+
+
+def reached(weights: Array, sums: Array) -> tuple[Array, Array]:
+    """Where in each row, (n, ·), the cumulative sum exceeds the row's one of `sums`, (n,).
+
+    Never at a weight of zero. Also returns how far beyond the place before it the sum is.
+    """
+    cumulative = weights.cumsum(axis=1, dtype=np.float64)
+    sums = np.minimum(sums, np.nextafter(cumulative[:, -1], 0))  # rounding may exceed the last
+    places = (cumulative <= sums[:, None]).sum(axis=1)
+    rows = np.arange(len(sums))
+    return places, sums - (cumulative[rows, places] - weights[rows, places])
 
 
 def top_mask(logits: Array, T: Array, top_k: int | None, top_p: float | None) -> Array:
