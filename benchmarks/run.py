@@ -37,21 +37,24 @@ import numpy as np
 HERE = Path(__file__).parent
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
 BATCHES = (16, 32, 64, 128, 256)
+SOME = (32, 128)  # of them, for what is slower
+V = 57  # symbols
 GOAL = 1.45  # nats per character, held out
 PAUSE = 0.25  # seconds between two turns: idle threads of the last one have gone to sleep
 
-PEERS: dict[str, tuple[str, dict[str, str]]] = {  # the module each needs, and its environment
-    "PyTorch": ("torch", {}),
-    "PyTorch compiled": ("torch", {}),
-    "Keras TensorFlow": ("tensorflow", {"KERAS_BACKEND": "tensorflow"}),
-    "Keras JAX": ("jax", {"KERAS_BACKEND": "jax"}),
-    "Keras PyTorch": ("torch", {"KERAS_BACKEND": "torch"}),
+# The job of each peer's training steps, the module it needs, and its environment.
+PEERS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "PyTorch": ("torch_steps", "torch", {}),
+    "PyTorch, two processes": ("torch_pair_steps", "torch", {}),
+    "JAX": ("jax_steps", "jax", {"JAX_PLATFORMS": "cpu"}),
+    "Keras TensorFlow": ("keras_steps", "tensorflow", {"KERAS_BACKEND": "tensorflow"}),
+    "Keras JAX": ("keras_steps", "jax", {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}),
 }
 
 
 def installed(peer: str) -> bool:
     """Whether a peer can take part."""
-    modules = [PEERS[peer][0]] + ["keras"] * peer.startswith("Keras")
+    modules = [PEERS[peer][1]] + ["keras"] * peer.startswith("Keras")
     return all(importlib.util.find_spec(module) for module in modules)
 
 
@@ -140,33 +143,30 @@ def summary(values: list[float]) -> dict[str, float]:
 
 def peer_steps(peer: str, **arguments: Any) -> Contender:
     """A peer's contender for training steps."""
-    environment = PEERS[peer][1]
-    if peer.startswith("Keras"):
-        return Contender(peer, "keras_steps", environment, **arguments)
-    return Contender(peer, "torch_steps", environment, compiled="compiled" in peer, **arguments)
+    job, _, environment = PEERS[peer]
+    return Contender(peer, job, environment, **arguments)
 
 
 def measure_steps(rounds: int, batches: Sequence[int]) -> list[dict[str, Any]]:
-    """Seconds of a training step."""
-    cases = [(B, targets, 128, 1) for targets in ("last", "all") for B in batches]
-    if 128 in batches:
-        cases.append((128, "all", 512, 2))
+    """Seconds of a training step, of the usual network at every batch and of larger ones."""
+    usual = {"H": 128, "layers": 1, "symbols": V}
+    cases = [usual | {"B": B, "targets": t} for t in ("last", "all") for B in batches]
+    larger = [{"H": 256}, {"H": 512, "layers": 2}, {"symbols": 1000}, {"symbols": 4000}]
+    cases += [
+        usual | {"B": B, "targets": "all"} | size for size in larger for B in batches if B in SOME
+    ]
     found = []
-    for B, targets, H, layers in cases:
-        turn = 1 if H == 512 else max(3, 640 // B)
-        arguments = {"B": B, "targets": targets, "H": H, "layers": layers, "turn": turn}
-        peers = [p for p in PEERS if installed(p)]
-        if H == 512:
-            peers = [p for p in peers if p == "PyTorch"]
-        elif B != 128:  # the slow ones at the book's batch alone
-            peers = [p for p in peers if p not in ("PyTorch compiled", "Keras PyTorch")]
+    for case in cases:
+        is_usual = usual.items() <= case.items()
+        turn = max(1, 640 // case["B"] // (1 if is_usual else 6))
+        peers = [p for p in PEERS if installed(p) and (is_usual or not p.startswith("Keras"))]
+        arguments = case | {"turn": turn}
         contenders = [
             Contender("npchar", "npchar_steps", **arguments),
             Contender("floor", "floor_steps", ONE_THREAD, **arguments),
             *(peer_steps(p, **arguments) for p in peers),
         ]
-        case = {"B": B, "targets": targets, "H": H, "layers": layers}
-        result = case | {"seconds": interleaved(contenders, rounds if H == 128 else 3)}
+        result = case | {"seconds": interleaved(contenders, rounds)}
         found.append(result)
         show_steps(result)
     return found
@@ -175,12 +175,13 @@ def measure_steps(rounds: int, batches: Sequence[int]) -> list[dict[str, Any]]:
 def show_steps(result: dict[str, Any]) -> None:
     """A line for each contender."""
     print(f"  B {result['B']}, H {result['H']}, {result['layers']} layer(s), "
-          f"targets {result['targets']}")  # fmt: skip
+          f"V {result['symbols']}, targets {result['targets']}")  # fmt: skip
     ours = result["seconds"]["npchar"]["median"]
     for name, s in result["seconds"].items():
         low, high = 1e3 * s["low"], 1e3 * s["high"]
-        ratio = f"npchar takes {ours / s['median']:.2f} of it" if name != "npchar" else ""
-        print(f"    {name:<18}{1e3 * s['median']:8.1f} ms  ({low:.1f} to {high:.1f})  {ratio}")
+        ratio = f"{s['median'] / ours:.2f} of npchar's" if name != "npchar" else ""
+        print(f"    {name:<24}{1e3 * s['median']:8.1f} ms  ({low:.1f} to {high:.1f})  {ratio}",
+              flush=True)  # fmt: skip
 
 
 def measure_generation(rounds: int) -> dict[str, Any]:
@@ -188,11 +189,15 @@ def measure_generation(rounds: int) -> dict[str, Any]:
     contenders = [
         Contender("npchar", "npchar_generation", streams=1, n=4000),
         Contender("npchar, 64 streams", "npchar_generation", streams=64, n=200),
+        Contender("npchar, V 4,000", "npchar_generation", streams=1, n=2000, symbols=4000),
     ]
     if installed("PyTorch"):
         contenders.append(Contender("PyTorch", "torch_generation", n=1000))
+    if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx"):
+        contenders.append(Contender("ONNX Runtime", "onnx_generation", n=2000))
     if installed("Keras TensorFlow"):
-        environment = PEERS["Keras TensorFlow"][1]
+        environment = PEERS["Keras TensorFlow"][2]
+        contenders.append(Contender("Keras, its step", "keras_step_generation", environment, n=300))
         contenders.append(Contender("Keras predict", "keras_generation", environment, n=15))
     found = interleaved(contenders, rounds)
     for name, s in found.items():
@@ -215,7 +220,7 @@ def measure_to_loss(corpus: str, limit: float) -> dict[str, Any]:
         )
     if installed("Keras TensorFlow"):
         makers["Keras, the book's"] = lambda: Contender(
-            "Keras", "keras_to_loss", PEERS["Keras TensorFlow"][1], **arguments
+            "Keras", "keras_to_loss", PEERS["Keras TensorFlow"][2], **arguments
         )
     found = {}
     for name, make in makers.items():

@@ -77,10 +77,10 @@ def lstm_step_gradient(gates, c_, c, dh, dc):
     return np.array(dz), dc * f
 
 
-def numeric_gradients(function, x, h):
+def numeric_gradients(function, x, delta):
     """3.3 A step in the direction of each entry: the rows of the identity."""
     steps = np.eye(len(x))
-    central = [(function(x + h * e) - function(x - h * e)) / (2 * h) for e in steps]
+    central = [(function(x + delta * e) - function(x - delta * e)) / (2 * delta) for e in steps]
     complex_step = [function(x + 1e-20j * e).imag / 1e-20 for e in steps]
     return np.array(central), np.array(complex_step)
 

@@ -7,7 +7,7 @@
 Each function says what it takes and what it returns. Put your own lines in the place of
 `raise NotImplementedError`. NumPy is all you need. Return new arrays, and leave the arguments
 as they are. The checks (in ``checks/``) compare with npchar, on random cases; solutions stand in
-``answers.py``.
+``answers.py``. Two of each notebook stand in its cells, too.
 
 T time, B batch, V vocabulary, H hidden, D a layer's input. The gates are in the order i, f, o, g.
 A name with ``_`` at its end is the value before the step, and dx is the gradient of the loss with
@@ -42,7 +42,7 @@ def windows(ids: np.ndarray, maxlen: int, step: int) -> np.ndarray:
 
     ids (n,)  ->  (windows, maxlen + 1)
 
-    Hint: `np.lib.stride_tricks.sliding_window_view` has them all, and a slice every third.
+    Hint: `np.lib.stride_tricks.sliding_window_view` has them all; a slice takes every `step`-th.
     """
     raise NotImplementedError
 
@@ -151,12 +151,12 @@ def lstm_step_gradient(
 
 
 def numeric_gradients(
-    function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, h: float
+    function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, delta: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """3.3 Numerical gradients, in two ways.
 
-    By central differences, (f(x + h) - f(x - h)) / 2h, one entry of x after the other; and by
-    the complex step, the imaginary part of f(x + i 1e-20) over 1e-20.
+    By central differences, (f(x + delta) - f(x - delta)) / (2 delta), one entry of x after the
+    other; and by the complex step, the imaginary part of f(x + 1e-20j) over 1e-20.
 
     function of a vector to a number, x (n,)  ->  central (n,), complex step (n,)
 

@@ -14,7 +14,11 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while NumPy loads: no traceback
 
 import numpy as np
 import numpy.random  # NumPy would load it later, and lose a Ctrl-C that comes meanwhile
@@ -37,10 +41,12 @@ EXPECTED = (
 
 def main() -> int:
     """Run the example; the result is the process's exit status."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a console may lack some of the characters
-        sys.stdout.reconfigure(errors="replace")
-    options = parse_options()
     try:
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a console may lack some of the characters
+            sys.stdout.reconfigure(errors="replace")
+        options = parse_options()
         return train_and_write(options)
     except EXPECTED as error:  # they say what to do
         print(f"nietzsche.py: {error}", file=sys.stderr)
@@ -177,9 +183,9 @@ def train_and_write(options: argparse.Namespace) -> int:
             checkpoint=options.checkpoint,
             resume=options.resume,
         )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as ended:  # by Ctrl-C, by SIGTERM
         say("\n\nInterrupted.")
-        status = 130
+        status = 130 if isinstance(ended, KeyboardInterrupt) else 143
         if options.checkpoint:
             say(f"The training is kept in {options.checkpoint}; add --resume to go on with it.")
         # Not one whole epoch: better than nothing, but not than an earlier run's model.

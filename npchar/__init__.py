@@ -1,27 +1,68 @@
-"""Character-level language models in plain NumPy, every gradient by hand.
+r"""Character-level language models in plain NumPy, every gradient by hand.
 
-Dimensions, everywhere: T time, B batch, V vocabulary, H hidden, D a layer's
-input. Losses are nats per character unless they say bits.
+>>> text = "the cat sat on the mat. " * 40
+>>> model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=16)
+>>> history = model.fit(text, epochs=3, maxlen=20, workers=1, verbose=False)
+>>> len(model.generate("the ", 20, temperature=0.5, seed=1))
+20
 
-The packages, in the order of their dependencies; each imports only from those
-before it:
+Dimensions, everywhere: T time, B batch, V vocabulary, H hidden, D a layer's input. Losses are nats
+per character unless they say bits. Randomness comes from a `seed` alone. All examples here run as
+they stand, after ``import npchar`` and ``import numpy as np``.
 
-``text``
-    Loading a corpus, its vocabulary and ids, windows and batches of them, n-gram
-    baselines, and checks of a text before training.
-``layers``
-    Ids to logits to loss, and back to gradients: LSTM, GRU, RNN, convolution, output layer, on one
-    flat parameter vector; and the proof that the gradients are right.
-``files``, ``generation``, ``analysis``
-    Model files and checkpoints; sampling text; scores, activations, originality,
-    plots and an HTML page.
-``training``
-    The training loop, optimizers, recovery from divergence, worker processes, MPI.
+Where to begin: `Model` has nearly all of it. The chapters, in the order of their dependencies:
 
-On top of them ``model.py`` has the API, ``exchange.py`` converts weights for other
-libraries, ``command.py`` is the command line.
+- `npchar.text`: a text, its vocabulary and ids, windows of them, n-gram baselines.
+- `npchar.layers`: ids to logits to a loss, and back: LSTM, GRU, plain RNN, convolution.
+- `npchar.files`: model files and checkpoints, and their format.
+- `npchar.generation`: temperature, sampling, text from a prompt.
+- `npchar.analysis`: scores, activations, originality, plots and a page.
+- `npchar.training`: the training loop, optimizers, checkpoints, several cores and machines.
+
+The code
+========
+Follow the data. A package imports only from those before it here, which a test checks.
+
+- ``arrays.py``, ``arguments.py``, ``version.py``, ``start.py``: the type of arrays, what arguments
+  must be, and how the command line begins.
+- ``text/``: ``corpus``, ``download``, ``decoding``: text from names, files and addresses.
+  ``vocabulary``: characters or tokens to ids and back. ``documents``: many texts instead of one.
+  ``windows``: shuffled batches of them, views, no copies. ``ngrams``: baselines. ``examine``:
+  checks of a text before training.
+- ``layers/``: ``lstm``: the LSTM as in the papers, and ``lstm_fast``, the same made fast; ``gru``,
+  ``rnn``, ``conv`` likewise, with ``gru_fast``, ``rnn_fast`` and what these share, ``fast``.
+  ``layer``: the interface of a layer, and ``kinds``, the layers by name. ``dense``, ``loss``.
+  ``parameters``: one flat vector with named views. ``network``: the layers as one function.
+  ``gradcheck``: complex step and central differences.
+- ``files/``: ``archive``: files written whole or not at all, and validated when read.
+  ``description``: the JSON that describes a model. ``resume``: checkpoints of a training.
+- ``generation/``: ``sampling``: temperature, top-k and top-p. ``stream``: prefill of prompts, and
+  generation.
+- ``analysis/``: ``scoring``, ``activations``, ``originality``; and ``colouring``, ``plots``,
+  ``summary``, ``page`` to show them.
+- ``training/``: ``loop``: epochs, validation, checkpoints. ``settings``: the arguments of
+  `Model.fit`, and ``recipe``: those that nobody gave. ``optimizers``. ``guard``: best weights,
+  spikes, rolling back. ``parallel``, ``mpi``: the gradient by several processes. ``history``,
+  ``progress``. ``interrupts``: Ctrl-C between two steps.
+- ``model.py``: the API.
+- ``exchange.py``, ``options.py``, ``command.py``: Keras, PyTorch and ONNX; the command line.
+
+What is stable
+==============
+npchar follows semantic versioning. Until version 2 these stay as they are, or grow by arguments
+with a default: the names in ``npchar.__all__`` that are classes, functions and exceptions, their
+documented arguments, methods and results; the commands and options of ``npchar``; and every file
+that a version since 0.1 has written loads. The packages may be rearranged: import from ``npchar``
+itself. The same seed gives the same weights to the bit on the same machine, with the same
+versions of npchar and NumPy; a new version may train better, and so differently.
 """
 
+__docformat__ = "numpy"
+
+import npchar.start  # noqa: F401  (the first of all: see there)
+
+# isort: split
+from npchar import analysis, files, generation, layers, text, training
 from npchar.analysis.activations import Activations, gradient_flow, saliency
 from npchar.analysis.originality import Originality, originality
 from npchar.analysis.plots import plot_entropies
@@ -54,53 +95,60 @@ from npchar.training.optimizers import SGD, Adam, RMSprop, clip_by_global_norm
 from npchar.training.parallel import WorkerError
 from npchar.version import __version__ as __version__
 
-__all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
-    "SGD",
-    "Activations",
-    "Adam",
-    "CheckpointError",
-    "Conv",
-    "CorpusError",
-    "Dense",
-    "DownloadError",
-    "Evaluation",
-    "FastGRU",
-    "FastLSTM",
-    "FastRNN",
-    "History",
-    "MissingMPIError",
+__all__ = [  # noqa: RUF022  (in the order of reading: so the API reference prints them)
     "Model",
-    "Originality",
-    "Parameters",
-    "RMSprop",
+    "History",
+    "load_corpus",
+    "Vocabulary",
+    "windows",
+    "examine",
     "Score",
+    "Evaluation",
+    "Activations",
+    "saliency",
+    "originality",
+    "Originality",
+    "reweight_distribution",
+    "sample",
+    "entropy",
+    "entropies",
+    "plot_entropies",
+    "LSTM",
+    "GRU",
+    "RNN",
+    "Conv",
+    "FastLSTM",
+    "FastGRU",
+    "FastRNN",
+    "Dense",
+    "Parameters",
+    "softmax_cross_entropy",
+    "mean_squared_error",
+    "check_gradients",
+    "gradient_flow",
+    "RMSprop",
+    "Adam",
+    "SGD",
+    "clip_by_global_norm",
+    "training_settings",
+    "rank",
+    "to_torch",
+    "from_torch",
+    "to_keras",
+    "from_keras",
+    "to_onnx",
+    "CheckpointError",
+    "CorpusError",
+    "DownloadError",
+    "MissingMPIError",
     "TrainingDiverged",
     "UnknownCharacterError",
-    "Vocabulary",
     "WorkerError",
-    "check_gradients",
-    "clip_by_global_norm",
-    "entropies",
-    "entropy",
-    "examine",
-    "from_keras",
-    "from_torch",
-    "gradient_flow",
-    "load_corpus",
-    "mean_squared_error",
-    "originality",
-    "plot_entropies",
-    "rank",
-    "reweight_distribution",
-    "saliency",
-    "sample",
-    "softmax_cross_entropy",
-    "to_keras",
-    "to_onnx",
-    "to_torch",
-    "training_settings",
-    "windows",
+    # the chapters
+    "text",
+    "layers",
+    "files",
+    "generation",
+    "analysis",
+    "training",
 ]

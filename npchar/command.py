@@ -20,10 +20,11 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from npchar import start
 from npchar.analysis.colouring import plain
 from npchar.analysis.page import Shown, page
 from npchar.files.archive import write_whole
-from npchar.files.description import training_settings
+from npchar.files.description import training_settings, unfinished
 from npchar.model import PRETRAINED, Model
 from npchar.options import SHIPPED, STANDARD_INPUT, parser
 from npchar.text.corpus import lines_of, load_corpus
@@ -45,6 +46,8 @@ EXPECTED = (ValueError, OSError, MemoryError, TrainingDiverged, WorkerError, Mis
 SETTINGS = ("epochs", "maxlen", "batch_size", "optimizer", "learning_rate", "schedule", "warm_up",
             "validation_split", "patience", "seed")  # fmt: skip
 SLOWER = 0.25  # of the usual rate, to learn a new text and forget little of the old
+SHOWN = 100  # characters of a vocabulary, by info
+FORGETTING = 20_000  # characters that a model writes, to measure what it forgets
 
 # Of the page: what is said of the models that come along, and a prompt whose first line ends where
 # a line of that text does, for the model counts from there
@@ -55,18 +58,18 @@ STRUCTURE = (
     'between them, (in,brackets,with,commas), "in-quotation-marks-with-hyphens"; and each line '
     "ends after 30 characters, wherever that is.",
 )
-FORGETTING = 20_000  # characters that a model writes, to measure what it forgets
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the result is the process's exit status."""
-    if sys.stdout is None:  # closed by who called
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):  # a console may lack some of the characters
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    options = parser().parse_args(arguments)
     try:
+        start.handle_again()
+        if sys.stdout is None:  # closed by who called
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        for stream in (sys.stdout, sys.stderr):  # a console may lack some of the characters
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        options = parser().parse_args(arguments)
         status = COMMANDS[options.command](options)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -174,7 +177,7 @@ def forgetting(before: Model, model: Model) -> Callback:
 
 def run_resume(options: Namespace) -> int:
     """Go on with a training."""
-    model = loaded(options.save)
+    model = loaded(options.save, tell=False)
     settings = training_settings(options.save) or {}
     if not settings and options.epochs is None:
         raise ValueError(
@@ -349,13 +352,24 @@ def run_page(options: Namespace) -> int:
 
 def run_info(options: Namespace) -> int:
     """Print what a model's file holds."""
-    model = loaded(options.model)
+    model = loaded(options.model, tell=False)
     model.summary()
-    print(f"characters: {model.vocabulary.symbols!r}")
+    shown = shortened(model.vocabulary.characters)
+    print(f"characters: {shown}")
     is_file = os.path.exists(options.model)  # and no model that comes with the package
     if is_file and (settings := training_settings(options.model)):
-        print("a training under way: " + ", ".join(f"{k} {v}" for k, v in settings.items()))
+        done = unfinished(options.model)
+        print("a finished training" if done is None else f"a training under way, after {done}")
+        print("its settings: " + ", ".join(f"{k} {v}" for k, v in settings.items()))
     return 0
+
+
+def shortened(characters: str) -> str:
+    """Characters as Python writes them; of many the first and the last."""
+    if len(characters) <= SHOWN:
+        return repr(characters)
+    half = SHOWN // 2
+    return f"{characters[:half]!r} … {characters[-half:]!r}"
 
 
 COMMANDS = {
@@ -372,8 +386,11 @@ COMMANDS = {
 # Models and texts
 
 
-def loaded(name: str) -> Model:
-    """A model by the name of its file, or of one that comes with the package."""
+def loaded(name: str, *, tell: bool = True) -> Model:
+    """A model by the name of its file, or of one that comes with the package.
+
+    Of a training under way it says so, as its weights are not yet the best.
+    """
     if name in PRETRAINED and not os.path.exists(name):
         return Model.pretrained(name)
     if not os.path.exists(name):
@@ -382,6 +399,8 @@ def loaded(name: str) -> Model:
     if model.vocabulary.tokens:
         raise ValueError(f"expected a model of characters, got one of tokens, {name}; use it from "
                          "Python, with npchar.Model.load")  # fmt: skip
+    if tell and (done := unfinished(name)):
+        say(f"{name} is of a training under way, after {done}: `npchar resume` goes on with it")
     return model
 
 

@@ -63,6 +63,12 @@ def to_keras(model: Model) -> list[Array]:
     ------
     ValueError
         For a model of convolutions.
+
+    Examples
+    --------
+    >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+    >>> [array.shape for array in npchar.to_keras(model)]
+    [(3, 16), (4, 16), (16,), (4, 3), (3,)]
     """
     gates = gates_of(model, "Keras has no layer like these gated convolutions; use to_torch")
     arrays = []
@@ -79,10 +85,24 @@ def from_keras(weights: Sequence[Any], vocabulary: Vocabulary) -> Model:
     The layers must have Keras' default activations (tanh, and sigmoid for the gates), and
     a GRU its default ``reset_after=True``.
 
+    Parameters
+    ----------
+    weights
+        The list that ``get_weights`` returns.
+    vocabulary
+        What the model was trained with, V symbols.
+
     Raises
     ------
     ValueError
         Unless they are the weights of layers of one kind and a Dense layer, for this vocabulary.
+
+    Examples
+    --------
+    >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+    >>> same = npchar.from_keras(npchar.to_keras(model), model.vocabulary)
+    >>> np.array_equal(same.parameters.flat, model.parameters.flat)
+    True
     """
     if not isinstance(weights, Sequence):
         raise TypeError(
@@ -120,10 +140,23 @@ def to_torch(model: Model) -> dict[str, Array]:
 
     Convolutions are for ``conv = nn.ModuleList(...)`` of an
     ``nn.Conv1d(D, 2 * H, kernel_size=2, dilation=d)`` for each layer k, with
-    ``d = 2 ** (k % 10)``. Its output for ``x``, (B, D, T), is::
+    ``d = 2 ** (k % 10)``. Its output for ``x``, (B, D, T), is:
 
         y = F.glu(self.conv[k](F.pad(x, (d, 0))), dim=1)
         x = x + y if k else y
+
+    Returns
+    -------
+    dict of str to Array
+        By PyTorch's names: ``weight_ih_lK`` (GH, D), ``weight_hh_lK`` (GH, H) and two biases (GH,)
+        for each layer K, where G is 4 for an LSTM, 3 for a GRU and 1 for an RNN; ``dense.weight``
+        (V, H) and ``dense.bias`` (V,).
+
+    Examples
+    --------
+    >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+    >>> list(npchar.to_torch(model))[:2]
+    ['lstm.weight_ih_l0', 'lstm.weight_hh_l0']
     """
     p, layer = model.parameters, model.network.sizes.layer
     arrays = {}
@@ -149,10 +182,24 @@ def from_torch(state: Mapping[str, Any], vocabulary: Vocabulary) -> Model:
     ``nn.Linear`` above, whatever their names. Convolutions are taken in the order of the
     numbers in their names.
 
+    Parameters
+    ----------
+    state
+        The arrays, or tensors, by name.
+    vocabulary
+        What the model was trained with, V symbols.
+
     Raises
     ------
     ValueError
         Unless they are the weights of such a module, for this vocabulary.
+
+    Examples
+    --------
+    >>> model = npchar.Model(npchar.Vocabulary("abc"), layer="gru", hidden_size=4)
+    >>> same = npchar.from_torch(npchar.to_torch(model), model.vocabulary)
+    >>> np.array_equal(same.parameters.flat, model.parameters.flat)
+    True
     """
     arrays = {name: as_array(tensor) for name, tensor in state.items()}
     convolutions = any(array.ndim == 3 for array in arrays.values())
@@ -222,10 +269,29 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
     LSTM ``cK`` (1, B, H); outputs ``logits`` (T, B, V) and the state after, ``hK_next`` and
     ``cK_next``.
 
+    Parameters
+    ----------
+    model
+        Of LSTM, GRU or plain recurrent layers.
+    path
+        Where, as in "model.onnx".
+
     Raises
     ------
     ValueError
         For a model of convolutions.
+
+    Examples
+    --------
+    >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+    >>> npchar.to_onnx(model, "model.onnx")  # doctest: +SKIP
+
+    It needs the package onnx; with it, any ONNX runtime runs the file:
+
+    >>> import onnxruntime  # doctest: +SKIP
+    >>> session = onnxruntime.InferenceSession("model.onnx")  # doctest: +SKIP
+    >>> [output.name for output in session.get_outputs()]  # doctest: +SKIP
+    ['logits', 'h0_next', 'c0_next']
     """
     gates = gates_of(
         model, "ONNX's Conv takes no state; convert it with to_torch and export it with torch.onnx"

@@ -37,6 +37,7 @@ from npchar.text.examine import examine
 from npchar.text.ngrams import baselines
 from npchar.text.vocabulary import END, Text, Vocabulary
 from npchar.training.history import History
+from npchar.training.interrupts import interrupt
 from npchar.training.loop import Callback, train
 from npchar.training.mpi import on_rank_0, rank
 from npchar.training.recipe import suited
@@ -95,8 +96,8 @@ class Model:
 
     Examples
     --------
-    >>> vocabulary = Vocabulary.from_text("hello world")
-    >>> model = Model(vocabulary, hidden_size=16)
+    >>> vocabulary = npchar.Vocabulary.from_text("hello world")
+    >>> model = npchar.Model(vocabulary, hidden_size=16)
     >>> model.parameters["lstm0.Wh"].shape
     (4, 16, 16)
     """
@@ -139,6 +140,7 @@ class Model:
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
         self.vocabulary = vocabulary
+        """Its characters, and their ids."""
         self.network = Network(
             Sizes(
                 len(vocabulary),
@@ -150,11 +152,22 @@ class Model:
             ),
             dtype=dtype,
         )
+        """The layers as one function, ids to logits: see ``layers/network.py``."""
         self.network.initialise(seed)
+        self.history = History()
+        """The `History` of the latest `fit`, an interrupted one too; empty before the first."""
 
     @property
     def parameters(self) -> Parameters:
-        """All weights: named views, and `parameters.flat`, the vector they lie on."""
+        """All weights: named views, and `parameters.flat`, the vector they lie on.
+
+        Examples
+        --------
+        >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+        >>> {name: array.shape for name, array in model.parameters.items()}["dense.W"]
+        (4, 3)
+        >>> model.parameters["dense.b"][:] = 0  # a view: the model has it at once
+        """
         return self.network.parameters
 
     def __repr__(self) -> str:
@@ -305,6 +318,24 @@ class Model:
         OSError
             When the checkpoint cannot be written, at the beginning or the end; one in
             between is a warning, and the training goes on.
+        KeyboardInterrupt
+            On Ctrl-C. The weights are those of the last whole step, and `history` has the
+            epochs that are done.
+
+        Examples
+        --------
+        >>> text = "the cat sat on the mat. " * 40
+        >>> model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=16)
+        >>> history = model.fit(text, epochs=3, maxlen=20, workers=1, verbose=False)
+        >>> len(history.loss), history.loss[-1] < history.loss[0]
+        (3, True)
+
+        Kept in a file; called again with the same arguments it goes on where it ended.
+
+        >>> history = model.fit(text, epochs=2, maxlen=20, workers=1, verbose=False,
+        ...                     checkpoint="run.npz", resume=True)
+        >>> len(history.loss)
+        2
         """
         given: dict[str, Any] = {
             "epochs": epochs,
@@ -341,16 +372,30 @@ class Model:
             if verbose and rank() == 0:
                 for finding in findings(text, whole, settings, self.vocabulary):
                     print(f"the text: {finding}", flush=True)
-            return train(
-                self.network,
-                whole,
-                settings,
-                callbacks=callbacks,
-                verbose=verbose,
-                workers=workers,
-                checkpoint=kept,
-                symbol_name=self.vocabulary.symbol_name,
-            )
+
+            def begin(history: History) -> None:
+                self.history = history
+
+            begin(History())
+            try:
+                return train(
+                    self.network,
+                    whole,
+                    settings,
+                    callbacks=callbacks,
+                    verbose=verbose,
+                    workers=workers,
+                    checkpoint=kept,
+                    symbol_name=self.vocabulary.symbol_name,
+                    begun=begin,
+                )
+            except KeyboardInterrupt:
+                done = f"{len(self.history.loss)} of {settings.epochs} epochs"
+                how = "" if kept is None else f"; fit with resume=True goes on from {kept.path}"
+                raise interrupt(
+                    f"interrupted after {done}: the model has the weights of the last step, "
+                    f"model.history the losses{how}"
+                ) from None
 
     def _is_of(self, configuration: dict[str, Any], arrays: dict[str, Array]) -> bool:
         """Whether a file holds this model as it is, and no training."""
@@ -378,9 +423,14 @@ class Model:
         text
             The new text, or a list of documents.
 
+        Returns
+        -------
+        Model
+            The copy, with a vocabulary of both.
+
         Examples
         --------
-        >>> model = Model(Vocabulary("abc"), hidden_size=4)
+        >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
         >>> model.extend("bad").vocabulary
         Vocabulary('abcd')
         """
@@ -420,6 +470,19 @@ class Model:
         -------
         loss, gradient
             `gradient` has the names and shapes of `parameters`.
+
+        Raises
+        ------
+        ValueError
+            For ids or targets of other shapes, or out of the vocabulary.
+
+        Examples
+        --------
+        >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+        >>> ids = np.array([[0, 2], [1, 1], [2, 0]])  # T = 3, B = 2
+        >>> loss, gradient = model.loss_and_gradient(ids[:-1], ids[1:])
+        >>> gradient["lstm0.Wx"].shape
+        (4, 3, 4)
         """
         ids, targets = np.asarray(ids), np.asarray(targets)
         require_batch(ids, targets, len(self.vocabulary))
@@ -451,6 +514,25 @@ class Model:
             baseline, log V.
         progress
             Called with the share of the text that is read, 0 to 1, now and then.
+
+        Returns
+        -------
+        Evaluation
+            The loss in nats per character, the same in bits, and the baselines.
+
+        Raises
+        ------
+        ValueError
+            For a text of fewer than two characters.
+        UnknownCharacterError
+            For a character outside the vocabulary.
+
+        Examples
+        --------
+        >>> model = npchar.Model.pretrained("nietzsche")
+        >>> found = model.evaluate("there is no such thing as moral phenomena")
+        >>> found.characters, found.loss < found.baselines["uniform"]
+        (40, True)
         """
         ids = self._ids(text, at_least=2)
         V = len(self.vocabulary)
@@ -471,14 +553,39 @@ class Model:
     def score(
         self, text: Text, *, progress: Callable[[float], object] | None = None
     ) -> Score | list[Score]:
-        """How probable the model finds each character of a text after its first.
+        """How probable each character of a text after its first is, by all before it.
 
         Of a list of documents, a list: each with its first character, and its end, U+0003,
         which stands before and after it in `Score.text`.
 
-        From all before it. A text of two thousand characters and more is read in pieces
+        A text of two thousand characters and more is read in pieces
         side by side, each begun 100 characters early, which on ordinary text is the same to
         1e-5. Takes 4 bytes of memory a character, and a minute or more for ten million.
+
+        Parameters
+        ----------
+        text
+            Two characters or more; or a list of documents.
+        progress
+            As for `evaluate`.
+
+        Returns
+        -------
+        Score, or list of Score
+            With the log-probability of each character, nats.
+
+        Raises
+        ------
+        ValueError
+            For a text of fewer than two characters.
+        UnknownCharacterError
+            For a character outside the vocabulary.
+
+        Examples
+        --------
+        >>> model = npchar.Model.pretrained("nietzsche")
+        >>> model.score("the will to power").loss < model.score("power to will the").loss
+        True
         """
         ids = self._ids(text, at_least=2)
         log_p = log_probabilities_of(self.network, ids, progress)
@@ -499,6 +606,25 @@ class Model:
         ----------
         prompt, temperature, unknown
             As for `generate`.
+
+        Returns
+        -------
+        Array
+            (V,), float64, which sum to 1.
+
+        Raises
+        ------
+        ValueError
+            For an empty prompt, or a temperature below 0.
+        UnknownCharacterError
+            For a character outside the vocabulary, with `unknown="error"`.
+
+        Examples
+        --------
+        >>> model = npchar.Model.pretrained("nietzsche")
+        >>> p = model.next_probabilities("the will to powe")
+        >>> model.vocabulary.decode([p.argmax()]), round(float(p.sum()), 6)
+        ('r', 1.0)
         """
         ids = self.vocabulary.encode(prompt, unknown)
         if not len(ids):
@@ -578,6 +704,22 @@ class Model:
         -------
         str, list of tokens, or list of these
             What was written, without the prompt; of several prompts a list.
+
+        Raises
+        ------
+        ValueError
+            For an empty prompt, or an argument out of its range.
+        UnknownCharacterError
+            For a character outside the vocabulary, with `unknown="error"`.
+
+        Examples
+        --------
+        >>> model = npchar.Model.pretrained("nietzsche")
+        >>> model.generate("the will to pow", 2, temperature=0)
+        'er'
+        >>> texts = model.generate(["the soul ", "the state "], 30, temperature=[0.3, 1], seed=1)
+        >>> [len(text) for text in texts]
+        [30, 30]
         """
         require_positive(length=length)
         vocabulary = self.vocabulary
@@ -608,6 +750,18 @@ class Model:
 
         The arguments are `generate`'s, and so is the text for the same seed. With
         `stop`, characters that may be its beginning are held back until they are not.
+
+        Yields
+        ------
+        str, or a token
+            One character at a time.
+
+        Examples
+        --------
+        >>> model = npchar.Model.pretrained("nietzsche")
+        >>> for character in model.stream("the will to pow", temperature=0, stop=","):
+        ...     print(character, end="")
+        er
         """
         stops = require_stops(stop, self.vocabulary)
         streams = start_streams(
@@ -653,6 +807,15 @@ class Model:
         ------
         ValueError
             For a model without an end of documents in its vocabulary.
+
+        Examples
+        --------
+        >>> names = ["anna", "hannah", "nathan"] * 40
+        >>> model = npchar.Model(npchar.Vocabulary.from_documents(names), hidden_size=16)
+        >>> history = model.fit(names, epochs=2, workers=1, verbose=False)
+        >>> made = model.generate_document(3, seed=1, beginning="na")
+        >>> [name[:2] for name in made]
+        ['na', 'na', 'na']
         """
         require_positive(n=n, length=length)
         require_end(self.vocabulary)
@@ -672,13 +835,30 @@ class Model:
     # Analysis
 
     def activations(self, text: Text) -> Activations:
-        """Every gate and output after each character of a text: see `npchar.Activations`."""
+        """Every gate and output after each character of a text: see `npchar.Activations`.
+
+        Examples
+        --------
+        >>> seen = npchar.Model.pretrained("nietzsche").activations("the soul")
+        >>> seen.c.shape  # T characters, layers, H units
+        (8, 1, 300)
+        """
         from npchar.analysis.activations import Activations  # here, for a fast `import npchar`
 
         return Activations.of(self.network, text, self.vocabulary.ids_of(text))
 
     def summary(self) -> None:
-        """Print the layers, their sizes, and the memory that they and their training need."""
+        """Print the layers, their sizes, and the memory that they and their training need.
+
+        Examples
+        --------
+        >>> npchar.Model(npchar.Vocabulary("abc"), hidden_size=4).summary()  # doctest: +ELLIPSIS
+        layer        output         parameters  arrays
+        lstm0        (T, B, 4)             128  Wx (4, 3, 4), Wh (4, 4, 4), b (4, 4)
+        dense        (T, B, 3)              15  W (4, 3), b (3,)
+        143 float32 parameters, 0.6 kB; 3 characters
+        ...
+        """
         from npchar.analysis.summary import summary
 
         print(summary(self.network, self.vocabulary))
@@ -710,6 +890,10 @@ class Model:
             For a model of tokens.
         OSError
             When the page cannot be written; a file that was there is untouched.
+
+        Examples
+        --------
+        >>> npchar.Model.pretrained("nietzsche").to_html("playground.html", prompt="the soul ")
         """
         from npchar.analysis.page import Shown, page
 
@@ -737,6 +921,13 @@ class Model:
         ------
         ValueError
             For another type, or a weight that is too large for it.
+
+        Examples
+        --------
+        >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+        >>> model.save("abc.npz")
+        >>> sorted(np.load("abc.npz"))[:3]
+        ['configuration', 'dense.W', 'dense.b']
         """
         if dtype is not None and dtype not in STORED:
             raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(STORED)}")
@@ -753,10 +944,26 @@ class Model:
     def load(cls, path: str | os.PathLike[str]) -> Model:
         """The model that `save` wrote, or the latest of a `fit` with a checkpoint.
 
+        Parameters
+        ----------
+        path
+            Of the file.
+
+        Returns
+        -------
+        Model
+            With the weights as they were saved, to the bit, unless as "float16".
+
         Raises
         ------
         CheckpointError
             When the file is not one of npchar's, or is damaged.
+
+        Examples
+        --------
+        >>> npchar.Model(npchar.Vocabulary("abc"), hidden_size=4).save("abc.npz")
+        >>> npchar.Model.load("abc.npz").vocabulary
+        Vocabulary('abc')
         """
         found, arrays = archive.read(path, layout)
         vocabulary, sizes = described(found)
@@ -778,6 +985,16 @@ class Model:
             the notebooks read; 1.367. "structure": 64 units, trained by ``python
             benchmarks/records.py structure`` on a made-up text with brackets, quotations and
             lines of 30 characters, which single units of it follow.
+
+        Raises
+        ------
+        ValueError
+            For another name.
+
+        Examples
+        --------
+        >>> len(npchar.Model.pretrained("nietzsche").vocabulary)
+        57
         """
         if name not in PRETRAINED:
             raise ValueError(

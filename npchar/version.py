@@ -1,3 +1,13 @@
-"""The version, in a module of its own so that every other can import it."""
+"""The version, and whether this is a browser: what every other module may ask for."""
 
-__version__ = "0.1.0"
+import sys
+
+__version__ = "1.0.0"
+
+
+def in_browser() -> bool:
+    """Whether Python runs in a browser, by Pyodide, as in JupyterLite.
+
+    There it starts no processes, takes no signals, and its files are in memory.
+    """
+    return sys.platform == "emscripten"

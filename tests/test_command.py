@@ -106,8 +106,10 @@ def test_from_texts_to_a_model_and_back(tmp_path, here):
     status, out, _ = here("evaluate", "cats.txt", *model)
     assert status == 0
     assert f"over {len(TEXT) - 1:,}" in out
-    status, out, _ = here("info", *model)
+    status, out, err = here("info", *model)
     assert "Wh (4, 12, 12)" in out
+    assert f"characters: {npchar.Vocabulary(TEXT).characters!r}\n" in out
+    assert "training under way" not in out + err
     assert here("page", "cats.html", *model)[:2] == (0, "cats.html\n")
     assert "<html" in (tmp_path / "cats.html").read_text(encoding="utf-8")
     status, _, err = here("page", "cats.npz", *model)  # the model is not written over
@@ -188,7 +190,12 @@ def test_an_interrupted_training_goes_on(tmp_path, here):
     settings = npchar.training_settings(tmp_path / "Cats.npz")
     assert settings["epochs"] == 400
     assert npchar.Model.load(tmp_path / "Cats.npz").vocabulary == npchar.Vocabulary(TEXT)
-    assert "training under way" in here("info", "--model", "Cats.npz")[1]
+    done = re.search(r"a training under way, after (\d+ of 400) epochs\n",
+                     here("info", "--model", "Cats.npz")[1])[1]  # fmt: skip
+    status, out, err = here("generate", "--model", "Cats.npz", "--length", 9, "--prompt", "the ")
+    assert (status, len(out)) == (0, 14)
+    assert err == (f"Cats.npz is of a training under way, after {done} epochs: `npchar resume` "
+                   "goes on with it\n")  # fmt: skip
     process = start("resume", "Cats.npz", "Cats.txt", cwd=tmp_path)
     seen = process.await_line(process.stderr, lambda line: re.match(r"epoch +\d+/400", line))
     assert re.search(r"going on after epoch [3-9]", seen), seen
@@ -515,6 +522,15 @@ def test_on_a_terminal_a_long_text_shows_how_much_is_read(monkeypatch, capsys):
     show(0.25)
     show(1.0)
     assert capsys.readouterr().err == "\r 25% read\r\r100% read\r\x1b[K"
+
+
+def test_info_shortens_a_long_vocabulary(here):
+    model = npchar.Model(npchar.Vocabulary(map(chr, range(0x4E00, 0x5E00))), hidden_size=2)
+    model.save("many.npz")
+    status, out, _ = here("info", "--model", "many.npz")
+    assert status == 0
+    assert max(map(len, out.splitlines())) < 130
+    assert re.search("characters: '一.{49}' … '.{49}巿'\n", out)
 
 
 @pytest.mark.parametrize(

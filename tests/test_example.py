@@ -3,11 +3,13 @@
 import re
 import runpy
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from children import LIMIT, python, run_python
+from children import LIMIT, python, run_python, start
+from conftest import ROOT
 
 import npchar
 
@@ -83,6 +85,30 @@ def test_ctrl_c_ends_it_cleanly(short_corpus, tmp_path, after):
     if after == "temperature: 0.2":
         assert f"The best model is in {saved}" in out
         assert len(npchar.Model.load(saved).generate("the ", 5)) == 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes there get no such signals")
+def test_sigterm_under_nohup_leaves_the_hint_in_the_log(short_corpus, tmp_path):
+    options = ("--corpus", short_corpus, "--epochs", 5000, "--hidden-size", 12,
+               "--checkpoint", tmp_path / "run.npz")  # fmt: skip
+    process = start("nohup", sys.executable, EXAMPLE, *options, ignore_interrupts=True)
+    process.await_line(process.stdout, lambda line: "temperature: 0.2" in line)
+    process.terminate()
+    log, errors = process.communicate(timeout=LIMIT)
+    assert (process.returncode, errors) == (143, "")
+    assert f"The training is kept in {tmp_path / 'run.npz'}; add --resume" in log
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent a Ctrl-C there")
+def test_ctrl_c_while_numpy_loads_ends_without_a_traceback(tmp_path):
+    """In the first third of a second, before anything of npchar can catch it."""
+    (tmp_path / "numpy.py").write_text('print("loading", flush=True)\ninput()')
+    for command in ([EXAMPLE], ["-m", "npchar", "info"], ["-W", "error", "-mnpchar", "info"]):
+        process = python(*command, env={"PYTHONPATH": f"{tmp_path}:{ROOT}"}, stdin=subprocess.PIPE)
+        process.await_line(process.stdout, lambda line: "loading" in line)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=LIMIT) == ("", "")
+        assert process.returncode == -signal.SIGINT
 
 
 @pytest.mark.slow

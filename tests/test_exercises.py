@@ -4,6 +4,7 @@ import ast
 import inspect
 import math
 import re
+import types
 from pathlib import Path
 
 import answers
@@ -11,7 +12,7 @@ import exercises
 import numpy as np
 import pytest
 from answers import lstm_step_gradient, one_hot, sigmoid
-from checks.checking import EXERCISES, verdict
+from checks.checking import EXERCISES, check, main, verdict
 from children import run_python
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -48,14 +49,19 @@ def windows_too_narrow(ids, maxlen, step):
     return np.lib.stride_tricks.sliding_window_view(ids, maxlen)[::step]
 
 
+def windows_at_a_step_of_their_own(ids, maxlen, step):
+    return np.lib.stride_tricks.sliding_window_view(ids, maxlen + 1)[::3]
+
+
 def add_each_row_once(rows, ids, V):
     sums = np.zeros((V, rows.shape[1]))
     sums[ids] += rows
     return sums
 
 
-def step_with(order="ifog", squash=np.tanh, bias=1, candidate=np.tanh, swap=False):
+def step_with(order="ifog", squash=np.tanh, bias=1, candidate=np.tanh, swap=False, transpose=False):
     def lstm_step(Wx, Wh, b, x, h_, c_):
+        Wh = Wh.swapaxes(1, 2) if transpose else Wh
         z = dict(zip(order, x @ Wx + h_ @ Wh + bias * b[:, None]))
         i, f, o = (sigmoid(z[gate]) for gate in "ifo")
         c = f * c_ + i * candidate(z["g"])
@@ -77,6 +83,12 @@ def logits_gradient_with(scale=len, sign=1, **how):
     return logits_gradient
 
 
+def subtract_in_every_row(logits, targets):
+    p = softmax(logits)
+    p[:, targets] -= 1
+    return p / len(p)
+
+
 def one_step_with(
     slope=lambda c: 1 - np.tanh(c) ** 2,
     of_tanh=lambda g: 1 - g**2,
@@ -84,19 +96,36 @@ def one_step_with(
     carried=1,
     to_c_=lambda dc, full, i, f: full * f,
     order=(0, 1, 2, 3),
+    taken=(0, 1, 2, 3),
+    swap=False,
 ):
     def one_step(gates, c_, c, dh, dc):
-        i, f, o, g = gates
+        i, f, o, g = gates[list(taken)]
         full = carried * dc + dh * o * slope(c)
         dz = [
-            full * g * of_sigmoid(i),
+            full * (i if swap else g) * of_sigmoid(i),
             full * c_ * of_sigmoid(f),
             dh * np.tanh(c) * of_sigmoid(o),
-            full * i * of_tanh(g),
+            full * (g if swap else i) * of_tanh(g),
         ]
         return np.array(dz)[list(order)], to_c_(dc, full, i, f)
 
     return one_step
+
+
+def whole_in_a_loop(backward=True, keep=1, swap=False):
+    def whole(Wh, x, gates, c, h, dh):
+        sums = [0, 0, 0]
+        dh_next = dc = np.zeros_like(h[0])
+        for t in range(len(x))[:: -1 if backward else 1]:
+            cells = (c[t + 1], c[t]) if swap else (c[t], c[t + 1])
+            dz, dc = lstm_step_gradient(gates[t], *cells, dh[t] + dh_next, dc)
+            dh_next = (dz @ Wh.swapaxes(1, 2)).sum(axis=0)
+            shares = x[t].T @ dz, h[t].T @ dz, dz.sum(axis=1)
+            sums = [keep * total + share for total, share in zip(sums, shares)]
+        return tuple(sums)
+
+    return whole
 
 
 def whole_with(carry_h=1, carry_c=1, transpose=True, before=slice(None, -1), mean=False):
@@ -115,15 +144,15 @@ def whole_with(carry_h=1, carry_c=1, transpose=True, before=slice(None, -1), mea
 
 
 def differences_with(first=1, second=-1, divisor=2.0, to_complex=True, part=np.imag):
-    def numeric_gradients(function, x, h):
-        e = np.eye(len(x))
-        central = [function(x + first * h * k) - function(x + second * h * k) for k in e]
+    def numeric_gradients(function, x, delta):
+        e = delta * np.eye(len(x))
+        central = [function(x + first * k) - function(x + second * k) for k in e]
         steps = []
         for k in range(len(x)):
             moved = x.astype(complex)
             moved[k] += 1e-20j
             steps.append(part(function(moved if to_complex else moved.astype(float))) / 1e-20)
-        return np.array(central) / (divisor * h), np.array(steps)
+        return np.array(central) / (divisor * delta), np.array(steps)
 
     return numeric_gradients
 
@@ -272,6 +301,7 @@ MISTAKES = [
     ("1.2", windows_too_narrow, "have maxlen ids; the one after"),
     ("1.2", lambda ids, maxlen, step: answers.windows(ids, maxlen, 1), "every step-th"),
     ("1.2", lambda ids, maxlen, step: answers.windows(ids, maxlen, step)[:-1], "last window"),
+    ("1.2", windows_at_a_step_of_their_own, "begin 3 apart, whatever `step` is.*step = 2"),
     ("1.3", lambda Wx, ids: one_hot(ids, Wx.shape[1]) @ Wx[:, None], "NaN .*product"),
     ("1.3", lambda Wx, ids: Wx[ids], "pick gates, Wx's first axis"),
     ("1.4", add_each_row_once, "only the last row counts"),
@@ -281,6 +311,8 @@ MISTAKES = [
     ("2.1", lambda z: np.clip(z / 5 + 0.5, 0, 1), r"at \[\d, \d\] .* came, .* was expected"),
     ("2.2", step_with(order="ifgo"), "c: the gates are in another order, as if i, f, g, o"),
     ("2.2", step_with(order="fiog"), "as if f, i, o, g"),
+    ("2.2", step_with(order="figo"), "c: the gates are in another order, as if f, i, g, o"),
+    ("2.2", step_with(transpose=True), "c: Wh is transposed, h_ Whᵀ; it should be h_ Wh"),
     ("2.2", step_with(squash=lambda c: c), "h: it is o c, tanh is not there"),
     ("2.2", step_with(bias=0), "c: the bias is not there"),
     ("2.2", step_with(candidate=sigmoid), "candidate g has a sigmoid"),
@@ -294,6 +326,7 @@ MISTAKES = [
     ("3.1", logits_gradient_with(sign=-1), "the sign is wrong"),
     ("3.1", logits_gradient_with(axis=0), "down the columns"),
     ("3.1", lambda z, targets: softmax(z) / len(z), "softmax alone"),
+    ("3.1", subtract_in_every_row, r"every row at the targets of all rows, as `p\[:, targets\]`"),
     ("3.2", one_step_with(carried=0), "dz of the input gate i: dc is not carried"),
     ("3.2", one_step_with(slope=lambda c: 1 - c**2), "taken as 1 - c²"),
     ("3.2", one_step_with(slope=lambda c: 1), "slope of tanh at c is not there"),
@@ -301,11 +334,14 @@ MISTAKES = [
     ("3.2", one_step_with(of_sigmoid=lambda s: 1 - s**2), "a sigmoid: s "),
     ("3.2", one_step_with(of_sigmoid=lambda s: sigmoid(s) * (1 - sigmoid(s))), "once more"),
     ("3.2", one_step_with(order=(0, 1, 3, 2)), "output gate o: it has the gradient of the cand"),
+    ("3.2", one_step_with(swap=True), "input gate i: i and g are swapped: its factor is i itself"),
+    ("3.2", one_step_with(taken=(3, 1, 2, 0)), "gates are taken as g, f, o, i; they come as i,"),
+    ("3.2", one_step_with(taken=(1, 0, 3, 2), order=(1, 0, 3, 2)), "gates are taken as f, i, g, o"),
     ("3.2", one_step_with(to_c_=lambda dc, full, i, f: full * i), "dc_: .* the input gate"),
     ("3.2", one_step_with(to_c_=lambda dc, full, i, f: dc * f), "dc_: what dh adds"),
     ("3.2", one_step_with(to_c_=lambda dc, full, i, f: full), "dc_: f is not there"),
     ("3.3", differences_with(second=0, divisor=1), "central: it is a forward difference"),
-    ("3.3", differences_with(divisor=1), "points are 2 h apart"),
+    ("3.3", differences_with(divisor=1), "points are 2 delta apart"),
     ("3.3", differences_with(to_complex=False), "NumPy warns in line .*discards the imaginary"),
     ("3.3", differences_with(part=np.real), "complex step: the real part"),
     ("3.4", whole_with(carry_c=0), "dWx: dc is not carried"),
@@ -313,6 +349,10 @@ MISTAKES = [
     ("3.4", whole_with(transpose=False), "should be Whᵀ"),
     ("3.4", whole_with(before=slice(1, None)), r"dWh: it takes h\[t \+ 1\]"),
     ("3.4", whole_with(mean=True), "mean over the batch; a sum"),
+    ("3.4", whole_in_a_loop(backward=False), "from the first step to the last; it should begin"),
+    ("3.4", whole_in_a_loop(keep=0), "dWx: only the share of step 0 is there: `=` where `\\+=`"),
+    ("3.4", whole_in_a_loop(backward=False, keep=0), "to the last, and `=` stands where `\\+=`"),
+    ("3.4", whole_in_a_loop(swap=True), r"c\[t\] and c\[t \+ 1\] are swapped"),
     ("4.1", lambda Wh: np.linalg.eigvals(Wh).real.max(), "not in absolute value"),
     ("4.1", lambda Wh: np.linalg.norm(Wh, 2), "largest singular value"),
     ("4.1", lambda Wh: np.linalg.eigvals(Wh)[0] + 0j, "complex numbers came"),
@@ -389,6 +429,65 @@ def test_a_mistake_is_named(number, function, message):
 
 def test_every_exercise_has_a_mistake():
     assert {number for number, _, _ in MISTAKES} == set(BY_NUMBER)
+
+
+def with_names(function, **names):
+    """The function, with other functions under the global names that it calls."""
+    return types.FunctionType(function.__code__, {**function.__globals__, **names})
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "earlier", "said"),
+    [
+        (
+            "3.4",
+            "lstm_step_gradient",
+            exercises.lstm_step_gradient,
+            "not yet: it calls lstm_step_gradient, exercise 3.2, which is not written yet",
+        ),
+        (
+            "3.4",
+            "lstm_step_gradient",
+            one_step_with(order=(3, 1, 2, 0)),
+            "wrong: it calls lstm_step_gradient, exercise 3.2, which is wrong: dz of the input",
+        ),
+        ("3.4", "lstm_step_gradient", answers.lstm_step_gradient, "right"),
+        (
+            "2.2",
+            "sigmoid",
+            lambda z: np.tanh(z / 2),
+            "wrong: it calls sigmoid, exercise 2.1, which is wrong: this is tanh(z / 2)",
+        ),
+    ],
+)
+def test_an_earlier_exercise_that_is_not_right_is_named(number, name, earlier, said):
+    answer = getattr(answers, BY_NUMBER[number][0])
+    assert judged(number, with_names(answer, **{name: earlier})).startswith(said)
+
+
+def test_an_earlier_exercise_is_found_in_an_inner_function_and_not_blamed_when_right():
+    def lstm_step(Wx, Wh, b, x, h_, c_):
+        return [sigmoid(row) for row in x], c_
+
+    assert judged("2.2", lstm_step).startswith("wrong: c: ")
+    blamed = judged("2.2", with_names(lstm_step, sigmoid=exercises.sigmoid))
+    assert blamed == "not yet: it calls sigmoid, exercise 2.1, which is not written yet"
+
+
+def test_what_waits_for_an_earlier_exercise_is_not_counted_as_wrong(capsys):
+    stub = exercises.lstm_step_gradient
+    whole = with_names(answers.lstm_gradients, lstm_step_gradient=stub)
+    given = {"lstm_step_gradient": stub, "lstm_gradients": whole}
+    assert main(given, ["3.2", "3.4"]) == 1
+    assert capsys.readouterr().out.endswith("\n0 of 2 right, 0 wrong, 2 not yet\n")
+
+
+def test_a_cell_of_a_notebook_is_checked(capsys):
+    check(answers.one_hot)
+    check(exercises.one_hot)
+    assert capsys.readouterr().out == "1.1 one_hot ... right\n1.1 one_hot ... not yet\n"
+    with pytest.raises(ValueError, match="name of an exercise, got run$"):
+        check(run)
 
 
 def test_an_error_is_told_with_its_line():

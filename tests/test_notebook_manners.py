@@ -110,6 +110,40 @@ def test_a_notebooks_cell_is_not_flooded(monkeypatch, capsys):
     assert "epoch 1/2  loss 2.0000" in shown[-1]
 
 
+def end_early(history):
+    if len(history.loss) == 2:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_fit_ends_in_a_line_and_leaves_its_history(text, model, tmp_path):
+    settings = {"epochs": 9, "maxlen": 20, "workers": 1, "verbose": False}
+    assert model.history.loss == []
+    with pytest.raises(KeyboardInterrupt) as ended:
+        model.fit(text, callbacks=[end_early], **settings)
+    assert len(model.history.loss) == 2
+    line = (
+        "interrupted after 2 of 9 epochs: the model has the weights of the last step, "
+        "model.history the losses"
+    )
+    assert ended.value._render_traceback_() == [line]
+    path = tmp_path / "run.npz"
+    for stop in (end_early, lambda history: end_early(npchar.History(history.loss[2:]))):
+        with pytest.raises(KeyboardInterrupt, match=r"resume=True goes on from .*run\.npz"):
+            model.fit(text, checkpoint=path, resume=path.exists(), callbacks=[stop], **settings)
+    assert len(model.history.loss) == 4
+    assert model.fit(text, checkpoint=path, resume=True, **settings) is model.history
+
+
+def test_ipython_prints_the_line_alone(capsys):
+    shell = pytest.importorskip("IPython.core.interactiveshell", reason="needs IPython")
+    from npchar.training.interrupts import interrupt
+
+    cell = shell.InteractiveShell()
+    cell.user_ns["stopped"] = interrupt("interrupted after 2 of 9 epochs")
+    cell.run_cell("raise stopped")
+    assert capsys.readouterr().out.strip() == "interrupted after 2 of 9 epochs"
+
+
 def test_plots(fitted):
     matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     matplotlib.use("Agg")

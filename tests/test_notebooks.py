@@ -1,13 +1,19 @@
 """The notebooks: executed as committed, and executable anywhere without a network."""
 
+import ast
+import inspect
 import json
+import re
 import tempfile
 from pathlib import Path
 
+import exercises
 import pytest
+from checks.checking import EXERCISES
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("[0-9]-*.ipynb"))
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def cells(path):
@@ -18,7 +24,7 @@ def test_there_are_seven():
     assert [path.name[0] for path in NOTEBOOKS] == list("1234567")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@each
 def test_it_was_executed_in_order_and_is_clean(path):
     code = [cell for cell in cells(path) if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
@@ -31,7 +37,57 @@ def test_it_was_executed_in_order_and_is_clean(path):
     assert "Traceback" not in text
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def source(cell):
+    return "".join(cell["source"])
+
+
+def code_of(path):
+    return [source(cell) for cell in cells(path) if cell["cell_type"] == "code"]
+
+
+@each
+def test_its_cells_are_short_and_draw_nothing_themselves(path):
+    for code in code_of(path):
+        assert code.count("\n") < 15, code
+        assert not re.search(r"matplotlib|pyplot|\b(plt|ax|axes|fig)\.", code), code
+
+
+@each
+def test_its_pictures_have_a_text_in_their_place(path):
+    outputs = [o for cell in cells(path) for o in cell.get("outputs", ()) if "data" in o]
+    pictures = [output for output in outputs if "image/png" in output["data"]]
+    assert pictures
+    for picture in pictures:
+        alt = picture["metadata"]["image/png"]["alt"]
+        assert len(alt) > 40
+        assert "".join(picture["data"]["text/plain"]) == alt
+    # A slider would be kept as an empty place: it is executed without ipywidgets.
+    assert not any("widget" in kind for output in outputs for kind in output["data"])
+
+
+@each
+def test_two_exercises_stand_in_its_cells(path):
+    numbers = {one.name: one.number for one in EXERCISES}
+    found = []
+    for code in code_of(path):
+        for name in re.findall(r"^check\((\w+)\)$", code, re.MULTILINE):
+            (stub,) = [f for f in ast.parse(code).body if isinstance(f, ast.FunctionDef)]
+            asked = inspect.signature(getattr(exercises, name))
+            assert [argument.arg for argument in stub.args.args] == list(asked.parameters)
+            assert stub.name == name
+            assert "raise NotImplementedError" in code
+            found.append(numbers[name])
+    assert len(found) >= 2
+    assert all(number[0] == path.name[0] for number in found)
+
+
+@each
+def test_it_ends_with_references(path):
+    last = source(cells(path)[-1])
+    assert len(re.findall(r"^- .*\b(19|20)\d\d\b", last.split("## References\n")[1], re.M)) >= 3
+
+
+@each
 def test_it_runs_from_a_clean_kernel_without_a_network(path, tmp_path, monkeypatch, loopback):
     nbformat = pytest.importorskip("nbformat", reason="needs npchar[run-notebooks]")
     nbclient = pytest.importorskip("nbclient", reason="needs npchar[run-notebooks]")

@@ -24,17 +24,16 @@ def short_corpus(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
-def snippets():
-    return re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+def snippets(path=README):
+    return re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @pytest.mark.slow
-def test_all_snippets_run_one_after_the_other(short_corpus, monkeypatch):
-    matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    matplotlib.use("Agg")
+@pytest.mark.parametrize("path", [README, README.parent / "examples" / "README.md"])
+def test_all_snippets_run_one_after_the_other(path, short_corpus):
     space = {}
-    assert len(snippets()) >= 4
-    for snippet in snippets():
+    assert len(snippets(path)) >= 2
+    for snippet in snippets(path):
         needs = re.findall(r"^import (torch|keras)", snippet, re.MULTILINE)
         if needs:
             try:
@@ -42,7 +41,7 @@ def test_all_snippets_run_one_after_the_other(short_corpus, monkeypatch):
             except ImportError:
                 continue
             space["model"] = npchar.Model.pretrained("nietzsche-128")  # its sizes are theirs
-        exec(compile(snippet, str(README), "exec"), space)
+        exec(compile(snippet, str(path), "exec"), space)
 
 
 def test_the_printed_results_are_what_comes_out():
@@ -60,7 +59,7 @@ def test_the_printed_results_are_what_comes_out():
             exec(statement, space)
         else:
             shown.append([eval(statement, space), "" if "pass" in comment else comment.strip()])
-    assert len(shown) == 4
+    assert len(shown) == 3
     for value, printed in shown:
         if isinstance(value, float):
             assert f"{value:.2f}" == printed
@@ -110,6 +109,29 @@ def test_the_contract(short_corpus):
     assert space["gradient"]["lstm0.Wx"].shape == (4, V, H)
 
 
+def test_its_commands_exist_and_no_link_is_dead():
+    root = README.parent
+    pages = [*root.glob("*.md"), *root.glob("[bet]*/README.md")]
+    assert len(pages) == 7
+    for path in pages:
+        for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / link).exists(), f"{path.relative_to(root)}: {link}"
+    recipes = README.read_text(encoding="utf-8").partition("## Recipes")[2].partition("\n## ")[0]
+    commands = re.findall("`npchar ([^`]*)`", recipes)
+    assert len(commands) >= 8
+    for command in commands:
+        parser().parse_args(shlex.split(command))
+
+
+def test_the_picture_is_drawn_by_its_command(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    example = runpy.run_path(str(README.parent / "examples" / "coloured.py"))
+    example["draw"](tmp_path / "coloured.png")
+    drawn, shown = (tmp_path / "coloured.png", README.parent / "examples" / "coloured.png")
+    assert drawn.read_bytes()[:24] == shown.read_bytes()[:24]  # a PNG of the same size
+    assert shown.stat().st_size < 60_000
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -141,14 +163,14 @@ def test_the_grammar_composes_full_bars():
 
 
 def test_the_reading_guide_leaves_nothing_out():
-    guide = README.read_text(encoding="utf-8").partition("## Read the code")[2]
-    guide = guide.partition("\n\nThe proof")[0]
+    """The map of the code, in the package's docstring."""
+    guide = npchar.__doc__.partition("The code\n====")[2]
+    entries = guide.split("\n- ")
     package = Path(npchar.__file__).parent
-    small = {"__init__", "__main__", "version"}
     for path in package.rglob("*.py"):
-        if path.stem not in small:
-            row = f"| `{path.parent.name}/`" if path.parent != package else path.name
-            assert any(row in line and f"`{path.stem}" in line for line in guide.splitlines()), path
+        if not path.stem.startswith("__"):
+            at = f"``{path.parent.name}/``" if path.parent != package else f"``{path.name}``"
+            assert any(at in entry and f"``{path.stem}" in entry for entry in entries), path
 
 
 def test_the_chinese_quick_start(tmp_path, monkeypatch):

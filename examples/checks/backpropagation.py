@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 
 import npchar
-from checks.checking import B, D, H, T, V, call, exercise, expect, parts, sigma, softmax, some_lstm
+from checks.checking import (
+    B,
+    D,
+    H,
+    T,
+    V,
+    Wrong,
+    alike,
+    call,
+    exercise,
+    expect,
+    parts,
+    sigma,
+    softmax,
+    some_lstm,
+)
 from npchar.layers.gradcheck import complex_step
 from npchar.layers.lstm import LSTM, State
 
@@ -15,6 +32,7 @@ def check_logits_gradient(function, rng):
     """Compared with `npchar.softmax_cross_entropy`."""
     n = 5
     logits, targets = rng.normal(size=(n, V)), rng.integers(0, V, n)
+    any_target = np.isin(np.arange(V), targets)
     expected = npchar.softmax_cross_entropy(logits, targets)[1]
     one_hot = np.eye(V)[targets]
     mistakes = {
@@ -25,6 +43,8 @@ def check_logits_gradient(function, rng):
             (softmax(logits, axis=0) - one_hot) / n
         ),
         "it is logits minus one-hot; it should be softmax minus one-hot": (logits - one_hot) / n,
+        "1 is subtracted in every row at the targets of all rows, as `p[:, targets]` picks them; "
+        "each row has one: `p[np.arange(n), targets]`": (softmax(logits) - any_target) / n,
         "it is softmax with 0 at the target; 1 should be subtracted there": softmax(logits)
         * (1 - one_hot)
         / n,
@@ -69,6 +89,16 @@ def check_lstm_step_gradient(function, rng):
     ways = [g, c_, None, i]  # from dc to the gates
     if np.shape(came[0]) != dz.shape:
         expect(came[0], dz, "dz")
+    for order in permutations("ifog"):
+        taken = dict(zip(order, gates))
+        wrong_dz, wrong_dc_ = one_step_back(*(taken[name] for name in "ifog"), c_, c, dh, dc)
+        for returned in {order, tuple("ifog")}:
+            if (
+                order != tuple("ifog")
+                and alike(came[1], wrong_dc_)
+                and alike(came[0], [wrong_dz["ifog".index(name)] for name in returned])
+            ):
+                raise Wrong(f"the gates are taken as {', '.join(order)}; they come as i, f, o, g")
     for k in range(4):
         mistakes = {}
         if ways[k] is not None:
@@ -79,6 +109,12 @@ def check_lstm_step_gradient(function, rng):
             mistakes["its factor is c; it should be tanh(c)"] = dh * c * slopes[2]
         if k == 1:
             mistakes["its factor is c; it should be c_, before the step"] = full * c * slopes[1]
+        if k in (0, 3):
+            own, other = (i, "g") if k == 0 else (g, "i")
+            mistakes[
+                f"i and g are swapped: its factor is {names[k][-1]} itself; it should be {other}, "
+                "the other one in i g"
+            ] = full * own * slopes[k]
         if k == 3:
             mistakes["the slope is taken as 1 - tanh(g)²; g is a tanh already: 1 - g²"] = (
                 full * i * (1 - np.tanh(g) ** 2)
@@ -106,35 +142,46 @@ def check_lstm_step_gradient(function, rng):
     expect(came[1], dc_, "dc_", mistakes)
 
 
+def one_step_back(i, f, o, g, c_, c, dh, dc):
+    """One step backward: dz, a list, and dc_."""
+    dc = dc + dh * o * (1 - np.tanh(c) ** 2)
+    slopes = i * (1 - i), f * (1 - f), o * (1 - o), 1 - g**2
+    factors = dc * g, dc * c_, dh * np.tanh(c), dc * i
+    return [a * slope for a, slope in zip(factors, slopes)], dc * f
+
+
 @exercise("3.3", "numeric_gradients")
 def check_numeric_gradients(function, rng):
-    """A large h, so that it shows which differences are taken."""
-    x, h = rng.normal(size=4), 0.1
+    """A large delta, so that it shows which differences are taken."""
+    x, delta = rng.normal(size=4), 0.1
 
     def f(x):
         return (np.exp(x) * np.sin(x[::-1])).sum()
 
     def shifted(steps, divisor):
-        return [(f(x + steps[0] * e) - f(x + steps[1] * e)) / divisor for e in h * np.eye(4)]
+        return [(f(x + steps[0] * e) - f(x + steps[1] * e)) / divisor for e in delta * np.eye(4)]
 
-    came = parts(call(function, f, x, h), "central, complex step")
+    came = parts(call(function, f, x, delta), "central, complex step")
+    central = shifted((1, -1), 2 * delta)
     mistakes = {
-        "it is a forward difference; the second point should be x - h": shifted((1, 0), h),
-        "it is a backward difference; the first point should be x + h": shifted((0, -1), h),
-        "divided by h, but the points are 2 h apart": shifted((1, -1), h),
-        "it is f(x + h) - f(x) over 2 h; the second point should be x - h": shifted((1, 0), 2 * h),
+        "it is a forward difference; the second point should be x - delta": shifted((1, 0), delta),
+        "it is a backward difference; the first point should be x + delta": shifted((0, -1), delta),
+        "divided by delta, but the points are 2 delta apart": shifted((1, -1), delta),
+        "it is f(x + delta) - f(x) over 2 delta; the second point should be x - delta": shifted(
+            (1, 0), 2 * delta
+        ),
         "it moves all entries at once; it should be one after the other": np.full(
-            4, (f(x + h) - f(x - h)) / (2 * h)
+            4, (f(x + delta) - f(x - delta)) / (2 * delta)
         ),
     }
-    expect(came[0], shifted((1, -1), 2 * h), "central", mistakes, f"{h = }")
-    steps = h * np.eye(4)
+    expect(came[0], central, "central", mistakes, f"{delta = }")
+    steps = delta * np.eye(4)
     mistakes = {
         "no imaginary part came through": np.zeros(4),
-        "the step is h; it is 1e-20 here": [f(x + 1j * e).imag / h for e in steps],
+        "the step is delta; it is 1e-20 here": [f(x + 1j * e).imag / delta for e in steps],
         "the real part is taken": [f(x).real / 1e-20] * 4,
         "the imaginary part is not divided by 1e-20": [f(x + 1e-19j * e).imag for e in steps],
-        "these are the central differences": shifted((1, -1), 2 * h),
+        "these are the central differences": central,
     }
     expect(came[1], complex_step(f, x, range(4)), "complex step", mistakes)
 
@@ -152,20 +199,40 @@ def check_lstm_gradients(function, rng):
     lstm.backward(tape, dh, None, gradient)
     came = parts(call(function, Wh, x, gates, c, h, dh), "dWx, dWh, db")
 
-    def by_hand(carry_h=True, carry_c=True, transpose=True, before=slice(-1)):
+    def by_hand(
+        carry_h=True,
+        carry_c=True,
+        transpose=True,
+        before=slice(-1),
+        backward=True,
+        swap=False,
+        only=slice(None),
+    ):
         dz, next_h, next_c = np.empty_like(gates), np.zeros((B, H)), np.zeros((B, H))
-        for t in reversed(range(T)):
-            i, f, o, g = gates[t]
-            to_h, tanh_c = dh[t] + carry_h * next_h, np.tanh(c[t + 1])
-            to_c = carry_c * next_c + to_h * o * (1 - tanh_c**2)
-            slopes = np.array([i * (1 - i), f * (1 - f), o * (1 - o), 1 - g**2])
-            dz[t] = slopes * [to_c * g, to_c * c[t], to_h * tanh_c, to_c * i]
-            next_c, W = to_c * f, Wh.swapaxes(1, 2) if transpose else Wh
-            next_h = (dz[t] @ W).sum(axis=0)
-        dWx = np.einsum("tbd,tgbh->gdh", x, dz)
-        return dWx, np.einsum("tbk,tgbh->gkh", h[before], dz), dz.sum(axis=(0, 2))
+        for t in range(T)[:: -1 if backward else 1]:
+            cells = (c[t + 1], c[t]) if swap else (c[t], c[t + 1])
+            to_h, to_c = dh[t] + carry_h * next_h, carry_c * next_c
+            dz[t], next_c = one_step_back(*gates[t], *cells, to_h, to_c)
+            next_h = (dz[t] @ (Wh.swapaxes(1, 2) if transpose else Wh)).sum(axis=0)
+        shares = dz[only]
+        dWx = np.einsum("tbd,tgbh->gdh", x[only], shares)
+        dWh = np.einsum("tbk,tgbh->gkh", h[before][only], shares)
+        return dWx, dWh, shares.sum(axis=(0, 2))
 
     wrong = {
+        "the loop goes from the first step to the last; it should begin at the last": by_hand(
+            backward=False
+        ),
+        "only the share of step 0 is there: `=` where `+=` is meant": by_hand(only=slice(1)),
+        "only the share of the last step is there: `=` where `+=` is meant": by_hand(
+            only=slice(-1, None)
+        ),
+        "the loop goes from the first step to the last, and `=` stands where `+=` is meant": (
+            by_hand(backward=False, only=slice(-1, None))
+        ),
+        "c[t] and c[t + 1] are swapped: c[t] is the cell before step t, c[t + 1] that after it": (
+            by_hand(swap=True)
+        ),
         "dc is not carried from step to step": by_hand(carry_c=False),
         "dh is not carried from step to step, what comes through Wh": by_hand(carry_h=False),
         "neither dh nor dc is carried from step to step": by_hand(carry_h=False, carry_c=False),

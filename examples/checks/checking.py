@@ -9,7 +9,8 @@ import reprlib
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import CodeType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,16 +63,61 @@ def main(functions: Mapping[str, Any], numbers: Sequence[str]) -> int:
         if not numbers or number in numbers or number[0] in numbers:
             verdicts.append(verdict(functions.get(name), name, check))
             print(f"{number} {name} ... {verdicts[-1]}", flush=True)
-    right, todo = verdicts.count("right"), verdicts.count("not yet")
+    right = verdicts.count("right")
+    todo = sum(said.startswith("not yet") for said in verdicts)
     wrong = len(verdicts) - right - todo
     print(f"\n{right} of {len(verdicts)} right, {wrong} wrong, {todo} not yet")
     return 0 if right == len(verdicts) else 1
 
 
+def check(function: Callable[..., Any]) -> None:
+    """Check one function and print the verdict, as in a cell of a notebook."""
+    for number, name, how in EXERCISES:
+        if name == function.__name__:
+            print(f"{number} {name} ... {verdict(function, name, how)}")
+            return
+    raise ValueError(f"expected a function with the name of an exercise, got {function.__name__}")
+
+
 def verdict(function: Callable[..., Any] | None, name: str, check: Any) -> str:
-    """What to say of a function: "right", "not yet" or "wrong: ..."."""
+    """What to say of a function: "right", "not yet" or "wrong: ...".
+
+    When it is not right, and calls an earlier exercise that is not right, that is what is said.
+    """
     if not inspect.isfunction(function):
         return f"wrong: there is no function {name}"
+    said = verdict_alone(function, check)
+    if said != "right":
+        for earlier in exercises_called(function, name):
+            why = verdict(function.__globals__[earlier.name], earlier.name, earlier.check)
+            if why != "right":
+                call_of = f"it calls {earlier.name}, exercise {earlier.number}, which is "
+                if why.startswith("not yet"):
+                    return f"not yet: {call_of}not written yet"
+                return f"wrong: {call_of}{why}"
+    return said
+
+
+def exercises_called(function: Callable[..., Any], name: str) -> list[Exercise]:
+    """The exercises before that of this name whose functions a student's function calls."""
+    numbers = {one.name: one.number for one in EXERCISES}
+    used = {
+        n for n in names_in(function.__code__) if inspect.isfunction(function.__globals__.get(n))
+    }
+    earlier = [e for e in EXERCISES if e.name in used and e.number < numbers.get(name, "")]
+    return sorted(earlier)
+
+
+def names_in(code: CodeType) -> Iterator[str]:
+    """The global names that code uses, inner functions' too."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from names_in(constant)
+
+
+def verdict_alone(function: Callable[..., Any], check: Any) -> str:
+    """The verdict without a look at what else the function calls."""
     try:
         with np.errstate(all="ignore"):  # for our own arithmetic
             for seed in range(CASES):
@@ -164,10 +210,7 @@ def expect(
         raise Wrong(f"{what}complex numbers came; real ones were expected{case}")
 
     def close(other: Any) -> bool:
-        limit = tolerance * (float(np.abs(expected).max(initial=0)) or 1)
-        return came.shape == np.shape(other) and bool(
-            np.allclose(came, other, rtol=tolerance, atol=limit, equal_nan=True)
-        )
+        return alike(came, other, tolerance, float(np.abs(expected).max(initial=0)) or 1)
 
     if close(expected):
         return
@@ -184,6 +227,13 @@ def expect(
     if came.ndim == 2 and close(expected.T):
         raise Wrong(f"{what}it is transposed; {difference}{case}")
     raise Wrong(f"{what}{difference}{case}")
+
+
+def alike(came: Any, other: Any, tolerance: float = 1e-9, size: float = 1) -> bool:
+    """Whether two arrays have one shape and the same numbers, but for `tolerance` of `size`."""
+    return np.shape(came) == np.shape(other) and bool(
+        np.allclose(came, other, rtol=tolerance, atol=tolerance * size, equal_nan=True)
+    )
 
 
 def compared(came: np.ndarray, expected: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations
 
 import numpy as np
 
@@ -45,9 +46,15 @@ def check_lstm_step(function, rng):
 
     h, c, o, i, f, g = step()
     wrong = {
-        "the gates are in another order, as if i, f, g, o; i, f, o, g is right": step("ifgo"),
-        "the gates are in another order, as if f, i, o, g; i, f, o, g is right": step("fiog"),
-        "the gates are in another order, as if i, o, f, g; i, f, o, g is right": step("iofg"),
+        f"the gates are in another order, as if {', '.join(order)}; i, f, o, g is right": step(
+            order
+        )
+        for order in permutations("ifog")
+        if order != tuple("ifog")
+    }
+    transposed = h_ @ lstm.Wh.swapaxes(1, 2)
+    wrong |= {
+        "Wh is transposed, h_ Whᵀ; it should be h_ Wh": step(z=zx + transposed + b),
         "the bias is not there": step(z=zx + zh),
         "what h_ adds is not there": step(z=zx + b),
         "what x adds is not there": step(z=zh + b),

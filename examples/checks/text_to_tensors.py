@@ -25,8 +25,14 @@ def check_one_hot(function, rng):
 
 @exercise("1.2", "windows")
 def check_windows(function, rng):
-    """Compared with `npchar.windows`; and it must be a view."""
-    ids, maxlen, step = rng.integers(0, V, rng.integers(20, 40)), int(rng.integers(3, 8)), 3
+    """Compared with `npchar.windows`, at two steps; and it must be a view."""
+    ids, maxlen = rng.integers(0, V, rng.integers(20, 40)), int(rng.integers(3, 8))
+    for step in (2, int(rng.integers(5, 9))):
+        check_windows_at(function, ids, maxlen, step)
+
+
+def check_windows_at(function, ids, maxlen, step):
+    """For one step."""
     came = call(function, ids, maxlen, step)
     expected = npchar.windows(ids, maxlen, step)
     every = npchar.windows(ids, maxlen, 1)
@@ -36,6 +42,7 @@ def check_windows(function, rng):
         "the last window is not there": expected[:-1],
         "windows begin at every place; it should be every step-th": every,
         "windows begin maxlen apart; it should be step": every[::maxlen],
+        "windows begin 3 apart, whatever `step` is": every[::3],
         "time comes first; the windows should": expected.T,
     }
     expect(came, expected, mistakes=mistakes, case=f"{len(ids)} ids, {maxlen = }, {step = }")

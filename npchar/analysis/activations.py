@@ -18,6 +18,8 @@ from npchar.layers.layer import Layer
 from npchar.layers.network import Network
 from npchar.text.vocabulary import Text, Vocabulary
 
+__all__ = ["Activations", "gradient_flow", "saliency"]
+
 CHUNK = 1000  # characters read at once
 
 
@@ -33,22 +35,34 @@ class Found(NamedTuple):
 class Activations:
     """The gates, cells and outputs of every layer after each character of a text.
 
-    Attributes
-    ----------
-    text
-        The text, T symbols.
-    values
-        (T, layers, H) each, by their names in the equations of the layers: of LSTMs i, f, o, g,
-        c and h, of GRUs r, z, n and h, of plain RNNs h, of convolutions v, g and h. Each is an
-        attribute, too: ``seen.h``.
+    Examples
+    --------
+    >>> model = npchar.Model.pretrained("nietzsche")
+    >>> seen = model.activations("the (soul) of man")
+    >>> seen
+    Activations(i, f, o, g, c, h of 1 layers of 300 over 17)
+    >>> seen.f.shape  # the forget gates: (T, layers, H)
+    (17, 1, 300)
     """
 
     text: Text
+    """The text, T symbols."""
     values: dict[str, Array]
+    """(T, layers, H) each, by their names in the equations of the layers: of LSTMs i, f, o, g,
+    c and h, of GRUs r, z, n and h, of plain RNNs h, of convolutions v, g and h. Each is an
+    attribute, too: ``seen.h``."""
 
     @classmethod
     def of(cls, network: Network, text: Text, ids: Array) -> Activations:
-        """The activations over a text, from a zero state."""
+        """The activations over a text, from a zero state.
+
+        Examples
+        --------
+        >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+        >>> ids = model.vocabulary.encode("cab")
+        >>> npchar.Activations.of(model.network, "cab", ids).h.shape
+        (3, 1, 4)
+        """
         _, H, layers, *_ = network.sizes
         values: dict[str, Array] = {}
         for start, _, tapes in network.plain().read(ids[:, None], CHUNK):
@@ -72,7 +86,26 @@ class Activations:
         return name
 
     def unit(self, unit: int, *, layer: int = 0, of: str | None = None) -> Array:
-        """One unit's values over the text, (T,): of c, or h where there is none; or of another."""
+        """One unit's values over the text, (T,): of c, or h where there is none; or of another.
+
+        Parameters
+        ----------
+        unit, layer
+            Their numbers, from 0.
+        of
+            A name of `values`; c, or h where there is none, when not given.
+
+        Raises
+        ------
+        ValueError
+            Where there is no such unit, layer or value.
+
+        Examples
+        --------
+        >>> seen = npchar.Model.pretrained("nietzsche").activations("the soul")
+        >>> seen.unit(17).shape, float(seen.unit(17, of="f").min()) > 0  # a cell; its forget gate
+        ((8,), True)
+        """
         _, layers, H = self.h.shape
         if layer not in range(layers) or unit not in range(H):
             raise ValueError(
@@ -85,12 +118,25 @@ class Activations:
         """The text coloured by a unit: red above zero, blue below; for notebooks.
 
         What has no bounds, as a cell, is shown through tanh, as an LSTM's output gate sees it.
+
+        Examples
+        --------
+        >>> seen = npchar.Model.pretrained("nietzsche").activations("the soul")
+        >>> "</span>" in seen.html(17)  # in a notebook, it shows itself
+        True
         """
         titles = [f"{value:.2f}" for value in self.unit(unit, layer=layer, of=of)]
         return Coloured(as_html(self.text, self._shades(unit, layer, of), titles))
 
     def ansi(self, unit: int, *, layer: int = 0, of: str | None = None) -> str:
-        """The same for a terminal."""
+        """The same for a terminal.
+
+        Examples
+        --------
+        >>> seen = npchar.Model.pretrained("nietzsche").activations("the soul")
+        >>> len(seen.ansi(17)) > len("the soul")  # with the codes of the colours
+        True
+        """
         return as_ansi(self.text, self._shades(unit, layer, of))
 
     def _shades(self, unit: int, layer: int, of: str | None) -> Array:
@@ -119,6 +165,20 @@ class Activations:
             By Pearson's correlation, the strongest first, whatever its sign. Among
             hundreds of units some correlate with anything by chance: check them on
             another text too.
+
+        Raises
+        ------
+        ValueError
+            For a feature of another length, or one that is the same everywhere.
+
+        Examples
+        --------
+        >>> text = "the soul (of man) and the state"
+        >>> seen = npchar.Model.pretrained("nietzsche").activations(text)
+        >>> inside = [text[:k + 1].count("(") - text[:k + 1].count(")") for k in range(len(text))]
+        >>> best = seen.find(inside, n=1)[0]
+        >>> best.layer, abs(best.correlation) > 0.5
+        (0, True)
         """
         require_positive(n=n)
         wanted = np.asarray(feature, np.float64)
@@ -184,6 +244,12 @@ def saliency(model: LanguageModel, text: Text) -> Array:
         (n − 1,): the norm of the gradient of log p(last character) with respect to
         each character before it, as a one-hot vector. Near 0, a small change of that
         character would hardly matter.
+
+    Examples
+    --------
+    >>> model = npchar.Model.pretrained("nietzsche")
+    >>> npchar.saliency(model, "the will to power").shape
+    (16,)
     """
     ids = model.vocabulary.ids_of(text, at_least=2)
     x = model.network.layers[0].vectors(ids[:-1, None])
@@ -212,6 +278,20 @@ def gradient_flow(layer: Layer, x: Array, dh: Array, state: Any = None) -> list[
     list of states
         The gradients with respect to the state before each step, first to last, and at
         the end those with respect to the final state: `dh`, and zeros for the rest. T + 1.
+
+    Raises
+    ------
+    ValueError
+        For a convolution, or a `dh` of another shape.
+
+    Examples
+    --------
+    >>> layer = npchar.LSTM.create(input_size=5, hidden_size=3)
+    >>> flow = npchar.gradient_flow(layer, np.array([[0], [4], [2]]), np.ones((1, 3), "float32"))
+    >>> len(flow), flow[0].c.shape
+    (4, (1, 3))
+    >>> bool(np.abs(flow[0].h).sum() < np.abs(flow[-1].h).sum())  # less of it, further back
+    True
     """
     if layer.reach is not None:
         raise ValueError(f"expected a recurrent layer, got {layer!r}, which has no h to go back by")

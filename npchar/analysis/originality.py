@@ -16,6 +16,8 @@ from npchar.arguments import require_positive
 from npchar.arrays import Array
 from npchar.text.vocabulary import Text
 
+__all__ = ["Originality", "originality"]
+
 CHUNK = 1 << 20  # symbols of the corpus that are looked at together, some 30 bytes each
 PAIRS = 1 << 18  # of equal fingerprints that are looked at together: a rule of dashes has millions
 
@@ -32,29 +34,43 @@ class Passage(NamedTuple):
 class Originality:
     """What a text copies from a corpus.
 
-    Attributes
-    ----------
-    text
-        The text.
-    passages
-        The runs of `least` symbols or more that are in the corpus too, the longest
-        first; none lies within another.
-    least
-        The shortest run that counts.
+    Examples
+    --------
+    >>> found = npchar.originality("as it is, so be it", "it is as it is", least=6)
+    >>> found.passages
+    [Passage(text='as it is', position=0, source=6)]
+    >>> found
+    Originality(44% of 18 copied in runs of 6 or more, the longest 8)
     """
 
     text: Text
+    """The text."""
     passages: list[Passage]
+    """The runs of `least` symbols or more that are in the corpus too, the longest first; none
+    lies within another."""
     least: int
+    """The shortest run that counts."""
 
     @property
     def longest(self) -> int:
-        """The length of the longest passage; 0 where there is none."""
+        """The length of the longest passage; 0 where there is none.
+
+        Examples
+        --------
+        >>> npchar.originality("as it is, it is so", "it is as it is", least=6).longest
+        8
+        """
         return len(self.passages[0].text) if self.passages else 0
 
     @property
     def copied(self) -> float:
-        """The share of the text that is in a passage, 0 to 1."""
+        """The share of the text that is in a passage, 0 to 1.
+
+        Examples
+        --------
+        >>> npchar.originality("abcd", "bcd", least=3).copied
+        0.75
+        """
         return float(self._is_copied().sum()) / max(1, len(self.text))
 
     def _is_copied(self) -> Array:
@@ -102,11 +118,21 @@ def originality(text: Text, corpus: Text, *, least: int = 20) -> Originality:
         The shortest run that counts. Some twenty characters in a row are common
         phrases that any writer shares with any other.
 
+    Returns
+    -------
+    Originality
+        The passages, the longest first; it shows itself in a notebook.
+
+    Raises
+    ------
+    TypeError
+        Unless both are strings, or both lists of tokens.
+
     Examples
     --------
     Of generated documents, how many stand in the corpus: they are tokens then.
 
-    >>> originality(["anna", "bena", "nils"], ["nils", "anna", "ben"], least=1).copied
+    >>> npchar.originality(["anna", "bena", "nils"], ["nils", "anna", "ben"], least=1).copied
     0.6666666666666666
     """
     require_positive(least=least)

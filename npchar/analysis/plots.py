@@ -11,6 +11,8 @@ from typing import Any
 
 from npchar.arrays import Array
 
+__all__ = ["plot_entropies"]
+
 
 class MissingMatplotlibError(ImportError):
     """matplotlib is not installed."""
@@ -81,6 +83,15 @@ def plot_entropies(temperatures: Sequence[float], entropies: Array, V: int, ax: 
     -------
     Axes
         matplotlib's, an extra: ``pip install "npchar[plot]"``.
+
+    Examples
+    --------
+    >>> model = npchar.Model.pretrained("nietzsche")
+    >>> temperatures = [0, 0.5, 1, 2]
+    >>> entropies = npchar.entropies(model, "the will to power", temperatures)
+    >>> ax = npchar.plot_entropies(temperatures, entropies, len(model.vocabulary))
+    >>> ax.get_xlabel()
+    'temperature'
     """
     ax = axes(ax)
     ax.plot(temperatures, entropies, "o-", markersize=3)

@@ -21,17 +21,31 @@ from npchar.layers.network import Network
 from npchar.text.documents import Ids, side_by_side
 from npchar.text.vocabulary import Text
 
+__all__ = ["Evaluation", "Score"]
+
 SHOWN = 5000  # symbols that a notebook shows of a text
 MOST_BITS = 8  # a surprise of this many bits has the strongest colour
 
 
 class Evaluation(NamedTuple):
-    """How well a model predicts a text."""
+    """How well a model predicts a text.
 
-    loss: float  # nats per character
+    Examples
+    --------
+    >>> model = npchar.Model(npchar.Vocabulary("ab"), hidden_size=4)
+    >>> found = model.evaluate("abba")
+    >>> found.characters, round(found.bits_per_character / found.loss, 4)  # 1 / log 2
+    (3, 1.4427)
+    """
+
+    loss: float
+    """Nats per character."""
     bits_per_character: float
-    characters: int  # how many were predicted
-    baselines: dict[str, float]  # nats per character, see `Model.evaluate`
+    """The same in bits."""
+    characters: int
+    """How many were predicted."""
+    baselines: dict[str, float]
+    """The losses of n-gram models, nats per character: see `Model.evaluate`."""
 
 
 class Surprise(NamedTuple):
@@ -50,34 +64,75 @@ class Score:
     Printed, it tells the mean and the most surprising characters; in a notebook it is
     the text, the redder the more surprising.
 
-    Attributes
-    ----------
-    text
-        The text, n characters or tokens.
-    log_probabilities
-        (n − 1,) nats: of each character after the first.
+    Examples
+    --------
+    >>> score = npchar.Model.pretrained("nietzsche").score("the will to power")
+    >>> score.log_probabilities.shape
+    (16,)
+    >>> score
+    Score(1.180 bits per character, 0.818 nats, over 16)
     """
 
     text: Text
+    """The text, n characters or tokens."""
     log_probabilities: Array
+    """Of each character after the first, (n − 1,), nats."""
 
     @property
     def loss(self) -> float:
-        """The mean, negated: nats per character."""
+        """The mean, negated: nats per character.
+
+        Examples
+        --------
+        >>> score = npchar.Model.pretrained("nietzsche").score("the will to power")
+        >>> round(score.loss, 2)
+        0.82
+        """
         return -float(self.log_probabilities.mean(dtype=np.float64))
 
     @property
     def bits_per_character(self) -> float:
-        """The same in bits."""
+        """The same in bits.
+
+        Examples
+        --------
+        >>> score = npchar.Model.pretrained("nietzsche").score("the will to power")
+        >>> round(score.bits_per_character, 2)
+        1.18
+        """
         return self.loss / math.log(2)
 
     @property
     def bits(self) -> Array:
-        """The surprise at each character after the first, (n − 1,): −log₂ p."""
+        """The surprise at each character after the first, (n − 1,): −log₂ p.
+
+        Examples
+        --------
+        >>> score = npchar.Model.pretrained("nietzsche").score("the will to power")
+        >>> score.bits.shape, bool((score.bits >= 0).all())
+        ((16,), True)
+        """
         return self.log_probabilities / -math.log(2)
 
     def most_surprising(self, n: int = 10) -> list[Surprise]:
-        """The n characters with the lowest probabilities, the lowest first."""
+        """The n characters with the lowest probabilities, the lowest first.
+
+        Parameters
+        ----------
+        n
+            How many, at most.
+
+        Returns
+        -------
+        list of Surprise
+            Each with its `bits`, `position`, `character`, and the text `before` it.
+
+        Examples
+        --------
+        >>> score = npchar.Model.pretrained("nietzsche").score("the will xo power")
+        >>> score.most_surprising(1)[0].character
+        'x'
+        """
         require_positive(n=n)
         n = min(n, len(self.log_probabilities))
         width = 20 if isinstance(self.text, str) else 5
@@ -94,7 +149,14 @@ class Score:
         ]
 
     def ansi(self) -> str:
-        """The text with the colours of a terminal, the redder the more surprising."""
+        """The text with the colours of a terminal, the redder the more surprising.
+
+        Examples
+        --------
+        >>> score = npchar.Model.pretrained("nietzsche").score("the will to qower")
+        >>> len(score.ansi()) > 17  # with the codes of the colours; print shows them
+        True
+        """
         return as_ansi(self.text, self._shades(len(self.text)))
 
     def _shades(self, n: int) -> Sequence[float]:

@@ -19,9 +19,12 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from npchar.arrays import Array
+from npchar.version import in_browser
 
 if TYPE_CHECKING:
     import zipfile  # this, json and re where they are used: `import npchar` need not wait
+
+__all__ = ["CheckpointError"]
 
 FORMAT = 1  # the version of the files' format, where nothing in them asks for another
 FORMATS = (1, 2)  # 2: what the first release could not read, such as weights of 16 bits
@@ -32,7 +35,18 @@ Layout = dict[str, tuple[str, tuple[int, ...]]]  # each array's dtype and shape
 
 
 class CheckpointError(ValueError):
-    """A file that is not one of npchar's, is no longer whole, or belongs to something else."""
+    """A file that is not one of npchar's, is no longer whole, or belongs to something else.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("odd.npz").write_text("not a model")
+    >>> try:
+    ...     npchar.Model.load("odd.npz")
+    ... except npchar.CheckpointError as error:
+    ...     print(error)
+    odd.npz is damaged or not a saved model: File is not a zip file
+    """
 
 
 def write(
@@ -77,7 +91,7 @@ def write_whole(path: str | os.PathLike[str], write_to: Callable[[IO[bytes]], ob
         with os.fdopen(descriptor, "wb") as file:
             write_to(file)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         os.chmod(temporary, 0o666 & ~current_umask())  # mkstemp's is for the owner alone
         os.replace(temporary, path)
     except BaseException as error:
@@ -100,12 +114,18 @@ def current_umask() -> int:
     return umask
 
 
+def sync(descriptor: int) -> None:
+    """Put an open file on the disk, where there is one."""
+    if not in_browser() and hasattr(os, "fsync"):
+        os.fsync(descriptor)
+
+
 def sync_folder(folder: str) -> None:
     """Put a folder's entries on the disk, where the system can."""
     with contextlib.suppress(OSError):  # Windows opens no folder, and some disks cannot
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
 

@@ -19,6 +19,8 @@ from npchar.layers.network import Network, Sizes
 from npchar.text.vocabulary import Vocabulary
 from npchar.version import __version__
 
+__all__ = ["training_settings"]
+
 DTYPES = ("float32", "float64")  # of a model
 STORED = ("float16", *DTYPES)  # of the weights in its file
 
@@ -102,6 +104,29 @@ def training_settings(path: str | os.PathLike[str]) -> dict[str, Any] | None:
 
     With the same text, ``Model.load(path).fit(text, checkpoint=path, resume=True,
     **settings)`` goes on with it.
+
+    Raises
+    ------
+    CheckpointError
+        When the file is not one of npchar's, or is damaged.
+
+    Examples
+    --------
+    >>> text = "the cat sat on the mat. " * 40
+    >>> model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=8)
+    >>> history = model.fit(text, epochs=1, maxlen=20, workers=1, verbose=False, checkpoint="a.npz")
+    >>> settings = npchar.training_settings("a.npz")
+    >>> settings["epochs"], settings["maxlen"], settings["optimizer"]
+    (1, 20, 'rmsprop')
     """
     found, _ = archive.read(path, layout)
     return found["training"]["settings"] if "training" in found else None
+
+
+def unfinished(path: str | os.PathLike[str]) -> str | None:
+    """How far the training has come that a file is of; None if that is over, or there is none."""
+    found, _ = archive.read(path, layout)
+    training = found.get("training", {"position": {"finished": True}})
+    if training["position"]["finished"]:
+        return None
+    return f"{training['position']['epochs']} of {training['settings']['epochs']} epochs"

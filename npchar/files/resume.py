@@ -22,7 +22,7 @@ from npchar.arrays import Array
 from npchar.files import archive
 from npchar.files.archive import CheckpointError, Layout
 from npchar.layers.parameters import Parameters
-from npchar.version import __version__
+from npchar.version import __version__, in_browser
 
 UNITS = ("epochs", "steps", "seconds")
 TABLES = ("position", "history", "guard", "generator")  # of a State, as JSON
@@ -222,13 +222,17 @@ def held(path: str | os.PathLike[str]) -> Iterator[None]:
     """Keep a training's file from all other trainings, while it is entered.
 
     By a lock on an empty file beside it, ``.npchar-NAME.lock``. The system lifts it when the
-    process ends, however it ends: what a killed training leaves hinders no other.
+    process ends, however it ends: what a killed training leaves hinders no other. Not in a
+    browser, where there is one process alone.
 
     Raises
     ------
     CheckpointError
         When another training has it.
     """
+    if in_browser():
+        yield
+        return
     path = os.path.abspath(path)
     folder, name = os.path.split(path)
     lock = os.path.join(folder, f".npchar-{name}.lock")

@@ -22,6 +22,8 @@ from npchar.text.vocabulary import Text, Vocabulary
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+__all__ = ["entropies", "entropy", "reweight_distribution", "sample"]
+
 NOISE = 16_384  # numbers that are drawn at once
 TINY_TEMPERATURE = 1e-250  # below it, quotients would overflow; the result is the same
 
@@ -42,6 +44,18 @@ def reweight_distribution(probabilities: ArrayLike, temperature: float = 0.5) ->
     -------
     Array
         Float64, (..., V); rows sum to 1.
+
+    Raises
+    ------
+    ValueError
+        For a temperature below 0, a negative probability, or a row without one above 0.
+
+    Examples
+    --------
+    >>> npchar.reweight_distribution([0.2, 0.5, 0.3], temperature=0.5).round(3)
+    array([0.105, 0.658, 0.237])
+    >>> npchar.reweight_distribution([0.2, 0.5, 0.3], temperature=0)
+    array([0., 1., 0.])
     """
     require_temperature(temperature)
     p = np.asarray(probabilities, np.float64)
@@ -71,6 +85,22 @@ def sample(
         As for `reweight_distribution`.
     rng
         The random generator; a fresh one, never the same twice, when not given.
+
+    Returns
+    -------
+    int
+        The index, from 0 to V − 1.
+
+    Raises
+    ------
+    ValueError
+        As `reweight_distribution`, and for more than one distribution.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(1)
+    >>> [npchar.sample([0.2, 0.5, 0.3], temperature=1.0, rng=rng) for _ in range(8)]
+    [1, 2, 0, 2, 1, 1, 2, 1]
     """
     if np.ndim(probabilities) != 1:
         raise ValueError(
@@ -137,6 +167,11 @@ def entropy(probabilities: ArrayLike) -> Array:
     -------
     Array
         (...), float64.
+
+    Examples
+    --------
+    >>> npchar.entropy([[0.5, 0.5], [1, 0]])
+    array([0.69314718, 0.        ])
     """
     p = reweight_distribution(probabilities, 1.0)
     result: Array = 0 - (p * np.log(np.where(p > 0, p, 1))).sum(axis=-1)  # not −0.0
@@ -172,6 +207,13 @@ def entropies(model: LanguageModel, text: Text, temperatures: Sequence[float]) -
     Array
         For each temperature the mean entropy of the distribution after each
         character, nats: from 0 at temperature 0 to log V at infinity.
+
+    Examples
+    --------
+    >>> model = npchar.Model.pretrained("nietzsche")
+    >>> found = npchar.entropies(model, "the will to power", [0, 0.5, 1])
+    >>> bool(found[0] == 0 < found[1] < found[2])
+    True
     """
     logits, _ = model.network.logits(model.vocabulary.ids_of(text, at_least=2)[:, None])
     p = softmax_weights(logits[:, 0], 1.0)  # (n, V)

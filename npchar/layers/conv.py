@@ -5,7 +5,7 @@ the first layer of a stack, 2 in the next, then 4, 8... So a stack of n layers, 
 2ⁿ characters, its receptive field (van den Oord et al. 2016; Bai et al. 2018). All steps of a
 text are computed at once, and the state is nothing but the last inputs.
 
-With x₋ the input d steps before (from the state, at first)::
+With x₋ the input d steps before (from the state, at first):
 
     v = x W[0, 0] + x₋ W[0, 1] + b[0]      the value
     g = σ(x W[1, 0] + x₋ W[1, 1] + b[1])   the gate: how much of v to show
@@ -17,7 +17,7 @@ gradient also passes by; without it, six layers learn far worse (1.73 nats for 1
 steps). The first layer does not add it: its input has another size.
 
 What is inside σ is called z_g. Backward, dv stands for the gradient of the loss with respect
-to v, and so on::
+to v, and so on:
 
     dv   = dh g                            of h = v g + x
     dz_g = dh v g (1 − g)                  and σ' = σ (1 − σ)
@@ -35,6 +35,8 @@ import numpy as np
 from npchar.arrays import Array
 from npchar.layers.dense import Dense
 from npchar.layers.layer import Layer, at_every_step, require_step, sigmoid
+
+__all__ = ["Conv"]
 
 WIDTH = 2  # how many inputs an output looks at
 CYCLE = 10  # layers after which the distances begin anew, as in WaveNet: the longest is 512
@@ -90,9 +92,25 @@ class Conv(Layer):
 
     Examples
     --------
-    >>> layer = Conv.create(input_size=5, hidden_size=3)
-    >>> layer.forward(np.array([[0], [4], [2]])).outputs.shape  # one sequence of three ids
-    (3, 1, 3)
+    >>> npchar.Conv.shapes(5, 3)["W"]
+    (2, 2, 5, 3)
+    >>> layer = npchar.Conv.create(input_size=5, hidden_size=3)
+    >>> layer.initialise(np.random.default_rng(1))  # other weights
+    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # three ids, (T, B)
+    >>> tape.outputs.shape, layer.reach, layer.state_shapes(1)
+    ((3, 1, 3), 1, ((1, 1, 5),))
+    >>> gradient = layer.zeros_like()
+    >>> dx, dstate = layer.backward(tape, np.ones((3, 1, 3)), None, gradient)
+    >>> gradient.W.shape, dstate.last.shape
+    ((2, 2, 5, 3), (1, 1, 5))
+    >>> h, state = layer.step(np.array([1]), tape.final_state)  # one id more
+    >>> steps = layer.stepper(tape.final_state)  # the same, prepared for many steps
+    >>> np.allclose(steps.step(np.array([1])), h)
+    True
+    >>> x = layer.vectors(np.array([0]))  # a step by hand: one-hot
+    >>> v, g = layer.equations(x, np.zeros_like(x))
+    >>> np.allclose(v * g, tape.outputs[0])
+    True
     """
 
     name = "conv"

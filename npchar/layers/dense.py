@@ -16,6 +16,8 @@ from npchar.arrays import Array
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+__all__ = ["Dense"]
+
 
 class Dense:
     """A fully connected layer: ``logits = h W + b``.
@@ -26,6 +28,20 @@ class Dense:
         Weights, (H, V).
     b
         Biases, (V,).
+
+    Examples
+    --------
+    >>> layer = npchar.Dense.create(input_size=4, output_size=3)
+    >>> layer
+    Dense(input_size=4, output_size=3, dtype=float32)
+    >>> layer.initialise(np.random.default_rng(1))  # other weights
+    >>> h = np.ones((5, 2, 4), "float32")  # (T, B, H)
+    >>> layer.forward(h).shape
+    (5, 2, 3)
+    >>> gradient = npchar.Dense(np.empty_like(layer.W), np.empty_like(layer.b))
+    >>> dh = layer.backward(h, np.ones((5, 2, 3), "float32"), gradient)
+    >>> dh.shape, gradient.b
+    ((5, 2, 4), array([10., 10., 10.], dtype=float32))
     """
 
     def __init__(self, W: Array, b: Array) -> None:
@@ -33,7 +49,13 @@ class Dense:
 
     @staticmethod
     def shapes(input_size: int, output_size: int) -> dict[str, tuple[int, ...]]:
-        """The names and shapes of a layer's arrays."""
+        """The names and shapes of a layer's arrays.
+
+        Examples
+        --------
+        >>> npchar.Dense.shapes(4, 3)
+        {'W': (4, 3), 'b': (3,)}
+        """
         return {"W": (input_size, output_size), "b": (output_size,)}
 
     @classmethod
@@ -76,6 +98,16 @@ class Dense:
             The gradient of the loss with respect to the logits, (..., V).
         gradient
             A layer of the same shapes; its arrays are overwritten.
+
+        Returns
+        -------
+        Array
+            The gradient with respect to h, (..., H).
+
+        Raises
+        ------
+        ValueError
+            For a `dlogits` of another shape.
         """
         H, V = self.W.shape
         if dlogits.shape != (*h.shape[:-1], V):

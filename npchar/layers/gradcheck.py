@@ -45,6 +45,9 @@ if TYPE_CHECKING:
             """The layers as one function."""
 
 
+__all__ = ["check_gradients"]
+
+
 Function = Callable[[Array], Array]  # of a vector, (n,), to a scalar
 
 COMPLEX_STEP_LIMIT = 1e-13
@@ -187,6 +190,41 @@ def check_gradients(
     -------
     GradientCheck
         Its `passed` tells whether all is well, its `rows` the errors.
+
+    Raises
+    ------
+    ValueError
+        For ids or targets of other shapes, or with a layer alone.
+
+    Examples
+    --------
+    >>> model = npchar.Model(npchar.Vocabulary("abcdefgh"), hidden_size=6)
+    >>> check = npchar.check_gradients(model)  # doctest: +ELLIPSIS
+    Gradient of the loss (2.0997 nats per character) by backpropagation, against two
+    numerical derivatives that use the forward pass alone. Errors are relative:
+    the norm of the difference over the norm of the gradient.
+    <BLANKLINE>
+    array        shape          entries      norm  complex step central diff.
+    lstm0.Wx     (4,8,6)             20  6.73e-02 ...  ok
+    lstm0.Wh     (4,6,6)             20  3.16e-02 ...  ok
+    lstm0.b      (4,6)               20  1.92e-01 ...  ok
+    dense.W      (6,8)               20  5.86e-02 ...  ok
+    dense.b      (8,)                 8  2.87e-01 ...  ok
+    lstm0.h0     (3,6)               18  1.03e-02 ...  ok
+    lstm0.c0     (3,6)               18  3.55e-02 ...  ok
+    input        (8,3,8)             20  2.94e-02 ...  ok
+    must be below                                         1e-13         1e-07
+    <BLANKLINE>
+    Every gradient is right.
+    >>> check.passed
+    True
+
+    Of a layer alone, all of its entries:
+
+    >>> layer = npchar.GRU.create(input_size=3, hidden_size=2)
+    >>> check = npchar.check_gradients(layer, samples=None, verbose=False)
+    >>> print(str(check).splitlines()[-1])
+    Every gradient is right.
     """
     if samples is not None:
         require_positive(samples=samples)

@@ -3,7 +3,7 @@
 A gated recurrent unit (Cho et al. 2014) has no cell beside the hidden state, and three
 weight matrices where the LSTM has four. Here, as in cuDNN, PyTorch and Keras, the reset gate
 acts after the product with Wh (in the paper as it was published, before it), so that all
-products of a step are one::
+products of a step are one:
 
     r = σ(x Wx[0] + h₋ Wh[0] + b[0])      reset gate: how much of h₋ the candidate sees
     z = σ(x Wx[1] + h₋ Wh[1] + b[1])      update gate: how much of h₋ to keep
@@ -16,7 +16,7 @@ gates lead with the three, in the order r, z, n.
 
 Backward, dv stands for the gradient of the loss with respect to v. From the last step to
 the first, each line below is the derivative of one above, by the chain rule; dh comes from
-the step after::
+the step after:
 
     dh   = dh + the gradient from the layer above
     da_n = dh (1 − z) (1 − n²)            of h = (1 − z) n + z h₋, and tanh' = 1 − tanh²
@@ -39,6 +39,8 @@ import numpy as np
 
 from npchar.arrays import Array
 from npchar.layers.layer import HiddenState, Layer, at_every_step, orthogonal, sigmoid
+
+__all__ = ["GRU"]
 
 
 class GRUStep(NamedTuple):
@@ -96,9 +98,23 @@ class GRU(Layer):
 
     Examples
     --------
-    >>> layer = GRU.create(input_size=5, hidden_size=3)
-    >>> layer.forward(np.array([[0], [4], [2]])).outputs.shape  # one sequence of three ids
-    (3, 1, 3)
+    >>> npchar.GRU.shapes(5, 3)["Wx"]
+    (3, 5, 3)
+    >>> layer = npchar.GRU.create(input_size=5, hidden_size=3)
+    >>> layer.initialise(np.random.default_rng(1))  # other weights
+    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # three ids, (T, B)
+    >>> tape.outputs.shape, layer.state_shapes(1)  # of h, from step to step
+    ((3, 1, 3), ((1, 3),))
+    >>> gradient = layer.zeros_like()
+    >>> dx, dstate = layer.backward(tape, np.ones((3, 1, 3)), None, gradient)
+    >>> gradient.Wx.shape, dstate.h.shape
+    ((3, 5, 3), (1, 3))
+    >>> h, state = layer.step(np.array([1]), tape.final_state)  # one id more
+    >>> h.shape
+    (1, 3)
+    >>> x = layer.vectors(np.array([0]))  # a step by hand: one-hot
+    >>> np.array_equal(layer.equations(x, layer.zero_state(1).h).h, tape.outputs[0])
+    True
     """
 
     name = "gru"

@@ -3,8 +3,8 @@
 The equations, the arrays and the results are those of ``layers/gru.py``, to rounding; the
 tests compare the two, and the gradient check differentiates the plain forward pass and
 compares it with the backward pass here. The optimisations are those of
-``layers/lstm_fast.py``: buffers made once, ids that pick rows of Wx, one product after the
-loop for the gradient of each matrix, and one for a step of generation.
+``layers/lstm_fast.py``: buffers made once, ids that pick rows of Wx, products in tiles, one
+after the loop for the gradient of each matrix, and one for a step of generation.
 
 Of a step's gradients, Wx wants da_r, da_z and da_n, and Wh da_r, da_z and dq. They lie side by
 side as dq, da_r, da_z, da_n, (TB, 4H): the first three quarters are for Wh, the last three
@@ -20,24 +20,31 @@ import numpy as np
 from npchar.arrays import Array
 from npchar.layers.dense import Dense
 from npchar.layers.fast import (
+    HALF,
     ONE,
     HiddenTape,
     added_at_the_end,
-    input_gradient,
     joined,
     parted,
     require_tape,
     rows_in_use,
     taken,
+    write_input_gradient,
 )
 from npchar.layers.gru import GRU
 from npchar.layers.layer import HiddenState, require_step
+from npchar.layers.products import column_tiles, product_tiles, row_tiles, tiling
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+__all__ = ["FastGRU"]
+
 QRZ = [2, 0, 1]  # Wh's gates in the order of the gradients' memory
 RZQ = [1, 2, 0]  # and back
+
+
+SCALE = np.array([0.5, 0.5, 1], np.float32)[:, None, None]
 
 
 class Views(NamedTuple):
@@ -50,7 +57,8 @@ class Views(NamedTuple):
     n: Array
     h_: Array
     h: Array
-    rows: Array  # (B, 4H), of the gradients
+    h_tiles: Array  # h_ in tiles, to multiply
+    rows: Array  # the first three gradients likewise, (B, 3H)
     dq: Array
     da_r: Array
     da_z: Array
@@ -66,8 +74,15 @@ class GRUFastTape(HiddenTape):
         self.q, self.n = np.empty((2, T, B, H), dtype)
         self.rows = np.empty((T, B, 4 * H), dtype)
         self.scratch = np.empty((6, B, H), dtype)
+        self.forward_tiling = tiling(B, H, H, dtype)
+        self.backward_tiling = tiling(B, 3 * H, H, dtype)
         self.steps = [
-            Views(rz, rz[0], rz[1], q, n, h_, h, rows, *rows.reshape(B, 4, H).swapaxes(0, 1))
+            Views(
+                *(rz, rz[0], rz[1], q, n, h_, h),
+                row_tiles(h_, self.forward_tiling[0], leading=1),
+                row_tiles(rows[:, : 3 * H], self.backward_tiling[0]),
+                *rows.reshape(B, 4, H).swapaxes(0, 1),
+            )
             for rz, q, n, h_, h, rows in zip(self.rz, self.q, self.n, self.h, self.h[1:], self.rows)
         ]
 
@@ -77,11 +92,17 @@ class FastGRU(GRU):
 
     Examples
     --------
-    >>> plain = GRU.create(input_size=5, hidden_size=3, dtype="float64")
-    >>> fast = FastGRU(**plain.arrays)
+    >>> plain = npchar.GRU.create(input_size=5, hidden_size=3, dtype="float64")
+    >>> fast = npchar.FastGRU(**plain.arrays)
     >>> x = np.array([[0], [4], [2]])
-    >>> np.allclose(fast.forward(x).outputs, plain.forward(x).outputs, rtol=0, atol=1e-12)
+    >>> tape = fast.tape(3, 1)  # buffers, for every pass of this T and B
+    >>> tape = fast.forward(x, tape=tape)
+    >>> np.allclose(tape.outputs, plain.forward(x).outputs, rtol=0, atol=1e-12)
     True
+    >>> steps = fast.stepper(tape.final_state)
+    >>> steps.step(np.array([1])).shape
+    (1, 3)
+    >>> dx, dstate = fast.backward(tape, np.ones((3, 1, 3)), None, fast.zeros_like())
     """
 
     tape_type: ClassVar[type[Any]] = GRUFastTape
@@ -104,42 +125,40 @@ class FastGRU(GRU):
         require_tape(tape, self, x)
         tape.h[0] = state.h
         sums, x_sums = tape.scratch.reshape(2, 3, B, H)
-        Wx, Wh = signed(self.Wx), signed(self.Wh)
-        biases = signed(self.b[:, None])  # (3, 1, H)
+        sum_tiles = product_tiles(sums, *tape.forward_tiling)
+        Wh = column_tiles(prescaled(self.Wh), tape.forward_tiling[1])
+        biases = prescaled(self.b[:, None])  # (3, 1, H)
 
         # An id picks a row of Wx. Vectors of all steps go in one product, which waits on the
         # memory of the gradients, step by step.
         if x.ndim == 2:
             x = x.astype(np.intp, copy=False)
-            used, places = rows_in_use(x, Wx.shape[1])
-            picked = Wx[:, used] + biases  # (3, D, H), or of D those
+            picked, places = rows_in_use(self.Wx, x)  # (3, D, H), or of D those in use
+            picked *= SCALE
+            picked += biases
         else:
             waiting = tape.rows.reshape(-1)[: 3 * T * B * H].reshape(T * B, 3 * H)
-            np.matmul(x.reshape(T * B, -1), joined(Wx), out=waiting)
+            np.matmul(x.reshape(T * B, -1), joined(prescaled(self.Wx)), out=waiting)
             waiting += biases.reshape(-1)
             x_of = waiting.reshape(T, B, 3, H).swapaxes(1, 2)  # (T, 3, B, H)
         tape.x = x
 
-        with np.errstate(over="ignore"):
-            for t, step in enumerate(tape.steps):
-                rz, r, z, q, n, h_, h = step[:7]
-                np.matmul(h_, Wh, out=sums)  # (3, B, H)
-                if x.ndim == 2:
-                    np.take(picked, places[t], axis=1, out=x_sums, mode="clip")  # "raise" buffers
-                else:
-                    x_sums[...] = x_of[t]
-                # σ of both gates at once, 1 / (1 + exp(−a)): the weights have the sign.
-                np.add(sums[:2], x_sums[:2], out=rz)
-                np.exp(rz, out=rz)
-                rz += ONE
-                np.reciprocal(rz, out=rz)
-                np.add(sums[2], self.bq, out=q)
-                np.multiply(r, q, out=n)
-                n += x_sums[2]
-                np.tanh(n, out=n)
-                np.subtract(h_, n, out=h)
-                h *= z
-                h += n  # h = n + z (h₋ − n)
+        for t, step in enumerate(tape.steps):
+            rz, r, z, q, n, h_, h, h_tiles, *_ = step
+            np.matmul(h_tiles, Wh, out=sum_tiles)
+            if x.ndim == 2:
+                np.take(picked, places[t], axis=1, out=x_sums, mode="clip")  # "raise" buffers
+            else:
+                x_sums[...] = x_of[t]
+            np.add(sums[:2], x_sums[:2], out=rz)
+            activate(rz)
+            np.add(sums[2], self.bq, out=q)
+            np.multiply(r, q, out=n)
+            n += x_sums[2]
+            np.tanh(n, out=n)
+            np.subtract(h_, n, out=h)
+            h *= z
+            h += n  # h = n + z (h₋ − n)
         return tape
 
     def backward(
@@ -151,12 +170,14 @@ class FastGRU(GRU):
         x = taken(tape)
         # The three products and their sum as one product.
         WhT = self.Wh[QRZ].swapaxes(1, 2).reshape(3 * H, H)
+        WhT = column_tiles(WhT, tape.backward_tiling[1])
         dh_next, a, e, product = tape.scratch[:4]  # (B, H) each
         (dh_next[...],) = self.state_or_zeros(dstate, B)
         dh = added_at_the_end(dh, dh_next)
+        product_in_tiles = product_tiles(product, *tape.backward_tiling)
 
         for t in range(T - 1, -1, -1):
-            _, r, z, q, n, h_, _, rows, dq, da_r, da_z, da_n = tape.steps[t]
+            _, r, z, q, n, h_, _, _, rows, dq, da_r, da_z, da_n = tape.steps[t]
             if dh is not None:
                 dh_next += dh[t]
             np.multiply(dh_next, z, out=e)  # dh z
@@ -171,24 +192,30 @@ class FastGRU(GRU):
             np.subtract(ONE, r, out=a)
             a *= q
             np.multiply(a, dq, out=da_r)
-            np.matmul(rows[:, : 3 * H], WhT, out=product)
+            np.matmul(rows, WhT, out=product_in_tiles)
             np.add(product, e, out=dh_next)
 
         # A product of (TB, ·) matrices sums over time and batch at once.
         rows = tape.rows.reshape(T * B, 4 * H)
         dWh = tape.h[:-1].reshape(T * B, H).T @ rows[:, : 3 * H]
         gradient.Wh[...] = parted(dWh, 3)[RZQ]
-        gradient.Wx[...] = parted(input_gradient(x, rows[:, H:], self.Wx.shape[1]), 3)
-        sums = np.ones(T * B, rows.dtype) @ rows  # (4H,)
-        gradient.bq[...], gradient.b[...] = sums[:H], sums[H:].reshape(3, H)
+        gradient.b[...] = write_input_gradient(x, rows[:, H:], gradient.Wx).reshape(3, H)
+        gradient.bq[...] = rows[:, :H].sum(axis=0)
         dx = (rows[:, H:] @ joined(self.Wx).T).reshape(x.shape) if x.ndim == 3 else None
         return dx, HiddenState(dh_next.copy())
 
 
-def signed(W: Array) -> Array:
-    """A copy of (3, D, H), with r and z times −1, so that σ needs no pass for the sign."""
-    scaled: Array = W * np.array([-1, -1, 1], W.dtype)[:, None, None]
+def prescaled(W: Array) -> Array:
+    """A copy of (3, D, H), with r and z halved: see `activate`."""
+    scaled: Array = W * SCALE
     return scaled
+
+
+def activate(rz: Array) -> None:
+    """σ of `prescaled` sums, in place: σ(a) = ½ + ½ tanh(a/2), as in ``lstm_fast.py``."""
+    np.tanh(rz, out=rz)
+    rz *= HALF
+    rz += HALF
 
 
 class GRUFastSteps:
@@ -208,11 +235,11 @@ class GRUFastSteps:
         state = layer.begin_steps(state, dense)
         (B, H), dtype = state.h.shape, layer.Wh.dtype
         self.h = state.h.copy()
-        self.Wx, self.b = signed(layer.Wx), signed(layer.b[:, None])
+        self.Wx, self.b = prescaled(layer.Wx), prescaled(layer.b[:, None])
         self.picked = self.Wx + self.b  # (3, D, H), for ids
 
         # One product of h for the next step's sums and the logits: its columns.
-        W, b = [joined(signed(layer.Wh))], [np.zeros(2 * H, dtype), layer.bq]
+        W, b = [joined(prescaled(layer.Wh))], [np.zeros(2 * H, dtype), layer.bq]
         if dense is not None:
             W, b = [*W, dense.W], [*b, dense.b]
         self.W, self.biases = np.concatenate(W, axis=1), np.concatenate(b)  # (H, 3H + V)
@@ -223,8 +250,6 @@ class GRUFastSteps:
         self._multiply()
 
         self.a = np.empty((3, B, H), dtype)
-        # σ(−80) is 0 for all purposes, and exp(80) no overflow
-        self.most = np.full((), 80, dtype) if dtype.kind == "f" else None
 
     def _multiply(self) -> None:
         np.dot(self.h, self.W, out=self.products)
@@ -245,11 +270,7 @@ class GRUFastSteps:
             np.matmul(x, self.Wx, out=a)
             a += self.b
         rz += self.rz_sums
-        if self.most is not None:
-            np.minimum(rz, self.most, out=rz)
-        np.exp(rz, out=rz)
-        rz += ONE
-        np.reciprocal(rz, out=rz)
+        activate(rz)
         r, z = rz
         r *= self.q
         n += r

@@ -45,6 +45,9 @@ if TYPE_CHECKING:
             """
 
 
+__all__ = ["Layer"]
+
+
 Self = TypeVar("Self", bound="Layer")
 
 
@@ -60,18 +63,28 @@ class Layer(ABC):
     The state before and after a step is a named tuple of arrays, (B, ...) each. The first of
     a layer's own arrays are its input weights, (..., D, H).
 
-    Attributes
-    ----------
-    depth
-        The layer's number in a stack, from 0. It decides how far back a convolution looks, and
-        whether its input is added to its output; other layers do not depend on it.
+    Examples
+    --------
+    >>> from npchar.layers.layer import Layer
+    >>> layers = [npchar.Conv.create(5, 3), npchar.LSTM.create(3, 3)]
+    >>> x = np.array([[0], [4], [2]])  # ids, (T, B)
+    >>> for layer in layers:  # whatever they are
+    ...     x = layer.forward(x).outputs
+    >>> x.shape, all(isinstance(layer, Layer) for layer in layers)
+    ((3, 1, 3), True)
     """
 
-    name: ClassVar[str]  # of its arrays in a model, with the layer's number: lstm0.Wx
+    name: ClassVar[str]
+    """Of its arrays in a model, with the layer's number: lstm0.Wx."""
     state_type: ClassVar[Callable[..., Any]]
-    tape_type: ClassVar[type[Any]]  # what forward returns
-    kept: ClassVar[int]  # numbers on a tape of the fast layer, for each step, sequence and unit
+    """The named tuple of a state."""
+    tape_type: ClassVar[type[Any]]
+    """What `forward` returns."""
+    kept: ClassVar[int]
+    """Numbers on a tape of the fast layer, for each step, sequence and unit."""
     depth = 0
+    """Its number in a stack, from 0. It decides how far back a convolution looks, and whether its
+    input is added to its output; other layers do not depend on it."""
 
     @staticmethod
     @abstractmethod
@@ -144,20 +157,52 @@ class Layer(ABC):
         """
 
     def tape(self, T: int, B: int) -> Any:
-        """Buffers for passes over T steps of B sequences; None for a layer that needs none."""
+        """Buffers for passes over T steps of B sequences; None for a layer that needs none.
+
+        Examples
+        --------
+        >>> layer = npchar.FastRNN.create(input_size=5, hidden_size=3)
+        >>> tape = layer.tape(T=2, B=1)
+        >>> layer.forward(np.array([[0], [4]]), tape=tape) is tape
+        True
+        """
         return None
 
     def stepper(self, state: Any, dense: Dense | None = None) -> Steps:
-        """A copy to run from a state, a step at a time; with `dense` up to the logits."""
+        """A copy to run from a state, a step at a time; with `dense` up to the logits.
+
+        Examples
+        --------
+        >>> layer = npchar.RNN.create(input_size=5, hidden_size=3)
+        >>> steps = layer.stepper(layer.zero_state(1), npchar.Dense.create(3, 5))
+        >>> steps.step(np.array([4])).shape  # logits
+        (1, 5)
+        """
         return Stepper(self, state, dense)
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """Its arrays by their names."""
+        """Its arrays by their names.
+
+        Examples
+        --------
+        >>> layer = npchar.RNN.create(input_size=5, hidden_size=3)
+        >>> {name: array.shape for name, array in layer.arrays.items()}
+        {'Wx': (5, 3), 'Wh': (3, 3), 'b': (3,)}
+        """
         return {name: getattr(self, name) for name in self.shapes(1, 1)}
 
     def require_shapes(self) -> None:
-        """Raise a ValueError unless its arrays fit each other; `__init__` calls it."""
+        """Raise a ValueError unless its arrays fit each other; `__init__` calls it.
+
+        Examples
+        --------
+        >>> try:
+        ...     npchar.RNN(Wx=np.zeros((5, 3)), Wh=np.zeros((4, 4)), b=np.zeros(3))
+        ... except ValueError as error:
+        ...     print(str(error)[:76])
+        expected arrays of shapes such as {'Wx': (5, 3), 'Wh': (3, 3), 'b': (3,)}, g
+        """
         found = {name: array.shape for name, array in self.arrays.items()}
         first = next(iter(found.values()))
         if len(first) < 2 or found != (expected := self.shapes(*first[-2:])):
@@ -166,22 +211,48 @@ class Layer(ABC):
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """The sizes of its input and its output, D and H."""
+        """The sizes of its input and its output, D and H.
+
+        Examples
+        --------
+        >>> layer = npchar.RNN.create(input_size=5, hidden_size=3)
+        >>> layer.sizes
+        (5, 3)
+        """
         D, H = next(iter(self.arrays.values())).shape[-2:]
         return D, H
 
     @property
     def reach(self) -> int | None:
-        """How many steps back its output depends on its input; None if on all."""
+        """How many steps back its output depends on its input; None if on all.
+
+        Examples
+        --------
+        >>> npchar.RNN.create(5, 3).reach is None, npchar.Conv.create(5, 3).reach
+        (True, 1)
+        """
         return None
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type of its arrays."""
+        """The type of its arrays.
+
+        Examples
+        --------
+        >>> layer = npchar.RNN.create(input_size=5, hidden_size=3)
+        >>> layer.dtype
+        dtype('float32')
+        """
         return next(iter(self.arrays.values())).dtype
 
     def zero_state(self, B: int) -> Any:
-        """The state before the first step of B sequences: all zeros."""
+        """The state before the first step of B sequences: all zeros.
+
+        Examples
+        --------
+        >>> npchar.LSTM.create(5, 3).zero_state(2)._fields
+        ('h', 'c')
+        """
         return self.state_type(*(np.zeros(shape, self.dtype) for shape in self.state_shapes(B)))
 
     def begin(self, x: Array, state: Any) -> tuple[Array, Any]:
@@ -198,17 +269,40 @@ class Layer(ABC):
         -------
         x, state
             Of the layer's type, unless they are ids.
+
+        Examples
+        --------
+        >>> layer = npchar.RNN.create(input_size=5, hidden_size=3)
+        >>> x, state = layer.begin(np.array([[0], [4]]), None)
+        >>> state.h.shape
+        (1, 3)
         """
         x = self.checked(x, "T, B")
         return x, self.state_or_zeros(state, x.shape[1])
 
     def begin_step(self, x: Array, state: Any) -> tuple[Array, Any]:
-        """The same for one step; ids, (B,), come back as one-hot vectors, (B, D)."""
+        """The same for one step; ids, (B,), come back as one-hot vectors, (B, D).
+
+        Examples
+        --------
+        >>> layer = npchar.RNN.create(input_size=5, hidden_size=3)
+        >>> x, state = layer.begin_step(np.array([4]), None)
+        >>> x
+        array([[0., 0., 0., 0., 1.]], dtype=float32)
+        """
         x = self.checked(x, "B")
         return self.vectors(x), self.state_or_zeros(state, len(x))
 
     def checked(self, x: Array, axes: str) -> Array:
-        """`x`, if it is ids with these axes, or vectors with one more; else a ValueError."""
+        """`x`, if it is ids with these axes, or vectors with one more; else a ValueError.
+
+        Examples
+        --------
+        >>> layer = npchar.RNN.create(input_size=5, hidden_size=3)
+        >>> layer.checked(np.array([[0], [5]]), "T, B")
+        Traceback (most recent call last):
+        ValueError: expected ids from 0 to 4, got 0 to 5
+        """
         x, (D, _) = np.asarray(x), self.sizes
         ids, ndim = x.dtype.kind in "iu", len(axes.split(", "))
         complex_to_real = x.dtype.kind == "c" != self.dtype.kind
@@ -225,13 +319,26 @@ class Layer(ABC):
         return x.astype(self.dtype, copy=False)
 
     def vectors(self, x: Array) -> Array:
-        """Ids, (...), as one-hot vectors, (..., D); vectors as they are."""
+        """Ids, (...), as one-hot vectors, (..., D); vectors as they are.
+
+        Examples
+        --------
+        >>> layer = npchar.RNN.create(input_size=5, hidden_size=3)
+        >>> layer.vectors(np.array([4, 0])).argmax(axis=1)
+        array([4, 0])
+        """
         return x if x.dtype.kind not in "iu" else np.eye(self.sizes[0], dtype=self.dtype)[x]
 
     def state_or_zeros(self, state: Any, B: int) -> Any:
         """A state of B sequences, or the gradient with respect to one; zeros for None.
 
         Raises a ValueError unless it has the shapes of one.
+
+        Examples
+        --------
+        >>> layer = npchar.RNN.create(input_size=5, hidden_size=3)
+        >>> layer.state_or_zeros(None, 2).h.shape
+        (2, 3)
         """
         if state is None:
             return self.zero_state(B)
@@ -241,7 +348,14 @@ class Layer(ABC):
         return self.state_type(*(np.asarray(array, self.dtype) for array in state))
 
     def begin_steps(self, state: Any, dense: Dense | None) -> Any:
-        """The state that a stepper begins with, checked; and that the output layer fits."""
+        """The state that a stepper begins with, checked; and that the output layer fits.
+
+        Examples
+        --------
+        >>> layer = npchar.RNN.create(input_size=5, hidden_size=3)
+        >>> layer.begin_steps(layer.zero_state(2), npchar.Dense.create(3, 5)).h.shape
+        (2, 3)
+        """
         try:
             B = len(state[0])
         except (TypeError, IndexError):
@@ -255,7 +369,15 @@ class Layer(ABC):
         return self.state_or_zeros(state, B)
 
     def begin_backward(self, tape: Any, dh: Array | None, gradient: Any) -> Array | None:
-        """`dh`, of the layer's type; a ValueError unless all is what `backward` takes."""
+        """`dh`, of the layer's type; a ValueError unless all is what `backward` takes.
+
+        Examples
+        --------
+        >>> layer = npchar.RNN.create(input_size=5, hidden_size=3)
+        >>> tape = layer.forward(np.array([[0], [4]]))
+        >>> layer.begin_backward(tape, np.ones((2, 1, 3)), layer.zeros_like()).dtype
+        dtype('float32')
+        """
         if not isinstance(tape, self.tape_type):
             raise ValueError(
                 f"expected the {self.tape_type.__name__} that {type(self).__name__}.forward "
@@ -295,6 +417,11 @@ class Layer(ABC):
             For the initial weights.
         dtype
             A floating-point type.
+
+        Examples
+        --------
+        >>> npchar.GRU.create(input_size=5, hidden_size=3, seed=1, dtype="float64")
+        GRU(input_size=5, hidden_size=3, dtype=float64)
         """
         require_positive(input_size=input_size, hidden_size=hidden_size)
         if np.dtype(dtype).kind not in "fc":
@@ -305,13 +432,27 @@ class Layer(ABC):
         return layer
 
     def of(self: Self, arrays: dict[str, Array]) -> Self:
-        """Another of the kind, at the same place in a stack, of other arrays."""
+        """Another of the kind, at the same place in a stack, of other arrays.
+
+        Examples
+        --------
+        >>> layer = npchar.RNN.create(input_size=5, hidden_size=3)
+        >>> layer.of({name: 2 * array for name, array in layer.arrays.items()})
+        RNN(input_size=5, hidden_size=3, dtype=float32)
+        """
         layer = type(self)(**arrays)
         layer.depth = self.depth
         return layer
 
     def zeros_like(self: Self) -> Self:
-        """Another of the same shapes, filled with zeros: room for a gradient."""
+        """Another of the same shapes, filled with zeros: room for a gradient.
+
+        Examples
+        --------
+        >>> layer = npchar.RNN.create(input_size=5, hidden_size=3)
+        >>> bool(layer.zeros_like().Wx.any())
+        False
+        """
         return self.of({name: np.zeros_like(array) for name, array in self.arrays.items()})
 
     def __repr__(self) -> str:

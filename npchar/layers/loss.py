@@ -9,8 +9,12 @@ import numpy as np
 
 from npchar.arrays import Array
 
+__all__ = ["mean_squared_error", "softmax_cross_entropy"]
 
-def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
+
+def softmax_cross_entropy(
+    logits: Array, targets: Array, *, out: Array | None = None, count: int | None = None
+) -> tuple[Array, Array]:
     """The mean cross-entropy of softmax(logits), and its gradient with respect to the logits.
 
     Computed from the logits, not from probabilities: the log of a clipped probability
@@ -23,6 +27,10 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
         (..., V); complex ones are allowed, for the gradient check.
     targets
         The target ids, (...). One below 0 is none: it counts in neither.
+    out
+        Where the gradient is written, which may be `logits`; a new array when not given.
+    count
+        The number of targets, where these are only some of those whose mean is asked for.
 
     Returns
     -------
@@ -31,6 +39,18 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
         all targets.
     dlogits
         (softmax(logits) − one-hot(targets)) / n, (..., V), of n targets; 0 where there is none.
+
+    Raises
+    ------
+    ValueError
+        For targets of another shape, out of range, or none at all.
+
+    Examples
+    --------
+    >>> logits = np.log(np.array([[0.5, 0.25, 0.25]]))  # (1, V)
+    >>> loss, dlogits = npchar.softmax_cross_entropy(logits, np.array([0]))
+    >>> round(float(loss), 4), dlogits  # −log 0.5; the probabilities, minus 1 at the target
+    (0.6931, array([[-0.5 ,  0.25,  0.25]]))
     """
     if logits.shape[:-1] != targets.shape:
         raise ValueError(
@@ -43,17 +63,21 @@ def softmax_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
         raise ValueError(f"expected targets from 0 to {V - 1}, at least one, got {came}")
     if targets.dtype.kind == "i" and targets.min() < 0:
         there = targets >= 0
-        dlogits = np.zeros_like(logits)
-        loss, dlogits[there] = softmax_cross_entropy(logits[there], targets[there])
+        loss, found = softmax_cross_entropy(logits[there], targets[there], count=count)
+        dlogits = np.empty_like(logits) if out is None else out
+        dlogits[...] = 0
+        dlogits[there] = found
         return loss, dlogits
-    rows = logits.reshape(-1, V)  # (n, V)
-    n = rows.shape[0]
-    picked = np.arange(n), targets.reshape(-1)
-    shifted = rows - rows.real.max(axis=1, keepdims=True)  # exp cannot overflow
-    at_targets = shifted[picked]  # (n,)
-    dlogits = np.exp(shifted, out=shifted)  # (n, V); of many symbols one copy less counts
-    total = dlogits @ np.ones(dlogits.shape[1], rows.dtype)  # (n,): a sum, by BLAS
-    loss = (np.log(total) - at_targets).mean()
+    rows = logits.reshape(-1, V)  # (m, V)
+    m = rows.shape[0]
+    n = m if count is None else count
+    picked = np.arange(m), targets.reshape(-1)
+    shifted = None if out is None else out.reshape(-1, V)
+    shifted = np.subtract(rows, rows.real.max(axis=1, keepdims=True), out=shifted)  # no overflow
+    at_targets = shifted[picked]  # (m,)
+    dlogits = np.exp(shifted, out=shifted)  # (m, V); of many symbols one copy less counts
+    total = dlogits @ np.ones(dlogits.shape[1], rows.dtype)  # (m,): a sum, by BLAS
+    loss = (np.log(total) - at_targets).sum() / rows.dtype.type(n)
     dlogits /= (n * total)[:, None]
     dlogits[picked] -= dlogits.dtype.type(1 / n)
     return loss, dlogits.reshape(logits.shape)
@@ -76,9 +100,14 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
     doutputs
         2 (outputs − targets) / outputs.size: the gradient with respect to `outputs`.
 
+    Raises
+    ------
+    ValueError
+        Unless both have one shape, and the outputs are floating-point numbers.
+
     Examples
     --------
-    >>> loss, doutputs = mean_squared_error(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
+    >>> loss, doutputs = npchar.mean_squared_error(np.array([1.0, 2.0]), np.array([1.0, 4.0]))
     >>> float(loss), doutputs.tolist()
     (2.0, [0.0, -2.0])
     """

@@ -4,7 +4,7 @@ Ids or vectors come from ``text/windows.py`` or a layer below; the hidden states
 next layer or to ``layers/dense.py``.
 
 The equations, for each time t (Hochreiter & Schmidhuber 1997, with the forget gate of
-Gers et al. 2000, in the symbols now usual; vectors are rows)::
+Gers et al. 2000, in the symbols now usual; vectors are rows):
 
     i = σ(x Wx[0] + h₋ Wh[0] + b[0])      input gate: how much of g to write
     f = σ(x Wx[1] + h₋ Wh[1] + b[1])      forget gate: how much of c₋ to keep
@@ -18,7 +18,7 @@ arrays of gates lead with the four, in the order i, f, o, g.
 
 Backward, da stands for the gradient of the loss with respect to a. From the last step to
 the first, each line below is the derivative of one above, by the chain rule; dh and dc come
-from the step after::
+from the step after:
 
     dh   = dh + the gradient from the layer above
     dc   = dc + dh o (1 − tanh²(c))       of h = o tanh(c), and tanh' = 1 − tanh²
@@ -45,6 +45,8 @@ import numpy as np
 
 from npchar.arrays import Array
 from npchar.layers.layer import Layer, at_every_step, orthogonal, sigmoid
+
+__all__ = ["LSTM"]
 
 
 class State(NamedTuple):
@@ -110,10 +112,23 @@ class LSTM(Layer):
 
     Examples
     --------
-    >>> layer = LSTM.create(input_size=5, hidden_size=3)
-    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # one sequence of three ids
-    >>> tape.outputs.shape
-    (3, 1, 3)
+    >>> npchar.LSTM.shapes(5, 3)["Wx"]
+    (4, 5, 3)
+    >>> layer = npchar.LSTM.create(input_size=5, hidden_size=3)
+    >>> layer.initialise(np.random.default_rng(1))  # other weights
+    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # three ids, (T, B)
+    >>> tape.outputs.shape, layer.state_shapes(1)  # of h and c
+    ((3, 1, 3), ((1, 3), (1, 3)))
+    >>> gradient = layer.zeros_like()
+    >>> dx, dstate = layer.backward(tape, np.ones((3, 1, 3)), None, gradient)
+    >>> gradient.Wx.shape, dstate.h.shape
+    ((4, 5, 3), (1, 3))
+    >>> h, state = layer.step(np.array([1]), tape.final_state)  # one id more
+    >>> h.shape
+    (1, 3)
+    >>> x = layer.vectors(np.array([0]))  # a step by hand: one-hot
+    >>> np.array_equal(layer.equations(x, *layer.zero_state(1)).h, tape.outputs[0])
+    True
     """
 
     name = "lstm"

@@ -16,6 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from npchar.arrays import Array
 from npchar.layers.dense import Dense
+from npchar.layers.dense_fast import FastDense
 from npchar.layers.kinds import FAST, PLAIN
 from npchar.layers.layer import Layer
 from npchar.layers.loss import log_probabilities, softmax_cross_entropy
@@ -95,13 +96,13 @@ class Network:
         self.kind = sizes.kind if kind is None else kind
         self.layers, self.dense = self._layers_on(self.parameters)
 
-    def _layers_on(self, parameters: Parameters) -> tuple[list[Layer], Dense]:
+    def _layers_on(self, parameters: Parameters) -> tuple[list[Layer], FastDense]:
         """The layers whose arrays are the views of `parameters`: weights or a gradient."""
         name = self.sizes.layer
         layers = [self.kind(**parameters.part(f"{name}{k}")) for k in range(self.sizes.num_layers)]
         for k, layer in enumerate(layers):
             layer.depth = k
-        return layers, Dense(**parameters.part("dense"))
+        return layers, FastDense(**parameters.part("dense"))
 
     def initialise(self, seed: int) -> None:
         """Fill the weights, each layer as its `initialise` says, from a seed."""
@@ -365,12 +366,8 @@ class Network:
         layer_gradients, dense_gradient = self._layers_on(gradient)
 
         outputs, tapes = self.forward(x, states, tapes, masks)
-        if targets.ndim == 2:
-            loss, dlogits = softmax_cross_entropy(self.dense.forward(outputs), targets)
-            dh = self.dense.backward(outputs, dlogits, dense_gradient)
-        else:
-            loss, dlogits = softmax_cross_entropy(self.dense.forward(outputs[-1]), targets)
-            dh = self.dense.backward(outputs[-1], dlogits, dense_gradient)
+        h = outputs if targets.ndim == 2 else outputs[-1]
+        loss, dh = self.dense.cross_entropy(h, targets, dense_gradient)
 
         dstates: list[Any] = []
         dx: Array | None = dh

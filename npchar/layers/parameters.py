@@ -20,6 +20,8 @@ from npchar.arrays import Array
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+__all__ = ["Parameters"]
+
 
 class Parameters(Mapping[str, Array]):
     """Named views of one flat vector.
@@ -35,7 +37,7 @@ class Parameters(Mapping[str, Array]):
 
     Examples
     --------
-    >>> parameters = Parameters({"W": (2, 3), "b": (3,)})
+    >>> parameters = npchar.Parameters({"W": (2, 3), "b": (3,)})
     >>> parameters["b"][:] = 1
     >>> float(parameters.flat.sum())
     3.0
@@ -48,8 +50,10 @@ class Parameters(Mapping[str, Array]):
         flat: Array | None = None,
     ) -> None:
         self.shapes = dict(shapes)
+        """The arrays' names and shapes."""
         size = sum(math.prod(shape) for shape in self.shapes.values())
         self.flat: Array = np.zeros(size, dtype) if flat is None else flat
+        """The vector that the arrays lie on, one after the other."""
         if self.flat.shape != (size,):
             raise ValueError(f"expected flat of the shape ({size},), got {self.flat.shape}")
         self._views: dict[str, Array] = {}
@@ -65,11 +69,12 @@ class Parameters(Mapping[str, Array]):
 
         Examples
         --------
-        >>> from npchar import GRU, Dense
-        >>> parameters = Parameters.of(gru=GRU.shapes(3, 8), dense=Dense.shapes(8, 2))
+        >>> parameters = npchar.Parameters.of(
+        ...     gru=npchar.GRU.shapes(3, 8), dense=npchar.Dense.shapes(8, 2)
+        ... )
         >>> list(parameters)
         ['gru.Wx', 'gru.Wh', 'gru.b', 'gru.bq', 'dense.W', 'dense.b']
-        >>> layer = GRU(**parameters.part("gru"))
+        >>> layer = npchar.GRU(**parameters.part("gru"))
         """
         return cls(
             {f"{part}.{n}": shape for part, shapes in parts.items() for n, shape in shapes.items()},
@@ -77,7 +82,19 @@ class Parameters(Mapping[str, Array]):
         )
 
     def part(self, name: str) -> dict[str, Array]:
-        """The arrays of one layer, by their names in it: what its class takes."""
+        """The arrays of one layer, by their names in it: what its class takes.
+
+        Raises
+        ------
+        KeyError
+            Where there is no such layer.
+
+        Examples
+        --------
+        >>> parameters = npchar.Parameters.of(dense=npchar.Dense.shapes(4, 3))
+        >>> npchar.Dense(**parameters.part("dense"))
+        Dense(input_size=4, output_size=3, dtype=float32)
+        """
         start = name + "."
         arrays = {n.removeprefix(start): self[n] for n in self if n.startswith(start)}
         if not arrays:
@@ -102,5 +119,11 @@ class Parameters(Mapping[str, Array]):
         return f"Parameters({self.flat.size} {self.flat.dtype}: {arrays})"
 
     def zeros_like(self) -> Parameters:
-        """Another of the same shapes and type, filled with zeros: room for a gradient."""
+        """Another of the same shapes and type, filled with zeros: room for a gradient.
+
+        Examples
+        --------
+        >>> npchar.Parameters({"W": (2, 3), "b": (3,)}).zeros_like()
+        Parameters(9 float32: W (2, 3), b (3,))
+        """
         return Parameters(self.shapes, self.flat.dtype)

@@ -1,12 +1,12 @@
 """A plain recurrent layer, to compare the LSTM with.
 
 Elman's network of 1990: the hidden state is the only memory, and every step passes it
-through the same matrix and tanh::
+through the same matrix and tanh:
 
     h = tanh(x Wx + h₋ Wh + b)
 
 What is inside tanh is called z. Backward, dv stands for the gradient of the loss with respect
-to v; dh comes from the step after::
+to v; dh comes from the step after:
 
     dh  = dh + the gradient from the layer above
     dz  = dh (1 − h²)                     tanh' = 1 − tanh²
@@ -28,6 +28,8 @@ import numpy as np
 
 from npchar.arrays import Array
 from npchar.layers.layer import HiddenState, Layer, at_every_step, orthogonal
+
+__all__ = ["RNN"]
 
 
 class RNNTape(NamedTuple):
@@ -72,9 +74,20 @@ class RNN(Layer):
 
     Examples
     --------
-    >>> layer = RNN.create(input_size=5, hidden_size=3)
-    >>> layer.forward(np.array([[0], [4], [2]])).outputs.shape  # one sequence of three ids
-    (3, 1, 3)
+    >>> npchar.RNN.shapes(5, 3)["Wx"]
+    (5, 3)
+    >>> layer = npchar.RNN.create(input_size=5, hidden_size=3)
+    >>> layer.initialise(np.random.default_rng(1))  # other weights
+    >>> tape = layer.forward(np.array([[0], [4], [2]]))  # three ids, (T, B)
+    >>> tape.outputs.shape, layer.state_shapes(1)  # of h, from step to step
+    ((3, 1, 3), ((1, 3),))
+    >>> gradient = layer.zeros_like()
+    >>> dx, dstate = layer.backward(tape, np.ones((3, 1, 3)), None, gradient)
+    >>> gradient.Wx.shape, dstate.h.shape
+    ((5, 3), (1, 3))
+    >>> h, state = layer.step(np.array([1]), tape.final_state)  # one id more
+    >>> h.shape
+    (1, 3)
     """
 
     name = "rnn"

@@ -16,16 +16,19 @@ from npchar.layers.fast import (
     ONE,
     HiddenTape,
     added_at_the_end,
-    input_gradient,
     require_tape,
     rows_in_use,
     taken,
+    write_input_gradient,
 )
 from npchar.layers.layer import HiddenState, require_step
+from npchar.layers.products import column_tiles, product_tiles, row_tiles, tiling
 from npchar.layers.rnn import RNN
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
+
+__all__ = ["FastRNN"]
 
 
 class RNNFastTape(HiddenTape):
@@ -35,6 +38,10 @@ class RNNFastTape(HiddenTape):
         super().__init__(T, B, H, dtype)
         self.rows = np.empty((T, B, H), dtype)  # the sums of the input, and the gradients
         self.scratch = np.empty((2, B, H), dtype)
+        self.tiling = rows, columns = tiling(B, H, H, dtype)
+        self.h_tiles = [row_tiles(h, rows) for h in self.h]  # to multiply
+        self.product_tiles = [product_tiles(h, rows, columns) for h in self.h]
+        self.dz_tiles = [row_tiles(dz, rows) for dz in self.rows]
 
 
 class FastRNN(RNN):
@@ -42,11 +49,17 @@ class FastRNN(RNN):
 
     Examples
     --------
-    >>> plain = RNN.create(input_size=5, hidden_size=3, dtype="float64")
-    >>> fast = FastRNN(**plain.arrays)
+    >>> plain = npchar.RNN.create(input_size=5, hidden_size=3, dtype="float64")
+    >>> fast = npchar.FastRNN(**plain.arrays)
     >>> x = np.array([[0], [4], [2]])
-    >>> np.allclose(fast.forward(x).outputs, plain.forward(x).outputs, rtol=0, atol=1e-12)
+    >>> tape = fast.tape(3, 1)  # buffers, for every pass of this T and B
+    >>> tape = fast.forward(x, tape=tape)
+    >>> np.allclose(tape.outputs, plain.forward(x).outputs, rtol=0, atol=1e-12)
     True
+    >>> steps = fast.stepper(tape.final_state)
+    >>> steps.step(np.array([1])).shape
+    (1, 3)
+    >>> dx, dstate = fast.backward(tape, np.ones((3, 1, 3)), None, fast.zeros_like())
     """
 
     tape_type: ClassVar[type[Any]] = RNNFastTape
@@ -71,14 +84,16 @@ class FastRNN(RNN):
         # What the input adds to the sums of all steps: an id picks a row of Wx.
         if x.ndim == 2:
             x = x.astype(np.intp, copy=False)
-            used, places = rows_in_use(x, D)
-            np.take(self.Wx[used] + self.b, places, axis=0, out=tape.rows, mode="clip")
+            picked, places = rows_in_use(self.Wx, x)  # (D, H), or of D those in use
+            picked += self.b
+            np.take(picked, places, axis=0, out=tape.rows, mode="clip")
         else:
             np.matmul(x.reshape(T * B, D), self.Wx, out=tape.rows.reshape(T * B, H))
             tape.rows += self.b
         tape.x = x
-        for h_, h, x_sums in zip(tape.h, tape.h[1:], tape.rows):
-            np.matmul(h_, self.Wh, out=h)
+        Wh = column_tiles(self.Wh, tape.tiling[1])
+        for t, (h, x_sums) in enumerate(zip(tape.h[1:], tape.rows)):
+            np.matmul(tape.h_tiles[t], Wh, out=tape.product_tiles[t + 1])
             h += x_sums
             np.tanh(h, out=h)
         return tape
@@ -88,10 +103,11 @@ class FastRNN(RNN):
     ) -> tuple[Array | None, HiddenState]:
         """Backpropagate through time: see `Layer.backward`. The tape is used up."""
         dh = self.begin_backward(tape, dh, gradient)
-        (T, B), (D, H) = tape.shape, self.Wx.shape
+        (T, B), H = tape.shape, len(self.b)
         x = taken(tape)
-        WhT = np.ascontiguousarray(self.Wh.T)
+        WhT = column_tiles(self.Wh.T, tape.tiling[1])
         dh_next, a = tape.scratch
+        dh_tiles = product_tiles(dh_next, *tape.tiling)
         (dh_next[...],) = self.state_or_zeros(dstate, B)
         dh = added_at_the_end(dh, dh_next)
         for t in range(T - 1, -1, -1):
@@ -101,11 +117,10 @@ class FastRNN(RNN):
             np.multiply(h, h, out=a)
             np.subtract(ONE, a, out=a)
             np.multiply(dh_next, a, out=dz)
-            np.matmul(dz, WhT, out=dh_next)
+            np.matmul(tape.dz_tiles[t], WhT, out=dh_tiles)
         rows = tape.rows.reshape(T * B, H)
         np.matmul(tape.h[:-1].reshape(T * B, H).T, rows, out=gradient.Wh)
-        gradient.Wx[...] = input_gradient(x, rows, D)
-        np.matmul(np.ones(T * B, rows.dtype), rows, out=gradient.b)
+        gradient.b[...] = write_input_gradient(x, rows, gradient.Wx[None])
         dx = (rows @ self.Wx.T).reshape(x.shape) if x.ndim == 3 else None
         return dx, HiddenState(dh_next.copy())
 

@@ -16,6 +16,8 @@ from typing import Literal, NamedTuple, TypeAlias, overload
 from npchar.text.decoding import decode
 from npchar.text.download import CorpusError, fetched
 
+__all__ = ["load_corpus"]
+
 
 class Source(NamedTuple):
     """Where a named corpus comes from, and how to know it."""
@@ -36,7 +38,7 @@ CORPORA = {
     ),
 }
 
-Name: TypeAlias = "str | os.PathLike[str]"
+Name: TypeAlias = str | os.PathLike[str]
 Documents = Literal["lines", "files"]
 
 
@@ -95,12 +97,26 @@ def load_corpus(
         share of each is put at the end of the text then, so that all of them are held
         out from, and not the last one alone.
 
+    Returns
+    -------
+    str, or list of str
+        The text; or, with `documents`, the texts.
+
     Raises
     ------
     CorpusError
         For an unknown name, a missing file, a folder without files, bytes that are not text.
     DownloadError
         When the network does not deliver; it is a CorpusError too.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> _ = Path("names.txt").write_text("anna, ben")
+    >>> npchar.load_corpus("names.txt")
+    'anna, ben'
+    >>> npchar.load_corpus(["names.txt", "names.txt"], documents="lines")
+    ['anna, ben', 'anna, ben']
     """
     if documents not in (None, "lines", "files"):
         raise CorpusError(f"documents is {documents!r}; expected 'lines', 'files' or None")

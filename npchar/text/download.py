@@ -16,11 +16,15 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
+from npchar.version import in_browser
+
 # What only fetching needs is imported there: it would double the time of `import npchar`.
 if TYPE_CHECKING:
     from pathlib import Path
 
     import requests
+
+__all__ = ["CorpusError", "DownloadError"]
 
 MAX_BYTES = 1 << 30  # a download larger than this is refused
 ATTEMPTS = 3
@@ -32,11 +36,31 @@ CHUNK = 1 << 16
 
 
 class CorpusError(ValueError):
-    """A corpus that is not there, or is not text."""
+    """A corpus that is not there, or is not text.
+
+    Examples
+    --------
+    >>> try:
+    ...     npchar.load_corpus("nowhere.txt")
+    ... except npchar.CorpusError as error:
+    ...     print(str(error)[:29])
+    there is no file 'nowhere.txt
+    """
 
 
 class DownloadError(CorpusError):
-    """A corpus that could not be fetched."""
+    """A corpus that could not be fetched.
+
+    Examples
+    --------
+    >>> try:
+    ...     text = npchar.load_corpus("http://example.org/text")  # not https: it is not even asked
+    ... except npchar.DownloadError:  # no network: a CorpusError of this kind
+    ...     text = "another text"
+    ... except npchar.CorpusError as error:
+    ...     print(error)
+    cannot fetch http://example.org/text: only https:// addresses are fetched
+    """
 
 
 def cache_directory() -> Path:
@@ -105,9 +129,17 @@ def download(url: str, path: Path, progress: bool) -> None:
     """Fetch `url` to `path`, whole; a passing fault is tried again, a few times."""
     import random
 
-    import requests
-    import urllib3
-
+    advice = "Try again later, or fetch it by other means and pass the path of the file"
+    if in_browser():
+        advice = (
+            "A browser fetches from other sites only what they allow: put the file where Python "
+            "finds it, beside the notebook, and pass its path"
+        )
+    try:
+        import requests
+        import urllib3
+    except ImportError as error:  # Pyodide has them only where they were asked for
+        raise DownloadError(f"cannot fetch {url}: {error}. {advice}") from None
     end = time.monotonic() + DEADLINE
     for attempt in range(1, ATTEMPTS + 1):
         wait: float = 2 ** (attempt - 1) * random.uniform(0.5, 1)
@@ -133,10 +165,7 @@ def download(url: str, path: Path, progress: bool) -> None:
         except OSError as error:  # requests' own are OSErrors too, so this comes last
             reason, final = f"{path.parent} cannot take it: {error.strerror}", True
         if final or attempt == ATTEMPTS or time.monotonic() + wait > end:
-            raise DownloadError(
-                f"cannot fetch {url}: {reason}. Try again later, or fetch it by other means and "
-                "pass the path of the file"
-            )
+            raise DownloadError(f"cannot fetch {url}: {reason}. {advice}")
         if progress:
             print(f"{url}: {reason}; trying again in {wait:.0f} s", file=sys.stderr)
         time.sleep(wait)

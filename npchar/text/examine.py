@@ -13,6 +13,8 @@ from typing import Any
 
 from npchar.text.vocabulary import Text
 
+__all__ = ["examine"]
+
 RARE = 5  # a character seen less often cannot be learned
 LARGE, ENOUGH = 500, 200  # a large vocabulary, and how often its symbols should come on average
 MANY = 30  # rare ones, as Chinese has and English has not
@@ -29,9 +31,14 @@ def examine(text: Text, *, maxlen: int = 60, validation_split: float = 0.1) -> l
     maxlen, validation_split
         As for `Model.fit`.
 
+    Returns
+    -------
+    list of str
+        Empty where nothing was found.
+
     Examples
     --------
-    >>> examine("to be or not to be " * 2000)
+    >>> npchar.examine("to be or not to be " * 2000)
     []
     """
     findings = []

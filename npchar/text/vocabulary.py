@@ -18,6 +18,8 @@ import numpy as np
 from npchar.arguments import require_positive
 from npchar.arrays import Array
 
+__all__ = ["UnknownCharacterError", "Vocabulary"]
+
 END = "\x03"  # U+0003, END OF TEXT: between documents, in a vocabulary made for them
 STAND_IN = "\ufffd"  # U+FFFD, REPLACEMENT CHARACTER: for all rare symbols, where asked for
 ENCODE_CHUNK = 1 << 20  # characters turned into code points at a time, 4 bytes each
@@ -28,18 +30,19 @@ ADVICE = (
     "unknown='skip')); or make a model of a vocabulary that has it"
 )
 
-Text: TypeAlias = "str | Sequence[Any]"  # characters, or tokens
+Text: TypeAlias = str | Sequence[Any]  # characters, or tokens
 
 
 class UnknownCharacterError(ValueError):
     """A character, or token, that the vocabulary does not have.
 
-    Attributes
-    ----------
-    character
-        The first such character or token.
-    position
-        Where in the text it stands, from 0.
+    Examples
+    --------
+    >>> try:
+    ...     npchar.Vocabulary("abc").encode("cat")
+    ... except npchar.UnknownCharacterError as error:
+    ...     print(error.character, error.position)
+    t 2
     """
 
     def __init__(
@@ -57,7 +60,9 @@ class UnknownCharacterError(ValueError):
             )
         super().__init__(f"{what} at position {position} is not in the vocabulary; {advice}")
         self.character = character
+        """The first such character or token."""
         self.position = position
+        """Where in the text it stands, from 0."""
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -80,21 +85,24 @@ class Vocabulary:
 
     Examples
     --------
-    >>> vocabulary = Vocabulary.from_text("hello")
+    >>> vocabulary = npchar.Vocabulary.from_text("hello")
     >>> vocabulary.characters
     'ehlo'
     >>> vocabulary.encode("hole")
     array([1, 3, 2, 0], dtype=uint8)
     >>> vocabulary.decode([1, 3, 2, 0])
     'hole'
-    >>> words = Vocabulary.from_text(["to", "be", "or", "not", "to", "be"])
+    >>> words = npchar.Vocabulary.from_text(["to", "be", "or", "not", "to", "be"])
     >>> words.decode(words.encode(["not", "to", "be"]))
     ['not', 'to', 'be']
     """
 
-    symbols: str | tuple[Hashable, ...]  # in the order of their ids: a string, or tokens
-    tokens: bool  # whether texts are lists of tokens, not strings
-    stand_in: Hashable | None  # what is put in the place of unknown symbols
+    symbols: str | tuple[Hashable, ...]
+    """In the order of their ids: a string, or tokens."""
+    tokens: bool
+    """Whether texts are lists of tokens, not strings."""
+    stand_in: Hashable | None
+    """What is put in the place of unknown symbols; None for an error."""
     _table: Array | dict[Hashable, int] = field(compare=False)
 
     def __init__(
@@ -138,9 +146,16 @@ class Vocabulary:
             How often a symbol must come to be one of the vocabulary. For all rarer ones there
             is then one more, U+FFFD: they are read as it, and it is never generated.
 
+        Raises
+        ------
+        ValueError
+            For an empty text, or a `min_count` below 1.
+        TypeError
+            For bytes.
+
         Examples
         --------
-        >>> vocabulary = Vocabulary.from_text("abracadabra", min_count=2)
+        >>> vocabulary = npchar.Vocabulary.from_text("abracadabra", min_count=2)
         >>> vocabulary.decode(vocabulary.encode("abracadabra"))
         'abra\ufffda\ufffdabra'
         """
@@ -181,7 +196,7 @@ class Vocabulary:
 
         Examples
         --------
-        >>> Vocabulary.from_documents(["anna", "ben"]).symbols[1:]
+        >>> npchar.Vocabulary.from_documents(["anna", "ben"]).symbols[1:]
         'aben'
         """
         if isinstance(documents, (str, bytes)) or not len(documents):
@@ -194,7 +209,13 @@ class Vocabulary:
 
     @property
     def characters(self) -> str:
-        """The characters in the order of their ids."""
+        """The characters in the order of their ids.
+
+        Examples
+        --------
+        >>> npchar.Vocabulary("cab").characters
+        'abc'
+        """
         if not isinstance(self.symbols, str):
             raise AttributeError("this vocabulary is of tokens: `symbols` has them")
         return self.symbols
@@ -211,10 +232,21 @@ class Vocabulary:
             there is one; "skip" it, or put a symbol of the vocabulary, given here, in its
             place (any but a token that is one of these two words).
 
+        Returns
+        -------
+        Array
+            (n,), of the type `id_dtype`; shorter where symbols are skipped.
+
         Raises
         ------
         UnknownCharacterError
             With `unknown="error"`, naming the first one and its position.
+
+        Examples
+        --------
+        >>> vocabulary = npchar.Vocabulary("abc")
+        >>> vocabulary.encode("cab!", unknown="skip")
+        array([2, 0, 1], dtype=uint8)
         """
         self.require_text(text)
         if unknown not in ("error", "skip") and unknown not in self:
@@ -244,6 +276,11 @@ class Vocabulary:
         """`encode` for a text of which every symbol must be known, and so many there.
 
         The error for an unknown one says what to do where no argument `unknown` is taken.
+
+        Examples
+        --------
+        >>> npchar.Vocabulary("abc").ids_of("cab", at_least=2)
+        array([2, 0, 1], dtype=uint8)
         """
         self.require_text(text)
         if len(text) < at_least:
@@ -272,7 +309,23 @@ class Vocabulary:
         return np.array(ids, np.min_scalar_type(n))
 
     def decode(self, ids: Iterable[int] | Array) -> Any:
-        """The text of a sequence of ids: a string, or a list of tokens."""
+        """The text of a sequence of ids: a string, or a list of tokens.
+
+        Parameters
+        ----------
+        ids
+            Whole numbers from 0 to below V.
+
+        Raises
+        ------
+        ValueError
+            For an id that is no symbol's.
+
+        Examples
+        --------
+        >>> npchar.Vocabulary("abc").decode([2, 0, 1])
+        'cab'
+        """
         numbers = [int(i) for i in ids]
         for i in numbers:
             if not 0 <= i < len(self):
@@ -280,11 +333,24 @@ class Vocabulary:
         return self.join([self.symbols[i] for i in numbers])
 
     def join(self, symbols: Iterable[Any]) -> Any:
-        """Symbols as a text: a string, or a list of tokens."""
+        """Symbols as a text: a string, or a list of tokens.
+
+        Examples
+        --------
+        >>> npchar.Vocabulary("abc").join(["c", "a"]), npchar.Vocabulary(["to", "be"]).join(["be"])
+        ('ca', ['be'])
+        """
         return list(symbols) if self.tokens else "".join(symbols)
 
     def require_text(self, text: object) -> None:
-        """Raise a TypeError unless `text` is a text of this kind of vocabulary."""
+        """Raise a TypeError unless `text` is a text of this kind of vocabulary.
+
+        Examples
+        --------
+        >>> npchar.Vocabulary("abc").require_text(["c", "a"])
+        Traceback (most recent call last):
+        TypeError: expected a str, got list
+        """
         came = type(text).__name__
         if not self.tokens and not isinstance(text, str):
             raise TypeError(f"expected a str, got {came}")
@@ -296,12 +362,24 @@ class Vocabulary:
 
     @property
     def symbol_name(self) -> str:
-        """What a symbol is called: "character" or "token"."""
+        """What a symbol is called: "character" or "token".
+
+        Examples
+        --------
+        >>> npchar.Vocabulary("abc").symbol_name, npchar.Vocabulary(["to", "be"]).symbol_name
+        ('character', 'token')
+        """
         return "token" if self.tokens else "character"
 
     @property
     def id_dtype(self) -> np.dtype[np.unsignedinteger]:
-        """The smallest unsigned integer type that holds every id."""
+        """The smallest unsigned integer type that holds every id.
+
+        Examples
+        --------
+        >>> npchar.Vocabulary("abc").id_dtype
+        dtype('uint8')
+        """
         return np.min_scalar_type(len(self) - 1)
 
     def __len__(self) -> int:

@@ -14,6 +14,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from npchar.arguments import require_positive
 from npchar.arrays import Array
 
+__all__ = ["windows"]
+
 
 def windows(ids: Array, maxlen: int = 60, step: int = 3) -> Array:
     """Every `step`-th window of `maxlen` ids and the one after it.
@@ -31,6 +33,17 @@ def windows(ids: Array, maxlen: int = 60, step: int = 3) -> Array:
     -------
     Array
         (windows, maxlen + 1), a read-only view of `ids`: nothing is copied.
+
+    Raises
+    ------
+    ValueError
+        For a text too short for one window, or a `maxlen` or `step` below 1.
+
+    Examples
+    --------
+    >>> npchar.windows(np.arange(10), maxlen=4, step=3)
+    array([[0, 1, 2, 3, 4],
+           [3, 4, 5, 6, 7]])
     """
     require_positive(maxlen=maxlen, step=step)
     if len(ids) < maxlen + 1:

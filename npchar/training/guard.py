@@ -12,12 +12,26 @@ from typing import Any
 from npchar.arrays import Array
 from npchar.training.optimizers import Optimizer
 
+__all__ = ["TrainingDiverged"]
+
 MAX_ROLLBACKS = 5
 RATE_FACTOR = 0.25  # of the learning rate, after each
 
 
 class TrainingDiverged(ArithmeticError):
-    """The loss or its gradient is no longer a finite number, or ran away, again and again."""
+    """The loss or its gradient is no longer a finite number, or ran away, again and again.
+
+    Examples
+    --------
+    >>> text = "the cat sat on the mat. " * 40
+    >>> model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=8)
+    >>> model.parameters["dense.b"][:] = np.nan
+    >>> try:
+    ...     model.fit(text, epochs=1, maxlen=20, workers=1, verbose=False)
+    ... except npchar.TrainingDiverged as error:
+    ...     print("five times in vain" if "5" in str(error) else error)
+    five times in vain
+    """
 
 
 class Guard:

@@ -6,44 +6,63 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+__all__ = ["History"]
+
 
 @dataclass(repr=False)
 class History:
     """The numbers of each epoch, oldest first.
 
-    Losses are nats per character: `loss` the mean over the epoch's batches
-    while the weights changed, `val_loss` of the held-out text after it (empty
-    without one). `gradient_norm` is the mean norm of the gradient before
-    clipping, `seconds` the time of each epoch's training and validation,
-    callbacks left out.
-
-    `baselines` says what the losses are worth: the loss of n-gram models that
-    were trained on the same part of the text, on the same held-out part (see
-    ``text/ngrams.py``); without one, on the text itself, and only those too simple
-    to learn it by heart. `events` has a sentence for all that was out of the
-    ordinary: a spike and what was done, an early end, which weights were kept.
+    Examples
+    --------
+    >>> history = npchar.History(loss=[2.0, 1.5], val_loss=[2.1, 1.7], seconds=[3, 3])
+    >>> history
+    History(2 epochs, best val_loss 1.7000 nats per character in epoch 2, 6 s)
     """
 
-    # An example of each, for a checkpoint's to be held against
     KINDS: ClassVar[dict[str, Any]] = {
         "loss": [0.0], "val_loss": [0.0], "seconds": [0.0], "gradient_norm": [0.0],
         "baselines": {"": 0.0}, "events": [""],
     }  # fmt: skip
+    """An example of each, to hold a checkpoint's against."""
 
     loss: list[float] = field(default_factory=list)
+    """The mean over the epoch's batches, while the weights changed; nats per character."""
     val_loss: list[float] = field(default_factory=list)
+    """Of the held-out text, after the epoch; empty without one."""
     seconds: list[float] = field(default_factory=list)
+    """The time of each epoch's training and validation, callbacks left out."""
     gradient_norm: list[float] = field(default_factory=list)
+    """The mean norm of the gradient, before clipping."""
     baselines: dict[str, float] = field(default_factory=dict)
+    """The loss of n-gram models that were trained on the same part of the text, on the same
+    held-out part (see ``text/ngrams.py``): what the losses are worth. Without a held-out part, on
+    the text itself, and only those too simple to learn it by heart."""
     events: list[str] = field(default_factory=list)
+    """A sentence for all that was out of the ordinary: a spike and what was done, an early end,
+    which weights were kept."""
 
     @property
     def bits_per_character(self) -> list[float]:
-        """`val_loss`, or `loss` where nothing was held out, in bits."""
+        """`val_loss`, or `loss` where nothing was held out, in bits.
+
+        Examples
+        --------
+        >>> history = npchar.History(loss=[2.0], val_loss=[2.1])
+        >>> [round(bits, 2) for bits in history.bits_per_character]
+        [3.03]
+        """
         return [loss / math.log(2) for loss in self.val_loss or self.loss]
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the losses and the baselines; returns matplotlib's axes (the extra `plot`)."""
+        """Draw the losses and the baselines; returns matplotlib's axes (the extra `plot`).
+
+        Examples
+        --------
+        >>> ax = npchar.History(loss=[2.0, 1.5], val_loss=[2.1, 1.7]).plot()
+        >>> [line.get_label() for line in ax.lines]
+        ['loss, training', 'val_loss, held out']
+        """
         from npchar.analysis.plots import plot_losses
 
         return plot_losses(self.loss, self.val_loss, self.baselines, ax)

@@ -10,13 +10,27 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
+from npchar.version import in_browser
+
+
+def interrupt(sentence: str) -> KeyboardInterrupt:
+    """A Ctrl-C of which a notebook shows a sentence alone, not the frames it came through.
+
+    No class of its own: Python ends by the signal, as a shell expects, for KeyboardInterrupt
+    itself alone.
+    """
+    error = KeyboardInterrupt(sentence)
+    error._render_traceback_ = lambda: [sentence]  # type: ignore[attr-defined]  # IPython asks
+    return error
+
 
 class Interrupts:
     """While it is entered, holds back what comes in within `uninterrupted`.
 
     A second Ctrl-C is not held back. Where the program has handlers of its own, in
-    another thread than the main one, and where a signal is ignored (Ctrl-C in what a
-    script started in the background, by its shell's wish), it changes nothing.
+    another thread than the main one, where a signal is ignored (Ctrl-C in what a script
+    started in the background, by its shell's wish), and where there are no signals, as in a
+    browser, it changes nothing.
 
     Parameters
     ----------
@@ -36,9 +50,11 @@ class Interrupts:
     def __enter__(self) -> Interrupts:
         import threading
 
-        if threading.current_thread() is threading.main_thread():
-            for number, usual in self.wanted.items():
-                if signal.getsignal(number) is usual:
+        if in_browser() or threading.current_thread() is not threading.main_thread():
+            return self
+        for number, usual in self.wanted.items():
+            if signal.getsignal(number) is usual:
+                with contextlib.suppress(Exception):  # a subinterpreter, or forbidden
                     signal.signal(number, self._handle)
                     self.taken.append(number)
         return self

@@ -61,8 +61,12 @@ def train(
     workers: int | None = None,
     checkpoint: Checkpoint | None = None,
     symbol_name: str = "character",
+    begun: Callback | None = None,
 ) -> History:
-    """Train `network` in place on a text; the other arguments are `Model.fit`'s."""
+    """Train `network` in place on a text; the other arguments are `Model.fit`'s.
+
+    `begun` is called with the history before the first step, so that who is interrupted has it.
+    """
     if workers is not None:
         require_positive(workers=workers)
     learned, held_out, about = parts(text, settings)
@@ -82,6 +86,8 @@ def train(
         training = Training(
             network, learned, held_out, text.ids, settings, source, interrupts, checkpoint
         )
+        if begun is not None:
+            begun(training.history)
         progress = None
         if verbose and source.leads:
             progress = Progress(settings.epochs, len(learned.ids), symbol_name, about)

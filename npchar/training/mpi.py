@@ -16,6 +16,7 @@ import contextlib
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
@@ -25,7 +26,10 @@ import numpy as np
 from npchar.arrays import Array
 from npchar.layers.network import Network
 from npchar.layers.parameters import Parameters
-from npchar.training.parallel import Share, Workers, default_workers, shares_of
+from npchar.training.parallel import Share, WorkerError, Workers, default_workers, shares_of
+from npchar.version import in_browser
+
+__all__ = ["MissingMPIError", "rank"]
 
 LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # what the launchers of MPI tell their processes
 
@@ -34,7 +38,15 @@ SECONDS_TO_SAVE = 3.0  # after a Ctrl-C
 
 
 class MissingMPIError(ImportError):
-    """Launched as several MPI processes, but without an mpi4py that fits."""
+    """Launched as several MPI processes, but without an mpi4py that fits.
+
+    Examples
+    --------
+    >>> try:
+    ...     rank = npchar.rank()
+    ... except npchar.MissingMPIError as error:  # started by mpiexec, without mpi4py
+    ...     raise SystemExit(f"{error}")
+    """
 
 
 def communicator() -> Any:
@@ -59,7 +71,14 @@ def communicator() -> Any:
 
 
 def rank() -> int:
-    """Which of the MPI processes this is; 0, the one that prints, where there are none."""
+    """Which of the MPI processes this is; 0, the one that prints, where there are none.
+
+    Examples
+    --------
+    >>> if npchar.rank() == 0:
+    ...     print("once for all processes")
+    once for all processes
+    """
     world = communicator()
     return int(world.Get_rank()) if world else 0
 
@@ -156,9 +175,25 @@ GradientSource = Share | Workers | Ranks
 def gradient_source(network: Network, T: int, B: int, workers: int | None) -> GradientSource:
     """What computes gradients of batches of at most B windows of T characters.
 
-    All ranks of an MPI job; else `workers` processes, or as many as suit.
+    All ranks of an MPI job; else `workers` processes, or as many as suit. Where none can be
+    started, this one: the gradient is the same, to rounding.
     """
     if world := communicator():
         return Ranks(network, world)
-    count = default_workers(B) if workers is None else min(workers, B)
-    return Share(network) if count == 1 else Workers(network, T, B, count)
+    suited = 1 if in_browser() else default_workers(B)
+    count = suited if workers is None else min(workers, B)
+    if count == 1:
+        return Share(network)
+    try:
+        if in_browser():
+            raise OSError("a browser has none")
+        return Workers(network, T, B, count)
+    except WorkerError:  # they were started, and say themselves what went wrong
+        raise
+    except Exception as error:
+        warnings.warn(
+            f"cannot start {count} worker processes ({error}): the training runs in this one. "
+            "Pass workers=1 to ask for that",
+            stacklevel=2,
+        )
+        return Share(network)

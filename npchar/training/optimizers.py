@@ -14,6 +14,8 @@ import numpy as np
 
 from npchar.arrays import Array
 
+__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "clip_by_global_norm"]
+
 SCHEDULES = ("linear", "cosine", "constant")
 
 # A running mean of gradients that are all zero, as of a character that is rare, would decay
@@ -24,7 +26,8 @@ TINY = 1e-30
 class Optimizer(ABC):
     """What turns a gradient into a step of the weights."""
 
-    memory: Array  # what it keeps between steps; flat
+    memory: Array
+    """What it keeps between two steps, flat."""
 
     @abstractmethod
     def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
@@ -48,6 +51,13 @@ class RMSprop(Optimizer):
         What keeps the root from zero.
     dtype
         The weights' type.
+
+    Examples
+    --------
+    >>> weights, optimizer = np.array([1.0, 1.0]), npchar.RMSprop(2, dtype="float64")
+    >>> optimizer.update(weights, np.array([4.0, -0.5]), learning_rate=0.01)
+    >>> weights.round(4)  # in its first step each goes as far, whatever its gradient
+    array([0.9684, 1.0316])
     """
 
     def __init__(
@@ -90,6 +100,13 @@ class Adam(Optimizer):
         What keeps the divisor from zero.
     dtype
         The weights' type.
+
+    Examples
+    --------
+    >>> weights, optimizer = np.array([1.0, 1.0]), npchar.Adam(2, dtype="float64")
+    >>> optimizer.update(weights, np.array([4.0, -0.5]), learning_rate=0.01)
+    >>> weights.round(4)
+    array([0.99, 1.01])
     """
 
     def __init__(
@@ -103,7 +120,8 @@ class Adam(Optimizer):
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
         self.memory = np.zeros(2 * size + 1, dtype)
         self.m, self.v = self.memory[:size], self.memory[size:-1]
-        self.count = self.memory[-1:]  # steps: exact up to 2²⁴ in float32
+        self.count = self.memory[-1:]
+        """The number of steps, (1,): exact up to 2²⁴ in float32."""
         self._scratch = np.empty(size, dtype)
 
     def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
@@ -141,10 +159,19 @@ class SGD(Optimizer):
         μ: how much of the last step is kept.
     dtype
         The weights' type.
+
+    Examples
+    --------
+    >>> weights, optimizer = np.array([1.0, 1.0]), npchar.SGD(2, dtype="float64")
+    >>> for _ in range(2):
+    ...     optimizer.update(weights, np.array([4.0, -0.5]), learning_rate=0.01)
+    >>> weights.round(4)  # the second step is 1.9 times the first
+    array([0.884 , 1.0145])
     """
 
     def __init__(self, size: int, momentum: float = 0.9, dtype: str = "float32") -> None:
         self.momentum = momentum
+        """μ, as it was given."""
         self.memory = self.u = np.zeros(size, dtype)
         self._scratch = np.empty(size, dtype)
 
@@ -172,7 +199,25 @@ def make_optimizer(name: str, size: int, epsilon: float, dtype: str) -> Optimize
 def clip_by_global_norm(gradient: Array, limit: float) -> float:
     """Scale a flat gradient in place to the norm `limit` if its norm is larger.
 
-    The direction stays (Pascanu et al. 2013). Returns the norm before clipping.
+    The direction stays (Pascanu et al. 2013).
+
+    Parameters
+    ----------
+    gradient
+        (n,), changed in place.
+    limit
+        The largest norm.
+
+    Returns
+    -------
+    float
+        The norm before clipping.
+
+    Examples
+    --------
+    >>> gradient = np.array([3.0, 4.0])
+    >>> npchar.clip_by_global_norm(gradient, 1.0), gradient
+    (5.0, array([0.6, 0.8]))
     """
     norm = math.sqrt(np.vdot(gradient, gradient))
     if norm > limit:

@@ -32,6 +32,8 @@ from npchar.layers.parameters import Parameters
 if TYPE_CHECKING:
     import subprocess  # where it is used: `import npchar` need not wait for it
 
+__all__ = ["WorkerError"]
+
 WORKER_ENVIRONMENT = {
     # One BLAS thread a worker: more would fight over the cores. Each BLAS has its name for it.
     "OPENBLAS_NUM_THREADS": "1",
@@ -141,7 +143,17 @@ class Share:
 
 
 class WorkerError(RuntimeError):
-    """A worker process ended before its time."""
+    """A worker process ended before its time.
+
+    Examples
+    --------
+    >>> text = "the cat sat on the mat. " * 40
+    >>> model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=8)
+    >>> try:
+    ...     history = model.fit(text, epochs=1, maxlen=20, workers=1, verbose=False)
+    ... except npchar.WorkerError:  # raised with workers=2 and more alone
+    ...     print("the model is as it was after its last whole step")
+    """
 
 
 class Shared:
@@ -269,9 +281,8 @@ class Workers:
                 process.stdin.write(b"g")
             except OSError:
                 raise self._ended(process) from None
+        shares = shares_of(batch, len(self._processes))  # while they work
         self._await_all()
-        count = len(self._processes)
-        shares = shares_of(batch, count)
         # Not by BLAS: its threads would wait for more work, busily, and for 27 ms take
         # the cores from the workers.
         np.einsum("k,kp->p", shares.astype(out.flat.dtype), shared.gradients, out=out.flat)

@@ -1,0 +1,711 @@
+"""The pictures of the notebooks: numbers go in, a picture with a text in its place comes out.
+
+The cells of the notebooks compute; what they computed is drawn here, so that no cell has to be
+read for its colours. First what every notebook needs, then the pictures of each.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+plt.rcParams.update({"figure.figsize": (8, 3.2), "figure.dpi": 90, "font.size": 10})
+COLOURS = {"i": "tab:green", "f": "tab:red", "o": "tab:blue", "g": "tab:purple"}  # of the gates
+COLOURS |= {"c": "tab:orange", "h": "tab:cyan"}
+PALE = "#c4c4c4"
+
+# For every notebook
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Show a figure, with a text for those who cannot see it, and close it.
+
+    Parameters
+    ----------
+    figure
+        A figure of matplotlib.
+    alt
+        What there is to see, in a sentence or two. It goes into the notebook with the picture,
+        and stands in its place where there are no pictures.
+    """
+    from IPython.display import display
+
+    png = io.BytesIO()
+    figure.savefig(png, format="png", bbox_inches="tight")
+    plt.close(figure)
+    data = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": alt}
+    display(data, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def slider(draw: Callable[..., object], **ranges: tuple[float, float, float]) -> None:
+    """Draw with numbers that a reader sets by sliders (the extra `notebooks`: ipywidgets).
+
+    Where there is no ipywidgets, it draws once, with the numbers that the sliders begin at.
+
+    Parameters
+    ----------
+    draw
+        What draws, given the numbers by name.
+    ranges
+        For each number the lowest, the highest and the first: whole numbers, or floats.
+    """
+    try:
+        import ipywidgets
+    except ImportError:
+        draw(**{name: first for name, (_, _, first) in ranges.items()})
+        return
+    kinds = {int: ipywidgets.IntSlider, float: ipywidgets.FloatSlider}
+    sliders = {
+        name: kinds[type(first)](first, min=low, max=high)
+        for name, (low, high, first) in ranges.items()
+    }
+    ipywidgets.interact(draw, **sliders)
+
+
+def visible(text: Iterable[str]) -> list[str]:
+    """The characters of a text, with signs for the space and the newline."""
+    return [{" ": "␣", "\n": "⏎"}.get(character, character) for character in text]
+
+
+def lines(
+    x: Any,
+    curves: Mapping[str, Any],
+    alt: str,
+    *,
+    markers: Sequence[str] = ("",),
+    log: bool = False,
+    ticks: Sequence[str] | None = None,
+    **labels: Any,
+) -> None:
+    """Curves over one axis.
+
+    Parameters
+    ----------
+    x
+        Where the numbers of the curves stand, (n,).
+    curves
+        The numbers of each, (n,), by its name in the legend.
+    alt
+        The text for `show`.
+    markers
+        The mark of matplotlib for the points of each curve; "" is none.
+    log
+        Whether both axes are logarithmic.
+    ticks
+        What to write at each x instead of its number.
+    labels
+        More for matplotlib's `Axes.set`: title, xlabel, ylabel, ylim.
+    """
+    figure, axes = plt.subplots()
+    for k, (name, values) in enumerate(curves.items()):
+        axes.plot(x, values, marker=markers[k % len(markers)], ms=4, lw=1.3, label=name)
+    if log:
+        axes.set(xscale="log", yscale="log")
+    else:
+        axes.axhline(0, color="grey", lw=0.6)
+    if ticks is not None:
+        axes.set_xticks(x, ticks)
+    axes.set(**labels)
+    axes.legend(fontsize=9)
+    show(figure, alt)
+
+
+def heat_map(
+    values: Any,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    alt: str,
+    *,
+    limits: tuple[float, float] = (-1, 1),
+    colours: str = "RdBu_r",
+    numbers: bool = False,
+    name: str = "",
+    **labels: Any,
+) -> None:
+    """A table of numbers as a table of colours.
+
+    Parameters
+    ----------
+    values
+        The table, (rows, columns); NaN stays white.
+    rows, columns
+        The names of its rows and columns.
+    alt
+        The text for `show`.
+    limits
+        The numbers at the ends of the colours.
+    colours
+        A colour map of matplotlib.
+    numbers
+        Whether to write the numbers, rounded, into the fields.
+    name
+        What the colours stand for: the label of their bar. Without one there is no bar.
+    labels
+        More for matplotlib's `Axes.set`: title, xlabel, ylabel.
+    """
+    figure, axes = plt.subplots(figsize=(8.6, 1.4 + 0.17 * len(rows)))
+    image = axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, fontsize=8.5)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8.5)
+    if numbers:
+        for (row, column), value in np.ndenumerate(values):
+            red, green, blue, _ = image.to_rgba(value)
+            ink = "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else "white"
+            axes.text(column, row, round(value), ha="center", va="center", color=ink)
+    axes.set(**labels)
+    if name:
+        figure.colorbar(image, label=name, pad=0.02, fraction=0.03)
+    show(figure, alt)
+
+
+def chance_level(by_chance: Any, found: float, alt: str, **labels: Any) -> None:
+    """A number that was found, on the histogram of those that come by chance.
+
+    Parameters
+    ----------
+    by_chance
+        The numbers that come by chance, (n,).
+    found
+        The number in question.
+    alt
+        The text for `show`.
+    labels
+        More for matplotlib's `Axes.set`: title, xlabel.
+    """
+    figure, axes = plt.subplots(figsize=(8, 2.6))
+    axes.hist(by_chance, bins=60, color=PALE, label="by chance")
+    axes.axvline(found, color="tab:red", lw=2, label=f"found: {found:.3f}")
+    axes.set(ylabel="how many", **labels)
+    axes.legend(fontsize=9)
+    show(figure, alt)
+
+
+# 1  From text to tensors
+
+
+def surprise(text: str, nats: Any, title: str) -> None:
+    """The surprise −log p at each character of a text, as bars, and their mean.
+
+    Parameters
+    ----------
+    text
+        The characters, n.
+    nats
+        The surprise at each, (n,), NaN where there is none.
+    title
+        The title.
+    """
+    figure, axes = plt.subplots(figsize=(8, 2.6))
+    shades = plt.colormaps["Reds"](np.nan_to_num(np.asarray(nats)) / 5 + 0.15)
+    axes.bar(range(len(text)), nats, color=shades, width=1, edgecolor="white")
+    mean = np.nanmean(nats)
+    axes.axhline(mean, color="black", ls="--", lw=1, label=f"mean: {mean:.2f} nats")
+    axes.set_xticks(range(len(text)), visible(text), family="monospace")
+    axes.set(title=title, ylabel="−log p, nats", xlim=(-0.7, len(text) - 0.3))
+    axes.legend(fontsize=9)
+    worst = np.argsort(-np.nan_to_num(np.asarray(nats)))[:3]
+    named = ", ".join(f"{text[k]!r} at place {k} ({nats[k]:.1f})" for k in worst)
+    show(figure, f"Bars over the characters of {text!r}. The highest: {named}; mean {mean:.2f}.")
+
+
+def next_characters(read: str, characters: str, probabilities: Any) -> None:
+    """The probabilities of the next character after a text.
+
+    Parameters
+    ----------
+    read
+        What has been read.
+    characters
+        The vocabulary, V characters.
+    probabilities
+        Of each as the next, (V,).
+    """
+    figure, axes = plt.subplots(figsize=(8, 2.4))
+    axes.bar(range(len(characters)), probabilities, color="tab:blue")
+    axes.set_xticks(range(len(characters)), visible(characters), fontsize=8, family="monospace")
+    axes.set(ylim=(0, 1), ylabel="p(next)", title=f"After {read!r}", xlim=(-1, len(characters)))
+    best = np.argsort(-np.asarray(probabilities))[:3]
+    named = ", ".join(f"{characters[k]!r} {probabilities[k]:.2f}" for k in best)
+    show(figure, f"Bars: the probabilities of the next character after {read!r}; first {named}.")
+
+
+def windows_in_text(rows: Sequence[str], step: int) -> None:
+    """The first windows of a text, each where its characters stand in the text.
+
+    Parameters
+    ----------
+    rows
+        The windows; the last character of each is to be predicted.
+    step
+        Characters between the starts of two windows.
+    """
+    figure, axes = plt.subplots()
+    for row, window in enumerate(rows):
+        for column, character in enumerate(visible(window)):
+            last = column == len(window) - 1
+            box = {"fc": "orange" if last else "#cfe2f3", "ec": "white", "pad": 2.5}
+            where = (step * row + column, row)
+            axes.text(*where, character, ha="center", va="center", family="monospace", bbox=box)
+    places = step * (len(rows) - 1) + len(rows[0])
+    axes.set(xlim=(-1, places), ylim=(len(rows) - 0.4, -0.6), yticks=range(len(rows)))
+    axes.set(xlabel="place in the text", ylabel="window")
+    axes.set_title("Blue is read, orange is to be predicted")
+    show(
+        figure,
+        f"{len(rows)} rows of {len(rows[0])} characters, each row begun {step} places further "
+        f"right than the row above; the last character of each is orange. The first: {rows[0]!r}.",
+    )
+
+
+# 2  The LSTM forward
+
+NODES = (  # what it says, where it is, and in whose highlighted diagram
+    ("$c_-$", 0.8, 3.2, "fc"), ("×", 2.5, 3.2, "fc"), ("+", 4.4, 3.2, "c"), ("$c$", 8.3, 3.2, "ch"),
+    ("×", 4.4, 2.2, "igc"), ("tanh", 6.4, 2.6, "h"), ("×", 6.4, 1.9, "oh"), ("$h$", 8.3, 1.9, "h"),
+    ("σ", 2.5, 1.0, "f"), ("σ", 3.8, 1.0, "i"), ("tanh", 5.0, 1.0, "g"), ("σ", 6.4, 1.0, "o"),
+    ("$x,\\ h_-$", 0.8, 0.3, "ifog"),
+)  # fmt: skip
+ARROWS = (  # from, to, in whose diagram, and the name of what goes along it
+    (1.05, 3.2, 2.3, 3.2, "fc", ""), (2.7, 3.2, 4.2, 3.2, "fc", "$f\\,c_-$"),
+    (4.6, 3.2, 8.1, 3.2, "c", ""), (4.4, 2.38, 4.4, 3.02, "igc", "$i\\,g$"),
+    (6.4, 3.2, 6.4, 2.8, "h", ""), (6.4, 2.4, 6.4, 2.06, "h", ""), (6.6, 1.9, 8.1, 1.9, "h", ""),
+    (2.5, 1.2, 2.5, 3.02, "f", "$f$"), (3.8, 1.2, 4.28, 2.04, "i", "$i$"),
+    (5.0, 1.2, 4.52, 2.04, "g", "$g$"), (6.4, 1.2, 6.4, 1.74, "o", "$o$"),
+    (2.5, 0.3, 2.5, 0.82, "f", ""), (3.8, 0.3, 3.8, 0.82, "i", ""),
+    (5.0, 0.3, 5.0, 0.82, "g", ""), (6.4, 0.3, 6.4, 0.82, "o", ""),
+)  # fmt: skip
+PARTS = {
+    "i": "The input gate i: how much of the candidate is written",
+    "f": "The forget gate f: how much of the old cell is kept",
+    "o": "The output gate o: how much of the cell is shown",
+    "g": "The candidate g: what could be written",
+    "c": "The cell c: what was kept and what is written, added",
+    "h": "The hidden state h: the part of the cell that is shown",
+}
+
+
+def cell(part: str) -> None:
+    """One step of an LSTM, with one part of it highlighted.
+
+    Parameters
+    ----------
+    part
+        "i", "f", "o", "g", "c" or "h".
+    """
+    figure, axes = plt.subplots(figsize=(7, 3))
+    ends = {"i": 3.8, "f": 2.5, "o": 6.4, "g": 5.0}
+    for until, colour in ((6.4, PALE), (ends.get(part, 0), COLOURS[part])):
+        if until:  # the road of x and h₋ under the gates
+            axes.plot([1.3, until], [0.3, 0.3], color=colour, lw=2)
+    for x0, y0, x1, y1, parts, name in sorted(ARROWS, key=lambda arrow: part in arrow[4]):
+        colour = COLOURS[part] if part in parts else PALE
+        style = {"arrowstyle": "->", "color": colour, "lw": 2}
+        axes.annotate("", (x1, y1), (x0, y0), arrowprops=style)
+        beside = -0.25 if x0 < x1 and y0 < y1 else 0.1  # left of an arrow that leans right
+        axes.text((x0 + x1) / 2 + beside, (y0 + y1) / 2 + 0.08, name, color=colour, fontsize=12)
+    for name, x, y, parts in NODES:
+        on = part in parts
+        edge = COLOURS[part] if on else PALE
+        box = {"boxstyle": "round,pad=0.3", "fc": "white", "ec": edge, "lw": 2 if on else 1}
+        ink = "black" if on else "grey"
+        axes.text(x, y, name, ha="center", va="center", color=ink, bbox=box)
+    axes.set(xlim=(0.2, 8.7), ylim=(0, 3.6), title=PARTS[part])
+    axes.axis("off")
+    show(
+        figure,
+        f"{PARTS[part]}. Diagram of one step: c₋ runs along the top through a product with f and "
+        "a sum with i g and becomes c; tanh of c times o becomes h. The ways of "
+        f"{part} are coloured, the others grey.",
+    )
+
+
+def chain(text: str, backward: bool = False) -> None:
+    """The steps of a recurrent network side by side: the network unrolled over a text.
+
+    Parameters
+    ----------
+    text
+        What it reads, a character a step, and the one after them.
+    backward
+        Draw the ways of the gradients instead of those of the numbers.
+    """
+    figure, axes = plt.subplots(figsize=(8, 3.2))
+
+    def arrow(x0: float, y0: float, x1: float, y1: float, colour: str, name: str = "") -> None:
+        ends = ((x0, y0), (x1, y1)) if backward else ((x1, y1), (x0, y0))
+        style = {"arrowstyle": "->", "color": colour, "lw": 2}
+        axes.annotate("", *ends, arrowprops=style)
+        across = y0 == y1
+        where = ((x0 + x1) / 2 + 0.1 * (not across), (y0 + y1) / 2 + 0.04 * across)
+        axes.text(
+            *where,
+            name,
+            color=colour,
+            ha="center" if across else "left",
+            va="bottom" if across else "center",
+        )
+
+    d = "d" if backward else ""
+    shown = visible(text)
+    steps = len(text) - 1
+    for t in range(1, steps + 1):
+        x = 2.4 * t
+        box = {"boxstyle": "square,pad=0.9", "fc": "#eeeeee", "ec": "grey"}
+        axes.text(x, 1.5, f"step {t}", ha="center", va="center", bbox=box)
+        arrow(x, 0.55, x, 1.12, "tab:green", f"$dz_{{{t}}}$" if backward else f"$x_{{{t}}}$")
+        below = "to $dW_x, dW_h, db$" if backward else f"reads {shown[t - 1]}"
+        axes.text(x, 0.35, below, ha="center", va="center", color="tab:green")
+        arrow(x, 1.88, x, 2.45, "tab:blue", f"${d}h_{{{t}}}$")
+        above = f"loss at {shown[t]}" if backward else f"predicts {shown[t]}"
+        axes.text(x, 2.62, above, ha="center", va="center", color="tab:blue")
+    for t in range(steps + 1):
+        x = 2.4 * t
+        if backward and t == steps:
+            continue  # nothing comes from after the end
+        arrow(x + 0.6, 1.65, x + 1.8, 1.65, COLOURS["c"], f"${d}c_{{{t}}}$")
+        arrow(x + 0.6, 1.3, x + 1.8, 1.3, COLOURS["h"], f"${d}h_{{{t}}}$")
+    axes.set(xlim=(0.4, 2.4 * steps + 2), ylim=(0.1, 2.9))
+    axes.set_title(
+        "Backward: from the last step to the first" if backward else "The network, unrolled"
+    )
+    axes.axis("off")
+    what = "Gradients dh and dc go from each step to the one before it" if backward else (
+        "h and c go from each step to the next"
+    )  # fmt: skip
+    show(figure, f"{steps} boxes in a row, one for each character of {text[:-1]!r}. {what}.")
+
+
+def step_in_bars(i: float, f: float, o: float, g: float, c_: float) -> None:
+    """What the gates do to one cell in one step, as bars.
+
+    Parameters
+    ----------
+    i, f, o, g, c_
+        The gates, the candidate and the cell before the step, a number each.
+    """
+    c = f * c_ + i * g
+    bars = (
+        (f"forget gate\nf = {f:.2f}", {"c₋": c_, "f c₋": f * c_}, COLOURS["f"]),
+        (f"input gate\ni = {i:.2f}", {"g": g, "i g": i * g}, COLOURS["i"]),
+        ("the cell\nis their sum", {"f c₋": f * c_, "i g": i * g, "c": c}, COLOURS["c"]),
+        (f"output gate\no = {o:.2f}", {"tanh c": np.tanh(c), "h": o * np.tanh(c)}, COLOURS["o"]),
+    )
+    figure, every = plt.subplots(1, 4, figsize=(8, 2.6), sharey=True)
+    for axes, (title, values, colour) in zip(every, bars):
+        axes.bar(list(values), list(values.values()), color=colour)
+        axes.axhline(0, color="black", lw=0.8)
+        axes.set_title(title, fontsize=10)
+        axes.set_ylim(-1.05, 1.05)
+    show(
+        figure,
+        f"Bars. The old cell {c_:.2f} becomes {f * c_:.2f} by the forget gate, the candidate "
+        f"{g:.2f} becomes {i * g:.2f} by the input gate; their sum is {c:.2f}, and "
+        f"the output gate shows h = {o * np.tanh(c):.2f}.",
+    )
+
+
+def gates_over_text(text: str, values: Mapping[str, Any], title: str, shaded: Any) -> None:
+    """The gates and the cell of one unit over a text, one above the other.
+
+    Parameters
+    ----------
+    text
+        The characters, T.
+    values
+        The numbers to draw, (T,) each, by the names of the equations.
+    title
+        The title.
+    shaded
+        Where the ground is grey, (T,) booleans.
+    """
+    figure, every = plt.subplots(
+        len(values), 1, figsize=(8.6, 1.1 * len(values) + 0.6), sharex=True
+    )
+    for axes, (name, numbers) in zip(every, values.items()):
+        axes.axhline(0, color="grey", lw=0.6)
+        for place in np.flatnonzero(shaded):
+            axes.axvspan(place - 0.5, place + 0.5, color="#e6e6e6")
+        axes.plot(numbers, color=COLOURS[name], marker=".", lw=1)
+        axes.set_ylabel(name, rotation=0, labelpad=12)
+        if name in "ifo":
+            axes.set_ylim(-0.05, 1.05)
+    every[0].set_title(title)
+    every[-1].set_xticks(range(len(text)), visible(text), fontsize=8)
+    means = ", ".join(
+        f"{name} {numbers[shaded].mean():.2f} on grey, {numbers[~shaded].mean():.2f} elsewhere"
+        for name, numbers in values.items()
+    )
+    show(figure, f"{title}. Curves over the characters of {text!r}. Means: {means}.")
+
+
+# 3  Backpropagation through time
+
+
+def tangent(
+    loss_and_slope: Callable[[float], tuple[float, float]], weight: float, name: str
+) -> None:
+    """A loss as a function of one weight, and the line that the gradient says it follows.
+
+    Parameters
+    ----------
+    loss_and_slope
+        The loss for a value of the weight, and its gradient there.
+    weight
+        Where the line touches.
+    name
+        The weight's name.
+    """
+    figure, axes = plt.subplots(figsize=(8, 2.8))
+    every = np.linspace(-4, 4, 81)
+    losses = [loss_and_slope(value)[0] for value in every]
+    axes.plot(every, losses, color="black", label="the loss")
+    loss, slope = loss_and_slope(weight)
+    near = weight + np.array([-1.2, 1.2])
+    axes.plot(near, loss + slope * (near - weight), color="tab:red", label="slope: the gradient")
+    axes.plot(weight, loss, "o", color="tab:red")
+    room = 0.1 * (max(losses) - min(losses))
+    axes.set(xlabel=name, ylabel="L", ylim=(min(losses) - room, max(losses) + room))
+    axes.set_title(f"{name} = {weight:.1f}: gradient {slope:+.4f}")
+    axes.legend(fontsize=9)
+    show(
+        figure,
+        f"The loss against {name}, a smooth curve; at {weight:.1f} a straight line touches it "
+        f"with the slope {slope:+.4f}.",
+    )
+
+
+# 4 to 7  Why LSTM, Training, Randomness and temperature, Inside the cells
+
+
+@dataclass
+class Panel:
+    """One pair of axes: named curves over x, and what stands beside them.
+
+    Attributes
+    ----------
+    title
+        Above the axes.
+    curves
+        By their names in the legend: (x, y) or (x, y, error). Errors are drawn as bars, of many
+        points as a band; an error of the shape (2, n) is below and above. A name that begins with
+        ``_`` is not in the legend.
+    xlabel, ylabel
+        Under and beside the axes.
+    log
+        The axes with a logarithmic scale: "", "x", "y" or "xy".
+    ylim, xlim
+        The ends of the axes.
+    styles
+        Of some curves, by their names: a format of matplotlib's, "k:" for black dots. The others
+        are lines, those of few points with dots.
+    levels
+        Dotted horizontal lines by their names.
+    marks
+        Dotted vertical lines, x.
+    ticks
+        Marks of the x axis and what is written there, or the numbers themselves.
+    """
+
+    title: str
+    curves: Mapping[str, Sequence[Any]]
+    xlabel: str = ""
+    ylabel: str = ""
+    log: str = ""
+    ylim: tuple[float | None, float | None] = (None, None)
+    xlim: tuple[float | None, float | None] = (None, None)
+    styles: Mapping[str, str] = field(default_factory=dict)
+    levels: Mapping[str, float] = field(default_factory=dict)
+    marks: Sequence[float] = ()
+    ticks: Sequence[Any] | Mapping[Any, str] = ()
+
+    def draw(self, ax: Any) -> None:
+        """Draw it into axes."""
+        for name, (x, y, *error) in self.curves.items():
+            x, y = np.asarray(x), np.asarray(y)
+            how = self.styles.get(name, "o-" if len(x) < 25 else "-")
+            if error and len(x) < 25:
+                ax.errorbar(x, y, error[0], fmt=how, ms=4, lw=1.2, capsize=3, label=name)
+                continue
+            (line,) = ax.plot(x, y, how, ms=4, lw=1.2, label=name)
+            if error:
+                below, above = np.broadcast_to(error[0], (2, len(x)))
+                ax.fill_between(x, y - below, y + above, color=line.get_color(), alpha=0.2, lw=0)
+        for name, level in self.levels.items():
+            ax.axhline(level, ls=":", lw=1, color="black")
+            ax.annotate(
+                name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+                fontsize=8,
+            )  # fmt: skip
+        for x in self.marks:
+            ax.axvline(x, ls=":", lw=0.8, color="gray")
+        ax.set(title=self.title, xlabel=self.xlabel, ylabel=self.ylabel)
+        ax.set(xscale="log" if "x" in self.log else "linear")
+        ax.set(yscale="log" if "y" in self.log else "linear", ylim=self.ylim, xlim=self.xlim)
+        if len(self.ticks):
+            names = self.ticks.values() if isinstance(self.ticks, Mapping) else self.ticks
+            ax.set_xticks(list(self.ticks), [str(name) for name in names])
+            ax.set_xticks([], minor=True)
+        if any(not name.startswith("_") for name in self.curves):
+            ax.legend(fontsize=8)
+
+
+def panels(*sides: Panel, alt: str, size: tuple[float, float] = (9, 3.2)) -> None:
+    """Curves, in panels side by side."""
+    figure, axes = plt.subplots(1, len(sides), figsize=size, layout="constrained", squeeze=False)
+    for panel, ax in zip(sides, axes[0]):
+        panel.draw(ax)
+    show(figure, alt)
+
+
+def bars(
+    values: Mapping[str, Sequence[float]],
+    names: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    size: tuple[float, float] = (10, 2.8),
+) -> None:
+    """Distributions side by side, in one scale.
+
+    Parameters
+    ----------
+    values
+        By their titles: a height for each of `names`.
+    names
+        What stands under the bars.
+    """
+    figure, axes = plt.subplots(
+        1, len(values), figsize=size, layout="constrained", sharey=True, squeeze=False
+    )
+    for ax, (title, heights) in zip(axes[0], values.items()):
+        ax.bar(range(len(names)), heights, color="tab:red")
+        ax.set_xticks(range(len(names)), names, fontsize=9, family="monospace")
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel(xlabel)
+    axes[0, 0].set_ylabel(ylabel)
+    show(figure, alt)
+
+
+def coloured(
+    rows: Sequence[str],
+    values: Mapping[str, Any],
+    label: str,
+    alt: str,
+    *,
+    limits: tuple[float, float] = (-1, 1),
+    width: float = 0.11,
+) -> None:
+    """Lines of a text, each character on a colour: red above zero, blue below.
+
+    Parameters
+    ----------
+    rows
+        The lines; an end of a line within them is drawn as ¶.
+    values
+        By their titles, one below the other: a number for each character of all lines, one after
+        the other.
+    label
+        What the colours stand for.
+    alt
+        The text for `show`.
+    limits
+        The numbers of the deepest blue and the deepest red; from 0 on, there is no blue.
+    width
+        Of a character, in inches.
+    """
+    across = max(map(len, rows))
+    size = max(5.0, width * across + 1.2), len(values) * (0.2 * len(rows) + 0.3) + 0.2
+    figure, axes = plt.subplots(len(values), 1, figsize=size, layout="constrained", squeeze=False)
+    for ax, (title, numbers) in zip(axes[:, 0], values.items()):
+        numbers, grid = np.asarray(numbers), np.full((len(rows), across), np.nan)
+        start = 0
+        for y, row in enumerate(rows):
+            grid[y, : len(row)] = numbers[start : start + len(row)]
+            start += len(row)
+            for x, character in enumerate(row):
+                ax.text(
+                    x, y, {"\n": "¶"}.get(character, character).replace("$", r"\$"), ha="center",
+                    va="center", family="monospace", fontsize=8,
+                )  # fmt: skip
+        colours = "bwr" if limits[0] < 0 else "Reds"
+        low, high = limits
+        image = ax.imshow(grid, cmap=colours, vmin=low, vmax=high, aspect="auto", alpha=0.6)
+        ax.set_title(title, loc="left", fontsize=9)
+        ax.axis("off")
+    bar = figure.colorbar(image, ax=axes[:, 0], fraction=0.03, pad=0.01)
+    bar.set_label(label, fontsize=8)
+    show(figure, alt)
+
+
+def broken(text: str, width: int = 84) -> list[str]:
+    """Break a text into rows of equal width, for `coloured`."""
+    return [text[k : k + width] for k in range(0, len(text), width)]
+
+
+def valley(
+    height: Callable[[Any, Any], Any],
+    paths: Mapping[str, Any],
+    alt: str,
+    title: str = "",
+    ends: tuple[float, float, float, float] = (-2.4, 1.2, -1.3, 1.3),
+) -> None:
+    """Paths of optimizers over the contours of a function of two numbers.
+
+    Parameters
+    ----------
+    height
+        The function of x and y.
+    paths
+        By their names: the points, (n, 2).
+    ends
+        Of x and of y.
+    """
+    figure, axes = plt.subplots(
+        1, len(paths), figsize=(10, 2.9), layout="constrained", squeeze=False, sharey=True
+    )
+    x, y = np.meshgrid(np.linspace(*ends[:2], 200), np.linspace(*ends[2:], 200))
+    for ax, (name, path) in zip(axes[0], paths.items()):
+        ax.contour(x, y, height(x, y), levels=np.geomspace(0.01, 40, 12), colors="gray",
+                   linewidths=0.6)  # fmt: skip
+        ax.plot(*np.transpose(path), "o-", ms=3, lw=1, color="C3")
+        ax.plot(0, 0, "k*", ms=9)
+        ax.set(title=name, xlim=ends[:2], ylim=ends[2:], xlabel="x")
+    axes[0, 0].set_ylabel("y")
+    figure.suptitle(title, fontsize=10)
+    show(figure, alt)
+
+
+def over_text(
+    text: str, curves: Mapping[str, Any], inside: Mapping[str, Any], ylabel: str, alt: str
+) -> None:
+    """Curves over a text, one below the other, with its characters under them.
+
+    Parameters
+    ----------
+    text
+        T characters.
+    curves
+        By their titles: a number after each character, (T,).
+    inside
+        Of some of them: where the ground is yellow, (T,) booleans. Ends of lines are gray.
+    """
+    size = 0.13 * len(text), 1.4 * len(curves) + 0.4
+    figure, axes = plt.subplots(len(curves), 1, figsize=size, sharex=True, layout="constrained")
+    for ax, (title, values) in zip(axes, curves.items()):
+        for k in np.flatnonzero(inside.get(title, ())):
+            ax.axvspan(k - 0.5, k + 0.5, color="gold", alpha=0.4, lw=0)
+        for k in (k for k, character in enumerate(text) if character == "\n"):
+            ax.axvline(k, color="gray", lw=0.5)
+        ax.plot(values, color="tab:red")
+        ax.set(ylabel=ylabel, xlim=(-0.5, len(text) - 0.5))
+        ax.set_title(title, loc="left", fontsize=10)
+    axes[-1].set_xticks(range(len(text)), text.replace("\n", "¶"), family="monospace", fontsize=9)
+    axes[-1].tick_params(axis="x", length=0)
+    show(figure, alt)

@@ -1,0 +1,80 @@
+"""Products in tiles, and the fast layers that use them, against the plain ones."""
+
+import numpy as np
+import pytest
+
+from npchar.layers import products
+from npchar.layers.dense import Dense
+from npchar.layers.dense_fast import FastDense
+from npchar.layers.kinds import FAST, PLAIN
+from npchar.layers.loss import softmax_cross_entropy
+from npchar.layers.network import Network, Sizes
+from npchar.layers.products import column_tiles, product_tiles, row_tiles, tiling
+
+
+@pytest.fixture
+def small_tiles(monkeypatch):
+    """As on a processor whose BLAS likes small matrices, and calls few numbers many."""
+    monkeypatch.setattr(products, "HAS_SMALL_KERNELS", True)
+    monkeypatch.setattr(products, "SMALL", 5000)
+
+
+@pytest.mark.parametrize("gates", [(), (3,)], ids=["one", "three"])
+@pytest.mark.parametrize(("M", "K", "N"), [(24, 10, 64), (16, 7, 48), (40, 12, 96), (9, 20, 34)])
+def test_the_product_of_tiles_is_the_product(M, K, N, gates, small_tiles):
+    rng = np.random.default_rng(0)
+    a, W = rng.standard_normal((M, K)), rng.standard_normal((*gates, K, N))
+    rows, columns = tiling(M, K, N, a.dtype)
+    assert (rows, columns) != (M, N)
+    assert rows * columns * K <= products.SMALL
+    out = np.full((*gates, M, N), np.nan)
+    np.matmul(
+        row_tiles(a, rows, leading=len(gates)),
+        column_tiles(W, columns),
+        out=product_tiles(out, rows, columns),
+    )
+    np.testing.assert_allclose(out, a @ W, rtol=0, atol=1e-13)
+
+
+def test_one_tile_where_nothing_is_gained(monkeypatch):
+    assert tiling(4, 8, 8, "float32") == (4, 8)  # small anyway
+    monkeypatch.setattr(products, "HAS_SMALL_KERNELS", True)
+    assert tiling(64, 512, 128, "float32") != (64, 128)
+    assert tiling(64, 512, 128, "complex128") == (64, 128)
+    assert tiling(61, 512, 127, "float32") == (61, 127)  # primes: no tile divides them
+    monkeypatch.setattr(products, "HAS_SMALL_KERNELS", False)
+    assert tiling(64, 512, 128, "float32") == (64, 128)
+
+
+@pytest.mark.parametrize("layer", ["lstm", "gru", "rnn"])
+def test_fast_layers_in_tiles_are_the_plain_ones(layer, small_tiles, monkeypatch):
+    monkeypatch.setattr(products, "SMALL", 40_000)
+    B, H, V = 48, 32, 9
+    assert tiling(B, H, H, "float64") == (24, 32)
+    assert tiling(B, 4 * H, H, "float64") == (8, 32)
+    network = Network(Sizes(V, H, 2, 0.0, layer), dtype="float64", kind=FAST[layer])
+    network.initialise(0)
+    plain = Network(network.sizes, network.parameters, kind=PLAIN[layer])
+    ids = np.random.default_rng(1).integers(0, V, (6, B))
+    fast, slow = (n.gradients(ids[:-1], ids[1:]) for n in (network, plain))
+    np.testing.assert_allclose(fast.loss, slow.loss, rtol=1e-13)
+    np.testing.assert_allclose(fast.parameters.flat, slow.parameters.flat, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("block", [7, 64, 1 << 20], ids=["rows", "blocks", "whole"])
+@pytest.mark.parametrize("none", [0, 5, 11])
+def test_loss_in_blocks_of_rows_is_the_loss(block, none, monkeypatch):
+    monkeypatch.setattr("npchar.layers.dense_fast.IN_CACHE", block)
+    rng = np.random.default_rng(2)
+    plain = Dense.create(6, 13, dtype="float64")
+    plain.b[...] = rng.standard_normal(13)
+    h, targets = rng.standard_normal((4, 5, 6)), rng.integers(0, 13, (4, 5))
+    targets.reshape(-1)[:none] = -1
+    gradients = [Dense(np.full((6, 13), np.nan), np.full(13, np.nan)) for _ in range(2)]
+    loss, dlogits = softmax_cross_entropy(plain.forward(h), targets)
+    dh = plain.backward(h, dlogits, gradients[0])
+    found = FastDense(plain.W, plain.b).cross_entropy(h, targets, gradients[1])
+    np.testing.assert_allclose(found[0], loss, rtol=1e-14)
+    np.testing.assert_allclose(found[1], dh, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(gradients[1].W, gradients[0].W, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(gradients[1].b, gradients[0].b, rtol=0, atol=1e-15)

@@ -1,0 +1,101 @@
+"""The API reference as pdoc builds it: complete, without a warning and without a dead link."""
+
+import html.parser
+import os
+import re
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import pytest
+from children import run
+from conftest import ROOT
+
+import npchar
+
+pytestmark = pytest.mark.slow
+
+
+class Page(html.parser.HTMLParser):
+    """The links of a page, the places in it that links lead to, and its emphasised text."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.links, self.places, self.emphasised = [], set(), []
+        self.inside = False
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        self.links += [named["href"]] if named.get("href") else []
+        self.places |= {named["id"]} if named.get("id") else set()
+        self.inside = tag == "em"
+
+    def handle_data(self, data):
+        self.emphasised += [data] if self.inside else []
+        self.inside = False
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """Its folder, built by the README's command."""
+    pytest.importorskip("pdoc", reason="needs npchar[docs]")
+    folder = tmp_path_factory.mktemp("site")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    command = re.search(r'pip install "\.\[docs\]" && (pdoc [^`\n]*)', readme)[1].split()
+    command[command.index("site")] = str(folder)
+    done = run(sys.executable, "-m", *command, cwd=ROOT, env={"PYTHONWARNINGS": "error"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    return {path: Page(path) for path in site.rglob("*.html")}
+
+
+def test_no_link_is_dead(site, pages):
+    count = 0
+    for path, page in pages.items():
+        for link in page.links:
+            address, place = urldefrag(unquote(link))
+            if address.startswith(("https://", "data:")):
+                continue
+            target = Path(os.path.normpath(path.parent / address)) if address else path
+            assert target in pages, f"{path.relative_to(site)}: {link}"
+            assert not place or place in pages[target].places, f"{path.relative_to(site)}: {link}"
+            count += 1
+    assert count > 1000
+
+
+def test_every_public_name_and_every_chapter_is_there(site, pages):
+    whole = pages[site / "npchar.html"]
+    chapters = {"text", "layers", "files", "generation", "analysis", "training"}
+    assert set(npchar.__all__) - chapters <= whole.places
+    for chapter in chapters:
+        assert f"npchar/{chapter}.html" in whole.links
+        for name in getattr(npchar, chapter).__all__:
+            assert f"{chapter}/{name}.html" in pages[site / "npchar" / f"{chapter}.html"].links
+
+
+def test_nothing_is_without_a_docstring(site):
+    import pdoc.doc
+    import pdoc.extract
+
+    def members(of):
+        for one in of.members.values():
+            if not one.name.startswith("_") and one.name != "args":  # every exception has that
+                yield one
+                yield from members(one) if isinstance(one, pdoc.doc.Class) else ()
+
+    modules = [pdoc.doc.Module.from_name(name) for name in pdoc.extract.walk_specs(["npchar"])]
+    found = [one for module in modules for one in (module, *members(module))]
+    assert len(found) > 300
+    assert [one.fullname for one in found if not one.docstring.strip()] == []
+
+
+def test_formulas_come_out_as_they_stand(pages):
+    """No asterisk or underscore of a formula is taken for Markdown's."""
+    emphasised = {text for page in pages.values() for text in page.emphasised}
+    assert emphasised <= {"prefill", "documents", "tape", "by gate"}
+    assert any("h = o tanh(c)" in path.read_text(encoding="utf-8") for path in pages)
