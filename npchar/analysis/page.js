@@ -102,7 +102,7 @@ function frame() {
     writing.written += 1;
     writing.owed = performance.now() - now < FRAME ? writing.owed - 1 : 0;
   }
-  if (writing.written > before) show(follow);
+  if (writing.written > before) showText(follow);
   requestAnimationFrame(frame);
 }
 
@@ -113,7 +113,7 @@ function oneCharacter() {
   writeOne(temperature());
   element("status").textContent = "";
   showMoment();
-  show();
+  showText();
 }
 
 function clear() {
@@ -128,7 +128,7 @@ function goTo(n) {
   moment = n;
   text[n - first].element.scrollIntoView({ block: "nearest" });
   showMoment();
-  show(false);
+  show();
 }
 
 /** Show the latest moment. */
@@ -136,7 +136,7 @@ function toEnd() {
   moment = null;
   showMoment();
   showSpans();
-  show();
+  showText();
 }
 
 /** Drop what follows the moment that is shown, and go on from it. */
@@ -295,7 +295,7 @@ window.npchar = {
   read(string) {
     const { ids } = encode(string);
     for (const id of ids) feed(id, false);
-    show();
+    showText();
     return ids.map((id) => characters[id]).join("");
   },
   probabilities(temperature = 1) {
@@ -306,7 +306,7 @@ window.npchar = {
     if (draws && draws.length < n) throw new Error(`expected ${n} draws, got ${draws.length}`);
     let written = "";
     for (let k = 0; k < n; k++) written += writeOne(temperature, draws ? draws[k] : Math.random());
-    show();
+    showText();
     return written;
   },
   states() {

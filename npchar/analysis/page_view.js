@@ -387,7 +387,7 @@ function setPins(wanted) {
   element("unpin").hidden = pins.length === 0;
   element("pinned").textContent = pins.length ? `Pinned: ${pins.map(unitName).join(", ")}.` : "";
   rerun();
-  show(false);
+  show();
 }
 
 /** Hold a unit at values of c and h. */
@@ -448,12 +448,18 @@ function showRanking() {
 
 // All of it.
 
-function show(follow = true) {
-  if (follow) box.scrollTop = box.scrollHeight;
+/** What changes with the character that is shown. */
+function show() {
   const now = shown();
   showBars(now);
   showUnits(now);
   showInside();
+}
+
+/** And what changes with the text; a ranking, which takes longest, not while it is written. */
+function showText(follow = true) {
+  if (follow) box.scrollTop = box.scrollHeight;
+  show();
   if (!writing) showRanking();
 }
 
