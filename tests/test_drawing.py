@@ -28,6 +28,7 @@ def shown(monkeypatch):
 
 
 def test_a_picture_comes_with_a_text_in_its_place(shown):
+    plt.close("all")  # other tests' pictures
     drawing.chain("abc")
     ((data, metadata),) = shown
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["entropies", "entropy", "reweight_distribution", "sample"]
 
 NOISE = 16_384  # numbers that are drawn at once
+MANY = 256  # ids, from which one uniform number is cheaper than so much noise
 TINY_TEMPERATURE = 1e-250  # below it, quotients would overflow; the result is the same
 
 
@@ -229,11 +230,12 @@ def sampler(
 ) -> Callable[[Array], Array]:
     """A function that draws an id for each row of logits, (n, V), from softmax(logits / T).
 
-    By the Gumbel-max trick: the argmax of logits + T g, with independent
+    Of few ids by the Gumbel-max trick: the argmax of logits + T g, with independent
     g = −log(−log u) of u uniform in (0, 1), has exactly the distribution of the
     softmax (Gumbel 1954; Maddison et al. 2014). The noise is made for many rows at
     once, so that a draw costs a sum and an argmax; at a temperature of 0 nothing is added
-    to the logits.
+    to the logits. Of `MANY` ids or more the noise costs more than the softmax: there one uniform
+    number is compared with the cumulative sum of it, as in `sample`.
 
     Parameters
     ----------
@@ -246,7 +248,10 @@ def sampler(
     top_k, top_p
         As for `top_mask`.
     """
-    T = np.array(temperatures, np.float64)[:, None]  # (n, 1)
+    # At 1e30 all are equally probable already, and −∞ is still impossible.
+    T = np.minimum(np.array(temperatures, np.float64)[:, None], 1e30)  # (n, 1)
+    if V >= MANY:
+        return inverse_sampler(T, rngs, top_k, top_p)
     # Above 1 the logits shrink, as the noise would grow without end at infinity.
     noise_factors, logit_factors = np.minimum(T, 1), 1 / np.maximum(T, 1)
     hot = bool((T > 1).any())
@@ -268,6 +273,35 @@ def sampler(
         if top_k is not None or top_p is not None:
             z[~top_mask(logits, T, top_k, top_p)] = -np.inf
         ids: Array = z.argmax(axis=1)
+        return ids
+
+    return draw
+
+
+def inverse_sampler(
+    T: Array, rngs: Sequence[np.random.Generator], top_k: int | None, top_p: float | None
+) -> Callable[[Array], Array]:
+    """What `sampler` returns for many ids: the temperatures are (n, 1), finite."""
+    cold = T[:, 0] == 0
+    factors = (1 / np.maximum(T, 1e-30)).astype(np.float32)  # of float32 logits, mostly
+
+    def uniforms() -> Iterator[Array]:
+        while True:
+            yield from np.stack([rng.random(NOISE // MANY) for rng in rngs], axis=1)  # (·, n)
+
+    uniform = uniforms()
+
+    def draw(logits: Array) -> Array:
+        z = logits - logits.max(axis=1, keepdims=True)
+        if top_k is not None or top_p is not None:
+            z[~top_mask(logits, T, top_k, top_p)] = -np.inf
+        z *= factors
+        np.exp(z, out=z)
+        cumulative = np.cumsum(z, axis=1, dtype=np.float64)  # (n, V)
+        reached = next(uniform)[:, None] * cumulative[:, -1:]
+        ids: Array = np.minimum((cumulative <= reached).sum(axis=1), z.shape[1] - 1)
+        if cold.any():
+            ids[cold] = logits[cold].argmax(axis=1)
         return ids
 
     return draw

@@ -17,7 +17,7 @@ from npchar.generation.sampling import require_temperature, require_top, sampler
 from npchar.layers.network import Network
 from npchar.text.vocabulary import Text, Vocabulary
 
-NEVER = -1e30  # a logit: finite, as an infinite temperature divides it
+NEVER = -np.inf  # a logit
 
 
 def start_streams(

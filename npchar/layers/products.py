@@ -52,6 +52,7 @@ def tiling(M: int, K: int, N: int, dtype: DTypeLike) -> tuple[int, int]:
 
     Examples
     --------
+    >>> from npchar.layers.products import tiling
     >>> rows, columns = tiling(64, 128, 128, "float32")
     >>> 64 % rows, 128 % columns
     (0, 0)

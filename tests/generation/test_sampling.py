@@ -72,6 +72,14 @@ def test_the_draws_have_the_right_frequencies():
     assert surprise(counts, p) < 5.4  # with 3 degrees of freedom: more once in a thousand
 
 
+@pytest.fixture(params=["noise", "cumulative sum"])
+def _both_ways(request, monkeypatch):
+    """As of few ids, and as of many."""
+    if request.param != "noise":
+        monkeypatch.setattr("npchar.generation.sampling.MANY", 1)
+
+
+@pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize("temperature", [0.0, 0.2, 0.5, 1.0, 1.2, 3.0, math.inf])
 def test_choices_have_the_distribution_of_the_book(temperature):
     p = np.array([0.5, 0.0, 0.3, 0.15, 0.05])
@@ -91,6 +99,7 @@ def test_choices_have_the_distribution_of_the_book(temperature):
         assert surprise(counts, expected) < 5.4
 
 
+@pytest.mark.usefixtures("_both_ways")
 def test_choices_of_rows_and_times_are_independent():
     choose = sampler([1.0, 1.0], 2, generators(2))
     bits = np.array([choose(np.zeros((2, 2))) for _ in range(20_000)])  # (time, row)
@@ -105,6 +114,7 @@ def chances(temperature, **limits):
     return np.bincount(np.concatenate([choose(logits) for _ in range(100)]), minlength=5)
 
 
+@pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize(
     ("temperature", "limits", "kept"),
     [
@@ -133,6 +143,7 @@ def test_top_k_and_top_p(temperature, limits, kept):
         assert surprise(counts, reweight_distribution(p, temperature)) < 5.4
 
 
+@pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize("limits", [{"top_k": 1}, {"top_p": 0.1}, {"top_k": 1, "top_p": 0.5}])
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
 def test_of_equals_the_first_is_kept(temperature, limits):
@@ -140,6 +151,14 @@ def test_of_equals_the_first_is_kept(temperature, limits):
     choose = sampler([temperature], 4, generators(1), **limits)
     logits = np.array([[1.0, 2.0, 2.0, 2.0]])
     assert {int(choose(logits)[0]) for _ in range(50)} == {1}
+
+
+@pytest.mark.usefixtures("_both_ways")
+@pytest.mark.parametrize("temperature", [0.0, 1.0, math.inf])
+def test_an_id_that_may_not_be_is_never_chosen(temperature):
+    """The stand-in for what a vocabulary does not know, at any temperature."""
+    choose = sampler([temperature], 3, generators(1))
+    assert 1 not in {int(choose(np.array([[0.0, -np.inf, 1.0]]))[0]) for _ in range(200)}
 
 
 def test_entropy():
