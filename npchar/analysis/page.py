@@ -44,7 +44,7 @@ def page(models: Sequence[Shown]) -> str:
     what is inside one; goes back to any character, with what its prediction depended on;
     ranks the units that follow something; and holds units at values. It is as large as the
     weights in base64, 16 bytes for three of them (8 where all of them are 16-bit floats, as
-    read from such a file), and 60 kB more.
+    read from such a file), and 70 kB more.
 
     Parameters
     ----------
