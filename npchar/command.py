@@ -47,6 +47,8 @@ SETTINGS = ("epochs", "maxlen", "batch_size", "optimizer", "learning_rate", "sch
             "validation_split", "patience", "seed")  # fmt: skip
 SLOWER = 0.25  # of the usual rate, to learn a new text and forget little of the old
 SHOWN = 100  # characters of a vocabulary, by info
+FORGETTING = 20_000  # characters that a model writes, to measure what it forgets
+
 # Of the page: what is said of the models that come along, and a prompt whose first line ends where
 # a line of that text does, for the model counts from there
 ABOUT = "Trained on Nietzsche in English, in lower case."
@@ -56,7 +58,6 @@ STRUCTURE = (
     'between them, (in,brackets,with,commas), "in-quotation-marks-with-hyphens"; and each line '
     "ends after 30 characters, wherever that is.",
 )
-FORGETTING = 20_000  # characters that a model writes, to measure what it forgets
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

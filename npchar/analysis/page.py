@@ -1,11 +1,12 @@
 """Models as a page: one HTML file that generates text in a browser, without a server.
 
 The weights come from ``layers/network.py``, the characters from ``text/vocabulary.py``. They are
-put into ``page.html``, with its looks (``page.css``) and its script, which is in three parts:
-``page_network.js`` has the equations of ``layers/``, forward and backward, and samples as
-``generation/sampling.py`` does; ``page_features.js`` finds the units that follow something, as
-``activations.py`` does; ``page.js`` is what a person sees and does. Read each beside its Python.
-The page loads nothing from the network and sends nothing.
+put into ``page.html``, with its looks (``page.css``) and its script. Of that, two parts are to be
+read beside their Python: ``page_network.js`` has the equations of ``layers/``, forward and
+backward, and samples as ``generation/sampling.py`` does; ``page_features.js`` finds the units that
+follow something, as ``activations.py`` does. The rest is the page itself: ``page_state.js`` what it
+knows, ``page_view.js`` how it shows that, ``page.js`` what a person does. It loads nothing from the
+network and sends nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from npchar.text.vocabulary import Vocabulary
 from npchar.version import __version__
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("page_network.js", "page_features.js", "page.js")
+SCRIPTS = ("page_network.js", "page_features.js", "page_state.js", "page_view.js", "page.js")
 KINDS = ("lstm", "gru", "rnn", "conv")  # the layers that its script runs
 
 
@@ -43,7 +44,7 @@ def page(models: Sequence[Shown]) -> str:
     what is inside one; goes back to any character, with what its prediction depended on;
     ranks the units that follow something; and holds units at values. It is as large as the
     weights in base64, 16 bytes for three of them (8 where all of them are 16-bit floats, as
-    read from such a file), and 60 kB more.
+    read from such a file), and 70 kB more.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from children import LIMIT, start
-from conftest import randomised
+from conftest import ROOT, randomised
 
 import npchar
 from npchar.analysis.page import Shown, page
@@ -589,7 +589,7 @@ def test_a_character_that_is_clicked_comes_back(case):
     seen = npchar.Activations.of(network, text, ids)
     before, _ = softmaxed(network, ids[:n])
     assert back["said"].startswith("After character 31, “")
-    assert f"probability was {100 * before[ids[n]]:.1f} %" in back["said"]
+    assert f"probability was {100 * before[ids[n]]:.1f} % (at temperature 1)" in back["said"]
     assert [float(title.split()[1]) for title in back["titles"]] == pytest.approx(
         found["saliency"][1], abs=6e-5
     )
@@ -870,6 +870,17 @@ def test_tokens_are_refused(tmp_path):
     with pytest.raises(ValueError, match="a model of characters .* of tokens"):
         model.to_html(tmp_path / "page.html")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_second_model_that_comes_along_has_units_that_follow_its_text(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import structure
+
+    model = npchar.Model.pretrained("structure")
+    found = structure.followed(model, structure.book(6000, seed=5), structure.book(6000, seed=6))
+    for name in ("position in the line", "inside quotes", "inside brackets"):
+        assert min(abs(found[name].found), abs(found[name].again)) > 0.85
+        assert found[name].chance < 0.25
 
 
 def test_a_model_writes_its_page_whole_or_not_at_all(model, tmp_path, monkeypatch):

@@ -1,0 +1,152 @@
+// What the page knows: the model that is open, the text that it has read with the states after each
+// character, and what a person has chosen, held and selected.
+
+const element = (id) => document.getElementById(id);
+const box = element("text");
+const DESCRIPTIONS = JSON.parse(element("descriptions").textContent);
+const WEIGHTS = document.querySelectorAll("script.weights");
+const KEPT = 5000; // characters of the text; earlier ones are dropped, a tenth at a time
+const BACK = 100; // characters that the saliency goes back
+const COMPARED = 2000; // characters, the latest, over which units are compared with a feature
+
+let description, network, characters, idOf, words; // of the model that is open
+let first = 0; // the number of the first character that is still kept
+let text = []; // of { n, id, written, states, element }: a character, and the states after it
+let origin; // the states before all of them
+let values, logits; // of the latest step, and of the zero state at first
+let pins = []; // of { layer, unit, c, h }: units that are held
+let chosen = null; // a unit: { layer, unit }
+let moment = null; // the number of a character that was clicked
+let spans = []; // of [from, to]: numbers of the first and the last character of each
+let writing = null; // while it writes: { since, owed, written }
+const temperature = () => Number(element("temperature").value);
+const other = () => Number(element("other").value);
+const speed = () => SPEEDS[Number(element("speed").value)];
+
+/** Clear the text and begin at the zero state. */
+function reset() {
+  [text, spans, moment, first] = [[], [], null, 0];
+  origin = network.layers.map(zeroState);
+  rerun();
+  box.replaceChildren();
+}
+
+/** What a later step needs of the values of this one. */
+function stateOf(values, { kind }) {
+  return Object.fromEntries(kind.state.map((name) => [name, values[name]]));
+}
+
+/** The states before a character of the text. */
+function statesBefore(n) {
+  return n > first ? text[n - 1 - first].states : origin;
+}
+
+/** The step that read a character, once more with these pins; before the first, the states. */
+function stepAt(n, pins) {
+  if (n >= first) return step(network, text[n - first].id, statesBefore(n), pins);
+  const values = origin.map((state) => ({ ...state, h: state.h.slice(), c: state.c?.slice() }));
+  values.forEach((state, k) => hold(state, k, pins));
+  return { values, logits: logitsOf(network.dense, values.at(-1).h) };
+}
+
+/** The latest step again, when the pins or the text have changed. */
+function rerun() {
+  ({ values, logits } = stepAt(first + text.length - 1, pins));
+  if (text.length) text.at(-1).states = values.map((v, k) => stateOf(v, network.layers[k]));
+}
+
+/** Feed a character to the network, from the prompt or one that it generated. */
+function feed(id, written) {
+  const before = values.map((v, k) => stateOf(v, network.layers[k]));
+  ({ values, logits } = step(network, id, before, pins));
+  const states = values.map((v, k) => stateOf(v, network.layers[k]));
+  const span = document.createElement("span");
+  span.textContent = characters[id];
+  span.classList.toggle("break", characters[id] === "\n");
+  span.classList.toggle("prompt", !written);
+  const entry = { n: first + text.length, id, written, states, element: span };
+  colour(entry);
+  text.push(entry);
+  box.append(span);
+}
+
+/** Draw a character and feed it to the network. */
+function writeOne(temperature, u = Math.random()) {
+  const id = draw(probabilitiesOf(logits, temperature), u);
+  feed(id, true);
+  if (text.length > KEPT) {
+    const dropped = text.splice(0, KEPT / 10);
+    for (const { element } of dropped) element.remove();
+    first += dropped.length;
+    origin = dropped.at(-1).states;
+    if (moment < first) moment = null;
+    spans = spans.filter(([from]) => from >= first);
+  }
+  return characters[id];
+}
+
+/** What would be written next, at a temperature and with these numbers for chance. */
+function continuation(temperature, draws) {
+  let { values, logits } = shown();
+  return draws.map((u) => {
+    const id = draw(probabilitiesOf(logits, temperature), u);
+    ({ values, logits } = step(network, id, values, pins));
+    return characters[id];
+  });
+}
+
+/** A text's ids; an unknown character is lower-cased, or left out. */
+function encode(string) {
+  const ids = [];
+  const unknown = new Set();
+  for (const character of string) {
+    const spellings = [[character], Array.from(character.toLowerCase())];
+    const known = spellings.find((spelling) => spelling.every((one) => idOf.has(one)));
+    if (known) ids.push(...known.map((one) => idOf.get(one)));
+    else unknown.add(character);
+  }
+  return { ids, unknown: [...unknown] };
+}
+
+/** The number of the character after which all is shown: that clicked, or else the latest. */
+function shownNumber() {
+  return moment ?? first + text.length - 1;
+}
+
+/** The step that read it. */
+function shown() {
+  return moment === null ? { values, logits } : stepAt(moment, pins);
+}
+
+/** What a unit shows after a step, from −1 to 1. */
+function valueOf(state, unit) {
+  const { memory, bounded } = network.kind;
+  return bounded ? state[memory][unit] : Math.tanh(state[memory][unit]);
+}
+
+/** How much the prediction of a character depended on each of up to 100 before it. */
+function saliencyOf(n) {
+  const from = Math.max(first, n - BACK);
+  if (n <= from) return [];
+  const ids = text.slice(from - first, n - first).map(({ id }) => id);
+  return saliency(network, ids, statesBefore(from), text[n - first].id);
+}
+
+/** How the units follow a feature, by its name in the page: their correlations, and chance. */
+function following(name) {
+  const { memory } = network.kind;
+  const row = (states) => states.flatMap((state) => Array.from(state[memory]));
+  const rows = text.map(({ states }) => (states.length > 1 ? row(states) : states[0][memory]));
+  let feature, among; // a number after each character; the places of those that are compared
+  if (name === "spans") {
+    feature = text.map(({ n }) => Number(spans.some(([from, to]) => from <= n && n <= to)));
+    among = placesAround(feature);
+  } else {
+    feature = FEATURES[name](text.map(({ id }) => characters[id]));
+    among = Array.from(feature.keys()).slice(-COMPARED);
+  }
+  const wanted = among.map((t) => feature[t]);
+  if (new Set(wanted).size < 2) return null;
+  const r = correlations(among.map((t) => rows[t]), wanted);
+  return { r, chance: chanceLevel(rows, among, wanted), among };
+}
