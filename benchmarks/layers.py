@@ -15,6 +15,8 @@ Four questions, each a section (``--only`` picks some):
     at two sizes, with five seeds.
 ``memory``
     Over what distance each recalls a symbol: the first of a sequence is asked for at its end.
+    Two are asked besides, begun otherwise: ``rnn-random``, a plain RNN whose recurrent weights
+    are not orthogonal, and ``lstm-bias``, an LSTM whose forget gates begin nearly open.
 
 An epoch of each is timed first (``seconds``), with nothing else running; the number of epochs
 follows from it. What is in ``layers.json`` is not measured again: remove it to begin anew.
@@ -38,6 +40,7 @@ import npchar
 HERE = Path(__file__).parent
 FILE = HERE / "layers.json"
 KINDS = ("lstm", "gru", "rnn", "conv")
+VARIANTS = ("rnn-random", "lstm-bias")  # begun otherwise; for `memory` alone
 SIZES = (100_000, 350_000)  # parameters, about
 RATES = (0.01, 0.02, 0.04)
 SMALL_RATES = {"rnn": (0.0025, 0.005)}  # too: larger ones make its gradients explode
@@ -161,11 +164,18 @@ def recall(kind: str, distance: int, rate: float, seed: int) -> dict[str, Any]:
     from npchar.layers.network import Network, Sizes
 
     V = 2 * MEMORY["symbols"] + 1
+    layer = kind.split("-")[0]
     layers = max(1, math.ceil(math.log2(distance + 1))) if kind == "conv" else 1
-    H = 24 if kind == "conv" else {"lstm": 64, "gru": 76, "rnn": 128}[kind]
-    network = Network(Sizes(V, H, layers, 0.0, kind))
+    H = {"lstm": 64, "gru": 76, "rnn": 128, "conv": 24}[layer]
+    network = Network(Sizes(V, H, layers, 0.0, layer))
     network.initialise(seed)
     rng = np.random.default_rng(seed)
+    if kind == "rnn-random":  # uniform within 1 / √H, as PyTorch begins
+        network.parameters["rnn0.Wh"] = np.random.default_rng([seed, 1]).uniform(
+            -1 / math.sqrt(H), 1 / math.sqrt(H), (H, H)
+        )
+    elif kind == "lstm-bias":  # half of a cell is left after the distance
+        network.parameters["lstm0.b"][1] = -math.log(2 ** (1 / distance) - 1)
     flat = network.parameters.flat
     gradient = network.parameters.zeros_like()
     optimizer = npchar.RMSprop(flat.size)
@@ -191,7 +201,7 @@ def recall(kind: str, distance: int, rate: float, seed: int) -> dict[str, Any]:
 def measure_memory(found: dict[str, Any]) -> Any:
     """What is recalled over each distance, for every rate and seed."""
     for distance in DISTANCES:
-        for kind in KINDS:
+        for kind in (*KINDS, *VARIANTS):
             for rate in MEMORY["rates"]:
                 for seed in MEMORY["seeds"]:
                     key = f"{kind} {distance} {rate:g} {seed}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -478,3 +479,233 @@ def tangent(
         f"The loss against {name}, a smooth curve; at {weight:.1f} a straight line touches it "
         f"with the slope {slope:+.4f}.",
     )
+
+
+# 4 to 7  Why LSTM, Training, Randomness and temperature, Inside the cells
+
+
+@dataclass
+class Panel:
+    """One pair of axes: named curves over x, and what stands beside them.
+
+    Attributes
+    ----------
+    title
+        Above the axes.
+    curves
+        By their names in the legend: (x, y) or (x, y, error). Errors are drawn as bars, of many
+        points as a band; an error of the shape (2, n) is below and above. A name that begins with
+        ``_`` is not in the legend.
+    xlabel, ylabel
+        Under and beside the axes.
+    log
+        The axes with a logarithmic scale: "", "x", "y" or "xy".
+    ylim, xlim
+        The ends of the axes.
+    styles
+        Of some curves, by their names: a format of matplotlib's, "k:" for black dots. The others
+        are lines, those of few points with dots.
+    levels
+        Dotted horizontal lines by their names.
+    marks
+        Dotted vertical lines, x.
+    ticks
+        Marks of the x axis and what is written there, or the numbers themselves.
+    """
+
+    title: str
+    curves: Mapping[str, Sequence[Any]]
+    xlabel: str = ""
+    ylabel: str = ""
+    log: str = ""
+    ylim: tuple[float | None, float | None] = (None, None)
+    xlim: tuple[float | None, float | None] = (None, None)
+    styles: Mapping[str, str] = field(default_factory=dict)
+    levels: Mapping[str, float] = field(default_factory=dict)
+    marks: Sequence[float] = ()
+    ticks: Sequence[Any] | Mapping[Any, str] = ()
+
+    def draw(self, ax: Any) -> None:
+        """Draw it into axes."""
+        for name, (x, y, *error) in self.curves.items():
+            x, y = np.asarray(x), np.asarray(y)
+            how = self.styles.get(name, "o-" if len(x) < 25 else "-")
+            if error and len(x) < 25:
+                ax.errorbar(x, y, error[0], fmt=how, ms=4, lw=1.2, capsize=3, label=name)
+                continue
+            (line,) = ax.plot(x, y, how, ms=4, lw=1.2, label=name)
+            if error:
+                below, above = np.broadcast_to(error[0], (2, len(x)))
+                ax.fill_between(x, y - below, y + above, color=line.get_color(), alpha=0.2, lw=0)
+        for name, level in self.levels.items():
+            ax.axhline(level, ls=":", lw=1, color="black")
+            ax.annotate(
+                name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+                fontsize=8,
+            )  # fmt: skip
+        for x in self.marks:
+            ax.axvline(x, ls=":", lw=0.8, color="gray")
+        ax.set(title=self.title, xlabel=self.xlabel, ylabel=self.ylabel)
+        ax.set(xscale="log" if "x" in self.log else "linear")
+        ax.set(yscale="log" if "y" in self.log else "linear", ylim=self.ylim, xlim=self.xlim)
+        if len(self.ticks):
+            names = self.ticks.values() if isinstance(self.ticks, Mapping) else self.ticks
+            ax.set_xticks(list(self.ticks), [str(name) for name in names])
+            ax.set_xticks([], minor=True)
+        if any(not name.startswith("_") for name in self.curves):
+            ax.legend(fontsize=8)
+
+
+def panels(*sides: Panel, alt: str, size: tuple[float, float] = (9, 3.2)) -> None:
+    """Curves, in panels side by side."""
+    figure, axes = plt.subplots(1, len(sides), figsize=size, layout="constrained", squeeze=False)
+    for panel, ax in zip(sides, axes[0]):
+        panel.draw(ax)
+    show(figure, alt)
+
+
+def bars(
+    values: Mapping[str, Sequence[float]],
+    names: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    size: tuple[float, float] = (10, 2.8),
+) -> None:
+    """Distributions side by side, in one scale.
+
+    Parameters
+    ----------
+    values
+        By their titles: a height for each of `names`.
+    names
+        What stands under the bars.
+    """
+    figure, axes = plt.subplots(
+        1, len(values), figsize=size, layout="constrained", sharey=True, squeeze=False
+    )
+    for ax, (title, heights) in zip(axes[0], values.items()):
+        ax.bar(range(len(names)), heights, color="tab:red")
+        ax.set_xticks(range(len(names)), names, fontsize=9, family="monospace")
+        ax.set_title(title, fontsize=10)
+        ax.set_xlabel(xlabel)
+    axes[0, 0].set_ylabel(ylabel)
+    show(figure, alt)
+
+
+def coloured(
+    rows: Sequence[str],
+    values: Mapping[str, Any],
+    label: str,
+    alt: str,
+    *,
+    limits: tuple[float, float] = (-1, 1),
+    width: float = 0.11,
+) -> None:
+    """Lines of a text, each character on a colour: red above zero, blue below.
+
+    Parameters
+    ----------
+    rows
+        The lines; an end of a line within them is drawn as ¶.
+    values
+        By their titles, one below the other: a number for each character of all lines, one after
+        the other.
+    label
+        What the colours stand for.
+    alt
+        The text for `show`.
+    limits
+        The numbers of the deepest blue and the deepest red; from 0 on, there is no blue.
+    width
+        Of a character, in inches.
+    """
+    across = max(map(len, rows))
+    size = max(5.0, width * across + 1.2), len(values) * (0.2 * len(rows) + 0.3) + 0.2
+    figure, axes = plt.subplots(len(values), 1, figsize=size, layout="constrained", squeeze=False)
+    for ax, (title, numbers) in zip(axes[:, 0], values.items()):
+        numbers, grid = np.asarray(numbers), np.full((len(rows), across), np.nan)
+        start = 0
+        for y, row in enumerate(rows):
+            grid[y, : len(row)] = numbers[start : start + len(row)]
+            start += len(row)
+            for x, character in enumerate(row):
+                ax.text(
+                    x, y, {"\n": "¶"}.get(character, character).replace("$", r"\$"), ha="center",
+                    va="center", family="monospace", fontsize=8,
+                )  # fmt: skip
+        colours = "bwr" if limits[0] < 0 else "Reds"
+        low, high = limits
+        image = ax.imshow(grid, cmap=colours, vmin=low, vmax=high, aspect="auto", alpha=0.6)
+        ax.set_title(title, loc="left", fontsize=9)
+        ax.axis("off")
+    bar = figure.colorbar(image, ax=axes[:, 0], fraction=0.03, pad=0.01)
+    bar.set_label(label, fontsize=8)
+    show(figure, alt)
+
+
+def broken(text: str, width: int = 84) -> list[str]:
+    """Break a text into rows of equal width, for `coloured`."""
+    return [text[k : k + width] for k in range(0, len(text), width)]
+
+
+def valley(
+    height: Callable[[Any, Any], Any],
+    paths: Mapping[str, Any],
+    alt: str,
+    title: str = "",
+    ends: tuple[float, float, float, float] = (-2.4, 1.2, -1.3, 1.3),
+) -> None:
+    """Paths of optimizers over the contours of a function of two numbers.
+
+    Parameters
+    ----------
+    height
+        The function of x and y.
+    paths
+        By their names: the points, (n, 2).
+    ends
+        Of x and of y.
+    """
+    figure, axes = plt.subplots(
+        1, len(paths), figsize=(10, 2.9), layout="constrained", squeeze=False, sharey=True
+    )
+    x, y = np.meshgrid(np.linspace(*ends[:2], 200), np.linspace(*ends[2:], 200))
+    for ax, (name, path) in zip(axes[0], paths.items()):
+        ax.contour(x, y, height(x, y), levels=np.geomspace(0.01, 40, 12), colors="gray",
+                   linewidths=0.6)  # fmt: skip
+        ax.plot(*np.transpose(path), "o-", ms=3, lw=1, color="C3")
+        ax.plot(0, 0, "k*", ms=9)
+        ax.set(title=name, xlim=ends[:2], ylim=ends[2:], xlabel="x")
+    axes[0, 0].set_ylabel("y")
+    figure.suptitle(title, fontsize=10)
+    show(figure, alt)
+
+
+def over_text(
+    text: str, curves: Mapping[str, Any], inside: Mapping[str, Any], ylabel: str, alt: str
+) -> None:
+    """Curves over a text, one below the other, with its characters under them.
+
+    Parameters
+    ----------
+    text
+        T characters.
+    curves
+        By their titles: a number after each character, (T,).
+    inside
+        Of some of them: where the ground is yellow, (T,) booleans. Ends of lines are gray.
+    """
+    size = 0.13 * len(text), 1.4 * len(curves) + 0.4
+    figure, axes = plt.subplots(len(curves), 1, figsize=size, sharex=True, layout="constrained")
+    for ax, (title, values) in zip(axes, curves.items()):
+        for k in np.flatnonzero(inside.get(title, ())):
+            ax.axvspan(k - 0.5, k + 0.5, color="gold", alpha=0.4, lw=0)
+        for k in (k for k, character in enumerate(text) if character == "\n"):
+            ax.axvline(k, color="gray", lw=0.5)
+        ax.plot(values, color="tab:red")
+        ax.set(ylabel=ylabel, xlim=(-0.5, len(text) - 0.5))
+        ax.set_title(title, loc="left", fontsize=10)
+    axes[-1].set_xticks(range(len(text)), text.replace("\n", "¶"), family="monospace", fontsize=9)
+    axes[-1].tick_params(axis="x", length=0)
+    show(figure, alt)

@@ -13,7 +13,7 @@ from checks.checking import EXERCISES
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("[0-9]-*.ipynb"))
-TAUGHT = NOTEBOOKS[:3]
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def cells(path):
@@ -24,7 +24,7 @@ def test_there_are_seven():
     assert [path.name[0] for path in NOTEBOOKS] == list("1234567")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@each
 def test_it_was_executed_in_order_and_is_clean(path):
     code = [cell for cell in cells(path) if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
@@ -45,17 +45,14 @@ def code_of(path):
     return [source(cell) for cell in cells(path) if cell["cell_type"] == "code"]
 
 
-taught = pytest.mark.parametrize("path", TAUGHT, ids=lambda path: path.stem)
-
-
-@taught
+@each
 def test_its_cells_are_short_and_draw_nothing_themselves(path):
     for code in code_of(path):
         assert code.count("\n") < 15, code
         assert not re.search(r"matplotlib|pyplot|\b(plt|ax|axes|fig)\.", code), code
 
 
-@taught
+@each
 def test_its_pictures_have_a_text_in_their_place(path):
     outputs = [o for cell in cells(path) for o in cell.get("outputs", ()) if "data" in o]
     pictures = [output for output in outputs if "image/png" in output["data"]]
@@ -68,7 +65,7 @@ def test_its_pictures_have_a_text_in_their_place(path):
     assert not any("widget" in kind for output in outputs for kind in output["data"])
 
 
-@taught
+@each
 def test_two_exercises_stand_in_its_cells(path):
     numbers = {one.name: one.number for one in EXERCISES}
     found = []
@@ -84,13 +81,13 @@ def test_two_exercises_stand_in_its_cells(path):
     assert all(number[0] == path.name[0] for number in found)
 
 
-@taught
+@each
 def test_it_ends_with_references(path):
     last = source(cells(path)[-1])
     assert len(re.findall(r"^- .*\b(19|20)\d\d\b", last.split("## References\n")[1], re.M)) >= 3
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@each
 def test_it_runs_from_a_clean_kernel_without_a_network(path, tmp_path, monkeypatch, loopback):
     nbformat = pytest.importorskip("nbformat", reason="needs npchar[run-notebooks]")
     nbclient = pytest.importorskip("nbclient", reason="needs npchar[run-notebooks]")
