@@ -75,3 +75,59 @@ def test_sliders_and_what_is_drawn_without(monkeypatch):
         "n": ("whole", 3, {"min": 1, "max": 9}),
     }
     assert drawn == [(2.0, 3)]  # interact draws
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were to be shown, and their texts."""
+    figures = []
+    monkeypatch.setattr(drawing, "show", lambda figure, alt: figures.append((figure, alt)))
+    yield figures
+    plt.close("all")
+
+
+def test_each_character_has_the_colour_of_its_number(drawn):
+    rows = drawing.broken("abcdefg\nhij", 5)
+    assert rows == ["abcde", "fg\nhi", "j"]
+    drawing.coloured(rows, {"one": range(11)}, "numbers", "a text", limits=(0, 10))
+    ((figure, alt),) = drawn
+    ax, bar = figure.axes
+    (image,) = ax.images
+    grid = image.get_array()
+    assert grid[:2].tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    assert grid[2, 0] == 10
+    assert grid.mask[2, 1:].all()  # nothing there
+    assert {t.get_text(): t.get_position() for t in ax.texts}["¶"] == (2, 1)
+    assert image.get_clim() == (0, 10)
+    assert bar.get_ylabel() == "numbers"
+    assert alt == "a text"
+
+
+def test_panels_show_numbers_and_their_errors(drawn):
+    few = ([1, 2], [3.0, 5.0], [[0.5, 1.0], [2.0, 0.25]])  # below and above
+    many = (range(30), [1.0] * 30, 0.5)
+    sides = [
+        drawing.Panel("few", {"a": few, "_b": ([1, 2], [0, 0])}, log="x", ticks=[1, 2]),
+        drawing.Panel("many", {"c": many}, ylim=(0, 2), levels={"a guess": 1.5}, marks=(4,)),
+    ]
+    drawing.panels(*sides, alt="two panels")
+    ((figure, _),) = drawn
+    left, right = figure.axes
+    ((_, _, (bars,)),) = [c.lines for c in left.containers]
+    assert [s[:, 1].tolist() for s in bars.get_segments()] == [[2.5, 5.0], [4.0, 5.25]]
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["a"]
+    assert [text.get_text() for text in left.get_xticklabels()] == ["1", "2"]
+    assert left.get_xscale() == "log"
+    (band,) = right.collections
+    assert sorted(set(band.get_paths()[0].vertices[:, 1])) == [0.5, 1.5]
+    assert right.get_ylim() == (0, 2)
+    assert [text.get_text() for text in right.texts] == ["a guess"]
+
+
+def test_the_ground_is_yellow_inside(drawn):
+    curves = {"one": [1, 2, 3], "two": [3, 2, 1]}
+    drawing.over_text("a\nb", curves, {"two": [False, True, True]}, "c", "curves")
+    ((figure, _),) = drawn
+    assert [len(ax.patches) for ax in figure.axes] == [0, 2]
+    assert figure.axes[0].lines[-1].get_ydata().tolist() == [1, 2, 3]
+    assert [text.get_text() for text in figure.axes[1].get_xticklabels()] == ["a", "¶", "b"]
