@@ -30,12 +30,11 @@ Follow the data. A package imports only from those before it here, which a test 
   ``windows``: shuffled batches of them, views, no copies. ``ngrams``: baselines. ``examine``:
   checks of a text before training.
 - ``layers/``: ``lstm``: the LSTM as in the papers, and ``lstm_fast``, the same made fast; ``gru``,
-  ``rnn``, ``conv`` likewise, with ``gru_fast``, ``rnn_fast`` and what these share, ``fast`` and
-  ``products``.
-  ``layer``: the interface of a layer, and ``kinds``, the layers by name. ``dense``, ``loss``, and
-  ``dense_fast``, both as one.
-  ``parameters``: one flat vector with named views. ``network``: the layers as one function.
-  ``gradcheck``: complex step and central differences.
+  ``rnn``, ``conv`` likewise, with ``gru_fast``, ``rnn_fast`` and what these share, ``fast``, and
+  ``products``, matrix products in tiles. ``layer``: the interface of a layer, and ``kinds``, the
+  layers by name. ``dense``, ``loss``, and ``dense_fast``, both as one. ``parameters``: one flat
+  vector with named views. ``network``: the layers as one function. ``gradcheck``: complex step and
+  central differences.
 - ``files/``: ``archive``: files written whole or not at all, and validated when read.
   ``description``: the JSON that describes a model. ``resume``: checkpoints of a training.
 - ``generation/``: ``sampling``: temperature, top-k and top-p. ``stream``: prefill of prompts, and

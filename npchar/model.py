@@ -282,8 +282,8 @@ class Model:
             baselines, and a line per epoch.
         workers
             Processes that share out each batch; as many as suit when not given,
-            and 1 for none beside this one. In an MPI job the ranks do that, and
-            this does not count.
+            and 1 for none beside this one. Where none can be started, as in a browser,
+            there is this one alone. In an MPI job the ranks do that, and this does not count.
         checkpoint
             A file to keep the training in, now and then, when it ends, and when it is
             interrupted by Ctrl-C, SIGTERM or an error; after a kill it is as it was

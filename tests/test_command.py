@@ -373,10 +373,11 @@ def test_a_strangers_model_commands_no_terminal(tmp_path):
     assert "\x1b" not in shown
 
 
-def test_usage():
-    status, out, err = run()
-    assert status == 2
-    assert "COMMAND" in err
+def test_usage(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    assert "COMMAND" in capsys.readouterr().err
 
 
 def test_help(capsys):

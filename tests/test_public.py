@@ -5,6 +5,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
+import re
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,9 @@ def test_imports_run_one_way():
             del graph[name]
 
 
-def test_the_citation_is_of_this_version():
+def test_the_citation_and_the_changelog_are_of_this_version():
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     assert f"version: {npchar.__version__}\n" in citation
+    day = re.search(r"date-released: (\d{4}-\d\d-\d\d)\n", citation)[1]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\n## {npchar.__version__} - {day}\n" in changelog
