@@ -32,7 +32,6 @@ from npchar.layers.fast import (
     ONE,
     added_at_the_end,
     joined,
-    parted,
     require_tape,
     rows_in_use,
     taken,
@@ -40,7 +39,13 @@ from npchar.layers.fast import (
 )
 from npchar.layers.layer import require_step
 from npchar.layers.lstm import LSTM, State
-from npchar.layers.products import column_tiles, product_tiles, row_tiles, tiling
+from npchar.layers.products import (
+    column_tiles,
+    product_tiles,
+    row_tiles,
+    summed_over_time,
+    tiling,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -258,7 +263,7 @@ class FastLSTM(LSTM):
 
         # A product of (TB, ·) matrices sums over time and batch at once.
         dz_rows = tape.rows  # (TB, 4H)
-        gradient.Wh[...] = parted(tape.h[:-1].reshape(T * B, H).T @ dz_rows, 4)
+        summed_over_time(tape.h[:-1].reshape(T * B, H), dz_rows, gradient.Wh)
         gradient.b[...] = write_input_gradient(x, dz_rows, gradient.Wx).reshape(4, H)
         dx = (dz_rows @ joined(self.Wx).T).reshape(x.shape) if x.ndim == 3 else None
         return dx, State(dh_next.copy(), dc.copy())

@@ -22,7 +22,13 @@ from npchar.layers.fast import (
     write_input_gradient,
 )
 from npchar.layers.layer import HiddenState, require_step
-from npchar.layers.products import column_tiles, product_tiles, row_tiles, tiling
+from npchar.layers.products import (
+    column_tiles,
+    product_tiles,
+    row_tiles,
+    summed_over_time,
+    tiling,
+)
 from npchar.layers.rnn import RNN
 
 if TYPE_CHECKING:
@@ -119,7 +125,7 @@ class FastRNN(RNN):
             np.multiply(dh_next, a, out=dz)
             np.matmul(tape.dz_tiles[t], WhT, out=dh_tiles)
         rows = tape.rows.reshape(T * B, H)
-        np.matmul(tape.h[:-1].reshape(T * B, H).T, rows, out=gradient.Wh)
+        summed_over_time(tape.h[:-1].reshape(T * B, H), rows, gradient.Wh[None])
         gradient.b[...] = write_input_gradient(x, rows, gradient.Wx[None])
         dx = (rows @ self.Wx.T).reshape(x.shape) if x.ndim == 3 else None
         return dx, HiddenState(dh_next.copy())

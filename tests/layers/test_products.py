@@ -9,13 +9,20 @@ from npchar.layers.dense_fast import FastDense
 from npchar.layers.kinds import FAST, PLAIN
 from npchar.layers.loss import softmax_cross_entropy
 from npchar.layers.network import Network, Sizes
-from npchar.layers.products import column_tiles, product_tiles, row_tiles, tiling
+from npchar.layers.products import (
+    column_tiles,
+    product_tiles,
+    row_tiles,
+    summed_over_time,
+    tiling,
+)
 
 
 @pytest.fixture
 def small_tiles(monkeypatch):
     """As on a processor whose BLAS likes small matrices, and calls few numbers many."""
     monkeypatch.setattr(products, "HAS_SMALL_KERNELS", True)
+    monkeypatch.setattr(products, "HAS_ONE_THREAD", True)
     monkeypatch.setattr(products, "SMALL", 5000)
 
 
@@ -44,6 +51,19 @@ def test_one_tile_where_nothing_is_gained(monkeypatch):
     assert tiling(61, 512, 127, "float32") == (61, 127)  # primes: no tile divides them
     monkeypatch.setattr(products, "HAS_SMALL_KERNELS", False)
     assert tiling(64, 512, 128, "float32") == (64, 128)
+
+
+@pytest.mark.parametrize("small", [40_000, 20_000, 10_000])
+@pytest.mark.parametrize("gates", [1, 3])
+def test_the_sum_over_time_is_one_product(gates, small, small_tiles, monkeypatch):
+    """In tiles of 32 rows, of 16, and whole."""
+    monkeypatch.setattr(products, "SMALL", small)
+    rng = np.random.default_rng(0)
+    h, dz = rng.standard_normal((39, 64)), rng.standard_normal((39, gates * 32))
+    out = np.full((gates, 64, 32), np.nan)
+    summed_over_time(h, dz, out)
+    for k, found in enumerate(out):
+        np.testing.assert_allclose(found, h.T @ dz[:, 32 * k : 32 * k + 32], rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("layer", ["lstm", "gru", "rnn"])
