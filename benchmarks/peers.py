@@ -280,8 +280,9 @@ def keras_model(H: int, layers: int, targets: str) -> Any:
     return model
 
 
-def keras_steps(B: int, targets: str, H: int, layers: int, turn: int) -> None:
-    """Plain ``model.fit``, an epoch a turn."""
+def keras_steps(B: int, targets: str, H: int, layers: int, turn: int, symbols: int = V) -> None:
+    """Plain ``model.fit``, an epoch a turn, of V symbols."""
+    assert symbols == V
     model = keras_model(H, layers, targets)
     ids = random_ids(B * turn * (T + 1)).reshape(-1, T + 1)
     x = np.eye(V, dtype=np.float32)[ids[:, :-1]]

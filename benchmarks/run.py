@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tables import tables
 
 HERE = Path(__file__).parent
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
@@ -438,7 +439,11 @@ def plot(results: dict[str, Any], path: Path) -> None:
         (axes[0, 0], "last", "A training step, one target a window (the book's)"),
         (axes[0, 1], "all", "A training step, a target at every character"),
     ):
-        cases = [r for r in results.get("steps", []) if r["targets"] == targets and r["H"] == 128]
+        cases = [
+            r
+            for r in results.get("steps", [])
+            if (r["targets"], r["H"], r["symbols"]) == (targets, 128, V)
+        ]
         for name in dict.fromkeys(n for r in cases for n in r["seconds"]):
             own = [(r["B"], r["seconds"][name]) for r in cases if name in r["seconds"]]
             sizes = [B for B, _ in own]
@@ -486,6 +491,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     parser.add_argument("--corpus", metavar="PATH", help="the Nietzsche text")
     parser.add_argument("--compare", metavar="REV", help="instead: this tree beside a commit")
+    parser.add_argument("--show", action="store_true", help="instead: the tables of --write")
     parser.add_argument("--only", nargs="+", choices=sections, default=sections)
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES, metavar="N",
                         help="the batch sizes of the section steps (16 to 256)")  # fmt: skip
@@ -497,8 +503,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.compare:
         return compare(options.compare, options.rounds, options.batches)
+    if options.show:
+        return print(tables(json.loads(options.write.read_text())))
     if not options.corpus:
-        parser.error("expected --corpus PATH, or --compare REV")
+        parser.error("expected --corpus PATH, --compare REV or --show")
     missing = [p for p in PEERS if not installed(p)]
     if missing:
         print(f"not installed, so left out: {', '.join(missing)}")
