@@ -13,8 +13,8 @@ def tables(results: dict[str, Any]) -> str:
     names = list(dict.fromkeys(name for case in usual for name in case["seconds"]))
     parts = [
         "Milliseconds of a training step (T 60, H 128, V 57) by plain `fit`, and how many times\n"
-        "npchar's. The floor is the step's matrix products alone, one call of NumPy for each; npchar's\n"
-        "tiles may be quicker than that:",
+        "npchar's. The floor is the matrix products alone, one call of NumPy each; tiles may\n"
+        "be quicker than that:",
         steps(usual, names),
         "Larger ones, a target at every character; with 1,000 symbols and more PyTorch has an\n"
         "embedding of H numbers:",
