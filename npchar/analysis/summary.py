@@ -39,13 +39,15 @@ def notes(network: Network, vocabulary: Vocabulary) -> list[str]:
     V, H, *_ = network.sizes
     flat = network.parameters.flat
     tape = sum(layer.kept for layer in network.layers) * MAXLEN * BATCH * H * flat.itemsize
+    logits = MAXLEN * BATCH * V * flat.itemsize
     field = network.receptive_field
     return [
         *([] if field is None else [f"receptive field: {field} {vocabulary.symbol_name}s"]),
         f"{flat.size:,} {flat.dtype} parameters, {size(flat.nbytes)}; "
         f"{V} {vocabulary.symbol_name}s",
         f"training at batch {BATCH}, maxlen {MAXLEN}: {size(tape)} for the tapes, "
-        f"{size(6 * flat.nbytes)} for weights, gradient, RMSprop and the best so far",
+        f"{size(logits)} for the logits, {size(6 * flat.nbytes)} for weights, gradient, RMSprop and "
+        "the best so far",
     ]
 
 
