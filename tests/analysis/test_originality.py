@@ -102,7 +102,7 @@ def test_tokens():
 
 def test_megabytes(corpus):
     text = corpus[100_000:100_300] + "§" + corpus[5000:5100].upper()
-    found = originality(text, corpus * 8)
+    found = originality(text, corpus * 4)
     assert found.longest == 300
     assert found.passages[0].source == 100_000
     assert "300  at 0, corpus 100,000" in str(found)

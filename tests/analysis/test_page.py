@@ -209,7 +209,7 @@ async function examine() {
   press(at("temperature"), "Enter", { ctrlKey: true });
   found.written = shown();
   found.stopped = { label: at("write").textContent, status: at("status").textContent };
-  await pictures(30);
+  await pictures(5);
   found.later = shown();
   change("temperature", 1);
   change("other", 0.5);
@@ -877,7 +877,7 @@ def test_the_second_model_that_comes_along_has_units_that_follow_its_text(monkey
     import structure
 
     model = npchar.Model.pretrained("structure")
-    found = structure.followed(model, structure.book(6000, seed=5), structure.book(6000, seed=6))
+    found = structure.followed(model, structure.book(3000, seed=5), structure.book(3000, seed=6))
     for name in ("position in the line", "inside quotes", "inside brackets"):
         assert min(abs(found[name].found), abs(found[name].again)) > 0.85
         assert found[name].chance < 0.25

@@ -187,7 +187,7 @@ def test_a_network_is_made_of_any(name, targets, num_layers):
     """Which knows none by name: its gradient, its steps, its reading of long texts."""
     network = Network(Sizes(6, 5, num_layers, 0.0, name), dtype="float64")
     network.initialise(1)
-    ids = np.random.default_rng(2).integers(0, 6, (9, 2))
+    ids = np.random.default_rng(2).integers(0, 6, (6, 2))
     y = ids[1:] if targets == "all" else ids[-1]
 
     class OfNetwork:

@@ -113,7 +113,7 @@ def test_weights_dropped_for_a_step_are_back_after_an_error(monkeypatch):
     ],
 )
 def test_what_is_not_given_is_as_the_docstring_says(chosen, expected):
-    text = some_text()
+    text = some_text(80)
     of_model = {name: chosen.pop(name) for name in ("layer", "dropout") if name in chosen}
     of_model |= {"hidden_size": chosen.pop("hidden_size", 4), "dtype": "float64"}
 
