@@ -13,7 +13,7 @@ from npchar.options import parser
 
 README = Path(__file__).parents[1] / "README.md"
 SHORT = (
-    'the will to power, and the soul of man: "what is it?" asked the old sage (hi--jkqxz). ' * 45
+    'the will to power, and the soul of man: "what is it?" asked the old sage (hi--jkqxz). ' * 25
 )
 
 

@@ -102,7 +102,7 @@ def test_reprs_tell_shapes():
 
 def test_the_example_runs(capsys):
     own = importlib.import_module("own-network")
-    assert own.classify(steps=200) > 0.6
+    assert own.classify(steps=100) > 0.6
     errors = own.continue_sines(steps=100)
     assert errors.shape == (20,)
     assert errors[0] < 0.5
