@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["entropies", "entropy", "reweight_distribution", "sample"]
 
-NOISE = 1 << 17  # numbers that are drawn at once: a call of each of many generators costs 2 µs
+NOISE = 1 << 16  # numbers that are drawn at once: a call of each of many generators costs 2 µs
 MANY = 256  # ids, from which one uniform number is cheaper than so much noise
 BLOCK = 64  # ids
 TINY_TEMPERATURE = 1e-250  # below it, quotients would overflow; the result is the same

@@ -92,8 +92,7 @@ class Share:
 
     def __init__(self, network: Network, rank: int = 0, count: int = 1) -> None:
         self.network, self.rank, self.count = network, rank, count
-        self._shape = 0, 0
-        self._tapes: list[Any] = []
+        self._tapes: dict[tuple[int, ...], list[Any]] = {}  # by (T, B), of two such
 
     def __enter__(self) -> Share:
         return self
@@ -131,10 +130,12 @@ class Share:
             if y.max() < 0:
                 out.flat[...] = 0
                 return 0.0
-        if x.shape != self._shape:
-            self._shape, self._tapes = x.shape, self.network.tapes(*x.shape)
+        if x.shape not in self._tapes:
+            if len(self._tapes) > 1:  # other than an epoch's last batch beside the rest
+                self._tapes.clear()
+            self._tapes[x.shape] = self.network.tapes(*x.shape)
         masks = [mask[:, first:last] for mask in self.network.dropout_masks(B, seed)]
-        found = self.network.gradients(x, y, tapes=self._tapes, masks=masks, gradient=out)
+        found = self.network.gradients(x, y, tapes=self._tapes[x.shape], masks=masks, gradient=out)
         return float(found.loss)
 
     def broadcast(self, value: float) -> float:
