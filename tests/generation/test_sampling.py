@@ -78,6 +78,7 @@ def _both_ways(request, monkeypatch):
     """As of few ids, and as of many."""
     if request.param != "noise":
         monkeypatch.setattr("npchar.generation.sampling.MANY", 1)
+        monkeypatch.setattr("npchar.generation.sampling.NOISE", 64)  # of a stream, at once
         monkeypatch.setattr("npchar.generation.sampling.BLOCK", 2)
 
 

@@ -40,7 +40,6 @@ def some_text(n=170):
         {"restore_best": False, "learning_rate": 0.2, "schedule": "constant", "clip_norm": 0.3},
         {"restore_best": True, "learning_rate": 0.2, "schedule": "constant", "clip_norm": 0.3},
         {"dropout": 0.4},
-        {"dropout": 0.4, "num_layers": 2},
         {"dropout": 0.4, "num_layers": 3},
         {"recurrent_dropout": 0.3, "num_layers": 2},
         {"recurrent_dropout": 0.3, "dropout": 0.2, "targets": "last", "step": 5},
