@@ -16,6 +16,7 @@ Images pixel by pixel: van den Oord et al. 2016, "Pixel Recurrent Neural Network
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from itertools import pairwise
 
@@ -110,6 +111,8 @@ def main() -> int:
     add("--seed", type=int, default=0, metavar="N", help="the same seed, the same images (0)")
     add("--save", default="images.png", metavar="PATH", help="where the picture goes (images.png)")
     options = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a console may lack the blocks
+        sys.stdout.reconfigure(errors="replace")
 
     rng, seed = np.random.default_rng(options.seed), options.seed
     train = [drawn(str(k % 10), rng) for k in range(options.images)]
