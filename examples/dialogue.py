@@ -5,7 +5,7 @@
 
 The dialogues are composed here: A tells a name, a town, an animal or a dish, talks of other things,
 tells some anew, and asks. Nothing but the network's state carries a word from the line where it was
-told to the answer. What you see: a new dialogue in which all lines of B are the model's, and how
+told to the answer. What you see: a dialogue in which all lines of B are the model's, and how
 often it answers right, by how many lines ago it was told, in dialogues up to twice as long as those
 it was trained on. Who knows nothing of the lines before is right in one of eight.
 """
@@ -32,6 +32,8 @@ FACTS = (  # the words; what A tells of one, B's reply, A's question and B's ans
      "i like {}", "i like {} too", "what do i like?", "you like {}"),
 )  # fmt: skip
 TALK = {"hello": "hello", "how are you?": "i am fine", "it is cold": "yes it is", "so": "so what"}
+SAID = ("hello/i am dora/i live in lima/how are you?/i have a goat/where do i live?/it is cold/"
+        "i live in oslo/who am i?/what do i have?/where do i live?/what do i like?")  # fmt: skip
 LONGEST = 10  # exchanges of a dialogue to train on
 BINS = ((2, 4), (6, 8), (10, 12), (14, 18), (20, 28), (30, 38))  # lines ago
 
@@ -150,10 +152,10 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    print("\nA new dialogue; the lines of B are the model's:\n")
+    print("\nThe lines of B are the model's:\n")
     dialogue = ""
-    for line in composed(LONGEST, rng)[0].splitlines()[::2]:
-        dialogue += f"{line}\nB:"
+    for line in SAID.split("/"):
+        dialogue += f"A: {line}\nB:"
         dialogue += f" {answers(model, [dialogue])[0]}\n"
     print(dialogue)
     if options.interactive:
