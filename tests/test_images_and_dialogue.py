@@ -1,0 +1,160 @@
+"""The examples of sequences beyond text: images drawn row by row, a dialogue of two speakers."""
+
+import runpy
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import npchar
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture(scope="module")
+def images():
+    return runpy.run_path(str(EXAMPLES / "images.py"))
+
+
+@pytest.fixture(scope="module")
+def dialogue():
+    return runpy.run_path(str(EXAMPLES / "dialogue.py"))
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path, capsys):
+    """Run an example in an empty folder, without matplotlib; what it prints."""
+
+    def result(example, *arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+        monkeypatch.setattr(sys, "argv", ["example.py", *arguments])
+        assert example["main"]() == 0
+        assert not list(tmp_path.iterdir())
+        return capsys.readouterr().out
+
+    return result
+
+
+def test_images_are_drawn_and_learned(images, run):
+    out = run(images, "--images", "30", "--epochs", "1")
+    assert "200 new images; " in out
+    drawn = out.partition("held-out ones")[2].splitlines()[1:11]
+    assert {len(line) for line in drawn} == {10 * 2 * images["COLUMNS"] + 9 * 2}
+
+
+def test_an_image_is_its_digit_and_its_rows(images):
+    rng = np.random.default_rng(0)
+    made = [images["drawn"](digit, rng) for digit in 12 * "0123456789"]
+    assert len(set(made)) == len(made)
+    for image in made:
+        rows = image[1:].split("\n")
+        assert rows.pop() == ""
+        assert [len(row) for row in rows] == images["ROWS"] * [images["COLUMNS"]]
+    # They look like their digits: most have their likes nearest
+    alike, differ = images["nearest"](made[:20], made[20:])
+    assert sum(one[0] == image[0] for one, image in zip(alike, made)) >= 15
+    assert images["nearest"](made[:20], made)[1].max() == 0
+    # Upright, not mirrored: the bar of a 7 is above, the foot of a 2 below, the nose of a 1 left
+    one, two, seven = (images["pixels_of"](made[k::10]).mean(0) for k in (1, 2, 7))
+    assert seven.sum(1).argmax() < 3
+    assert two.sum(1).argmax() > 6
+    stem = one.sum(0).argmax()
+    assert one[:4, :stem].sum() > 2 * one[:4, stem + 2 :].sum()
+    pixels = images["pixels_of"](made[:2])
+    assert "".join(images["SHADES"][shade] for shade in pixels[1, 3]) == made[1].split("\n")[3]
+    # What a model makes of it may have rows too many, too long and too short
+    odd = images["pixels_of"](["3" + "█" * 9 + "\n█7\n" + 20 * "\n"])[0]
+    assert odd.sum(1).tolist() == [3 * images["COLUMNS"], 3, *(images["ROWS"] - 2) * [0]]
+
+
+def test_the_baseline_by_place(images):
+    dark, light = ("1" + (images["COLUMNS"] * shade + "\n") * images["ROWS"] for shade in "█ ")
+    bits = images["bits_by_place"]([dark, dark, light], [dark])
+    assert bits == pytest.approx(-np.log2((2 + 1) / (3 + 4)))
+
+
+def test_the_picture_of_images(images, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    rng = np.random.default_rng(0)
+    row = [images["drawn"](digit, rng) for digit in "0123456789"]
+    images["picture"](tmp_path / "images.png", [("training", row), ("new", row)])
+    assert (tmp_path / "images.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_dialogue_is_learned(dialogue, run):
+    out = run(dialogue, "--dialogues", "60", "--epochs", "1")
+    assert "never told" in out
+    transcript = out.partition("the model's:\n\n")[2].splitlines()
+    assert [line[:2] for line in transcript if line] == 12 * ["A:", "B:"]
+
+
+def test_what_was_told_last_is_the_answer(dialogue):
+    rng = np.random.default_rng(0)
+    asked = [question for _ in range(100) for question in dialogue["composed"](9, rng)[1]]
+    assert {question.ago for question in asked} >= {0, 2, 4, 8, 12}
+    assert any(question.anew for question in asked)
+    for question in asked:
+        *before, last, begun = question.before.split("\n")
+        assert begun == "B:"
+        words, tell, _, _, answer = next(f for f in dialogue["FACTS"] if f"A: {f[3]}" == last)
+        told = {f"A: {tell.format(word)}": word for word in words.split()}
+        places = [k for k, line in enumerate(before) if line in told]
+        assert question.anew == (len(places) > 1)
+        if not places:
+            assert (question.ago, question.answer) == (0, "i do not know")
+            continue
+        assert question.ago == len(before) - places[-1]
+        assert question.answer == answer.format(told[before[places[-1]]])
+
+
+def test_the_share_that_is_remembered(dialogue, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    question = dialogue["Question"]
+    asked = [question(str(k), "in oslo", 2 + 2 * (k >= 8), k == 0) for k in range(12)]
+    asked += [question("12", "i do not know", 0, False)]
+    given = 8 * ["in oslo"] + 4 * ["in rome"] + ["i do not know"]
+    globals_ = dialogue["remembered"].__globals__
+    monkeypatch.setitem(globals_, "answers", lambda model, before: [given[int(k)] for k in before])
+    dialogue["remembered"](None, asked, tmp_path / "dialogue.png")
+    told = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "2 to 4 lines ago 66.7% ± 13.6% of 12" in told
+    assert "told anew 100.0% ± 0.0% of 1" in told
+    assert "never told 100.0% ± 0.0% of 1" in told
+    assert (tmp_path / "dialogue.png").read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("end", [EOFError, KeyboardInterrupt, ""])
+def test_the_user_is_a_speaker(dialogue, end, monkeypatch, capsys):
+    model = npchar.Model(npchar.Vocabulary(["A:", "B:", "i", "am", "emil", "\n"]), hidden_size=4)
+    lines = iter(["I am Emil", "i am Zorro!"])
+    read = []
+
+    def typed(prompt):
+        assert prompt == "A: "
+        if line := next(lines, None):
+            return line
+        if end:
+            raise end
+        return end
+
+    def answers(model, dialogues):
+        read.extend(dialogues)
+        return ["hello emil"]
+
+    monkeypatch.setattr("builtins.input", typed)
+    monkeypatch.setitem(dialogue["talk"].__globals__, "answers", answers)
+    dialogue["talk"](model)
+    assert read == ["A: i am emil\nB:", "A: i am emil\nB: hello emil\nA: i am zorro!\nB:"]
+    out = capsys.readouterr().out
+    assert out.count("B: hello emil\n") == 2
+    assert "does not read: zorro!)" in out
+
+
+def test_ctrl_c_ends_the_training(dialogue, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["dialogue.py", "--dialogues", "60", "--epochs", "1"])
+    monkeypatch.setattr(npchar.Model, "fit", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    assert dialogue["main"]() == 130
+    assert "interrupted" in capsys.readouterr().err
