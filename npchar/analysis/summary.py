@@ -46,8 +46,8 @@ def notes(network: Network, vocabulary: Vocabulary) -> list[str]:
         f"{flat.size:,} {flat.dtype} parameters, {size(flat.nbytes)}; "
         f"{V} {vocabulary.symbol_name}s",
         f"training at batch {BATCH}, maxlen {MAXLEN}: {size(tape)} for the tapes, "
-        f"{size(logits)} for the logits, {size(6 * flat.nbytes)} for weights, gradient, RMSprop "
-        "and the best so far",
+        f"{size(logits)} for the logits",
+        f"and {size(6 * flat.nbytes)} for weights, gradient, RMSprop and the best so far",
     ]
 
 
