@@ -200,6 +200,7 @@ def test_an_interrupted_training_goes_on(tmp_path, here):
     assert re.search(r"going on after epoch [3-9]", seen), seen
 
 
+@pytest.mark.slow
 def test_resumed_to_its_end_it_is_the_training_that_was_not_interrupted(tmp_path, here):
     (tmp_path / "my cats.txt").write_text(TEXT)
     options = ("my cats.txt", "--epochs", 12, "--dropout", 0.2, "--num-layers", 2, *SMALL)

@@ -100,6 +100,7 @@ def test_tokens():
     assert (found.passages[0].position, found.passages[0].source) == (1, 1)
 
 
+@pytest.mark.slow
 def test_megabytes(corpus):
     text = corpus[100_000:100_300] + "§" + corpus[5000:5100].upper()
     found = originality(text, corpus * 4)

@@ -872,6 +872,7 @@ def test_tokens_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_second_model_that_comes_along_has_units_that_follow_its_text(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import structure

@@ -49,6 +49,7 @@ def test_pieces_of_real_text(pretrained, corpus):
     np.testing.assert_allclose(score.log_probabilities, one_reading(pretrained, text), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_shipped_models_on_held_out_text(pretrained, of_the_first_release, corpus):
     held_out = corpus[len(corpus) - len(corpus) // 10 :]
     assert pretrained.evaluate(held_out).loss < 1.29
