@@ -221,6 +221,7 @@ def test_resumed_to_its_end_it_is_the_training_that_was_not_interrupted(tmp_path
     assert whole.read_bytes() == part.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_command_to_go_on_by_names_the_encoding(tmp_path, here):
     (tmp_path / "cats.txt").write_bytes(TEXT.replace("rat", "Gräfin").encode("cp1252"))
     options = ("cats.txt", "--encoding", "cp1252")
@@ -395,6 +396,7 @@ def test_help(capsys):
 NAMES = ["anna", "ben", "carl", "nina", "lena", "anton", "berta", "Clara", "nils", "lea"] * 12
 
 
+@pytest.mark.slow
 def test_documents_from_the_lines_of_a_file(tmp_path, here):
     (tmp_path / "names.txt").write_text("\n".join(NAMES) + "\n\n")
     status, out, err = here("train", "names.txt", "--documents", "lines", "--epochs", 30,
@@ -425,6 +427,7 @@ def test_documents_from_the_lines_of_a_file(tmp_path, here):
     assert out.splitlines() == lines
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_on_documents_goes_on(tmp_path, here):
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
     options = ("--documents", "lines", "--epochs", 4000, *SMALL)

@@ -43,6 +43,7 @@ def test_pieces_come_out_as_one_reading(of_the_first_release, n):
     assert model.evaluate(text).loss == pytest.approx(score.loss, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_pieces_of_real_text(pretrained, corpus):
     text = corpus[:4000]  # three pieces
     score = pretrained.score(text)

@@ -52,8 +52,14 @@ def test_a_worker_that_dies_is_an_error_not_a_hang(network):
     assert workers._processes == []
 
 
+WAYS_TO_END = [
+    signal.SIGKILL,
+    *(pytest.param(number, marks=pytest.mark.slow) for number in (signal.SIGINT, signal.SIGTERM)),
+]
+
+
 @POSIX
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", WAYS_TO_END)
 def test_no_process_and_no_file_survives_the_parent(tmp_path, how):
     program = textwrap.dedent(
         """
@@ -77,7 +83,7 @@ def test_no_process_and_no_file_survives_the_parent(tmp_path, how):
 
 
 @POSIX
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", WAYS_TO_END)
 def test_no_process_and_no_file_survives_a_parent_ended_while_workers_start(tmp_path, how):
     """They say who they are, and wait as long as the parent lives."""
     (tmp_path / "sitecustomize.py").write_text(
