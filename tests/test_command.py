@@ -316,6 +316,7 @@ def on_a_terminal(*arguments, env=None):
     return out.decode()
 
 
+@pytest.mark.slow
 def test_colours_are_for_terminals_alone(tmp_path, capsys):
     file = tmp_path / "text.txt"
     file.write_text("the soul of Qxqz man")
@@ -353,6 +354,7 @@ def test_mistakes_are_told_in_a_line(arguments, message, capsys):
     assert err.startswith("npchar: ")
 
 
+@pytest.mark.slow
 def test_closed_streams():
     command = shlex.join(NPCHAR)
     for line, status, message in (

@@ -28,6 +28,7 @@ def short_corpus(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_the_main_job(short_corpus, tmp_path):
     saved = tmp_path / "best.npz"
     done = run("--corpus", short_corpus, "--save", saved, *SMALL)
@@ -48,6 +49,7 @@ def test_the_main_job(short_corpus, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_book(short_corpus):
     done = run("--book", "--corpus", short_corpus, "--epochs", 1, "--hidden-size", 8)
     assert done.returncode == 0, done.stderr

@@ -505,6 +505,7 @@ def run(file, *numbers):
     return done.returncode, done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_the_command():
     status, lines = run("exercises.py")
     assert (status, lines[0], lines[-1]) == (

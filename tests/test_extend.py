@@ -93,6 +93,7 @@ def test_what_cannot_be(text, message):
         Model(Vocabulary("ab"), hidden_size=2).extend(text)
 
 
+@pytest.mark.slow
 def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(npchar.command, "FORGETTING", 640)

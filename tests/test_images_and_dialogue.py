@@ -1,7 +1,6 @@
 """The examples of sequences beyond text: images drawn row by row, a dialogue of two speakers."""
 
 import runpy
-import signal
 import sys
 from pathlib import Path
 
@@ -155,6 +154,10 @@ def test_the_user_is_a_speaker(dialogue, end, monkeypatch, capsys):
 
 def test_ctrl_c_ends_the_training(dialogue, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["dialogue.py", "--dialogues", "60", "--epochs", "1"])
-    monkeypatch.setattr(npchar.Model, "fit", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(npchar.Model, "fit", interrupted)
     assert dialogue["main"]() == 130
     assert "interrupted" in capsys.readouterr().err

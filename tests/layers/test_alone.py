@@ -100,6 +100,7 @@ def test_reprs_tell_shapes():
     assert "lower.b" in repr(Parameters({"lower.b": (3,)}))
 
 
+@pytest.mark.slow
 def test_the_example_runs(capsys):
     own = importlib.import_module("own-network")
     assert own.classify(steps=100) > 0.6

@@ -261,6 +261,7 @@ def test_the_deadline_is_for_all_attempts(server, monkeypatch):
     assert server.asked.count("/a.txt") == 2
 
 
+@pytest.mark.slow
 def test_a_stall_is_tried_again(server, monkeypatch, tmp_path):
     over = threading.Event()
 
@@ -299,6 +300,7 @@ def test_a_reset_half_way_is_tried_again(server):
     assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
 
 
+@pytest.mark.slow
 def test_two_processes_fetch_at_once(server, tmp_path):
     data = TEXT.encode() * 200
 

@@ -129,6 +129,7 @@ def test_a_clock():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_on_a_real_terminal(tmp_path):
     (tmp_path / "cats.txt").write_text("the cat sat on the mat, and the rat sat. " * 3000)
     leader, follower = pty.openpty()
