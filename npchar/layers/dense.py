@@ -117,5 +117,5 @@ class Dense:
             )
         rows = dlogits.reshape(-1, V)
         np.matmul(h.reshape(-1, H).T, rows, out=gradient.W)
-        np.matmul(np.ones(len(rows), rows.dtype), rows, out=gradient.b)  # a sum, by BLAS
+        np.dot(np.ones(len(rows), rows.dtype), rows, out=gradient.b)  # a sum, by BLAS
         return (rows @ self.W.T).reshape(h.shape)

@@ -59,6 +59,6 @@ class FastDense(Dense):
             np.matmul(row_tiles(rows[some], tile[0]), W, out=product_tiles(logits, *tile))
             logits += self.b
             loss += softmax_cross_entropy(logits, ids[some], out=logits, count=count)[0]
-            gradient.b += np.ones(len(logits), rows.dtype) @ logits  # a sum, by BLAS
+            gradient.b += np.dot(np.ones(len(logits), rows.dtype), logits)  # a sum, by BLAS
         np.matmul(rows.T, dlogits, out=gradient.W)
         return loss, (dlogits @ self.W.T).reshape(h.shape)

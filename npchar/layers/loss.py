@@ -76,7 +76,7 @@ def softmax_cross_entropy(
     shifted = np.subtract(rows, rows.real.max(axis=1, keepdims=True), out=shifted)  # no overflow
     at_targets = shifted[picked]  # (m,)
     dlogits = np.exp(shifted, out=shifted)  # (m, V); of many symbols one copy less counts
-    total = dlogits @ np.ones(dlogits.shape[1], rows.dtype)  # (m,): a sum, by BLAS
+    total = np.dot(dlogits, np.ones(V, rows.dtype))  # (m,): a sum, by BLAS
     loss = (np.log(total) - at_targets).sum() / rows.dtype.type(n)
     dlogits /= (n * total)[:, None]
     dlogits[picked] -= dlogits.dtype.type(1 / n)
