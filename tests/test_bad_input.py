@@ -1,0 +1,93 @@
+"""What a person may give that is no document, no folder and no model: one sentence for each."""
+
+import numpy as np
+import pytest
+
+import npchar
+from npchar import load_corpus
+from npchar.command import main
+
+NAMES = ["anna", "nina"]
+
+
+@pytest.fixture(scope="module")
+def namer():
+    """Nobody trains it, whatever is tried."""
+    return npchar.Model(npchar.Vocabulary.from_documents(NAMES), hidden_size=2)
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return npchar.Model(npchar.Vocabulary("ain"), hidden_size=2)
+
+
+BAD = [
+    ("no texts", lambda m, r: npchar.Vocabulary.from_documents([]), "a list of texts, got none"),
+    ("no documents", lambda m, r: m.fit([]), "at least one document, got none"),
+    ("an empty one", lambda m, r: m.fit(["anna", ""]), "document 1 is empty; leave out"),
+    ("a boundary in one", lambda m, r: m.fit(["an\x03na"]), "document 0 has a U\\+0003.*remove"),
+    ("a boundary to score", lambda m, r: m.score(["a\x03n"]), "document 0 has a U\\+0003 in it"),
+    ("a boundary to evaluate", lambda m, r: m.evaluate(["a\x03n"]), "document 0 has a U\\+0003"),
+    ("a number among them", lambda m, r: m.fit(["anna", 3]), "expected texts, got int: document 1"),
+    ("the last target alone", lambda m, r: m.fit(NAMES * 9, targets="last"), "with 'all'"),
+    ("a model without an end", lambda m, r: r.fit(NAMES), "no end of a document.*from_documents"),
+    ("one without, to write", lambda m, r: r.generate_document(), "no end of a document"),
+    ("none to write", lambda m, r: m.generate_document(0), "n is 0; expected a whole number, 1"),
+    ("nothing to extend by", lambda m, r: m.extend(""), "the text is empty"),
+    ("a rare count of 0", lambda m, r: m.vocabulary.from_text("a", min_count=0), "min_count is 0"),
+    ("a folder without texts", lambda m, r: load_corpus("empty"), "a folder without files"),
+    ("a folder of none", lambda m, r: load_corpus("empty", documents="files"), "without files"),
+    ("parts by words", lambda m, r: load_corpus("names.txt", documents="words"), "expected 'lines'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("give", "message"), [pytest.param(g, m, id=what) for what, g, m in BAD])
+def test_it_is_told_and_nothing_changes(give, message, namer, reader, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "names.txt").write_text("anna\nnina\n")
+    before = namer.parameters.flat.copy()
+    with pytest.raises((ValueError, TypeError, OSError), match=message):
+        give(namer, reader)
+    np.testing.assert_array_equal(namer.parameters.flat, before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--from", "no-model.npz", "names.txt"], "damaged or not a saved model"),
+        (["train", "--from", "gone.npz", "names.txt"], "there is no file gone.npz"),
+        (["train", "empty"], "is a folder without files; name one with texts"),
+        (["train", "empty", "--documents", "lines"], "is a folder without files"),
+        (["train", "names.txt", "--min-count", "0"], "min_count is 0; expected"),
+        (["generate", "--document"], "no end of a document"),
+    ],
+)
+def test_on_the_command_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "names.txt").write_text("anna\nnina\n")
+    (tmp_path / "no-model.npz").write_text("a text")
+    there = sorted(tmp_path.rglob("*"))
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("npchar: ")
+    assert said.count("\n") == 1
+    assert message in said
+    assert sorted(tmp_path.rglob("*")) == there
+
+
+@pytest.mark.parametrize("documents", [["anna"], ["a", "n", "i"] * 4, ["a"]])
+def test_odd_but_right(documents):
+    """One document, documents of one character, both: they are trained on."""
+    model = npchar.Model(npchar.Vocabulary.from_documents(documents), hidden_size=2)
+    history = model.fit(documents, epochs=1, verbose=False)
+    assert np.isfinite(history.loss).all()
+    assert bool(history.val_loss) == (len(documents) > 1)
+
+
+def test_extending_by_nothing_new_is_a_copy(namer):
+    more = namer.extend("anna")
+    assert more.vocabulary == namer.vocabulary
+    np.testing.assert_array_equal(more.parameters.flat, namer.parameters.flat)
+    assert not np.shares_memory(more.parameters.flat, namer.parameters.flat)
