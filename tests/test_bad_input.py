@@ -37,7 +37,7 @@ BAD = [
     ("a rare count of 0", lambda m, r: m.vocabulary.from_text("a", min_count=0), "min_count is 0"),
     ("a folder without texts", lambda m, r: load_corpus("empty"), "a folder without files"),
     ("a folder of none", lambda m, r: load_corpus("empty", documents="files"), "without files"),
-    ("parts by words", lambda m, r: load_corpus("names.txt", documents="words"), "expected 'lines'"),
+    ("parts by words", lambda m, r: load_corpus("names.txt", documents="words"), "'lines'"),
 ]  # fmt: skip
 
 
