@@ -10,7 +10,7 @@ pass and compares it with the backward pass here. The optimisations, and what ea
   of rows: 6 % of a step of training.
 - Products in tiles, where the BLAS is quicker for small matrices (``products.py``): 8 % of a
   step at 16 sequences, 15 % at 64.
-- One tanh for all four gates (`activate`): half the time of four exponentials and divisions.
+- One tanh for all four gates (`activate`): two thirds of the time of exponentials and divisions.
 - Backward computes three gates as one and overwrites the gates by their gradients; the four
   products with Wh are one: a sixth of the loop's time.
 - A step of generation is one product, for the next step's gates and the logits (`FastSteps`):
