@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from npchar.arrays import Array
+from npchar.arrays import Array, aligned_empty
 from npchar.layers.dense import Dense
 from npchar.layers.loss import softmax_cross_entropy
 from npchar.layers.products import column_tiles, product_tiles, row_tiles, tiling
@@ -41,7 +41,7 @@ class FastDense(Dense):
         (H, V), ids = self.W.shape, targets.reshape(-1)
         rows = h.reshape(-1, H)  # (n, H)
         n, count = len(rows), int((ids >= 0).sum())
-        dlogits = np.empty((n, V), rows.dtype)
+        dlogits = aligned_empty((n, V), rows.dtype)
         loss = np.zeros((), rows.dtype)
         gradient.b[...] = 0
         step = max(1, IN_CACHE // V)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from npchar.arrays import Array
+from npchar.arrays import Array, aligned_empty
 from npchar.layers.layer import HiddenState, Layer
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class HiddenTape:
 
     def __init__(self, T: int, B: int, H: int, dtype: DTypeLike) -> None:
         self.shape = (T, B)
-        self.h = np.empty((T + 1, B, H), dtype)
+        self.h = aligned_empty((T + 1, B, H), dtype)
         self.x: Array | None = None
 
     @property
@@ -123,14 +123,18 @@ def write_input_gradient(x: Array, rows: Array, out: Array) -> Array:
         total: Array = rows.sum(axis=0)
         return total
     ids = x.reshape(-1)
-    of_a_kind = rows[np.argsort(ids, kind="stable")]  # those of a symbol one after the other
+    order = np.argsort(ids, kind="stable")  # the steps of a symbol one after the other
     counts = np.bincount(ids)
     used = np.flatnonzero(counts)
-    sums = np.empty((len(used), G * H), rows.dtype)
-    ones = np.ones(len(ids), rows.dtype)
+    sums = aligned_empty((len(used), G * H), rows.dtype)
+    # A symbol's rows at a time: they stay in the cache between their copy and their sum.
+    of_a_kind = aligned_empty((int(counts.max()), G * H), rows.dtype)
+    ones = np.ones(len(of_a_kind), rows.dtype)
     start = 0
     for own, count in zip(sums, counts[used].tolist()):
-        np.dot(ones[:count], of_a_kind[start : start + count], out=own)  # a sum, by BLAS
+        some = order[start : start + count]
+        rows.take(some, axis=0, out=of_a_kind[:count], mode="clip")  # "raise" buffers
+        np.dot(ones[:count], of_a_kind[:count], out=own)  # a sum, by BLAS
         start += count
     out[...] = 0
     for gate, own in zip(out, parted(sums, G)):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from npchar.arrays import Array
+from npchar.arrays import Array, aligned_empty
 from npchar.layers.dense import Dense
 from npchar.layers.fast import (
     HALF,
@@ -70,10 +70,10 @@ class GRUFastTape(HiddenTape):
 
     def __init__(self, T: int, B: int, H: int, dtype: DTypeLike) -> None:
         super().__init__(T, B, H, dtype)
-        self.rz = np.empty((T, 2, B, H), dtype)
-        self.q, self.n = np.empty((2, T, B, H), dtype)
-        self.rows = np.empty((T, B, 4 * H), dtype)
-        self.scratch = np.empty((6, B, H), dtype)
+        self.rz = aligned_empty((T, 2, B, H), dtype)
+        self.q, self.n = aligned_empty((2, T, B, H), dtype)
+        self.rows = aligned_empty((T, B, 4 * H), dtype)
+        self.scratch = aligned_empty((6, B, H), dtype)
         self.forward_tiling = tiling(B, H, H, dtype)
         self.backward_tiling = tiling(B, 3 * H, H, dtype)
         self.steps = [
@@ -243,13 +243,13 @@ class GRUFastSteps:
         if dense is not None:
             W, b = [*W, dense.W], [*b, dense.b]
         self.W, self.biases = np.concatenate(W, axis=1), np.concatenate(b)  # (H, 3H + V)
-        self.products = np.empty((B, self.W.shape[1]), dtype)
+        self.products = aligned_empty((B, self.W.shape[1]), dtype)
         self.rz_sums = self.products[:, : 2 * H].reshape(B, 2, H).swapaxes(0, 1)  # (2, B, H)
         self.q = self.products[:, 2 * H : 3 * H]
         self.logits = None if dense is None else self.products[:, 3 * H :]
         self._multiply()
 
-        self.a = np.empty((3, B, H), dtype)
+        self.a = aligned_empty((3, B, H), dtype)
 
     def _multiply(self) -> None:
         np.dot(self.h, self.W, out=self.products)

@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from npchar.arrays import Array
+from npchar.arrays import Array, aligned_empty
 from npchar.layers.dense import Dense
 from npchar.layers.fast import (
     HALF,
     ONE,
     added_at_the_end,
     joined,
+    parted,
     require_tape,
     rows_in_use,
     taken,
@@ -43,7 +44,6 @@ from npchar.layers.products import (
     column_tiles,
     product_tiles,
     row_tiles,
-    summed_over_time,
     tiling,
 )
 
@@ -87,12 +87,12 @@ class FastTape:
 
     def __init__(self, T: int, B: int, H: int, dtype: DTypeLike) -> None:
         self.shape = (T, B)
-        self.gates = np.empty((T, 4, B, H), dtype)
-        self.terms = np.empty((T, 2, B, H), dtype)  # i g and f c₋, whose sum is the cell
-        self.tanh_c = np.empty((T, B, H), dtype)
-        self.h = np.empty((T + 1, B, H), dtype)
-        self.c = np.empty((B, H), dtype)  # of the latest step
-        self.scratch = np.empty((10, B, H), dtype)
+        self.gates = aligned_empty((T, 4, B, H), dtype)
+        self.terms = aligned_empty((T, 2, B, H), dtype)  # i g and f c₋, whose sum is the cell
+        self.tanh_c = aligned_empty((T, B, H), dtype)
+        self.h = aligned_empty((T + 1, B, H), dtype)
+        self.c = aligned_empty((B, H), dtype)  # of the latest step
+        self.scratch = aligned_empty((10, B, H), dtype)
         self.x: Array | None = None
         self.forward_tiling = tiling(B, H, H, dtype)
         self.backward_tiling = tiling(B, 4 * H, H, dtype)
@@ -263,7 +263,7 @@ class FastLSTM(LSTM):
 
         # A product of (TB, ·) matrices sums over time and batch at once.
         dz_rows = tape.rows  # (TB, 4H)
-        summed_over_time(tape.h[:-1].reshape(T * B, H), dz_rows, gradient.Wh)
+        gradient.Wh[...] = parted(tape.h[:-1].reshape(T * B, H).T @ dz_rows, 4)
         gradient.b[...] = write_input_gradient(x, dz_rows, gradient.Wx).reshape(4, H)
         dx = (dz_rows @ joined(self.Wx).T).reshape(x.shape) if x.ndim == 3 else None
         return dx, State(dh_next.copy(), dc.copy())
@@ -315,12 +315,12 @@ class FastSteps:
         # One product of h for the next step's sums and the logits: its columns.
         W = [joined(prescaled(layer.Wh))] + ([] if dense is None else [dense.W])
         self.W = np.concatenate(W, axis=1)  # (H, 4H + V)
-        self.products = np.empty((B, self.W.shape[1]), dtype)
+        self.products = aligned_empty((B, self.W.shape[1]), dtype)
         self.h_sums = self.products[:, : 4 * H].reshape(B, 4, H).swapaxes(0, 1)  # (4, B, H)
         self.logits = self.products[:, 4 * H :]
         np.dot(self.h, self.W, out=self.products)
 
-        self.z = np.empty((4, B, H), dtype)
+        self.z = aligned_empty((4, B, H), dtype)
         self.ifo, self.gates = self.z[:3], tuple(self.z)
 
     def step(self, x: Array) -> Array:

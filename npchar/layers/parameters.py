@@ -13,9 +13,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from npchar.arrays import Array
+from npchar.arrays import Array, aligned_empty
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -52,7 +50,10 @@ class Parameters(Mapping[str, Array]):
         self.shapes = dict(shapes)
         """The arrays' names and shapes."""
         size = sum(math.prod(shape) for shape in self.shapes.values())
-        self.flat: Array = np.zeros(size, dtype) if flat is None else flat
+        if flat is None:
+            flat = aligned_empty(size, dtype)
+            flat[...] = 0
+        self.flat: Array = flat
         """The vector that the arrays lie on, one after the other."""
         if self.flat.shape != (size,):
             raise ValueError(f"expected flat of the shape ({size},), got {self.flat.shape}")

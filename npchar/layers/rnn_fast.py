@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from npchar.arrays import Array
+from npchar.arrays import Array, aligned_empty
 from npchar.layers.dense import Dense
 from npchar.layers.fast import (
     ONE,
@@ -26,7 +26,6 @@ from npchar.layers.products import (
     column_tiles,
     product_tiles,
     row_tiles,
-    summed_over_time,
     tiling,
 )
 from npchar.layers.rnn import RNN
@@ -42,8 +41,8 @@ class RNNFastTape(HiddenTape):
 
     def __init__(self, T: int, B: int, H: int, dtype: DTypeLike) -> None:
         super().__init__(T, B, H, dtype)
-        self.rows = np.empty((T, B, H), dtype)  # the sums of the input, and the gradients
-        self.scratch = np.empty((2, B, H), dtype)
+        self.rows = aligned_empty((T, B, H), dtype)  # the sums of the input, and the gradients
+        self.scratch = aligned_empty((2, B, H), dtype)
         self.tiling = rows, columns = tiling(B, H, H, dtype)
         self.h_tiles = [row_tiles(h, rows) for h in self.h]  # to multiply
         self.product_tiles = [product_tiles(h, rows, columns) for h in self.h]
@@ -125,7 +124,7 @@ class FastRNN(RNN):
             np.multiply(dh_next, a, out=dz)
             np.matmul(tape.dz_tiles[t], WhT, out=dh_tiles)
         rows = tape.rows.reshape(T * B, H)
-        summed_over_time(tape.h[:-1].reshape(T * B, H), rows, gradient.Wh[None])
+        np.matmul(tape.h[:-1].reshape(T * B, H).T, rows, out=gradient.Wh)
         gradient.b[...] = write_input_gradient(x, rows, gradient.Wx[None])
         dx = (rows @ self.Wx.T).reshape(x.shape) if x.ndim == 3 else None
         return dx, HiddenState(dh_next.copy())
@@ -142,7 +141,7 @@ class RNNFastSteps:
         self.picked = self.Wx + self.b  # (D, H), for ids
         W = [layer.Wh] if dense is None else [layer.Wh, dense.W]
         self.W = np.concatenate(W, axis=1)  # (H, H + V)
-        self.products = np.empty((B, self.W.shape[1]), dtype)
+        self.products = aligned_empty((B, self.W.shape[1]), dtype)
         self.h_sums, self.logits = self.products[:, :H], self.products[:, H:]
         self.dense_b = None if dense is None else dense.b.copy()
         np.dot(self.h, self.W, out=self.products)

@@ -3,26 +3,20 @@
 import numpy as np
 import pytest
 
+from npchar.arrays import aligned_empty
 from npchar.layers import products
 from npchar.layers.dense import Dense
 from npchar.layers.dense_fast import FastDense
 from npchar.layers.kinds import FAST, PLAIN
 from npchar.layers.loss import softmax_cross_entropy
 from npchar.layers.network import Network, Sizes
-from npchar.layers.products import (
-    column_tiles,
-    product_tiles,
-    row_tiles,
-    summed_over_time,
-    tiling,
-)
+from npchar.layers.products import column_tiles, product_tiles, row_tiles, tiling
 
 
 @pytest.fixture
 def small_tiles(monkeypatch):
     """As on a processor whose BLAS likes small matrices, and calls few numbers many."""
     monkeypatch.setattr(products, "HAS_SMALL_KERNELS", True)
-    monkeypatch.setattr(products, "HAS_ONE_THREAD", True)
     monkeypatch.setattr(products, "SMALL", 5000)
 
 
@@ -53,17 +47,26 @@ def test_one_tile_where_nothing_is_gained(monkeypatch):
     assert tiling(64, 512, 128, "float32") == (64, 128)
 
 
-@pytest.mark.parametrize("small", [40_000, 20_000, 10_000])
-@pytest.mark.parametrize("gates", [1, 3])
-def test_the_sum_over_time_is_one_product(gates, small, small_tiles, monkeypatch):
-    """In tiles of 32 rows, of 16, and whole."""
-    monkeypatch.setattr(products, "SMALL", small)
-    rng = np.random.default_rng(0)
-    h, dz = rng.standard_normal((39, 64)), rng.standard_normal((39, gates * 32))
-    out = np.full((gates, 64, 32), np.nan)
-    summed_over_time(h, dz, out)
-    for k, found in enumerate(out):
-        np.testing.assert_allclose(found, h.T @ dz[:, 32 * k : 32 * k + 32], rtol=0, atol=1e-13)
+@pytest.mark.parametrize("shape", [7, (), (0, 3), (3, 5, 2)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+def test_aligned_memory_begins_a_line_of_the_cache(shape, dtype):
+    kept = [aligned_empty(shape, dtype) for _ in range(20)]  # at different places
+    for array in kept:
+        assert array.__array_interface__["data"][0] % 64 == 0 or not array.size
+        assert (array.shape, array.dtype) == (np.empty(shape).shape, np.dtype(dtype))
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+
+
+@pytest.mark.parametrize("layer", ["lstm", "gru", "rnn"])
+def test_what_is_computed_on_most_is_aligned(layer):
+    network = Network(Sizes(9, 32, 1, 0.0, layer))
+    (tape,) = network.tapes(5, 8)
+    arrays = [a for a in vars(tape).values() if isinstance(a, np.ndarray)]
+    tiles = column_tiles(network.layers[0].Wh, 32)
+    for array in [*arrays, tiles, network.parameters.flat]:
+        assert array.__array_interface__["data"][0] % 64 == 0
+    assert len(arrays) >= 3
 
 
 @pytest.mark.parametrize("layer", ["lstm", "gru", "rnn"])
