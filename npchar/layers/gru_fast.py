@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
+from numpy import add, dot, matmul, multiply, subtract, tanh
 
 from npchar.arrays import Array, aligned_empty
 from npchar.layers.dense import Dense
@@ -138,25 +139,25 @@ class FastGRU(GRU):
             picked += biases
         else:
             waiting = tape.rows.reshape(-1)[: 3 * T * B * H].reshape(T * B, 3 * H)
-            np.matmul(x.reshape(T * B, -1), joined(prescaled(self.Wx)), out=waiting)
+            matmul(x.reshape(T * B, -1), joined(prescaled(self.Wx)), waiting)
             waiting += biases.reshape(-1)
             x_of = waiting.reshape(T, B, 3, H).swapaxes(1, 2)  # (T, 3, B, H)
         tape.x = x
 
         for t, step in enumerate(tape.steps):
             rz, r, z, q, n, h_, h, h_tiles, *_ = step
-            np.matmul(h_tiles, Wh, out=sum_tiles)
+            matmul(h_tiles, Wh, sum_tiles)
             if x.ndim == 2:
-                np.take(picked, places[t], axis=1, out=x_sums, mode="clip")  # "raise" buffers
+                picked.take(places[t], 1, x_sums, "clip")  # "raise" buffers
             else:
                 x_sums[...] = x_of[t]
-            np.add(sums[:2], x_sums[:2], out=rz)
+            add(sums[:2], x_sums[:2], rz)
             activate(rz)
-            np.add(sums[2], self.bq, out=q)
-            np.multiply(r, q, out=n)
+            add(sums[2], self.bq, q)
+            multiply(r, q, n)
             n += x_sums[2]
-            np.tanh(n, out=n)
-            np.subtract(h_, n, out=h)
+            tanh(n, n)
+            subtract(h_, n, h)
             h *= z
             h += n  # h = n + z (h₋ − n)
         return tape
@@ -180,20 +181,20 @@ class FastGRU(GRU):
             _, r, z, q, n, h_, _, _, rows, dq, da_r, da_z, da_n = tape.steps[t]
             if dh is not None:
                 dh_next += dh[t]
-            np.multiply(dh_next, z, out=e)  # dh z
-            np.subtract(dh_next, e, out=dh_next)  # dh (1 − z)
-            np.multiply(n, n, out=a)
-            np.subtract(ONE, a, out=a)
-            np.multiply(dh_next, a, out=da_n)
-            np.subtract(h_, n, out=a)
+            multiply(dh_next, z, e)  # dh z
+            subtract(dh_next, e, dh_next)  # dh (1 − z)
+            multiply(n, n, a)
+            subtract(ONE, a, a)
+            multiply(dh_next, a, da_n)
+            subtract(h_, n, a)
             a *= dh_next
-            np.multiply(a, z, out=da_z)  # dh (1 − z) (h₋ − n) z
-            np.multiply(da_n, r, out=dq)
-            np.subtract(ONE, r, out=a)
+            multiply(a, z, da_z)  # dh (1 − z) (h₋ − n) z
+            multiply(da_n, r, dq)
+            subtract(ONE, r, a)
             a *= q
-            np.multiply(a, dq, out=da_r)
-            np.matmul(rows, WhT, out=product_in_tiles)
-            np.add(product, e, out=dh_next)
+            multiply(a, dq, da_r)
+            matmul(rows, WhT, product_in_tiles)
+            add(product, e, dh_next)
 
         # A product of (TB, ·) matrices sums over time and batch at once.
         rows = tape.rows.reshape(T * B, 4 * H)
@@ -213,7 +214,7 @@ def prescaled(W: Array) -> Array:
 
 def activate(rz: Array) -> None:
     """σ of `prescaled` sums, in place: σ(a) = ½ + ½ tanh(a/2), as in ``lstm_fast.py``."""
-    np.tanh(rz, out=rz)
+    tanh(rz, rz)
     rz *= HALF
     rz += HALF
 
@@ -252,7 +253,7 @@ class GRUFastSteps:
         self.a = aligned_empty((3, B, H), dtype)
 
     def _multiply(self) -> None:
-        np.dot(self.h, self.W, out=self.products)
+        dot(self.h, self.W, self.products)
         self.products += self.biases
 
     def step(self, x: Array) -> Array:
@@ -267,14 +268,14 @@ class GRUFastSteps:
         if x.ndim == 1:
             self.picked.take(x, axis=1, out=a, mode="clip")
         else:
-            np.matmul(x, self.Wx, out=a)
+            matmul(x, self.Wx, a)
             a += self.b
         rz += self.rz_sums
         activate(rz)
         r, z = rz
         r *= self.q
         n += r
-        np.tanh(n, out=n)
+        tanh(n, n)
         h -= n
         h *= z
         h += n

@@ -24,6 +24,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
+from numpy import add, dot, matmul, multiply, subtract, tanh
 
 from npchar.arrays import Array, aligned_empty
 from npchar.layers.dense import Dense
@@ -56,21 +57,34 @@ __all__ = ["FastLSTM"]
 SCALE = np.array([0.5, 0.5, 0.5, 1], np.float32)[:, None, None]
 
 
-class Views(NamedTuple):
-    """The views of one time step on a tape; ``_`` marks the value before the step."""
+class ForwardViews(NamedTuple):
+    """What a step forward reads and writes on a tape; ``_`` marks the value before the step."""
 
+    h_: Array  # in tiles, to multiply
     gates: Array  # (4, B, H)
     ifo: Array  # (3, B, H) those that are sigmoids
+    i: Array  # (B, H), and so the rest
+    f: Array
+    o: Array
+    g: Array
+    ig: Array
+    fc_: Array
+    tanh_c: Array
+    h: Array
+
+
+class BackwardViews(NamedTuple):
+    """What a step backward reads and writes on a tape."""
+
+    ifo: Array  # (3, B, H)
     i: Array  # (B, H), and so the rest unless it says otherwise
     f: Array
     o: Array
     g: Array
     terms: Array  # (2, B, H)
     ig: Array
-    fc_: Array
     tanh_c: Array
     h: Array
-    h_: Array  # in tiles, to multiply
     # On the memory of the gates, but with a row's four gates together:
     dz_ifo: Array  # (3, B, H)
     dz_g: Array
@@ -98,25 +112,22 @@ class FastTape:
         self.backward_tiling = tiling(B, 4 * H, H, dtype)
         # The loops below run T times a batch: slicing these views there instead
         # costs 2 µs a step.
-        self.steps = [
-            Views(
-                gates,
-                gates[:3],
-                *(gates[0], gates[1], gates[2], gates[3]),
-                terms,
-                *(terms[0], terms[1]),
-                *(tanh_c, h, row_tiles(h_, self.forward_tiling[0], leading=1)),
-                *(dz.reshape(B, 4, H).swapaxes(0, 1)[:3], dz.reshape(B, 4, H)[:, 3]),
-                row_tiles(dz, self.backward_tiling[0]),
+        gates, terms, tanh_c = self.gates, self.terms, self.tanh_c
+        self.forward_steps = [
+            ForwardViews(
+                row_tiles(self.h[t], self.forward_tiling[0], leading=1),
+                *(gates[t], gates[t, :3], *gates[t], *terms[t], tanh_c[t], self.h[t + 1]),
             )
-            for gates, terms, tanh_c, h_, h, dz in zip(
-                self.gates,
-                self.terms,
-                self.tanh_c,
-                self.h,
-                self.h[1:],
-                self.rows.reshape(T, B, 4 * H),
+            for t in range(T)
+        ]
+        rows = self.rows.reshape(T, B, 4 * H)
+        dz = rows.reshape(T, B, 4, H).swapaxes(1, 2)  # (T, 4, B, H)
+        self.backward_steps = [
+            BackwardViews(
+                *(gates[t, :3], *gates[t], terms[t], terms[t, 0], tanh_c[t], self.h[t + 1]),
+                *(dz[t, :3], dz[t, 3], row_tiles(rows[t], self.backward_tiling[0])),
             )
+            for t in range(T)
         ]
 
     @property
@@ -191,25 +202,24 @@ class FastLSTM(LSTM):
             picked += self.b[:, None]
             picked *= SCALE
         else:
-            np.matmul(x.reshape(T * B, -1), joined(prescaled(self.Wx)), out=tape.rows)  # (TB, 4H)
+            matmul(x.reshape(T * B, -1), joined(prescaled(self.Wx)), tape.rows)  # (TB, 4H)
             tape.rows[...] += prescaled(self.b[:, None]).reshape(-1)
             waiting = tape.rows.reshape(T, B, 4, H).swapaxes(1, 2)  # (T, 4, B, H)
 
-        for t, step in enumerate(tape.steps):
-            gates, ifo, i, f, o, g, _, ig, fc_, tanh_c, h, h_, *_ = step
-            np.matmul(h_, Wh, out=sum_tiles)
+        for t, (h_, gates, ifo, i, f, o, g, ig, fc_, tanh_c, h) in enumerate(tape.forward_steps):
+            matmul(h_, Wh, sum_tiles)
             if x.ndim == 2:
-                np.take(picked, places[t], axis=1, out=x_sums, mode="clip")  # "raise" buffers
+                picked.take(places[t], 1, x_sums, "clip")  # "raise" buffers
                 sums += x_sums  # (4, B, H)
             else:
                 sums += waiting[t]
             activate(sums, gates, ifo)
 
-            np.multiply(f, c, out=fc_)
-            np.multiply(i, g, out=ig)
-            np.add(fc_, ig, out=c)  # c = f c₋ + i g
-            np.tanh(c, out=tanh_c)
-            np.multiply(o, tanh_c, out=h)  # h = o tanh(c)
+            multiply(f, c, fc_)
+            multiply(i, g, ig)
+            add(fc_, ig, c)  # c = f c₋ + i g
+            tanh(c, tanh_c)
+            multiply(o, tanh_c, h)  # h = o tanh(c)
         return tape
 
     def backward(
@@ -240,26 +250,26 @@ class FastLSTM(LSTM):
         dh_tiles = product_tiles(dh_next, *tape.backward_tiling)
 
         for t in range(T - 1, -1, -1):
-            _, ifo, i, f, o, g, terms, ig, _, tanh_c, h, _, dz_ifo, dz_g, dz = tape.steps[t]
+            ifo, i, f, o, g, terms, ig, tanh_c, h, dz_ifo, dz_g, dz = tape.backward_steps[t]
             if dh is not None:
                 dh_next += dh[t]
-            np.multiply(dh_next, o, out=a)
+            multiply(dh_next, o, a)
             dc += a
-            np.multiply(dh_next, h, out=dh_h)  # dh o tanh(c)
-            np.multiply(dh_h, tanh_c, out=a)
+            multiply(dh_next, h, dh_h)  # dh o tanh(c)
+            multiply(dh_h, tanh_c, a)
             dc -= a  # both together: dc += dh o (1 − tanh²c)
 
-            np.multiply(terms, dc, out=dc_terms)
-            np.subtract(ONE, ifo, out=held)
-            np.multiply(ig, g, out=a)
-            np.subtract(i, a, out=a)  # i (1 − g²)
-            np.multiply(dc, f, out=dc_)
+            multiply(terms, dc, dc_terms)
+            subtract(ONE, ifo, held)
+            multiply(ig, g, a)
+            subtract(i, a, a)  # i (1 − g²)
+            multiply(dc, f, dc_)
 
             # From here on the gates are needed no more: dz takes their memory.
-            np.multiply(through, held, out=dz_ifo)
-            np.multiply(a, dc, out=dz_g)
+            multiply(through, held, dz_ifo)
+            multiply(a, dc, dz_g)
             dc, dc_ = dc_, dc
-            np.matmul(dz, WhT, out=dh_tiles)
+            matmul(dz, WhT, dh_tiles)
 
         # A product of (TB, ·) matrices sums over time and batch at once.
         dz_rows = tape.rows  # (TB, 4H)
@@ -281,7 +291,7 @@ def activate(z: Array, gates: Array, ifo: Array) -> None:
     One tanh for all four, since σ(z) = ½ + ½ tanh(z/2), where the weights have made the
     half of z. It cannot overflow, as an exponential can.
     """
-    np.tanh(z, out=gates)
+    tanh(z, gates)
     ifo *= HALF
     ifo += HALF
 
@@ -318,7 +328,7 @@ class FastSteps:
         self.products = aligned_empty((B, self.W.shape[1]), dtype)
         self.h_sums = self.products[:, : 4 * H].reshape(B, 4, H).swapaxes(0, 1)  # (4, B, H)
         self.logits = self.products[:, 4 * H :]
-        np.dot(self.h, self.W, out=self.products)
+        dot(self.h, self.W, self.products)
 
         self.z = aligned_empty((4, B, H), dtype)
         self.ifo, self.gates = self.z[:3], tuple(self.z)
@@ -335,16 +345,16 @@ class FastSteps:
         if x.ndim == 1:
             self.picked.take(x, axis=1, out=z, mode="clip")
         else:
-            np.matmul(x, self.Wx, out=z)
+            matmul(x, self.Wx, z)
             z += self.b
         z += self.h_sums
         activate(z, z, self.ifo)
         c *= f
         g *= i
         c += g
-        np.tanh(c, out=h)
+        tanh(c, h)
         h *= o
-        np.dot(h, self.W, out=self.products)
+        dot(h, self.W, self.products)
         if self.dense_b is None:
             return h
         logits = self.logits

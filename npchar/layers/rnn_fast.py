@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from numpy import dot, matmul, multiply, subtract, tanh
 
 from npchar.arrays import Array, aligned_empty
 from npchar.layers.dense import Dense
@@ -93,14 +94,14 @@ class FastRNN(RNN):
             picked += self.b
             np.take(picked, places, axis=0, out=tape.rows, mode="clip")
         else:
-            np.matmul(x.reshape(T * B, D), self.Wx, out=tape.rows.reshape(T * B, H))
+            matmul(x.reshape(T * B, D), self.Wx, tape.rows.reshape(T * B, H))
             tape.rows += self.b
         tape.x = x
         Wh = column_tiles(self.Wh, tape.tiling[1])
         for t, (h, x_sums) in enumerate(zip(tape.h[1:], tape.rows)):
-            np.matmul(tape.h_tiles[t], Wh, out=tape.product_tiles[t + 1])
+            matmul(tape.h_tiles[t], Wh, tape.product_tiles[t + 1])
             h += x_sums
-            np.tanh(h, out=h)
+            tanh(h, h)
         return tape
 
     def backward(
@@ -119,12 +120,12 @@ class FastRNN(RNN):
             h, dz = tape.h[t + 1], tape.rows[t]
             if dh is not None:
                 dh_next += dh[t]
-            np.multiply(h, h, out=a)
-            np.subtract(ONE, a, out=a)
-            np.multiply(dh_next, a, out=dz)
-            np.matmul(tape.dz_tiles[t], WhT, out=dh_tiles)
+            multiply(h, h, a)
+            subtract(ONE, a, a)
+            multiply(dh_next, a, dz)
+            matmul(tape.dz_tiles[t], WhT, dh_tiles)
         rows = tape.rows.reshape(T * B, H)
-        np.matmul(tape.h[:-1].reshape(T * B, H).T, rows, out=gradient.Wh)
+        matmul(tape.h[:-1].reshape(T * B, H).T, rows, gradient.Wh)
         gradient.b[...] = write_input_gradient(x, rows, gradient.Wx[None])
         dx = (rows @ self.Wx.T).reshape(x.shape) if x.ndim == 3 else None
         return dx, HiddenState(dh_next.copy())
@@ -144,7 +145,7 @@ class RNNFastSteps:
         self.products = aligned_empty((B, self.W.shape[1]), dtype)
         self.h_sums, self.logits = self.products[:, :H], self.products[:, H:]
         self.dense_b = None if dense is None else dense.b.copy()
-        np.dot(self.h, self.W, out=self.products)
+        dot(self.h, self.W, self.products)
 
     def step(self, x: Array) -> Array:
         """One step on.
@@ -157,11 +158,11 @@ class RNNFastSteps:
         if x.ndim == 1:
             self.picked.take(x, axis=0, out=h, mode="clip")
         else:
-            np.matmul(x, self.Wx, out=h)
+            matmul(x, self.Wx, h)
             h += self.b
         h += self.h_sums
-        np.tanh(h, out=h)
-        np.dot(h, self.W, out=self.products)
+        tanh(h, h)
+        dot(h, self.W, self.products)
         if self.dense_b is None:
             return h
         logits = self.logits
