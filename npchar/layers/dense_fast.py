@@ -21,7 +21,9 @@ IN_CACHE = 1 << 17  # numbers
 class FastDense(Dense):
     """A `Dense` that goes on to the loss: the same arrays, the same results to rounding."""
 
-    def cross_entropy(self, h: Array, targets: Array, gradient: Dense) -> tuple[Array, Array]:
+    def cross_entropy(
+        self, h: Array, targets: Array, gradient: Dense, count: int | None = None
+    ) -> tuple[Array, Array]:
         """The mean cross-entropy of the logits, and its gradients.
 
         Parameters
@@ -32,6 +34,8 @@ class FastDense(Dense):
             The ids that are to be predicted, (...); one below 0 is none.
         gradient
             A layer of the same shapes; its arrays are overwritten.
+        count
+            The number of targets, where these are only some of those whose mean is asked for.
 
         Returns
         -------
@@ -40,7 +44,8 @@ class FastDense(Dense):
         """
         (H, V), ids = self.W.shape, targets.reshape(-1)
         rows = h.reshape(-1, H)  # (n, H)
-        n, count = len(rows), int((ids >= 0).sum())
+        n = len(rows)
+        count = int((ids >= 0).sum()) if count is None else count
         dlogits = aligned_empty((n, V), rows.dtype)
         loss = np.zeros((), rows.dtype)
         gradient.b[...] = 0

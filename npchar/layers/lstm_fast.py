@@ -112,22 +112,19 @@ class FastTape:
         self.backward_tiling = tiling(B, 4 * H, H, dtype)
         # The loops below run T times a batch: slicing these views there instead
         # costs 2 µs a step.
-        gates, terms, tanh_c = self.gates, self.terms, self.tanh_c
+        steps = zip(self.gates, self.terms, self.tanh_c, self.h[1:])
+        h_ = [row_tiles(h, self.forward_tiling[0], leading=1) for h in self.h[:-1]]
         self.forward_steps = [
-            ForwardViews(
-                row_tiles(self.h[t], self.forward_tiling[0], leading=1),
-                *(gates[t], gates[t, :3], *gates[t], *terms[t], tanh_c[t], self.h[t + 1]),
-            )
-            for t in range(T)
+            ForwardViews(before, z, z[:3], z[0], z[1], z[2], z[3], terms[0], terms[1], tanh_c, h)
+            for before, (z, terms, tanh_c, h) in zip(h_, steps)
         ]
-        rows = self.rows.reshape(T, B, 4 * H)
-        dz = rows.reshape(T, B, 4, H).swapaxes(1, 2)  # (T, 4, B, H)
+        dz = self.rows.reshape(T, B, 4, H).swapaxes(1, 2)  # (T, 4, B, H)
+        dz_rows = [
+            row_tiles(rows, self.backward_tiling[0]) for rows in self.rows.reshape(T, B, 4 * H)
+        ]
         self.backward_steps = [
-            BackwardViews(
-                *(gates[t, :3], *gates[t], terms[t], terms[t, 0], tanh_c[t], self.h[t + 1]),
-                *(dz[t, :3], dz[t, 3], row_tiles(rows[t], self.backward_tiling[0])),
-            )
-            for t in range(T)
+            BackwardViews(s.ifo, s.i, s.f, s.o, s.g, terms, s.ig, s.tanh_c, s.h, d[:3], d[3], rows)
+            for s, terms, d, rows in zip(self.forward_steps, self.terms, dz, dz_rows)
         ]
 
     @property

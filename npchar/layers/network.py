@@ -350,6 +350,7 @@ class Network:
         tapes: Sequence[Any] | None = None,
         masks: Sequence[Array] = (),
         gradient: Parameters | None = None,
+        count: int | None = None,
     ) -> Gradients:
         """The loss and its gradients with respect to parameters, input and initial states.
 
@@ -361,13 +362,15 @@ class Network:
             As for `loss`.
         gradient
             Where the parameters' gradient is written; a new one when not given.
+        count
+            The number of targets, where these are only some of those whose mean is asked for.
         """
         gradient = self.parameters.zeros_like() if gradient is None else gradient
         layer_gradients, dense_gradient = self._layers_on(gradient)
 
         outputs, tapes = self.forward(x, states, tapes, masks)
         h = outputs if targets.ndim == 2 else outputs[-1]
-        loss, dh = self.dense.cross_entropy(h, targets, dense_gradient)
+        loss, dh = self.dense.cross_entropy(h, targets, dense_gradient, count)
 
         dstates: list[Any] = []
         dx: Array | None = dh

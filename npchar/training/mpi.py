@@ -26,7 +26,7 @@ import numpy as np
 from npchar.arrays import Array
 from npchar.layers.network import Network
 from npchar.layers.parameters import Parameters
-from npchar.training.parallel import Share, WorkerError, Workers, default_workers, shares_of
+from npchar.training.parallel import Share, WorkerError, Workers, default_workers
 from npchar.version import in_browser
 
 __all__ = ["MissingMPIError", "rank"]
@@ -159,7 +159,6 @@ class Ranks:
         from mpi4py import MPI
 
         self._message[0] = self._share.gradient(batch, targets, seed, self._gradient)
-        self._message *= shares_of(batch, self.count)[self._share.rank]
         self.world.Allreduce(MPI.IN_PLACE, self._message)
         out.flat[...] = self._message[1:]
         return float(self._message[0])

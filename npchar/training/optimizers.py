@@ -12,7 +12,8 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from npchar.arrays import Array
+from npchar.arrays import Array, aligned_empty
+from npchar.training.parts import in_parts
 
 __all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "clip_by_global_norm"]
 
@@ -24,14 +25,29 @@ TINY = 1e-30
 
 
 class Optimizer(ABC):
-    """What turns a gradient into a step of the weights."""
+    """What turns a gradient into a step of the weights.
+
+    Examples
+    --------
+    >>> weights, optimizer = np.array([1.0, 1.0]), npchar.SGD(2, dtype="float64")
+    >>> optimizer.update(weights, np.array([4.0, -0.5]), learning_rate=0.1)
+    >>> weights
+    array([0.6 , 1.05])
+    """
 
     memory: Array
     """What it keeps between two steps, flat."""
 
-    @abstractmethod
     def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
         """Change `weights`, (size,), in place by one step; `gradient` stays as it is."""
+        in_parts(
+            weights.size,
+            lambda part: self._update(part, weights[part], gradient[part], learning_rate),
+        )
+
+    @abstractmethod
+    def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
+        """Change a part of the weights by one step, given the gradient of this part."""
 
 
 class RMSprop(Optimizer):
@@ -65,12 +81,12 @@ class RMSprop(Optimizer):
     ) -> None:
         self.rho, self.epsilon = rho, epsilon
         # v + ε rather than v: it cannot become subnormal, and spares a pass over the weights.
-        self.memory = self.v_plus_epsilon = np.full(size, epsilon, dtype)
-        self._scratch = np.empty(size, dtype)
+        self.memory = self.v_plus_epsilon = aligned_empty(size, dtype)
+        self.memory[...] = epsilon
+        self._scratch = aligned_empty(size, dtype)
 
-    def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
-        """Change `weights`, (size,), in place by one step; `gradient` stays as it is."""
-        v_plus_epsilon, a = self.v_plus_epsilon, self._scratch
+    def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
+        v_plus_epsilon, a = self.v_plus_epsilon[part], self._scratch[part]
         np.multiply(gradient, gradient, out=a)
         a += self.epsilon
         a *= 1 - self.rho
@@ -122,12 +138,15 @@ class Adam(Optimizer):
         self.m, self.v = self.memory[:size], self.memory[size:-1]
         self.count = self.memory[-1:]
         """The number of steps, (1,): exact up to 2²⁴ in float32."""
-        self._scratch = np.empty(size, dtype)
+        self._scratch = aligned_empty(size, dtype)
 
     def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
         """Change `weights`, (size,), in place by one step; `gradient` stays as it is."""
-        m, v, a = self.m, self.v, self._scratch
         self.count += 1
+        super().update(weights, gradient, learning_rate)
+
+    def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
+        m, v, a = self.m[part], self.v[part], self._scratch[part]
         n = float(self.count[0])
         np.add(gradient, TINY, out=a)
         a *= 1 - self.beta1
@@ -173,15 +192,15 @@ class SGD(Optimizer):
         self.momentum = momentum
         """μ, as it was given."""
         self.memory = self.u = np.zeros(size, dtype)
-        self._scratch = np.empty(size, dtype)
+        self._scratch = aligned_empty(size, dtype)
 
-    def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
-        """Change `weights`, (size,), in place by one step; `gradient` stays as it is."""
-        self.u *= self.momentum
-        self.u += gradient
-        self.u += TINY
-        np.multiply(self.u, learning_rate, out=self._scratch)
-        weights -= self._scratch
+    def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
+        u, a = self.u[part], self._scratch[part]
+        u *= self.momentum
+        u += gradient
+        u += TINY
+        np.multiply(u, learning_rate, out=a)
+        weights -= a
 
 
 OPTIMIZERS = ("rmsprop", "adam", "sgd")
@@ -219,9 +238,16 @@ def clip_by_global_norm(gradient: Array, limit: float) -> float:
     >>> npchar.clip_by_global_norm(gradient, 1.0), gradient
     (5.0, array([0.6, 0.8]))
     """
-    norm = math.sqrt(np.vdot(gradient, gradient))
+
+    def square(part: slice) -> float:
+        return float(np.dot(gradient[part], gradient[part]))
+
+    def scale(part: slice) -> None:
+        gradient[part] *= limit / norm
+
+    norm = math.sqrt(sum(in_parts(gradient.size, square)))
     if norm > limit:
-        gradient *= limit / norm
+        in_parts(gradient.size, scale)
     return norm
 
 

@@ -1,11 +1,13 @@
 """The optimizers by hand arithmetic, clipping, schedules."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
 
 from npchar.layers.loss import softmax_cross_entropy
+from npchar.training import parts
 from npchar.training.optimizers import (
     OPTIMIZERS,
     SGD,
@@ -125,3 +127,53 @@ def test_cross_entropy_of_hopeless_logits_is_finite_and_pulls_back():
 def test_cross_entropy_names_shapes():
     with pytest.raises(ValueError, match=r"\(2,\).*\(3, 4\)"):
         softmax_cross_entropy(np.zeros((3, 4)), np.zeros(2, int))
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+@pytest.mark.parametrize("size", [1, 24, 25, 101])
+def test_what_is_done_in_parts_is_done_once_to_each(cores, size, monkeypatch):
+    monkeypatch.setattr(parts, "PART", 8)
+    monkeypatch.setattr(parts, "available_cores", lambda: cores)
+    parts.threads.cache_clear()
+    numbers, seen = np.zeros(size), set()
+
+    def count(part):
+        numbers[part] += 1
+        seen.add(threading.get_ident())
+        return part.start, len(numbers[part])
+
+    found = parts.in_parts(size, count)
+    assert numbers.tolist() == [1] * size
+    assert [start for start, _ in found] == np.cumsum([0, *(n for _, n in found[:-1])]).tolist()
+    assert len(found) == (1 if size <= 24 else -(-size // 8))
+    assert (threading.get_ident() in seen) == (cores == 1 or size <= 24)
+    parts.threads.cache_clear()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_parts_change_no_bit(name, monkeypatch):
+    rng = np.random.default_rng(0)
+    gradients, results = rng.standard_normal((3, 101)).astype("float32"), []
+    for size in (1 << 17, 8):
+        monkeypatch.setattr(parts, "PART", size)
+        weights, optimizer = np.ones(101, "float32"), make_optimizer(name, 101, 1e-7, "float32")
+        for gradient in gradients:
+            optimizer.update(weights, gradient, 0.01)
+        results.append([weights, optimizer.memory])
+    for whole, in_parts in zip(*results):
+        np.testing.assert_array_equal(in_parts, whole)
+
+
+def test_a_long_gradient_is_clipped_in_parts(monkeypatch):
+    monkeypatch.setattr(parts, "PART", 8)
+    gradient = np.random.default_rng(0).standard_normal(101)
+    before = gradient.copy()
+    norm = clip_by_global_norm(gradient, 1.0)
+    assert norm == pytest.approx(np.linalg.norm(before), rel=1e-14)
+    np.testing.assert_allclose(gradient, before / norm, rtol=1e-14)
+
+
+def test_an_error_in_a_part_is_raised(monkeypatch):
+    monkeypatch.setattr(parts, "PART", 8)
+    with pytest.raises(ZeroDivisionError):
+        parts.in_parts(100, lambda part: 1 / (part.start - 48))
