@@ -43,8 +43,8 @@ Follow the data. A package imports only from those before it here, which a test 
   ``summary``, ``page`` to show them.
 - ``training/``: ``loop``: epochs, validation, checkpoints. ``settings``: the arguments of
   `Model.fit`, and ``recipe``: those that nobody gave. ``optimizers``. ``guard``: best weights,
-  spikes, rolling back. ``parallel``, ``mpi``: the gradient by several processes. ``history``,
-  ``progress``. ``interrupts``: Ctrl-C between two steps.
+  spikes, rolling back. ``parallel``, ``mpi``: the gradient by several processes; ``parts``: all
+  weights by several threads. ``history``, ``progress``. ``interrupts``: Ctrl-C between two steps.
 - ``model.py``: the API.
 - ``exchange.py``, ``options.py``, ``command.py``: Keras, PyTorch and ONNX; the command line.
 
