@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from npchar.arrays import Array
+from npchar.arrays import Array, aligned_empty
 from npchar.layers.network import Network
 from npchar.text.vocabulary import Text, Vocabulary
 
@@ -259,13 +259,14 @@ def sampler(
     rows = max(1, NOISE // (len(T) * V))
 
     def noises() -> Iterator[Array]:
+        noise = np.empty((len(T), rows, V))
         while True:
-            # −log u is a standard exponential number.
-            noise = np.stack([rng.standard_exponential((rows, V)) for rng in rngs], axis=1)
-            np.maximum(noise, 1e-300, out=noise)  # (rows, n, V)
+            for rng, own in zip(rngs, noise):
+                rng.standard_exponential(out=own)  # −log u is such a number
+            np.maximum(noise, 1e-300, out=noise)
             np.log(noise, out=noise)
-            noise *= -noise_factors
-            yield from noise
+            noise *= -noise_factors[:, None]
+            yield from noise.swapaxes(0, 1)  # (n, V) each
 
     noise = noises()
 
@@ -287,12 +288,13 @@ def inverse_sampler(
     top_p: float | None,
 ) -> Callable[[Array], Array]:
     """What `sampler` returns for many ids: the temperatures are (n, 1), finite."""
-    cold = T[:, 0] == 0
+    cold = np.flatnonzero(T[:, 0] == 0)
     factors = (1 / np.maximum(T, 1e-30)).astype(np.float32)
     n = len(T)
     rows, blocks = np.arange(n), -(-V // BLOCK)
     # Relative to the largest, so that float32 will do; beyond V they stay 0.
-    weights = np.zeros((n, blocks, BLOCK), np.float32)
+    weights = aligned_empty((n, blocks, BLOCK), np.float32)
+    weights[...] = 0
     z = weights.reshape(n, -1)[:, :V]
 
     def uniforms() -> Iterator[Array]:
@@ -302,33 +304,33 @@ def inverse_sampler(
     uniform = uniforms()
 
     def draw(logits: Array) -> Array:
-        np.subtract(logits, logits.max(axis=1, keepdims=True), out=z)
+        np.subtract(logits, np.maximum.reduce(logits, 1, keepdims=True), z)
         if top_k is not None or top_p is not None:
             z[~top_mask(logits, T, top_k, top_p)] = -np.inf
-        np.multiply(z, factors, out=z)
-        np.exp(z, out=z)
+        np.multiply(z, factors, z)
+        np.exp(z, z)
         # First the block that is reached, then the id in it: a cumulative sum over all ids would
         # cost as much as all the rest.
-        sums = weights.sum(axis=2)
-        block, rest = reached(sums, next(uniform) * sums.sum(axis=1))
-        place, _ = reached(weights[rows, block], rest)
+        sums = np.add.reduce(weights, 2)
+        block, rest = reached(sums, next(uniform) * np.add.reduce(sums, 1), rows)
+        place, _ = reached(weights[rows, block], rest, rows)
         ids: Array = block * BLOCK + place
-        if cold.any():
+        if cold.size:
             ids[cold] = logits[cold].argmax(axis=1)
         return ids
 
     return draw
 
 
-def reached(weights: Array, sums: Array) -> tuple[Array, Array]:
+def reached(weights: Array, sums: Array, rows: Array) -> tuple[Array, Array]:
     """Where in each row, (n, ·), the cumulative sum exceeds the row's one of `sums`, (n,).
 
-    Never at a weight of zero. Also returns how far beyond the place before it the sum is.
+    Never at a weight of zero. Also returns how far beyond the place before it the sum is; `rows`
+    are 0 to n − 1.
     """
-    cumulative = weights.cumsum(axis=1, dtype=np.float64)
+    cumulative = np.add.accumulate(weights, 1, np.float64)
     sums = np.minimum(sums, np.nextafter(cumulative[:, -1], 0))  # rounding may exceed the last
-    places = (cumulative <= sums[:, None]).sum(axis=1)
-    rows = np.arange(len(sums))
+    places = np.add.reduce(cumulative <= sums[:, None], 1)
     return places, sums - (cumulative[rows, places] - weights[rows, places])
 
 

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npchar.arrays import Array, aligned_empty
+from npchar.layers.dense import Dense
 from npchar.layers.layer import HiddenState, Layer
+from npchar.layers.products import column_tiles, product_tiles, row_tiles, tiling
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 MANY = 256  # symbols, from which it pays to touch only the rows in use
+FEW = 4  # sequences, for which one product with all weights is quicker than one for each matrix
 ONE = np.ones((), np.float32)  # a Python number takes 0.5 µs more, half of a small operation
 HALF = np.full((), 0.5, np.float32)
 
@@ -141,3 +144,51 @@ def write_input_gradient(x: Array, rows: Array, out: Array) -> Array:
         gate[used] = own
     total = sums.sum(axis=0)
     return total
+
+
+class StepProducts:
+    """The products of h that a step of generation needs: the next step's sums, and the logits.
+
+    Parameters
+    ----------
+    h
+        The hidden state, (B, H), which `multiply` reads.
+    Wh
+        The recurrent weights, (G, H, H), copied.
+    dense
+        The output layer, copied; None where another layer is above.
+    """
+
+    def __init__(self, h: Array, Wh: Array, dense: Dense | None) -> None:
+        (B, H), G, dtype = h.shape, len(Wh), Wh.dtype
+        V = 0 if dense is None else dense.W.shape[1]
+        self.h, self.few = h, B < FEW
+        self.dense_b = None if dense is None else dense.b.copy()
+        dense_W = np.empty((H, 0), dtype) if dense is None else dense.W
+        if self.few:
+            self.W = np.concatenate([joined(Wh), dense_W], axis=1)  # (H, GH + V)
+            self.products = np.empty((B, G * H + V), dtype)
+            self.sums = self.products[:, : G * H].reshape(B, G, H).swapaxes(0, 1)
+            self.logits = self.products[:, G * H :]
+        else:
+            rows, columns = tiling(B, H, H, dtype)
+            self.h_tiles = row_tiles(h, rows, leading=1)
+            self.Wh = column_tiles(Wh, columns)
+            self.sums, self.logits = aligned_empty((G, B, H), dtype), aligned_empty((B, V), dtype)
+            self.sum_tiles = product_tiles(self.sums, rows, columns)
+            self.dense_W = dense_W.copy()
+        self.multiply()
+
+    def multiply(self) -> Array:
+        """Write `sums`, (G, B, H); return the logits, (B, V), or without an output layer h."""
+        if self.few:
+            np.dot(self.h, self.W, self.products)
+        else:
+            np.matmul(self.h_tiles, self.Wh, self.sum_tiles)
+        if self.dense_b is None:
+            return self.h
+        logits = self.logits
+        if not self.few:
+            np.dot(self.h, self.dense_W, logits)
+        logits += self.dense_b
+        return logits

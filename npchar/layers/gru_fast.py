@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-from numpy import add, dot, matmul, multiply, subtract, tanh
+from numpy import add, matmul, multiply, subtract, tanh
 
 from npchar.arrays import Array, aligned_empty
 from npchar.layers.dense import Dense
@@ -24,6 +24,7 @@ from npchar.layers.fast import (
     HALF,
     ONE,
     HiddenTape,
+    StepProducts,
     added_at_the_end,
     joined,
     parted,
@@ -239,22 +240,9 @@ class GRUFastSteps:
         self.Wx, self.b = prescaled(layer.Wx), prescaled(layer.b[:, None])
         self.picked = self.Wx + self.b  # (3, D, H), for ids
 
-        # One product of h for the next step's sums and the logits: its columns.
-        W, b = [joined(prescaled(layer.Wh))], [np.zeros(2 * H, dtype), layer.bq]
-        if dense is not None:
-            W, b = [*W, dense.W], [*b, dense.b]
-        self.W, self.biases = np.concatenate(W, axis=1), np.concatenate(b)  # (H, 3H + V)
-        self.products = aligned_empty((B, self.W.shape[1]), dtype)
-        self.rz_sums = self.products[:, : 2 * H].reshape(B, 2, H).swapaxes(0, 1)  # (2, B, H)
-        self.q = self.products[:, 2 * H : 3 * H]
-        self.logits = None if dense is None else self.products[:, 3 * H :]
-        self._multiply()
-
+        self.bq = layer.bq.copy()
+        self.products = StepProducts(self.h, prescaled(layer.Wh), dense)
         self.a = aligned_empty((3, B, H), dtype)
-
-    def _multiply(self) -> None:
-        dot(self.h, self.W, self.products)
-        self.products += self.biases
 
     def step(self, x: Array) -> Array:
         """One step on.
@@ -270,14 +258,16 @@ class GRUFastSteps:
         else:
             matmul(x, self.Wx, a)
             a += self.b
-        rz += self.rz_sums
+        sums = self.products.sums
+        rz += sums[:2]
         activate(rz)
         r, z = rz
-        r *= self.q
+        q = sums[2]
+        q += self.bq
+        r *= q
         n += r
         tanh(n, n)
         h -= n
         h *= z
         h += n
-        self._multiply()
-        return h if self.logits is None else self.logits
+        return self.products.multiply()

@@ -24,13 +24,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
-from numpy import add, dot, matmul, multiply, subtract, tanh
+from numpy import add, matmul, multiply, subtract, tanh
 
 from npchar.arrays import Array, aligned_empty
 from npchar.layers.dense import Dense
 from npchar.layers.fast import (
     HALF,
     ONE,
+    StepProducts,
     added_at_the_end,
     joined,
     parted,
@@ -317,16 +318,7 @@ class FastSteps:
         self.h, self.c = state.h.copy(), state.c.copy()
         self.Wx, self.b = prescaled(layer.Wx), prescaled(layer.b[:, None])
         self.picked = self.Wx + self.b  # (4, D, H), for ids
-        self.dense_b = None if dense is None else dense.b.copy()
-
-        # One product of h for the next step's sums and the logits: its columns.
-        W = [joined(prescaled(layer.Wh))] + ([] if dense is None else [dense.W])
-        self.W = np.concatenate(W, axis=1)  # (H, 4H + V)
-        self.products = aligned_empty((B, self.W.shape[1]), dtype)
-        self.h_sums = self.products[:, : 4 * H].reshape(B, 4, H).swapaxes(0, 1)  # (4, B, H)
-        self.logits = self.products[:, 4 * H :]
-        dot(self.h, self.W, self.products)
-
+        self.products = StepProducts(self.h, prescaled(layer.Wh), dense)
         self.z = aligned_empty((4, B, H), dtype)
         self.ifo, self.gates = self.z[:3], tuple(self.z)
 
@@ -344,16 +336,11 @@ class FastSteps:
         else:
             matmul(x, self.Wx, z)
             z += self.b
-        z += self.h_sums
+        z += self.products.sums
         activate(z, z, self.ifo)
         c *= f
         g *= i
         c += g
         tanh(c, h)
         h *= o
-        dot(h, self.W, self.products)
-        if self.dense_b is None:
-            return h
-        logits = self.logits
-        logits += self.dense_b
-        return logits
+        return self.products.multiply()

@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy import dot, matmul, multiply, subtract, tanh
+from numpy import matmul, multiply, subtract, tanh
 
 from npchar.arrays import Array, aligned_empty
 from npchar.layers.dense import Dense
 from npchar.layers.fast import (
     ONE,
     HiddenTape,
+    StepProducts,
     added_at_the_end,
     require_tape,
     rows_in_use,
@@ -136,16 +137,10 @@ class RNNFastSteps:
 
     def __init__(self, layer: RNN, state: HiddenState, dense: Dense | None = None) -> None:
         state = layer.begin_steps(state, dense)
-        (B, H), dtype = state.h.shape, layer.Wh.dtype
         self.h = state.h.copy()
         self.Wx, self.b = layer.Wx.copy(), layer.b.copy()
         self.picked = self.Wx + self.b  # (D, H), for ids
-        W = [layer.Wh] if dense is None else [layer.Wh, dense.W]
-        self.W = np.concatenate(W, axis=1)  # (H, H + V)
-        self.products = aligned_empty((B, self.W.shape[1]), dtype)
-        self.h_sums, self.logits = self.products[:, :H], self.products[:, H:]
-        self.dense_b = None if dense is None else dense.b.copy()
-        dot(self.h, self.W, self.products)
+        self.products = StepProducts(self.h, layer.Wh[None], dense)
 
     def step(self, x: Array) -> Array:
         """One step on.
@@ -160,11 +155,6 @@ class RNNFastSteps:
         else:
             matmul(x, self.Wx, h)
             h += self.b
-        h += self.h_sums
+        h += self.products.sums[0]
         tanh(h, h)
-        dot(h, self.W, self.products)
-        if self.dense_b is None:
-            return h
-        logits = self.logits
-        logits += self.dense_b
-        return logits
+        return self.products.multiply()

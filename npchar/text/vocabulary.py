@@ -326,11 +326,11 @@ class Vocabulary:
         >>> npchar.Vocabulary("abc").decode([2, 0, 1])
         'cab'
         """
-        numbers = [int(i) for i in ids]
-        for i in numbers:
-            if not 0 <= i < len(self):
-                raise ValueError(f"expected ids from 0 to {len(self) - 1}, got {i}")
-        return self.join([self.symbols[i] for i in numbers])
+        numbers, V = [int(i) for i in ids], len(self)
+        if numbers and not 0 <= min(numbers) <= max(numbers) < V:
+            wrong = next(i for i in numbers if not 0 <= i < V)
+            raise ValueError(f"expected ids from 0 to {V - 1}, got {wrong}")
+        return self.join(map(self.symbols.__getitem__, numbers))
 
     def join(self, symbols: Iterable[Any]) -> Any:
         """Symbols as a text: a string, or a list of tokens.
