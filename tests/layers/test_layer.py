@@ -90,7 +90,14 @@ def test_one_long_run_is_its_chunks(layer, vectors):
     np.testing.assert_allclose(state, whole.final_state, rtol=0, atol=1e-14)
 
 
+@pytest.fixture(params=[1, 100], ids=["many", "few"])
+def few_or_many(request, monkeypatch):
+    """Steps of few sequences are computed in another way than those of many."""
+    monkeypatch.setattr("npchar.layers.fast.FEW", request.param)
+
+
 @pytest.mark.parametrize("vectors", [False, True])
+@pytest.mark.usefixtures("few_or_many")
 def test_steps_are_forward(layer, vectors):
     x, state = some_input(layer, vectors), some_state(layer)
     outputs = layer.forward(x, state).outputs
@@ -136,6 +143,7 @@ def test_fast_is_plain(name, T, B, D, H, vectors, at_the_end, seed):
         assert np.linalg.norm(came - expected) <= 1e-12 * np.linalg.norm(expected)
 
 
+@pytest.mark.usefixtures("few_or_many")
 def test_a_stepper_goes_on_with_the_weights_it_was_made_with(layer):
     state, (D, _) = some_state(layer), layer.sizes
     dense = npchar.Dense.create(H, 6, dtype="float64")
