@@ -63,15 +63,18 @@ __docformat__ = "numpy"
 import npchar.start  # noqa: F401  (the first of all: see there)
 
 # isort: split
-from typing import TYPE_CHECKING
-
 from npchar import analysis, files, generation, layers, text, training
+from npchar.analysis.activations import Activations, gradient_flow, saliency
+from npchar.analysis.originality import Originality, originality
+from npchar.analysis.plots import plot_entropies
 from npchar.analysis.scoring import Evaluation, Score
+from npchar.exchange import from_keras, from_torch, to_keras, to_onnx, to_torch
 from npchar.files.archive import CheckpointError
 from npchar.files.description import training_settings
 from npchar.generation.sampling import entropies, entropy, reweight_distribution, sample
 from npchar.layers.conv import Conv
 from npchar.layers.dense import Dense
+from npchar.layers.gradcheck import check_gradients
 from npchar.layers.gru import GRU
 from npchar.layers.gru_fast import FastGRU
 from npchar.layers.loss import mean_squared_error, softmax_cross_entropy
@@ -92,13 +95,6 @@ from npchar.training.mpi import MissingMPIError, rank
 from npchar.training.optimizers import SGD, Adam, RMSprop, clip_by_global_norm
 from npchar.training.parallel import WorkerError
 from npchar.version import __version__ as __version__
-
-if TYPE_CHECKING:
-    from npchar.analysis.activations import Activations, gradient_flow, saliency
-    from npchar.analysis.originality import Originality, originality
-    from npchar.analysis.plots import plot_entropies
-    from npchar.exchange import from_keras, from_torch, to_keras, to_onnx, to_torch
-    from npchar.layers.gradcheck import check_gradients
 
 __all__ = [  # noqa: RUF022  (in the order of reading: so the API reference prints them)
     "Model",
@@ -157,26 +153,3 @@ __all__ = [  # noqa: RUF022  (in the order of reading: so the API reference prin
     "analysis",
     "training",
 ]
-
-# What a training or a text does without: imported when it is first asked for, which takes a
-# quarter off `import npchar`.
-_LATER = {
-    "analysis.activations": ("Activations", "gradient_flow", "saliency"),
-    "analysis.originality": ("Originality", "originality"),
-    "analysis.plots": ("plot_entropies",),
-    "exchange": ("from_keras", "from_torch", "to_keras", "to_onnx", "to_torch"),
-    "layers.gradcheck": ("check_gradients",),
-}
-
-
-def __getattr__(name: str) -> object:
-    for module, names in _LATER.items():
-        if name in names:
-            import importlib
-
-            return getattr(importlib.import_module(f"npchar.{module}"), name)
-    raise AttributeError(f"module 'npchar' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
