@@ -23,8 +23,8 @@ The code
 ========
 Follow the data. A package imports only from those before it here, which a test checks.
 
-- ``arrays.py``, ``arguments.py``, ``version.py``, ``start.py``: the type of arrays, what arguments
-  must be, and how the command line begins.
+- ``arrays.py``, ``arguments.py``, ``cores.py``, ``version.py``, ``start.py``: the type of arrays,
+  what arguments must be, work for several threads, and how the command line begins.
 - ``text/``: ``corpus``, ``download``, ``decoding``: text from names, files and addresses.
   ``vocabulary``: characters or tokens to ids and back. ``documents``: many texts instead of one.
   ``windows``: shuffled batches of them, views, no copies. ``ngrams``: baselines. ``examine``:
@@ -43,8 +43,8 @@ Follow the data. A package imports only from those before it here, which a test 
   ``summary``, ``page`` to show them.
 - ``training/``: ``loop``: epochs, validation, checkpoints. ``settings``: the arguments of
   `Model.fit`, and ``recipe``: those that nobody gave. ``optimizers``. ``guard``: best weights,
-  spikes, rolling back. ``parallel``, ``mpi``: the gradient by several processes; ``parts``: all
-  weights by several threads. ``history``, ``progress``. ``interrupts``: Ctrl-C between two steps.
+  spikes, rolling back. ``parallel``, ``mpi``: the gradient by several processes. ``history``,
+  ``progress``. ``interrupts``: Ctrl-C between two steps.
 - ``model.py``: the API.
 - ``exchange.py``, ``options.py``, ``command.py``: Keras, PyTorch and ONNX; the command line.
 

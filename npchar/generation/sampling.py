@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from npchar.arrays import Array, aligned_empty
+from npchar.cores import available_cores, threads
 from npchar.layers.network import Network
 from npchar.text.vocabulary import Text, Vocabulary
 
@@ -26,6 +27,7 @@ __all__ = ["entropies", "entropy", "reweight_distribution", "sample"]
 
 NOISE = 1 << 16  # numbers that are drawn at once: a call of each of many generators costs 2 µs
 MANY = 256  # ids, from which one uniform number is cheaper than so much noise
+MANY_ROWS = 8  # for which noise is made beforehand
 BLOCK = 64  # ids
 TINY_TEMPERATURE = 1e-250  # below it, quotients would overflow; the result is the same
 
@@ -258,15 +260,25 @@ def sampler(
     hot = bool((T > 1).any())
     rows = max(1, NOISE // (len(T) * V))
 
+    def fill(noise: Array) -> Array:
+        for rng, own in zip(rngs, noise):
+            rng.standard_exponential(out=own)  # −log u is such a number
+        np.maximum(noise, 1e-300, out=noise)
+        np.log(noise, out=noise)
+        noise *= -noise_factors[:, None]
+        return noise.swapaxes(0, 1)
+
     def noises() -> Iterator[Array]:
-        noise = np.empty((len(T), rows, V))
+        noise, spare = np.empty((2, len(T), rows, V))
+        if len(T) < MANY_ROWS or available_cores() == 1:
+            while True:
+                yield from fill(noise)  # (n, V) each
+        # A thread fills the one while the other is used: a quarter of the time of 64 texts.
+        filled = fill(noise)
         while True:
-            for rng, own in zip(rngs, noise):
-                rng.standard_exponential(out=own)  # −log u is such a number
-            np.maximum(noise, 1e-300, out=noise)
-            np.log(noise, out=noise)
-            noise *= -noise_factors[:, None]
-            yield from noise.swapaxes(0, 1)  # (n, V) each
+            filling = threads().submit(fill, spare)
+            yield from filled
+            filled, noise, spare = filling.result(), spare, noise
 
     noise = noises()
 

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from npchar.arrays import Array, aligned_empty
-from npchar.training.parts import in_parts
+from npchar.cores import in_parts
 
 __all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "clip_by_global_norm"]
 

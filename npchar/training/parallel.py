@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from npchar.arrays import Array
+from npchar.cores import available_cores, in_parts
 from npchar.layers.network import Network, Sizes
 from npchar.layers.parameters import Parameters
-from npchar.training.parts import available_cores, in_parts
 
 if TYPE_CHECKING:
     import subprocess  # where it is used: `import npchar` need not wait for it

@@ -172,6 +172,26 @@ def test_an_id_that_may_not_be_is_never_chosen(temperature):
     assert 1 not in {int(choose(np.array([[0.0, -np.inf, 1.0]]))[0]) for _ in range(200)}
 
 
+@pytest.mark.parametrize("cores", [1, 2])
+def test_each_row_draws_what_it_would_alone(cores, monkeypatch):
+    """With noise made beforehand or not, some of it for one row, some for many."""
+    monkeypatch.setattr("npchar.generation.sampling.available_cores", lambda: cores)
+    monkeypatch.setattr("npchar.generation.sampling.NOISE", 1000)
+    rows, V = 9, 20
+    logits = np.random.default_rng(0).standard_normal((rows, V)).astype("float32")
+    temperatures = np.linspace(0, 1.2, rows).tolist()
+    drawn = []
+    for some in ([slice(0, rows)], [slice(k, k + 1) for k in range(rows)]):
+        draws = [
+            sampler(temperatures[r], V, [np.random.default_rng(k) for k in range(rows)[r]])
+            for r in some
+        ]
+        drawn.append(
+            [np.concatenate([d(logits[r]) for d, r in zip(draws, some)]) for _ in range(77)]
+        )
+    np.testing.assert_array_equal(*drawn)
+
+
 def test_entropy():
     assert entropy([1, 0, 0]) == 0
     assert entropy(np.full(57, 3.0)) == pytest.approx(math.log(57))

@@ -6,8 +6,8 @@ import threading
 import numpy as np
 import pytest
 
+from npchar import cores
 from npchar.layers.loss import softmax_cross_entropy
-from npchar.training import parts
 from npchar.training.optimizers import (
     OPTIMIZERS,
     SGD,
@@ -129,25 +129,25 @@ def test_cross_entropy_names_shapes():
         softmax_cross_entropy(np.zeros((3, 4)), np.zeros(2, int))
 
 
-@pytest.mark.parametrize("cores", [1, 3])
+@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("size", [1, 24, 25, 101])
-def test_what_is_done_in_parts_is_done_once_to_each(cores, size, monkeypatch):
-    monkeypatch.setattr(parts, "PART", 8)
-    monkeypatch.setattr(parts, "available_cores", lambda: cores)
-    parts.threads.cache_clear()
+def test_what_is_done_in_parts_is_done_once_to_each(count, size, monkeypatch):
+    monkeypatch.setattr(cores, "PART", 8)
+    monkeypatch.setattr(cores, "available_cores", lambda: count)
+    cores._threads_of.cache_clear()
     numbers, seen = np.zeros(size), set()
 
-    def count(part):
+    def visit(part):
         numbers[part] += 1
         seen.add(threading.get_ident())
         return part.start, len(numbers[part])
 
-    found = parts.in_parts(size, count)
+    found = cores.in_parts(size, visit)
     assert numbers.tolist() == [1] * size
     assert [start for start, _ in found] == np.cumsum([0, *(n for _, n in found[:-1])]).tolist()
     assert len(found) == (1 if size <= 24 else -(-size // 8))
-    assert (threading.get_ident() in seen) == (cores == 1 or size <= 24)
-    parts.threads.cache_clear()
+    assert (threading.get_ident() in seen) == (count == 1 or size <= 24)
+    cores._threads_of.cache_clear()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -155,7 +155,7 @@ def test_parts_change_no_bit(name, monkeypatch):
     rng = np.random.default_rng(0)
     gradients, results = rng.standard_normal((3, 101)).astype("float32"), []
     for size in (1 << 17, 8):
-        monkeypatch.setattr(parts, "PART", size)
+        monkeypatch.setattr(cores, "PART", size)
         weights, optimizer = np.ones(101, "float32"), make_optimizer(name, 101, 1e-7, "float32")
         for gradient in gradients:
             optimizer.update(weights, gradient, 0.01)
@@ -165,7 +165,7 @@ def test_parts_change_no_bit(name, monkeypatch):
 
 
 def test_a_long_gradient_is_clipped_in_parts(monkeypatch):
-    monkeypatch.setattr(parts, "PART", 8)
+    monkeypatch.setattr(cores, "PART", 8)
     gradient = np.random.default_rng(0).standard_normal(101)
     before = gradient.copy()
     norm = clip_by_global_norm(gradient, 1.0)
@@ -174,6 +174,6 @@ def test_a_long_gradient_is_clipped_in_parts(monkeypatch):
 
 
 def test_an_error_in_a_part_is_raised(monkeypatch):
-    monkeypatch.setattr(parts, "PART", 8)
+    monkeypatch.setattr(cores, "PART", 8)
     with pytest.raises(ZeroDivisionError):
-        parts.in_parts(100, lambda part: 1 / (part.start - 48))
+        cores.in_parts(100, lambda part: 1 / (part.start - 48))
