@@ -35,7 +35,13 @@ from npchar.layers.fast import (
 )
 from npchar.layers.gru import GRU
 from npchar.layers.layer import HiddenState, require_step
-from npchar.layers.products import column_tiles, product_tiles, row_tiles, tiling
+from npchar.layers.products import (
+    column_tiles,
+    joined_column_tiles,
+    product_tiles,
+    row_tiles,
+    tiling,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -171,8 +177,7 @@ class FastGRU(GRU):
         (T, B), H = tape.shape, len(self.bq)
         x = taken(tape)
         # The three products and their sum as one product.
-        WhT = self.Wh[QRZ].swapaxes(1, 2).reshape(3 * H, H)
-        WhT = column_tiles(WhT, tape.backward_tiling[1])
+        WhT = joined_column_tiles(self.Wh[QRZ].swapaxes(1, 2), tape.backward_tiling[1])  # (3H, H)
         dh_next, a, e, product = tape.scratch[:4]  # (B, H) each
         (dh_next[...],) = self.state_or_zeros(dstate, B)
         dh = added_at_the_end(dh, dh_next)

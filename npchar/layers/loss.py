@@ -78,7 +78,7 @@ def softmax_cross_entropy(
     dlogits = np.exp(shifted, out=shifted)  # (m, V); of many symbols one copy less counts
     total = np.dot(dlogits, np.ones(V, rows.dtype))  # (m,): a sum, by BLAS
     loss = (np.log(total) - at_targets).sum() / rows.dtype.type(n)
-    dlogits /= (n * total)[:, None]
+    dlogits *= (1 / (n * total))[:, None]
     dlogits[picked] -= dlogits.dtype.type(1 / n)
     return loss, dlogits.reshape(logits.shape)
 

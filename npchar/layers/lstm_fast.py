@@ -44,6 +44,7 @@ from npchar.layers.layer import require_step
 from npchar.layers.lstm import LSTM, State
 from npchar.layers.products import (
     column_tiles,
+    joined_column_tiles,
     product_tiles,
     row_tiles,
     tiling,
@@ -239,7 +240,7 @@ class FastLSTM(LSTM):
         (T, B), H = tape.shape, self.Wh.shape[1]
         x = taken(tape)
         # The four products and their sum as one product: a sixth of the loop's time.
-        WhT = column_tiles(self.Wh.swapaxes(1, 2).reshape(4 * H, H), tape.backward_tiling[1])
+        WhT = joined_column_tiles(self.Wh.swapaxes(1, 2), tape.backward_tiling[1])  # (4H, H)
         dh_next, dc, dc_, a = tape.scratch[:4]  # (B, H) each
         through, held = tape.scratch[4:7], tape.scratch[7:10]  # (3, B, H) each
         dc_terms, dh_h = through[:2], through[2]

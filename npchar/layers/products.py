@@ -91,6 +91,14 @@ def column_tiles(W: Array, columns: int) -> Array:
     return tiles
 
 
+def joined_column_tiles(W: Array, columns: int) -> Array:
+    """A copy of (G, K, N) as one matrix, (GK, N), in the order of its tiles."""
+    G, K, N = W.shape
+    tiles = aligned_empty((N // columns, G, K, columns), W.dtype)
+    tiles[...] = np.moveaxis(W.reshape(G, K, N // columns, columns), 2, 0)
+    return tiles.reshape(N // columns, G * K, columns)
+
+
 def product_tiles(out: Array, rows: int, columns: int) -> Array:
     """A view of (…, M, N) for the products of tiles: (M/rows, …, N/columns, rows, columns)."""
     *leading, M, N = out.shape
