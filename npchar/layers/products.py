@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SMALL = 1_000_000  # multiplications, at most, of a product that OpenBLAS calls small
 WIDEST = 64  # columns of a tile: wider ones gain nothing
+LONGEST = 1024  # sums: the tiles for longer ones do not stay in the cache from row to row
 
 
 def has_small_kernels() -> bool:
@@ -58,7 +59,8 @@ def tiling(M: int, K: int, N: int, dtype: DTypeLike) -> tuple[int, int]:
     >>> 64 % rows, 128 % columns
     (0, 0)
     """
-    if HAS_SMALL_KERNELS and np.dtype(dtype).kind == "f" and M * K * N > SMALL:
+    fits = K <= LONGEST or M <= 16  # few rows go over a tile's columns a few times only
+    if HAS_SMALL_KERNELS and np.dtype(dtype).kind == "f" and M * K * N > SMALL and fits:
         for most in (WIDEST, WIDEST // 2):
             # Whole vectors of 16 numbers are quicker.
             columns = 16 * largest_divisor(N // 16, most // 16) if N % 16 == 0 else 0
@@ -75,12 +77,14 @@ def largest_divisor(n: int, most: int) -> int:
 
 
 def row_tiles(a: Array, rows: int, leading: int = 0) -> Array:
-    """A view of (M, K) as tiles to multiply with `column_tiles`: (M/rows, 1…, 1, rows, K).
+    """A view of (…, M, K) as tiles to multiply with `column_tiles`: (M/rows, …, 1, rows, K).
 
-    `leading` is how many axes the other matrix has before its rows, as of gates.
+    `leading` is how many axes the other matrix has before its rows, as of gates, where this
+    one, (M, K), has none.
     """
-    M, K = a.shape
-    return a.reshape(M // rows, *(1,) * (1 + leading), rows, K)
+    *own, M, K = a.shape
+    tiles = a.reshape(*own, M // rows, *(1,) * (1 + leading), rows, K)
+    return np.moveaxis(tiles, len(own), 0)
 
 
 def column_tiles(W: Array, columns: int) -> Array:

@@ -43,6 +43,8 @@ def test_one_tile_where_nothing_is_gained(monkeypatch):
     assert tiling(64, 512, 128, "float32") != (64, 128)
     assert tiling(64, 512, 128, "complex128") == (64, 128)
     assert tiling(61, 512, 127, "float32") == (61, 127)  # primes: no tile divides them
+    assert tiling(64, 2048, 512, "float32") == (64, 512)  # a tile would not stay in the cache
+    assert tiling(16, 2048, 512, "float32") != (16, 512)
     monkeypatch.setattr(products, "HAS_SMALL_KERNELS", False)
     assert tiling(64, 512, 128, "float32") == (64, 128)
 
@@ -69,9 +71,11 @@ def test_what_is_computed_on_most_is_aligned(layer):
     assert len(arrays) >= 3
 
 
+@pytest.mark.parametrize("longest", [1024, 100], ids=["one product", "four"])
 @pytest.mark.parametrize("layer", ["lstm", "gru", "rnn"])
-def test_fast_layers_in_tiles_are_the_plain_ones(layer, small_tiles, monkeypatch):
+def test_fast_layers_in_tiles_are_the_plain_ones(layer, longest, small_tiles, monkeypatch):
     monkeypatch.setattr(products, "SMALL", 40_000)
+    monkeypatch.setattr("npchar.layers.lstm_fast.LONGEST", longest)
     B, H, V = 48, 32, 9
     assert tiling(B, H, H, "float64") == (24, 32)
     assert tiling(B, 4 * H, H, "float64") == (8, 32)
