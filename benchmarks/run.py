@@ -300,6 +300,15 @@ def measure_memory(corpus: str) -> dict[str, Any]:
         found[name] = peak
         print(f"    {name:<26} {peak / 1e6:7.1f} MB, {(peak - base) / size:.2f} bytes a character "
               "beyond that")  # fmt: skip
+    case = {"B": 32, "targets": "all", "H": 128, "layers": 1, "turn": 4}
+    for symbols in (V, 1000, 4000):
+        arguments = case | {"symbols": symbols}
+        contenders = [Contender("npchar", "npchar_steps", **arguments)]
+        contenders += [peer_steps(p, **arguments) for p in PEERS if "PyTorch" in p and installed(p)]
+        peaks = {contender.name: peak_memory(contender) for contender in contenders}
+        found[f"training, V {symbols:,}"] = peaks
+        told = ", ".join(f"{name} {peak / 1e6:.0f} MB" for name, peak in peaks.items())
+        print(f"    {f'training, V {symbols:,}':<26} {told}")
     return found
 
 
