@@ -26,7 +26,7 @@ import numpy as np
 import structure
 
 import npchar
-from npchar.training.parallel import available_cores
+from npchar.cores import available_cores
 
 FILE = Path(__file__).with_name("records.json")
 

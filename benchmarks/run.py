@@ -280,7 +280,7 @@ def peak_memory(contender: Contender) -> int:
 
 
 def measure_memory(corpus: str) -> dict[str, Any]:
-    """Peak memory of training and generating, workers included."""
+    """Peak memory of training and generating, workers included, and of PyTorch's training."""
     base = peak_memory(Contender("NumPy", "only_numpy"))
     found: dict[str, Any] = {"interpreter and NumPy": base}
     print(f"    interpreter and NumPy      {base / 1e6:7.1f} MB")

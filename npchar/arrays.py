@@ -22,7 +22,7 @@ def aligned_empty(shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
 
     NumPy's own begin 16 bytes behind that, mostly. With AVX-512, whose vectors are as long as a
     line, each then lies on two lines: on such a processor a product of matrices takes 1.4 times
-    as long, and a product of numbers twice.
+    as long, and an elementwise product twice.
     """
     dtype, shape = np.dtype(dtype), (shape,) if isinstance(shape, int) else shape
     size = math.prod(shape) * dtype.itemsize

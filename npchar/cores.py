@@ -1,9 +1,9 @@
-"""More than one core: what is long is done by threads beside each other.
+"""Work for several threads: long vectors in parts, and what is wanted a little later.
 
 With a large vocabulary a network has millions of weights, and the sum of the processes' gradients,
 its norm and the optimizer's step read and write all of them, while the processes of
-``training/parallel.py`` wait: a quarter of a step of training with 4,000 symbols. Done a part at
-a time, it stays in the cache for all that is done to it, and NumPy lets other threads run
+``training/parallel.py`` wait: a quarter of a step of training with 4,000 symbols. A part at
+a time stays in the cache for all that is done to it, and NumPy lets other threads run
 meanwhile: on two cores it takes 0.4 of the time. What is written does not depend on how many
 threads there are.
 
@@ -12,9 +12,10 @@ threads there are.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from npchar.version import in_browser
@@ -22,8 +23,10 @@ from npchar.version import in_browser
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-PART = 1 << 17  # numbers, of which some arrays go into a core's cache
-FEW = 3  # parts, for which it is not worth waking a thread
+PART = 1 << 17  # numbers: a few such arrays fit in a core's cache
+FEW = 2  # parts, for which it is not worth waking a thread
+
+_limit: int | None = None
 
 Result = TypeVar("Result")
 
@@ -36,9 +39,33 @@ def in_parts(size: int, work: Callable[[slice], Result]) -> list[Result]:
     if size <= FEW * PART:
         return [work(slice(0, size))]
     parts = [slice(start, min(start + PART, size)) for start in range(0, size, PART)]
+    results = [begin(functools.partial(work, part)) for part in parts]
+    return [result() for result in results]
+
+
+def begin(work: Callable[[], Result]) -> Callable[[], Result]:
+    """Have another thread do some work; return what waits for it and gives its result.
+
+    Where no thread can be had the work is done when its result is asked for: on one core, and while
+    Python ends, as a thread that a script started may find.
+    """
     if available_cores() == 1:
-        return [work(part) for part in parts]
-    return list(threads().map(work, parts))
+        return work
+    try:
+        return _threads_of(os.getpid()).submit(work).result
+    except RuntimeError:
+        return work
+
+
+@contextlib.contextmanager
+def at_most(count: int) -> Iterator[None]:
+    """Use no more cores than that while this is entered: others use the rest."""
+    global _limit
+    before, _limit = _limit, count
+    try:
+        yield
+    finally:
+        _limit = before
 
 
 def available_cores() -> int:
@@ -46,17 +73,15 @@ def available_cores() -> int:
     if in_browser():
         return 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def threads() -> ThreadPoolExecutor:
-    """The threads of this process, as many as cores; they are made when first needed."""
-    return _threads_of(os.getpid())
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    return count if _limit is None else min(count, _limit)
 
 
 @functools.cache
-def _threads_of(process: int) -> ThreadPoolExecutor:  # noqa: ARG001  (a fork has none of them)
+def _threads_of(process: int) -> ThreadPoolExecutor:  # noqa: ARG001
+    """Threads, as many as cores, made when first needed, and again in a process that was forked."""
     from concurrent.futures import ThreadPoolExecutor
 
     return ThreadPoolExecutor(available_cores(), "npchar")

@@ -17,7 +17,7 @@ from npchar.analysis.colouring import as_ansi, as_html
 from npchar.arguments import require_positive
 from npchar.arrays import Array
 from npchar.layers.loss import log_probabilities
-from npchar.layers.network import Network
+from npchar.layers.network import AT_ONCE, SHORTEST, Network
 from npchar.text.documents import Ids, side_by_side
 from npchar.text.vocabulary import Text
 
@@ -212,7 +212,8 @@ def log_probabilities_of(
         group = left[: max(16, min(1024, 4096 // int(lengths[left[0]])))]
         left = left[len(group) :]
         batch = side_by_side(ids, ends[group], lengths[group])  # (T + 1, B)
-        for start, outputs, _ in network.read(np.maximum(batch[:-1], 0), 60):
+        length = max(SHORTEST, AT_ONCE // len(group))
+        for start, outputs, _ in network.read(np.maximum(batch[:-1], 0), length):
             targets = batch[start + 1 : start + 1 + len(outputs)]
             found = log_probabilities(network.dense.forward(outputs), np.maximum(targets, 0))
             t, b = np.nonzero(targets >= 0)

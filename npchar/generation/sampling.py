@@ -9,6 +9,7 @@ temperatures near zero stretch the logits far.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from npchar.arrays import Array, aligned_empty
-from npchar.cores import available_cores, threads
+from npchar.cores import begin
 from npchar.layers.network import Network
 from npchar.text.vocabulary import Text, Vocabulary
 
@@ -27,7 +28,7 @@ __all__ = ["entropies", "entropy", "reweight_distribution", "sample"]
 
 NOISE = 1 << 16  # numbers that are drawn at once: a call of each of many generators costs 2 µs
 MANY = 256  # ids, from which one uniform number is cheaper than so much noise
-MANY_ROWS = 8  # for which noise is made beforehand
+MANY_ROWS = 8  # for which a thread makes the noise ahead
 BLOCK = 64  # ids
 TINY_TEMPERATURE = 1e-250  # below it, quotients would overflow; the result is the same
 
@@ -269,16 +270,16 @@ def sampler(
         return noise.swapaxes(0, 1)
 
     def noises() -> Iterator[Array]:
-        noise, spare = np.empty((2, len(T), rows, V))
-        if len(T) < MANY_ROWS or available_cores() == 1:
+        ready, spare = np.empty((2, len(T), rows, V))
+        if len(T) < MANY_ROWS:
             while True:
-                yield from fill(noise)  # (n, V) each
-        # A thread fills the one while the other is used: a quarter of the time of 64 texts.
-        filled = fill(noise)
+                yield from fill(ready)  # (n, V) each
+        # While one is used a thread fills the other: a quarter of the time of 64 texts.
+        filled = fill(ready)
         while True:
-            filling = threads().submit(fill, spare)
+            filling = begin(functools.partial(fill, spare))
             yield from filled
-            filled, noise, spare = filling.result(), spare, noise
+            filled, ready, spare = filling(), spare, ready
 
     noise = noises()
 

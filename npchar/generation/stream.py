@@ -14,7 +14,7 @@ import numpy as np
 from npchar.arguments import require_seed
 from npchar.arrays import Array
 from npchar.generation.sampling import require_temperature, require_top, sampler
-from npchar.layers.network import AT_ONCE, Network
+from npchar.layers.network import AT_ONCE, SHORTEST, Network
 from npchar.text.vocabulary import Text, Vocabulary
 
 NEVER = -np.inf  # a logit
@@ -87,7 +87,7 @@ def prefill(network: Network, prompts: Sequence[Array]) -> tuple[Array, list[Any
     for length in {len(ids) for ids in distinct}:
         where = [k for k, ids in enumerate(distinct) if len(ids) == length]
         ids = np.stack([distinct[k] for k in where], axis=1)  # (length, B)
-        for _, outputs, tapes in network.read(ids, max(1, AT_ONCE // len(where))):
+        for _, outputs, tapes in network.read(ids, max(SHORTEST, AT_ONCE // len(where))):
             last, reached = outputs[-1], [tape.final_state for tape in tapes]
         logits[where] = network.dense.forward(last)
         for state, new in zip(states, reached):

@@ -51,17 +51,17 @@ class FastDense(Dense):
         gradient.b[...] = 0
         step = max(1, IN_CACHE // V)
         step = min(n, step - step % 32 or step)
-        height, tile, W = 0, (0, 0), self.W
+        height, tile, W = 0, (0, 0), self.W[:, :0]
         for start in range(0, n, step):
             some = slice(start, start + step)
             logits = dlogits[some]
             if ids[some].max() < 0:  # nothing is to be predicted here
                 logits[...] = 0
                 continue
-            if len(logits) != height:  # other than those before it, the last block may be
+            if len(logits) != height:  # the first block, or a shorter last one
                 height = len(logits)
                 tile = tiling(height, H, V, rows.dtype)
-                W = column_tiles(self.W, tile[1])
+                W = W if W.shape[-1] == tile[1] else column_tiles(self.W, tile[1])
             np.matmul(row_tiles(rows[some], tile[0]), W, out=product_tiles(logits, *tile))
             logits += self.b
             loss += softmax_cross_entropy(logits, ids[some], out=logits, count=count)[0]

@@ -1,4 +1,4 @@
-"""What the fast layers have in common: how inputs come in, and how gates lie in memory.
+"""What the fast layers have in common: inputs, gates in memory, the products of a step.
 
 Each of ``layers/lstm_fast.py``, ``gru_fast.py`` and ``rnn_fast.py`` computes what its plain
 layer does, to rounding, on buffers that are made once for a (T, B) and used for every batch:
@@ -84,7 +84,7 @@ def added_at_the_end(dh: Array | None, dh_next: Array) -> Array | None:
 
 
 def joined(W: Array) -> Array:
-    """(G, D, H) as one matrix, (D, GH), the gates side by side: a copy."""
+    """(G, D, H) as one matrix, (D, GH), the gates side by side: a copy, or of one gate a view."""
     return W.swapaxes(0, 1).reshape(W.shape[1], -1)
 
 
@@ -125,7 +125,7 @@ def write_input_gradient(x: Array, rows: Array, out: Array) -> Array:
         out[...] = parted(inputs.T @ rows, G)
         total: Array = rows.sum(axis=0)
         return total
-    ids = x.reshape(-1)
+    ids, rows = x.reshape(-1), np.ascontiguousarray(rows)  # take would copy all of a view each time
     order = np.argsort(ids, kind="stable")  # the steps of a symbol one after the other
     counts = np.bincount(ids)
     used = np.flatnonzero(counts)

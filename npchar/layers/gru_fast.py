@@ -4,7 +4,7 @@ The equations, the arrays and the results are those of ``layers/gru.py``, to rou
 tests compare the two, and the gradient check differentiates the plain forward pass and
 compares it with the backward pass here. The optimisations are those of
 ``layers/lstm_fast.py``: buffers made once, ids that pick rows of Wx, products in tiles, one
-after the loop for the gradient of each matrix, and one for a step of generation.
+after the loop for the gradient of each matrix, and one for a step of generation of few sequences.
 
 Of a step's gradients, Wx wants da_r, da_z and da_n, and Wh da_r, da_z and dq. They lie side by
 side as dq, da_r, da_z, da_n, (TB, 4H): the first three quarters are for Wh, the last three

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 # at most then; for a model that remembers for longer than this it could differ by more.
 WARM_UP = 100
 
-AT_ONCE = 1024  # steps of sequences that are read: the tapes of more take memory, and no less time
+# Steps times sequences that are read at once: more take memory and save no time. But the weights
+# are prepared anew each time, so that some steps there should be.
+AT_ONCE, SHORTEST = 1024, 8
 
 UNLIKELY = 3.0  # nats by which a new symbol's bias is below the lowest
 
@@ -332,7 +334,7 @@ class Network:
         begins = np.arange(B) * (n - length) // max(1, B - 1)  # (B,)
         pieces = sliding_window_view(ids, length + 1)[begins].T  # (length + 1, B)
         log_p = np.empty(n, self.parameters.flat.dtype)
-        for start, outputs, _ in self.read(pieces[:-1], max(1, AT_ONCE // B)):
+        for start, outputs, _ in self.read(pieces[:-1], max(SHORTEST, AT_ONCE // B)):
             stop = start + len(outputs)
             targets = pieces[start + 1 : stop + 1]  # (T, B)
             found = log_probabilities(self.dense.forward(outputs), targets)

@@ -21,9 +21,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
-import numpy as np
-
-from npchar.arrays import Array
+from npchar.arrays import Array, aligned_empty
+from npchar.cores import at_most
 from npchar.layers.network import Network
 from npchar.layers.parameters import Parameters
 from npchar.training.parallel import Share, WorkerError, Workers, default_workers
@@ -119,17 +118,18 @@ class Ranks:
         self.leads, self.count = world.Get_rank() == 0, world.Get_size()
         self._share = Share(network, world.Get_rank(), world.Get_size())
         weights = network.parameters
-        # The loss travels in front of the gradient: one message a step.
-        self._message: Array = np.zeros(1 + weights.flat.size, weights.flat.dtype)
-        self._gradient = Parameters(weights.shapes, flat=self._message[1:])
-        self._limits: Any = contextlib.nullcontext()
+        # The loss travels behind the gradient: one message a step.
+        self._message = aligned_empty(weights.flat.size + 1, weights.flat.dtype)
+        self._gradient = Parameters(weights.shapes, flat=self._message[:-1])
+        self._limits = contextlib.ExitStack()
 
     def __enter__(self) -> Ranks:
+        # A core each: threads would fight over them.
+        self._limits.enter_context(at_most(1))
         with contextlib.suppress(ImportError):
             from threadpoolctl import threadpool_limits
 
-            self._limits = threadpool_limits(1)  # a core each: threads would fight over them
-        self._limits.__enter__()
+            self._limits.enter_context(threadpool_limits(1))
         self.world.Bcast(self.network.parameters.flat, root=0)  # hosts may differ in rounding
         return self
 
@@ -139,7 +139,7 @@ class Ranks:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._limits.__exit__(kind, error, trace)
+        self._limits.close()
         import threading
         import traceback
 
@@ -158,10 +158,10 @@ class Ranks:
         """Write the gradient of the batch's mean loss to `out`; return the loss."""
         from mpi4py import MPI
 
-        self._message[0] = self._share.gradient(batch, targets, seed, self._gradient)
+        self._message[-1] = self._share.gradient(batch, targets, seed, self._gradient)
         self.world.Allreduce(MPI.IN_PLACE, self._message)
-        out.flat[...] = self._message[1:]
-        return float(self._message[0])
+        out.flat[...] = self._message[:-1]
+        return float(self._message[-1])
 
     def broadcast(self, value: float) -> float:
         """What rank 0 found."""

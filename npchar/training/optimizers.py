@@ -47,7 +47,10 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
-        """Change a part of the weights by one step, given the gradient of this part."""
+        """Change a part of the weights by one step, given the gradient of this part.
+
+        Each number by itself: several threads have a part each.
+        """
 
 
 class RMSprop(Optimizer):
@@ -134,7 +137,8 @@ class Adam(Optimizer):
         dtype: str = "float32",
     ) -> None:
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
-        self.memory = np.zeros(2 * size + 1, dtype)
+        self.memory = aligned_empty(2 * size + 1, dtype)
+        self.memory[...] = 0
         self.m, self.v = self.memory[:size], self.memory[size:-1]
         self.count = self.memory[-1:]
         """The number of steps, (1,): exact up to 2²⁴ in float32."""
@@ -191,7 +195,8 @@ class SGD(Optimizer):
     def __init__(self, size: int, momentum: float = 0.9, dtype: str = "float32") -> None:
         self.momentum = momentum
         """μ, as it was given."""
-        self.memory = self.u = np.zeros(size, dtype)
+        self.memory = self.u = aligned_empty(size, dtype)
+        self.memory[...] = 0
         self._scratch = aligned_empty(size, dtype)
 
     def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:

@@ -3,10 +3,11 @@
 Each worker process holds a copy of the network and a share of the batch. The
 model's own process keeps the weights and does the rest of the training; per
 step it hands out weights and ids, and adds up the gradients, through one piece
-of shared memory: the flat vectors of ``layers/parameters.py`` make that a line each.
+of shared memory, on the flat vectors of ``layers/parameters.py``.
 
 Processes, because threads would fight for Python's global lock between any two
-of the hundreds of NumPy calls of a step. Workers are started by a command of
+of the hundreds of NumPy calls of a step. (What is done to all weights at once is few, long calls:
+that threads do, see ``cores.py``.) Workers are started by a command of
 their own, not forked, so that this works in scripts, notebooks and beside
 other libraries' threads; and with one BLAS thread each, which an environment
 variable can only set before NumPy is loaded. A worker waits for a byte on its

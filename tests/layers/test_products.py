@@ -86,6 +86,9 @@ def test_fast_layers_in_tiles_are_the_plain_ones(layer, longest, small_tiles, mo
     fast, slow = (n.gradients(ids[:-1], ids[1:]) for n in (network, plain))
     np.testing.assert_allclose(fast.loss, slow.loss, rtol=1e-13)
     np.testing.assert_allclose(fast.parameters.flat, slow.parameters.flat, rtol=0, atol=1e-13)
+    steps, plain_steps = (n.steps_from(n.zero_states(B)) for n in (network, plain))
+    for x in ids:
+        np.testing.assert_allclose(steps(x), plain_steps(x), rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("block", [7, 64, 1 << 20], ids=["rows", "blocks", "whole"])

@@ -2,6 +2,7 @@
 
 import math
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -130,7 +131,7 @@ def test_cross_entropy_names_shapes():
 
 
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("size", [1, 24, 25, 101])
+@pytest.mark.parametrize("size", [1, 16, 17, 101])
 def test_what_is_done_in_parts_is_done_once_to_each(count, size, monkeypatch):
     monkeypatch.setattr(cores, "PART", 8)
     monkeypatch.setattr(cores, "available_cores", lambda: count)
@@ -145,8 +146,8 @@ def test_what_is_done_in_parts_is_done_once_to_each(count, size, monkeypatch):
     found = cores.in_parts(size, visit)
     assert numbers.tolist() == [1] * size
     assert [start for start, _ in found] == np.cumsum([0, *(n for _, n in found[:-1])]).tolist()
-    assert len(found) == (1 if size <= 24 else -(-size // 8))
-    assert (threading.get_ident() in seen) == (count == 1 or size <= 24)
+    assert len(found) == (1 if size <= 16 else -(-size // 8))
+    assert (threading.get_ident() in seen) == (count == 1 or size <= 16)
     cores._threads_of.cache_clear()
 
 
@@ -177,3 +178,22 @@ def test_an_error_in_a_part_is_raised(monkeypatch):
     monkeypatch.setattr(cores, "PART", 8)
     with pytest.raises(ZeroDivisionError):
         cores.in_parts(100, lambda part: 1 / (part.start - 48))
+
+
+def test_others_cores_are_left_to_them():
+    before = cores.available_cores()
+    with cores.at_most(1):
+        assert cores.available_cores() == 1
+        with cores.at_most(1000):
+            assert cores.available_cores() == before
+    assert cores.available_cores() == before
+
+
+def test_without_threads_the_work_is_done_all_the_same(monkeypatch):
+    """As in a thread of a script whose main thread has ended."""
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    monkeypatch.setattr(cores, "PART", 8)
+    monkeypatch.setattr(cores, "available_cores", lambda: 2)
+    monkeypatch.setattr(cores, "_threads_of", lambda _: pool)
+    assert cores.in_parts(20, lambda part: part.start) == [0, 8, 16]
