@@ -8,7 +8,7 @@ after the loop for the gradient of each matrix, and one for a step of generation
 
 Of a step's gradients, Wx wants da_r, da_z and da_n, and Wh da_r, da_z and dq. They lie side by
 side as dq, da_r, da_z, da_n, (TB, 4H): the first three quarters are for Wh, the last three
-for Wx, and none is copied.
+for Wx. The former are not copied; the latter are for ids alone (`write_input_gradient`).
 """
 
 from __future__ import annotations

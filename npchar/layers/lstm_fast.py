@@ -115,8 +115,8 @@ class FastTape:
         self.x: Array | None = None
         self.forward_tiling = tiling(B, H, H, dtype)
         # The products of the four gates' gradients are one, unless that is too long for tiles.
-        self.products = 4 if 4 * H > LONGEST and self.forward_tiling != (B, H) else 1
-        self.backward_tiling = tiling(B, 4 * H // self.products, H, dtype)
+        self.product_count = 4 if 4 * H > LONGEST and self.forward_tiling != (B, H) else 1
+        self.backward_tiling = tiling(B, 4 * H // self.product_count, H, dtype)
         # The loops below run T times a batch: slicing these views there instead
         # costs 2 µs a step.
         steps = zip(self.gates, self.terms, self.tanh_c, self.h[1:])
@@ -126,7 +126,7 @@ class FastTape:
             for before, (z, terms, tanh_c, h) in zip(h_, steps)
         ]
         dz = self.rows.reshape(T, B, 4, H).swapaxes(1, 2)  # (T, 4, B, H)
-        parts = self.rows.reshape(T, B, self.products, -1).swapaxes(1, 2)
+        parts = self.rows.reshape(T, B, self.product_count, -1).swapaxes(1, 2)
         dz_rows = [row_tiles(rows, self.backward_tiling[0]) for rows in parts]
         self.backward_steps = [
             BackwardViews(s.ifo, s.i, s.f, s.o, s.g, terms, s.ig, s.tanh_c, s.h, d[:3], d[3], rows)
@@ -245,7 +245,7 @@ class FastLSTM(LSTM):
         x = taken(tape)
         # The four products and their sum as one product, unless that is too long (`FastTape`).
         WhT, columns = self.Wh.swapaxes(1, 2), tape.backward_tiling[1]
-        is_one = tape.products == 1
+        is_one = tape.product_count == 1
         WhT = joined_column_tiles(WhT, columns)[None] if is_one else column_tiles(WhT, columns)
         dh_next, dc, dc_, a = tape.scratch[:4]  # (B, H) each
         through, held = tape.scratch[4:7], tape.scratch[7:10]  # (3, B, H) each
