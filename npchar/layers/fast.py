@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 MANY = 256  # symbols, from which it pays to touch only the rows in use
+ROWS_AT_ONCE = 256  # of a gradient that are copied: half a MB of them, with 128 units
 FEW = 4  # sequences, for which one product with all weights is quicker than one for each matrix
 ONE = np.ones((), np.float32)  # a Python number takes 0.5 µs more, half of a small operation
 HALF = np.full((), 0.5, np.float32)
@@ -129,15 +130,17 @@ def write_input_gradient(x: Array, rows: Array, out: Array) -> Array:
     order = np.argsort(ids, kind="stable")  # the steps of a symbol one after the other
     counts = np.bincount(ids)
     used = np.flatnonzero(counts)
+    own_rows = counts[used].tolist()
     sums = aligned_empty((len(used), G * H), rows.dtype)
-    # A symbol's rows at a time: they stay in the cache between their copy and their sum.
-    of_a_kind = aligned_empty((int(counts.max()), G * H), rows.dtype)
-    ones = np.ones(len(of_a_kind), rows.dtype)
-    start = 0
-    for own, count in zip(sums, counts[used].tolist()):
-        some = order[start : start + count]
-        rows.take(some, axis=0, out=of_a_kind[:count], mode="clip")  # "raise" buffers
-        np.dot(ones[:count], of_a_kind[:count], out=own)  # a sum, by BLAS
+    # Some symbols' rows at a time: they stay in the cache between their copy and their sum.
+    together = max(ROWS_AT_ONCE, *own_rows)
+    some, ones = aligned_empty((together, G * H), rows.dtype), np.ones(together, rows.dtype)
+    start, first, last = 0, 0, 0  # of this symbol's rows, and of those copied
+    for own, count in zip(sums, own_rows):
+        if start + count > last:
+            first, last = start, min(start + together, len(rows))
+            rows.take(order[first:last], 0, some[: last - first], "clip")  # "raise" buffers
+        np.dot(ones[:count], some[start - first : start - first + count], own)  # a sum, by BLAS
         start += count
     out[...] = 0
     for gate, own in zip(out, parted(sums, G)):

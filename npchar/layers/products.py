@@ -21,6 +21,7 @@ long for a tile to stay in the cache, the product is left whole.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 SMALL = 1_000_000  # multiplications, at most, of a product that OpenBLAS calls small
 WIDEST = 64  # columns of a tile: wider ones gain nothing
+COPIED = 32  # columns at a time: half of the time of 128
 LONGEST = 1024  # K: the columns of a longer product leave the cache between two tiles of rows
 
 
@@ -73,6 +75,7 @@ def tiling(M: int, K: int, N: int, dtype: DTypeLike) -> tuple[int, int]:
     return M, N
 
 
+@functools.cache
 def largest_divisor(n: int, most: int) -> int:
     """The largest divisor of n that is at most `most`; 0 where that is below 1."""
     return next((d for d in range(min(n, most), 0, -1) if n % d == 0), 0)
@@ -89,11 +92,18 @@ def row_tiles(a: Array, rows: int, leading: int = 0) -> Array:
     return np.moveaxis(tiles, len(own), 0)
 
 
-def column_tiles(W: Array, columns: int) -> Array:
-    """A copy of (…, K, N) in the order of its tiles: (…, N/columns, K, columns)."""
+def column_tiles(W: Array, columns: int, scale: Array | None = None) -> Array:
+    """A copy of (…, K, N) in the order of its tiles: (…, N/columns, K, columns).
+
+    It is multiplied with `scale`, (…, 1, 1), if that is given.
+    """
     *leading, K, N = W.shape
     tiles = aligned_empty((*leading, N // columns, K, columns), W.dtype)
-    tiles[...] = W.reshape(*leading, K, N // columns, columns).swapaxes(-2, -3)
+    in_order = W.reshape(*leading, K, N // columns, columns).swapaxes(-2, -3)
+    if scale is None:
+        tiles[...] = in_order
+    else:
+        np.multiply(in_order, scale[..., None], tiles)
     return tiles
 
 
@@ -101,7 +111,11 @@ def joined_column_tiles(W: Array, columns: int) -> Array:
     """A copy of (G, K, N) as one matrix, (GK, N), in the order of its tiles."""
     G, K, N = W.shape
     tiles = aligned_empty((N // columns, G, K, columns), W.dtype)
-    tiles[...] = np.moveaxis(W.reshape(G, K, N // columns, columns), 2, 0)
+    in_order = np.moveaxis(W.reshape(G, K, N // columns, columns), 2, 0)
+    # Of a transposed W each copied number lies in another line of the cache, to be read again.
+    for start in range(0, columns, COPIED):
+        strip = slice(start, start + COPIED)
+        tiles[..., strip] = in_order[..., strip]
     return tiles.reshape(N // columns, G * K, columns)
 
 

@@ -6,11 +6,17 @@ import pytest
 from npchar.arrays import aligned_empty
 from npchar.layers import products
 from npchar.layers.dense import Dense
-from npchar.layers.dense_fast import FastDense
+from npchar.layers.dense_fast import FastDense, overwrite_by_gradient
 from npchar.layers.kinds import FAST, PLAIN
 from npchar.layers.loss import softmax_cross_entropy
 from npchar.layers.network import Network, Sizes
-from npchar.layers.products import column_tiles, product_tiles, row_tiles, tiling
+from npchar.layers.products import (
+    column_tiles,
+    joined_column_tiles,
+    product_tiles,
+    row_tiles,
+    tiling,
+)
 
 
 @pytest.fixture
@@ -91,6 +97,12 @@ def test_fast_layers_in_tiles_are_the_plain_ones(layer, longest, small_tiles, mo
         np.testing.assert_allclose(steps(x), plain_steps(x), rtol=0, atol=1e-13)
 
 
+def test_joined_tiles_of_a_transposed_matrix_are_all_of_it():
+    W = np.random.default_rng(6).standard_normal((3, 80, 7))
+    tiles = joined_column_tiles(W.swapaxes(1, 2), 40)  # (2, 3 · 7, 40)
+    np.testing.assert_array_equal(np.concatenate([*tiles], axis=1), np.concatenate([*W], axis=1).T)
+
+
 @pytest.mark.parametrize("block", [7, 64, 1 << 20], ids=["rows", "blocks", "whole"])
 @pytest.mark.parametrize("none", [0, 5, 11])
 def test_loss_in_blocks_of_rows_is_the_loss(block, none, monkeypatch):
@@ -108,3 +120,28 @@ def test_loss_in_blocks_of_rows_is_the_loss(block, none, monkeypatch):
     np.testing.assert_allclose(found[1], dh, rtol=0, atol=1e-15)
     np.testing.assert_allclose(gradients[1].W, gradients[0].W, rtol=0, atol=1e-15)
     np.testing.assert_allclose(gradients[1].b, gradients[0].b, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("size", [1, 29, 31, 1000])
+def test_loss_of_logits_of_any_size(size):
+    """Beyond 30 by the row's largest, as an exponential of 1,000 is infinite."""
+    logits = np.random.default_rng(5).uniform(-1, 1, (9, 13)) * size
+    logits[0, 3], targets = size, np.arange(9)
+    loss, dlogits = softmax_cross_entropy(logits, targets, count=20)
+    np.testing.assert_allclose(overwrite_by_gradient(logits, targets, 20), loss, rtol=1e-13)
+    np.testing.assert_allclose(logits, dlogits, rtol=1e-12, atol=1e-18)
+
+
+def test_loss_at_the_limit_of_usual_logits_is_finite():
+    """Not even where the target is the most improbable of many, in the smaller type."""
+    logits = np.full((1, 4000), 29.9, np.float32)
+    logits[0, 0] = -29.9
+    expected = 2 * np.float64(np.float32(29.9)) + np.log(3999)
+    assert overwrite_by_gradient(logits, np.zeros(1, int), 1) == pytest.approx(expected, rel=1e-6)
+    assert logits[0, 0] == -1
+    np.testing.assert_allclose(logits[0, 1:], 1 / 3999, rtol=1e-5)
+
+
+def test_loss_of_logits_that_are_no_numbers_is_none():
+    logits = np.array([[0.0, np.nan]])
+    assert np.isnan(overwrite_by_gradient(logits, np.zeros(1, int), 1))
