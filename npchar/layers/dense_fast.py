@@ -46,11 +46,20 @@ class FastDense(Dense):
         """
         (H, V), ids = self.W.shape, targets.reshape(-1)
         rows = h.reshape(-1, H)  # (n, H)
-        n = len(rows)
+        n, dtype = len(rows), rows.dtype
         count = int((ids >= 0).sum()) if count is None else count
-        dlogits = aligned_empty((n, V), rows.dtype)
-        loss = np.zeros((), rows.dtype)
-        gradient.b[...] = 0
+        dlogits, scale = aligned_empty((n, V), dtype), np.ones((n, 1), dtype)
+        loss = np.zeros((), dtype)
+
+        # Of many symbols a pass over the logits takes longer than one over h: the biases are
+        # the weights of a one behind h then, and h is what is scaled in the end.
+        many = V > 2 * H
+        inputs = rows
+        if many:
+            lines = H // 16 + 1  # so that each row begins one of the cache
+            inputs = aligned_empty((n, 16 * lines), dtype)[:, : H + 1]
+            inputs[:, :H], inputs[:, H] = rows, 1
+
         step = max(1, IN_CACHE // V)
         step = min(n, step - step % 32 or step)
         height, tile, W = 0, (0, 0), self.W[:, :0]
@@ -62,30 +71,51 @@ class FastDense(Dense):
                 continue
             if len(logits) != height:  # the first block, or a shorter last one
                 height = len(logits)
-                tile = tiling(height, H, V, rows.dtype)
-                W = W if W.shape[-1] == tile[1] else column_tiles(self.W, tile[1])
-            np.matmul(row_tiles(rows[some], tile[0]), W, out=product_tiles(logits, *tile))
-            logits += self.b
-            loss += overwrite_by_gradient(logits, ids[some], count)
-            gradient.b += np.dot(np.ones(len(logits), rows.dtype), logits)  # a sum, by BLAS
+                tile = tiling(height, inputs.shape[1], V, dtype)
+                if W.shape[-1] != tile[1]:
+                    W = self.tiles_with_biases(tile[1]) if many else column_tiles(self.W, tile[1])
+            np.matmul(row_tiles(inputs[some], tile[0]), W, out=product_tiles(logits, *tile))
+            if not many:
+                logits += self.b
+            loss += overwrite_by_gradient(logits, ids[some], count, scale[some])
+            if not many:
+                logits *= scale[some]
+
+        if many:
+            rows = np.multiply(rows, scale, inputs[:, :H])
         np.matmul(rows.T, dlogits, out=gradient.W)
-        return loss, (dlogits @ self.W.T).reshape(h.shape)
+        sums = scale[:, 0] if many else np.ones(n, dtype)
+        np.dot(sums, dlogits, out=gradient.b)  # a sum, by BLAS
+        dh = dlogits @ self.W.T
+        if many:
+            dh *= scale
+        return loss, dh.reshape(h.shape)
+
+    def tiles_with_biases(self, columns: int) -> Array:
+        """The weights and a last row of biases, in tiles: (V/columns, H + 1, columns)."""
+        H, V = self.W.shape
+        tiles = aligned_empty((V // columns, H + 1, columns), self.W.dtype)
+        tiles[:, :H] = self.W.reshape(H, -1, columns).swapaxes(0, 1)
+        tiles[:, H] = self.b.reshape(-1, columns)
+        return tiles
 
 
-def overwrite_by_gradient(logits: Array, targets: Array, count: int) -> Array:
+def overwrite_by_gradient(logits: Array, targets: Array, count: int, scale: Array) -> Array:
     """`softmax_cross_entropy` of (n, V) logits, which its gradient overwrites; returns the loss.
 
     Without the search for each row's largest logit, which is to spare an exponential from
-    overflow: none of usual ones can.
+    overflow: none of usual ones can. What is written wants to be multiplied with `scale`, (n, 1),
+    which is written, too.
     """
     n, V = logits.shape
     usual = logits.min() > -USUAL and logits.max() < USUAL  # not so where one is not a number
     if not (usual and targets.min() >= 0 and targets.max() < V):
+        scale[...] = 1
         return softmax_cross_entropy(logits, targets, out=logits, count=count)[0]
     flat, picked = logits.reshape(-1), np.arange(0, n * V, V) + targets
     np.exp(logits, logits)
     total = np.dot(logits, np.ones(V, logits.dtype))  # (n,): a sum, by BLAS
     loss: Array = -np.log(flat.take(picked) / total).sum() / logits.dtype.type(count)
-    logits *= (1 / (count * total))[:, None]
-    flat[picked] -= logits.dtype.type(1 / count)
+    flat[picked] -= total
+    scale[:, 0] = 1 / (count * total)
     return loss

@@ -73,8 +73,8 @@ class ForwardViews(NamedTuple):
     f: Array
     o: Array
     g: Array
-    ig: Array
-    fc_: Array
+    c_: Array
+    c: Array
     tanh_c: Array
     h: Array
 
@@ -87,10 +87,8 @@ class BackwardViews(NamedTuple):
     f: Array
     o: Array
     g: Array
-    ig: Array
-    fc_: Array
+    c_: Array
     tanh_c: Array
-    h: Array
     # On the memory of the gates, but with a row's four gates together:
     dz: Array  # (4, B, H)
     dz_tiles: Array  # in tiles, to multiply
@@ -100,17 +98,16 @@ class FastTape:
     """The buffers of one forward pass, for backward to read.
 
     Made once for a (T, B) and used for every batch of that size: fresh memory
-    would cost more than the arithmetic on it. It takes 8 TBH numbers, and 12 BH
+    would cost more than the arithmetic on it. It takes 7 TBH numbers, and 12 BH
     of scratch.
     """
 
     def __init__(self, T: int, B: int, H: int, dtype: DTypeLike) -> None:
         self.shape = (T, B)
         self.gates = aligned_empty((T, 4, B, H), dtype)
-        self.terms = aligned_empty((T, 2, B, H), dtype)  # i g and f c₋, whose sum is the cell
+        self.c = aligned_empty((T + 1, B, H), dtype)
         self.tanh_c = aligned_empty((T, B, H), dtype)
         self.h = aligned_empty((T + 1, B, H), dtype)
-        self.c = aligned_empty((B, H), dtype)  # of the latest step
         self.scratch = aligned_empty((12, B, H), dtype)
         self.x: Array | None = None
         self.forward_tiling = tiling(B, H, H, dtype)
@@ -119,17 +116,17 @@ class FastTape:
         self.backward_tiling = tiling(B, 4 * H // self.product_count, H, dtype)
         # The loops below run T times a batch: slicing these views there instead
         # costs 2 µs a step.
-        steps = zip(self.gates, self.terms, self.tanh_c, self.h[1:])
         h_ = [row_tiles(h, self.forward_tiling[0], leading=1) for h in self.h[:-1]]
+        steps = zip(h_, self.gates, self.c, self.c[1:], self.tanh_c, self.h[1:])
         self.forward_steps = [
-            ForwardViews(before, z, z[:3], z[0], z[1], z[2], z[3], terms[0], terms[1], tanh_c, h)
-            for before, (z, terms, tanh_c, h) in zip(h_, steps)
+            ForwardViews(h_, z, z[:3], z[0], z[1], z[2], z[3], c_, c, tanh_c, h)
+            for h_, z, c_, c, tanh_c, h in steps
         ]
         dz = self.rows.reshape(T, B, 4, H).swapaxes(1, 2)  # (T, 4, B, H)
         parts = self.rows.reshape(T, B, self.product_count, -1).swapaxes(1, 2)
         dz_tiles = [row_tiles(rows, self.backward_tiling[0]) for rows in parts]
         self.backward_steps = [
-            BackwardViews(s.gates, s.i, s.f, s.o, s.g, s.ig, s.fc_, s.tanh_c, s.h, d, tiles)
+            BackwardViews(s.gates, s.i, s.f, s.o, s.g, s.c_, s.tanh_c, d, tiles)
             for s, d, tiles in zip(self.forward_steps, dz, dz_tiles)
         ]
 
@@ -147,7 +144,7 @@ class FastTape:
     @property
     def final_state(self) -> State:
         """A copy of the state after the last step."""
-        return State(self.h[-1].copy(), self.c.copy())
+        return State(self.h[-1].copy(), self.c[-1].copy())
 
 
 class FastLSTM(LSTM):
@@ -190,10 +187,10 @@ class FastLSTM(LSTM):
         if x.ndim == 2:
             x = x.astype(np.intp, copy=False)  # what take wants: spares T casts
         tape.x = x
-        tape.h[0], tape.c[...] = state
-        c = tape.c
+        tape.h[0], tape.c[0] = state
 
         sums, x_sums = tape.scratch[:8].reshape(2, 4, B, H)
+        ig = tape.scratch[8]
         sum_tiles = product_tiles(sums, *tape.forward_tiling)
         Wh = column_tiles(self.Wh, tape.forward_tiling[1], SCALE)
 
@@ -209,7 +206,7 @@ class FastLSTM(LSTM):
             tape.rows[...] += prescaled(self.b[:, None]).reshape(-1)
             waiting = tape.rows.reshape(T, B, 4, H).swapaxes(1, 2)  # (T, 4, B, H)
 
-        for t, (h_, gates, ifo, i, f, o, g, ig, fc_, tanh_c, h) in enumerate(tape.forward_steps):
+        for t, (h_, gates, ifo, i, f, o, g, c_, c, tanh_c, h) in enumerate(tape.forward_steps):
             matmul(h_, Wh, sum_tiles)
             if x.ndim == 2:
                 picked.take(places[t], 1, x_sums, "clip")  # "raise" buffers
@@ -218,9 +215,9 @@ class FastLSTM(LSTM):
                 sums += waiting[t]
             activate(sums, gates, ifo)
 
-            multiply(f, c, fc_)
+            multiply(f, c_, c)
             multiply(i, g, ig)
-            add(fc_, ig, c)  # c = f c₋ + i g
+            add(c, ig, c)  # c = f c₋ + i g
             tanh(c, tanh_c)
             multiply(o, tanh_c, h)  # h = o tanh(c)
         return tape
@@ -232,8 +229,8 @@ class FastLSTM(LSTM):
 
         The plain layer's lines, regrouped. All four dz have the same form and are computed as one:
 
-            dz = (i g dc, f c₋ dc, h dh, i dc) (1 − (i, f, o, g²))
-            dc += dh o − dh h tanh(c)
+            dc += dh o (1 − tanh²(c))
+            dz = (dc i g, dc f c₋, dh o tanh(c), dc i) (1 − (i, f, o, g²))
 
         The tape is used up: the gates on it are overwritten by their gradients, which
         halves the memory to pass over.
@@ -247,26 +244,26 @@ class FastLSTM(LSTM):
         WhT = joined_column_tiles(WhT, columns)[None] if is_one else column_tiles(WhT, columns)
         dh_next, dc, dc_, a = tape.scratch[:4]  # (B, H) each
         through, held = tape.scratch[4:8], tape.scratch[8:12]  # (4, B, H) each
-        dc_ig, dc_fc, dh_h, dc_i = through
+        dc_ig, dc_fc, dh_h, dc_i = through  # h is o tanh(c)
         dh_next[...], dc[...] = self.state_or_zeros(dstate, B)
         dh = added_at_the_end(dh, dh_next)
         products = dh_next[None] if is_one else held  # (1 or 4, B, H)
         dh_tiles = product_tiles(products, *tape.backward_tiling)
 
         for t in range(T - 1, -1, -1):
-            gates, i, f, o, g, ig, fc_, tanh_c, h, dz, dz_tiles = tape.backward_steps[t]
+            gates, i, f, o, g, c_, tanh_c, dz, dz_tiles = tape.backward_steps[t]
             if dh is not None:
                 dh_next += dh[t]
             multiply(dh_next, o, a)
             dc += a
-            multiply(dh_next, h, dh_h)  # dh o tanh(c)
+            multiply(a, tanh_c, dh_h)
             multiply(dh_h, tanh_c, a)
-            dc -= a  # both together: dc += dh o (1 − tanh²c)
+            dc -= a
 
-            multiply(dc, ig, dc_ig)
-            multiply(dc, fc_, dc_fc)
             multiply(dc, i, dc_i)
+            multiply(dc_i, g, dc_ig)
             multiply(dc, f, dc_)
+            multiply(dc_, c_, dc_fc)
             dc, dc_ = dc_, dc
             multiply(g, g, g)
             subtract(ONE, gates, held)

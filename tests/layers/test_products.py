@@ -105,14 +105,15 @@ def test_joined_tiles_of_a_transposed_matrix_are_all_of_it():
 
 @pytest.mark.parametrize("block", [7, 64, 1 << 20], ids=["rows", "blocks", "whole"])
 @pytest.mark.parametrize("none", [0, 5, 11])
-def test_loss_in_blocks_of_rows_is_the_loss(block, none, monkeypatch):
+@pytest.mark.parametrize("H", [6, 7], ids=["many", "few"])  # symbols beside units
+def test_loss_in_blocks_of_rows_is_the_loss(H, block, none, monkeypatch):
     monkeypatch.setattr("npchar.layers.dense_fast.IN_CACHE", block)
     rng = np.random.default_rng(2)
-    plain = Dense.create(6, 13, dtype="float64")
+    plain = Dense.create(H, 13, dtype="float64")
     plain.b[...] = rng.standard_normal(13)
-    h, targets = rng.standard_normal((4, 5, 6)), rng.integers(0, 13, (4, 5))
+    h, targets = rng.standard_normal((4, 5, H)), rng.integers(0, 13, (4, 5))
     targets.reshape(-1)[:none] = -1
-    gradients = [Dense(np.full((6, 13), np.nan), np.full(13, np.nan)) for _ in range(2)]
+    gradients = [Dense(np.full((H, 13), np.nan), np.full(13, np.nan)) for _ in range(2)]
     loss, dlogits = softmax_cross_entropy(plain.forward(h), targets)
     dh = plain.backward(h, dlogits, gradients[0])
     found = FastDense(plain.W, plain.b).cross_entropy(h, targets, gradients[1])
@@ -126,22 +127,22 @@ def test_loss_in_blocks_of_rows_is_the_loss(block, none, monkeypatch):
 def test_loss_of_logits_of_any_size(size):
     """Beyond 30 by the row's largest, as an exponential of 1,000 is infinite."""
     logits = np.random.default_rng(5).uniform(-1, 1, (9, 13)) * size
-    logits[0, 3], targets = size, np.arange(9)
+    logits[0, 3], targets, scale = size, np.arange(9), np.full((9, 1), np.nan)
     loss, dlogits = softmax_cross_entropy(logits, targets, count=20)
-    np.testing.assert_allclose(overwrite_by_gradient(logits, targets, 20), loss, rtol=1e-13)
-    np.testing.assert_allclose(logits, dlogits, rtol=1e-12, atol=1e-18)
+    np.testing.assert_allclose(overwrite_by_gradient(logits, targets, 20, scale), loss, rtol=1e-13)
+    np.testing.assert_allclose(scale * logits, dlogits, rtol=1e-12, atol=1e-18)
 
 
 def test_loss_at_the_limit_of_usual_logits_is_finite():
     """Not even where the target is the most improbable of many, in the smaller type."""
-    logits = np.full((1, 4000), 29.9, np.float32)
+    logits, scale = np.full((1, 4000), 29.9, np.float32), np.empty((1, 1), np.float32)
     logits[0, 0] = -29.9
     expected = 2 * np.float64(np.float32(29.9)) + np.log(3999)
-    assert overwrite_by_gradient(logits, np.zeros(1, int), 1) == pytest.approx(expected, rel=1e-6)
-    assert logits[0, 0] == -1
-    np.testing.assert_allclose(logits[0, 1:], 1 / 3999, rtol=1e-5)
+    assert overwrite_by_gradient(logits, np.zeros(1, int), 1, scale) == pytest.approx(expected)
+    assert scale * logits[0, 0] == pytest.approx(-1)
+    np.testing.assert_allclose(scale * logits[0, 1:], [[1 / 3999] * 3999], rtol=1e-5)
 
 
 def test_loss_of_logits_that_are_no_numbers_is_none():
     logits = np.array([[0.0, np.nan]])
-    assert np.isnan(overwrite_by_gradient(logits, np.zeros(1, int), 1))
+    assert np.isnan(overwrite_by_gradient(logits, np.zeros(1, int), 1, np.ones((1, 1))))
