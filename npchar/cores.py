@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
@@ -39,8 +40,17 @@ def in_parts(size: int, work: Callable[[slice], Result]) -> list[Result]:
     if size <= FEW * PART:
         return [work(slice(0, size))]
     parts = [slice(start, min(start + PART, size)) for start in range(0, size, PART)]
-    results = [begin(functools.partial(work, part)) for part in parts]
-    return [result() for result in results]
+    share = math.ceil(len(parts) / available_cores())
+
+    def done(first: int) -> list[Result]:
+        return [work(part) for part in parts[first : first + share]]
+
+    # This thread has a share, too: each that has to be woken costs as long as two or three parts.
+    others = [begin(functools.partial(done, first)) for first in range(share, len(parts), share)]
+    results = done(0)
+    for other in others:
+        results += other()
+    return results
 
 
 def begin(work: Callable[[], Result]) -> Callable[[], Result]:

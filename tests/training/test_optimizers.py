@@ -147,7 +147,8 @@ def test_what_is_done_in_parts_is_done_once_to_each(count, size, monkeypatch):
     assert numbers.tolist() == [1] * size
     assert [start for start, _ in found] == np.cumsum([0, *(n for _, n in found[:-1])]).tolist()
     assert len(found) == (1 if size <= 16 else -(-size // 8))
-    assert (threading.get_ident() in seen) == (count == 1 or size <= 16)
+    assert threading.get_ident() in seen
+    assert (len(seen) > 1) == (count > 1 and size > 16)
     cores._threads_of.cache_clear()
 
 
