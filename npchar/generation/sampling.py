@@ -325,6 +325,10 @@ def inverse_sampler(
         # First the block that is reached, then the id in it: a cumulative sum over all ids would
         # cost as much as all the rest.
         sums = np.add.reduce(weights, 2)
+        if n == 1 and not cold.size:
+            goal = float(next(uniform)[0] * np.add.reduce(sums[0]))
+            first, left = reached_in_one(sums[0], goal)
+            return np.array([first * BLOCK + reached_in_one(weights[0, first], left)[0]])
         block, rest = reached(sums, next(uniform) * np.add.reduce(sums, 1), rows)
         place, _ = reached(weights[rows, block], rest, rows)
         ids: Array = block * BLOCK + place
@@ -345,6 +349,14 @@ def reached(weights: Array, sums: Array, rows: Array) -> tuple[Array, Array]:
     sums = np.minimum(sums, np.nextafter(cumulative[:, -1], 0))  # rounding may exceed the last
     places = np.add.reduce(cumulative <= sums[:, None], 1)
     return places, sums - (cumulative[rows, places] - weights[rows, places])
+
+
+def reached_in_one(weights: Array, goal: float) -> tuple[int, float]:
+    """`reached` of one row, (·,): half of the time of a draw from 4,000 ids."""
+    cumulative = np.add.accumulate(weights, 0, np.float64)
+    goal = min(goal, math.nextafter(cumulative[-1], 0))
+    place = int(cumulative.searchsorted(goal, "right"))
+    return place, float(goal - (cumulative[place] - weights[place]))
 
 
 def top_mask(logits: Array, T: Array, top_k: int | None, top_p: float | None) -> Array:

@@ -111,6 +111,13 @@ def test_choices_of_rows_and_times_are_independent():
         assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.03
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1e-3, 0.5, 1.0, math.inf])
+def test_a_row_alone_is_drawn_as_among_others(temperature):
+    logits = np.random.default_rng(1).standard_normal((500, 3, 300)).astype("float32") * 3
+    together, alone = (sampler([temperature] * n, 300, generators(n)) for n in (3, 1))
+    assert [int(alone(rows[:1])[0]) for rows in logits] == [int(together(r)[0]) for r in logits]
+
+
 def chances(temperature, **limits):
     """How often each of five ids is chosen, of 10,000 times."""
     logits = np.log(np.tile([0.4, 0.05, 0.3, 0.15, 0.1], (100, 1)))
