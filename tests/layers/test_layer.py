@@ -121,8 +121,9 @@ def test_steps_are_forward(layer, vectors):
 @example("lstm", 100, 9, 8, 8, True, False, 0)
 @example("gru", 100, 9, 8, 8, False, True, 0)
 @example("rnn", 100, 9, 8, 8, True, True, 0)
+@example("rnn", 64, 1, 1, 1, False, False, 8)  # terms of 1 that add up to 4e-4
 def test_fast_is_plain(name, T, B, D, H, vectors, at_the_end, seed):
-    """Outputs, states and all gradients to 1e-12 of their size."""
+    """Outputs, states and all gradients to 1e-12 of their size, or of a tenth: terms may cancel."""
     rng = np.random.default_rng(seed)
     arrays = {n: rng.normal(0, 0.4, s) for n, s in PLAIN[name].shapes(D, H).items()}
     plain_layer, fast = PLAIN[name](**arrays), FAST[name](**arrays)
@@ -140,7 +141,7 @@ def test_fast_is_plain(name, T, B, D, H, vectors, at_the_end, seed):
         assert (dx is None) == (not vectors)
         found.append(arrays)
     for expected, came in zip(*found):
-        assert np.linalg.norm(came - expected) <= 1e-12 * np.linalg.norm(expected)
+        assert np.linalg.norm(came - expected) <= 1e-12 * max(0.1, np.linalg.norm(expected))
 
 
 @pytest.mark.usefixtures("few_or_many")
