@@ -123,8 +123,13 @@ class FastTape:
             for h_, z, c_, c, tanh_c, h in steps
         ]
         dz = self.rows.reshape(T, B, 4, H).swapaxes(1, 2)  # (T, 4, B, H)
-        parts = self.rows.reshape(T, B, self.product_count, -1).swapaxes(1, 2)
-        dz_tiles = [row_tiles(rows, self.backward_tiling[0]) for rows in parts]
+        # Four are multiplied where they are computed: rows as long as theirs lie in the cache at
+        # places that exclude each other.
+        self.through = self.scratch[4:8]
+        factors = (
+            self.rows.reshape(T, 1, B, 4 * H) if self.product_count == 1 else [self.through] * T
+        )
+        dz_tiles = [row_tiles(rows, self.backward_tiling[0]) for rows in factors]
         self.backward_steps = [
             BackwardViews(s.gates, s.i, s.f, s.o, s.g, s.c_, s.tanh_c, d, tiles)
             for s, d, tiles in zip(self.forward_steps, dz, dz_tiles)
@@ -243,7 +248,7 @@ class FastLSTM(LSTM):
         is_one = tape.product_count == 1
         WhT = joined_column_tiles(WhT, columns)[None] if is_one else column_tiles(WhT, columns)
         dh_next, dc, dc_, a = tape.scratch[:4]  # (B, H) each
-        through, held = tape.scratch[4:8], tape.scratch[8:12]  # (4, B, H) each
+        through, held = tape.through, tape.scratch[8:12]  # (4, B, H) each
         dc_ig, dc_fc, dh_h, dc_i = through  # h is o tanh(c)
         dh_next[...], dc[...] = self.state_or_zeros(dstate, B)
         dh = added_at_the_end(dh, dh_next)
