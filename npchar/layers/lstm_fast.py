@@ -108,12 +108,19 @@ class FastTape:
         self.c = aligned_empty((T + 1, B, H), dtype)
         self.tanh_c = aligned_empty((T, B, H), dtype)
         self.h = aligned_empty((T + 1, B, H), dtype)
-        self.scratch = aligned_empty((12, B, H), dtype)
+        # Scratch: forward and backward each have it as they like.
+        scratch = aligned_empty((12, B, H), dtype)
+        self.sums, self.x_sums, self.ig = scratch[:4], scratch[4:8], scratch[8]
+        self.vectors = scratch[:4]  # (B, H) each
+        self.through, self.held = scratch[4:8], scratch[8:]
         self.x: Array | None = None
         self.forward_tiling = tiling(B, H, H, dtype)
         # The products of the four gates' gradients are one, unless that is too long for tiles.
         self.product_count = 4 if 4 * H > LONGEST and self.forward_tiling != (B, H) else 1
         self.backward_tiling = tiling(B, 4 * H // self.product_count, H, dtype)
+        self.sum_tiles = product_tiles(self.sums, *self.forward_tiling)
+        self.products = self.vectors[:1] if self.product_count == 1 else self.held  # (·, B, H)
+        self.dh_tiles = product_tiles(self.products, *self.backward_tiling)
         # The loops below run T times a batch: slicing these views there instead
         # costs 2 µs a step.
         h_ = [row_tiles(h, self.forward_tiling[0], leading=1) for h in self.h[:-1]]
@@ -125,7 +132,6 @@ class FastTape:
         dz = self.rows.reshape(T, B, 4, H).swapaxes(1, 2)  # (T, 4, B, H)
         # Four are multiplied where they are computed: rows as long as theirs lie in the cache at
         # places that exclude each other.
-        self.through = self.scratch[4:8]
         factors = (
             self.rows.reshape(T, 1, B, 4 * H) if self.product_count == 1 else [self.through] * T
         )
@@ -194,9 +200,7 @@ class FastLSTM(LSTM):
         tape.x = x
         tape.h[0], tape.c[0] = state
 
-        sums, x_sums = tape.scratch[:8].reshape(2, 4, B, H)
-        ig = tape.scratch[8]
-        sum_tiles = product_tiles(sums, *tape.forward_tiling)
+        sums, x_sums, ig, sum_tiles = tape.sums, tape.x_sums, tape.ig, tape.sum_tiles
         Wh = column_tiles(self.Wh, tape.forward_tiling[1], SCALE)
 
         # What the input adds to the sums. An id picks a row of Wx, which costs a
@@ -247,13 +251,11 @@ class FastLSTM(LSTM):
         WhT, columns = self.Wh.swapaxes(1, 2), tape.backward_tiling[1]
         is_one = tape.product_count == 1
         WhT = joined_column_tiles(WhT, columns)[None] if is_one else column_tiles(WhT, columns)
-        dh_next, dc, dc_, a = tape.scratch[:4]  # (B, H) each
-        through, held = tape.through, tape.scratch[8:12]  # (4, B, H) each
+        dh_next, dc, dc_, a = tape.vectors
+        through, held, dh_tiles = tape.through, tape.held, tape.dh_tiles
         dc_ig, dc_fc, dh_h, dc_i = through  # h is o tanh(c)
         dh_next[...], dc[...] = self.state_or_zeros(dstate, B)
         dh = added_at_the_end(dh, dh_next)
-        products = dh_next[None] if is_one else held  # (1 or 4, B, H)
-        dh_tiles = product_tiles(products, *tape.backward_tiling)
 
         for t in range(T - 1, -1, -1):
             gates, i, f, o, g, c_, tanh_c, dz, dz_tiles = tape.backward_steps[t]
@@ -278,7 +280,7 @@ class FastLSTM(LSTM):
             copyto(dz, through)
             matmul(dz_tiles, WhT, dh_tiles)
             if not is_one:
-                add.reduce(products, 0, None, dh_next)
+                add.reduce(tape.products, 0, None, dh_next)
 
         # A product of (TB, ·) matrices sums over time and batch at once.
         dz_rows = tape.rows  # (TB, 4H)

@@ -99,6 +99,7 @@ class Network:
         self.parameters = Parameters(sizes.shapes(), dtype) if parameters is None else parameters
         self.kind = sizes.kind if kind is None else kind
         self.layers, self.dense = self._layers_on(self.parameters)
+        self._gradient: Parameters | None = None  # the latest, and its layers: mostly the next, too
 
     def _layers_on(self, parameters: Parameters) -> tuple[list[Layer], FastDense]:
         """The layers whose arrays are the views of `parameters`: weights or a gradient."""
@@ -370,7 +371,9 @@ class Network:
             The number of targets, where these are only some of those whose mean is asked for.
         """
         gradient = self.parameters.zeros_like() if gradient is None else gradient
-        layer_gradients, dense_gradient = self._layers_on(gradient)
+        if gradient is not self._gradient:
+            self._gradient, self._gradient_layers = gradient, self._layers_on(gradient)
+        layer_gradients, dense_gradient = self._gradient_layers
 
         outputs, tapes = self.forward(x, states, tapes, masks)
         h = outputs if targets.ndim == 2 else outputs[-1]
