@@ -35,7 +35,8 @@ Result = TypeVar("Result")
 def in_parts(size: int, work: Callable[[slice], Result]) -> list[Result]:
     """Call `work` with each part of vectors of a size; return what it returns, in their order.
 
-    Short vectors are one part. NumPy's `errstate` is that of a thread: it does not reach `work`.
+    Short vectors are one part. NumPy's `errstate` is that of a thread: it reaches only the parts
+    that the calling thread does.
     """
     if size <= FEW * PART:
         return [work(slice(0, size))]
@@ -45,12 +46,13 @@ def in_parts(size: int, work: Callable[[slice], Result]) -> list[Result]:
     def done(first: int) -> list[Result]:
         return [work(part) for part in parts[first : first + share]]
 
-    # This thread has a share, too: each that has to be woken costs as long as two or three parts.
+    # The calling thread takes a share too: waking a thread takes as long as two or three parts.
     others = [begin(functools.partial(done, first)) for first in range(share, len(parts), share)]
-    results = done(0)
-    for other in others:
-        results += other()
-    return results
+    try:
+        results = done(0)
+    finally:  # after an error, too: none is to write any more when this is left
+        rest = [other() for other in others]
+    return sum(rest, results)
 
 
 def begin(work: Callable[[], Result]) -> Callable[[], Result]:

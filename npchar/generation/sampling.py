@@ -327,8 +327,8 @@ def inverse_sampler(
         sums = np.add.reduce(weights, 2)
         if n == 1 and not cold.size:
             goal = float(next(uniform)[0] * np.add.reduce(sums[0]))
-            first, left = reached_in_one(sums[0], goal)
-            return np.array([first * BLOCK + reached_in_one(weights[0, first], left)[0]])
+            at, left = reached_in_one(sums[0], goal)
+            return np.array([at * BLOCK + reached_in_one(weights[0, at], left)[0]])
         block, rest = reached(sums, next(uniform) * np.add.reduce(sums, 1), rows)
         place, _ = reached(weights[rows, block], rest, rows)
         ids: Array = block * BLOCK + place
@@ -352,10 +352,10 @@ def reached(weights: Array, sums: Array, rows: Array) -> tuple[Array, Array]:
 
 
 def reached_in_one(weights: Array, goal: float) -> tuple[int, float]:
-    """`reached` of one row, (·,): half of the time of a draw from 4,000 ids."""
+    """`reached` of one row, (·,): a draw from 4,000 ids takes two thirds of the time."""
     cumulative = np.add.accumulate(weights, 0, np.float64)
     goal = min(goal, math.nextafter(cumulative[-1], 0))
-    place = int(cumulative.searchsorted(goal, "right"))
+    place = int(cumulative.searchsorted(goal, "right")) % len(weights)  # 0 if it is not a number
     return place, float(goal - (cumulative[place] - weights[place]))
 
 

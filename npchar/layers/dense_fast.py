@@ -4,7 +4,8 @@ The results are those of ``layers/dense.py`` and ``layers/loss.py``, to rounding
 thousands of symbols the logits of a batch are larger than the processor's cache, and each pass
 over them costs as much as a good part of a product. So the logits, the loss and its gradient are
 computed for a few rows at a time, which stay in the cache meanwhile; and passes over them are
-spared where the logits are of a usual size (`overwrite_by_gradient`): half of the time of the loss.
+spared: logits of a usual size need no shift (`overwrite_with_gradient`), and of many symbols there
+is none to add the biases and none to scale the gradient. A tenth of a step with 4,000 symbols.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class FastDense(Dense):
         targets
             The ids that are to be predicted, (...); one below 0 is none.
         gradient
-            A layer of the same shapes; its arrays are overwrite_by_gradient.
+            A layer of the same shapes; its arrays are overwritten.
         count
             The number of targets, where these are only some of those whose mean is asked for.
 
@@ -51,12 +52,12 @@ class FastDense(Dense):
         dlogits, scale = aligned_empty((n, V), dtype), np.ones((n, 1), dtype)
         loss = np.zeros((), dtype)
 
-        # Of many symbols a pass over the logits takes longer than one over h: the biases are
-        # the weights of a one behind h then, and h is what is scaled in the end.
+        # With many symbols a pass over the logits takes longer than one over h: then the biases are
+        # the weights of a 1 appended to h, and h and dh are scaled instead of the logits' gradient.
         many = V > 2 * H
         inputs = rows
         if many:
-            lines = H // 16 + 1  # so that each row begins one of the cache
+            lines = H // 16 + 1  # each row begins at a line of the cache
             inputs = aligned_empty((n, 16 * lines), dtype)[:, : H + 1]
             inputs[:, :H], inputs[:, H] = rows, 1
 
@@ -77,7 +78,7 @@ class FastDense(Dense):
             np.matmul(row_tiles(inputs[some], tile[0]), W, out=product_tiles(logits, *tile))
             if not many:
                 logits += self.b
-            loss += overwrite_by_gradient(logits, ids[some], count, scale[some])
+            loss += overwrite_with_gradient(logits, ids[some], count, scale[some])
             if not many:
                 logits *= scale[some]
 
@@ -85,7 +86,7 @@ class FastDense(Dense):
             rows = np.multiply(rows, scale, inputs[:, :H])
         np.matmul(rows.T, dlogits, out=gradient.W)
         sums = scale[:, 0] if many else np.ones(n, dtype)
-        np.dot(sums, dlogits, out=gradient.b)  # a sum, by BLAS
+        np.matmul(sums, dlogits, out=gradient.b)  # a sum, by BLAS
         dh = dlogits @ self.W.T
         if many:
             dh *= scale
@@ -100,19 +101,19 @@ class FastDense(Dense):
         return tiles
 
 
-def overwrite_by_gradient(logits: Array, targets: Array, count: int, scale: Array) -> Array:
-    """`softmax_cross_entropy` of (n, V) logits, which its gradient overwrites; returns the loss.
+def overwrite_with_gradient(logits: Array, targets: Array, count: int, scale: Array) -> Array:
+    """Write the gradient of `softmax_cross_entropy` over logits; return the loss.
 
-    Without the search for each row's largest logit, which is to spare an exponential from
-    overflow: none of usual ones can. What is written wants to be multiplied with `scale`, (n, 1),
-    which is written, too.
+    Up to a factor for each row: it is `scale`, (n, 1), which is written too, times what then stands
+    in `logits`, (n, V), which are contiguous. This spares the search for each row's largest logit,
+    which prevents overflow: usual logits cannot overflow.
     """
     n, V = logits.shape
     usual = logits.min() > -USUAL and logits.max() < USUAL  # not so where one is not a number
-    if not (usual and targets.min() >= 0 and targets.max() < V):
+    if not (usual and targets.shape == (n,) and targets.min() >= 0 and targets.max() < V):
         scale[...] = 1
         return softmax_cross_entropy(logits, targets, out=logits, count=count)[0]
-    flat, picked = logits.reshape(-1), np.arange(0, n * V, V) + targets
+    flat, picked = logits.reshape(-1), np.arange(0, n * V, V) + targets.astype(np.intp)
     np.exp(logits, logits)
     total = np.dot(logits, np.ones(V, logits.dtype))  # (n,): a sum, by BLAS
     loss: Array = -np.log(flat.take(picked) / total).sum() / logits.dtype.type(count)

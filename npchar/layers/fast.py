@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 MANY = 256  # symbols, from which it pays to touch only the rows in use
-ROWS_AT_ONCE = 256  # of a gradient that are copied: half a MB of them, with 128 units
+ROWS_AT_ONCE = 256  # rows of a gradient copied at once: 512 KB for an LSTM of 128 units
 FEW = 4  # sequences, for which one product with all weights is quicker than one for each matrix
 ONE = np.ones((), np.float32)  # a Python number takes 0.5 µs more, half of a small operation
 HALF = np.full((), 0.5, np.float32)
@@ -133,7 +133,7 @@ def write_input_gradient(x: Array, rows: Array, out: Array) -> Array:
     own_rows = counts[used].tolist()
     sums = aligned_empty((len(used), G * H), rows.dtype)
     # Some symbols' rows at a time: they stay in the cache between their copy and their sum.
-    together = max(ROWS_AT_ONCE, *own_rows)
+    together = min(len(rows), max(ROWS_AT_ONCE, *own_rows))
     some, ones = aligned_empty((together, G * H), rows.dtype), np.ones(together, rows.dtype)
     start, first, last = 0, 0, 0  # of this symbol's rows, and of those copied
     for own, count in zip(sums, own_rows):

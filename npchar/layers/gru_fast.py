@@ -210,7 +210,7 @@ class FastGRU(GRU):
         dWh = tape.h[:-1].reshape(T * B, H).T @ rows[:, : 3 * H]
         gradient.Wh[...] = parted(dWh, 3)[RZQ]
         gradient.b[...] = write_input_gradient(x, rows[:, H:], gradient.Wx).reshape(3, H)
-        np.dot(np.ones(T * B, rows.dtype), rows[:, :H], gradient.bq)  # a sum, by BLAS
+        matmul(np.ones(T * B, rows.dtype), rows[:, :H], gradient.bq)  # a sum, by BLAS
         dx = (rows[:, H:] @ joined(self.Wx).T).reshape(x.shape) if x.ndim == 3 else None
         return dx, HiddenState(dh_next.copy())
 

@@ -134,7 +134,7 @@ class LSTM(Layer):
     name = "lstm"
     state_type = State
     tape_type: ClassVar[type[Any]] = Tape
-    kept = 8
+    kept = 7
 
     def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
         self.Wx, self.Wh, self.b = Wx, Wh, b

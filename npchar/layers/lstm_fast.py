@@ -14,7 +14,7 @@ pass and compares it with the backward pass here. The optimisations, and what ea
 - Outputs of NumPy's functions by position, not by keyword: 5 % of a step at 8 sequences.
 - One tanh for all four gates (`activate`): two thirds of the time of exponentials and divisions.
 - Backward computes the gates' gradients as one, in memory without gaps, and then overwrites the
-  gates by them (5 % of a step at 8 sequences); the four products with Wh are one, up to 256
+  gates with them (5 % of a step at 8 sequences); the four products with Wh are one, up to 256
   units: a sixth of the loop's time.
 - A step of generation of few sequences is one product, for the next step's gates and the logits
   (`fast.StepProducts`): 1.25 times the characters a second.
@@ -89,9 +89,8 @@ class BackwardViews(NamedTuple):
     g: Array
     c_: Array
     tanh_c: Array
-    # On the memory of the gates, but with a row's four gates together:
-    dz: Array  # (4, B, H)
-    dz_tiles: Array  # in tiles, to multiply
+    dz: Array  # (4, B, H) on the memory of the gates, but with a row's four gates together
+    dz_tiles: Array  # in tiles, to multiply: of dz, or for four products of the tape's `through`
 
 
 class FastTape:
@@ -111,15 +110,15 @@ class FastTape:
         # Scratch: forward and backward each have it as they like.
         scratch = aligned_empty((12, B, H), dtype)
         self.sums, self.x_sums, self.ig = scratch[:4], scratch[4:8], scratch[8]
-        self.vectors = scratch[:4]  # (B, H) each
-        self.through, self.held = scratch[4:8], scratch[8:]
+        self.singles = scratch[:4]  # (B, H) each
+        self.through, self.held = scratch[4:8], scratch[8:]  # the factors of dz, (4, B, H) each
         self.x: Array | None = None
         self.forward_tiling = tiling(B, H, H, dtype)
         # The products of the four gates' gradients are one, unless that is too long for tiles.
         self.product_count = 4 if 4 * H > LONGEST and self.forward_tiling != (B, H) else 1
         self.backward_tiling = tiling(B, 4 * H // self.product_count, H, dtype)
         self.sum_tiles = product_tiles(self.sums, *self.forward_tiling)
-        self.products = self.vectors[:1] if self.product_count == 1 else self.held  # (·, B, H)
+        self.products = self.singles[:1] if self.product_count == 1 else self.held  # (1 or 4, B, H)
         self.dh_tiles = product_tiles(self.products, *self.backward_tiling)
         # The loops below run T times a batch: slicing these views there instead
         # costs 2 µs a step.
@@ -130,8 +129,8 @@ class FastTape:
             for h_, z, c_, c, tanh_c, h in steps
         ]
         dz = self.rows.reshape(T, B, 4, H).swapaxes(1, 2)  # (T, 4, B, H)
-        # Four are multiplied where they are computed: rows as long as theirs lie in the cache at
-        # places that exclude each other.
+        # Four products read the gradients where they were computed, without gaps: rows of 4H
+        # numbers, 8 KB apart with 512 units, would evict each other from the cache.
         factors = (
             self.rows.reshape(T, 1, B, 4 * H) if self.product_count == 1 else [self.through] * T
         )
@@ -251,7 +250,7 @@ class FastLSTM(LSTM):
         WhT, columns = self.Wh.swapaxes(1, 2), tape.backward_tiling[1]
         is_one = tape.product_count == 1
         WhT = joined_column_tiles(WhT, columns)[None] if is_one else column_tiles(WhT, columns)
-        dh_next, dc, dc_, a = tape.vectors
+        dh_next, dc, dc_, a = tape.singles
         through, held, dh_tiles = tape.through, tape.held, tape.dh_tiles
         dc_ig, dc_fc, dh_h, dc_i = through  # h is o tanh(c)
         dh_next[...], dc[...] = self.state_or_zeros(dstate, B)

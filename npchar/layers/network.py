@@ -99,7 +99,8 @@ class Network:
         self.parameters = Parameters(sizes.shapes(), dtype) if parameters is None else parameters
         self.kind = sizes.kind if kind is None else kind
         self.layers, self.dense = self._layers_on(self.parameters)
-        self._gradient: Parameters | None = None  # the latest, and its layers: mostly the next, too
+        # The gradient that was passed last, and its layers: training passes the same each time.
+        self._gradient: tuple[Parameters, tuple[list[Layer], FastDense]] | None = None
 
     def _layers_on(self, parameters: Parameters) -> tuple[list[Layer], FastDense]:
         """The layers whose arrays are the views of `parameters`: weights or a gradient."""
@@ -248,7 +249,7 @@ class Network:
     def read(self, x: Array, length: int) -> Iterator[tuple[int, Array, list[Any]]]:
         """Run over a long text from the zero state, `length` steps at a time.
 
-        A tape takes some 32 H bytes a step and sequence, so that it is not to be as long
+        A tape takes some 30 H bytes a step and sequence, so that it is not to be as long
         as the text.
 
         Yields
@@ -370,10 +371,15 @@ class Network:
         count
             The number of targets, where these are only some of those whose mean is asked for.
         """
-        gradient = self.parameters.zeros_like() if gradient is None else gradient
-        if gradient is not self._gradient:
-            self._gradient, self._gradient_layers = gradient, self._layers_on(gradient)
-        layer_gradients, dense_gradient = self._gradient_layers
+        if gradient is None:
+            gradient = self.parameters.zeros_like()
+            layers = self._layers_on(gradient)
+        else:
+            known = self._gradient
+            if known is None or known[0] is not gradient:
+                known = self._gradient = gradient, self._layers_on(gradient)
+            layers = known[1]
+        layer_gradients, dense_gradient = layers
 
         outputs, tapes = self.forward(x, states, tapes, masks)
         h = outputs if targets.ndim == 2 else outputs[-1]

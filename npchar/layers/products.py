@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 SMALL = 1_000_000  # multiplications, at most, of a product that OpenBLAS calls small
 WIDEST = 64  # columns of a tile: wider ones gain nothing
-COPIED = 32  # columns at a time: half of the time of 128
+STRIP = 32  # columns that are copied at once: half of the time of 128
 LONGEST = 1024  # K: the columns of a longer product leave the cache between two tiles of rows
 
 
@@ -95,7 +95,7 @@ def row_tiles(a: Array, rows: int, leading: int = 0) -> Array:
 def column_tiles(W: Array, columns: int, scale: Array | None = None) -> Array:
     """A copy of (…, K, N) in the order of its tiles: (…, N/columns, K, columns).
 
-    It is multiplied with `scale`, (…, 1, 1), if that is given.
+    Multiplied by `scale`, (…, 1, 1), where it is given.
     """
     *leading, K, N = W.shape
     tiles = aligned_empty((*leading, N // columns, K, columns), W.dtype)
@@ -112,9 +112,10 @@ def joined_column_tiles(W: Array, columns: int) -> Array:
     G, K, N = W.shape
     tiles = aligned_empty((N // columns, G, K, columns), W.dtype)
     in_order = np.moveaxis(W.reshape(G, K, N // columns, columns), 2, 0)
-    # Of a transposed W each copied number lies in another line of the cache, to be read again.
-    for start in range(0, columns, COPIED):
-        strip = slice(start, start + COPIED)
+    # The neighbours in a row of a transposed W lie on different lines of the cache: strip by
+    # strip, those lines are still there when their next numbers are copied.
+    for start in range(0, columns, STRIP):
+        strip = slice(start, start + STRIP)
         tiles[..., strip] = in_order[..., strip]
     return tiles.reshape(N // columns, G * K, columns)
 

@@ -118,6 +118,11 @@ def test_a_row_alone_is_drawn_as_among_others(temperature):
     assert [int(alone(rows[:1])[0]) for rows in logits] == [int(together(r)[0]) for r in logits]
 
 
+def test_of_logits_that_are_not_numbers_any_id_may_come():
+    draw = sampler([1.0], 300, generators(1))
+    assert 0 <= draw(np.full((1, 300), np.nan, "float32"))[0] < 300
+
+
 def chances(temperature, **limits):
     """How often each of five ids is chosen, of 10,000 times."""
     logits = np.log(np.tile([0.4, 0.05, 0.3, 0.15, 0.1], (100, 1)))

@@ -145,3 +145,15 @@ def test_dropout_masks_keep_the_mean_and_the_seed():
     assert (first != second).any()
     np.testing.assert_array_equal(first, network.dropout_masks(320, seed=1)[0])
     assert Network(Sizes(9, 64, 3, 0.0)).dropout_masks(16, seed=1) == []
+
+
+def test_a_gradient_is_written_where_it_is_wanted():
+    """In the one that is passed, and in a new one where none is; not in the one before."""
+    network = randomised(Network(Sizes(5, 4, 1, 0.0), dtype="float64"))
+    one, two = network.parameters.zeros_like(), network.parameters.zeros_like()
+    batches = np.random.default_rng(0).integers(0, 5, (4, 7, 2))
+    expected = [network.gradients(ids[:-1], ids[1:]).parameters for ids in batches]
+    for gradient, (ids, right) in zip((one, two, one, one), zip(batches, expected)):
+        network.gradients(ids[:-1], ids[1:], gradient=gradient)
+        np.testing.assert_array_equal(gradient.flat, right.flat)
+    np.testing.assert_array_equal(two.flat, expected[1].flat)

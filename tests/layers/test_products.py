@@ -6,7 +6,7 @@ import pytest
 from npchar.arrays import aligned_empty
 from npchar.layers import products
 from npchar.layers.dense import Dense
-from npchar.layers.dense_fast import FastDense, overwrite_by_gradient
+from npchar.layers.dense_fast import USUAL, FastDense, overwrite_with_gradient
 from npchar.layers.kinds import FAST, PLAIN
 from npchar.layers.loss import softmax_cross_entropy
 from npchar.layers.network import Network, Sizes
@@ -103,17 +103,11 @@ def test_joined_tiles_of_a_transposed_matrix_are_all_of_it():
     np.testing.assert_array_equal(np.concatenate([*tiles], axis=1), np.concatenate([*W], axis=1).T)
 
 
-@pytest.mark.parametrize("block", [7, 64, 1 << 20], ids=["rows", "blocks", "whole"])
-@pytest.mark.parametrize("none", [0, 5, 11])
-@pytest.mark.parametrize("H", [6, 7], ids=["many", "few"])  # symbols beside units
-def test_loss_in_blocks_of_rows_is_the_loss(H, block, none, monkeypatch):
-    monkeypatch.setattr("npchar.layers.dense_fast.IN_CACHE", block)
+def assert_loss_is_plain(H, V, h, targets):
     rng = np.random.default_rng(2)
-    plain = Dense.create(H, 13, dtype="float64")
-    plain.b[...] = rng.standard_normal(13)
-    h, targets = rng.standard_normal((4, 5, H)), rng.integers(0, 13, (4, 5))
-    targets.reshape(-1)[:none] = -1
-    gradients = [Dense(np.full((H, 13), np.nan), np.full(13, np.nan)) for _ in range(2)]
+    plain = Dense.create(H, V, dtype="float64")
+    plain.b[...] = rng.standard_normal(V)
+    gradients = [Dense(np.full((H, V), np.nan), np.full(V, np.nan)) for _ in range(2)]
     loss, dlogits = softmax_cross_entropy(plain.forward(h), targets)
     dh = plain.backward(h, dlogits, gradients[0])
     found = FastDense(plain.W, plain.b).cross_entropy(h, targets, gradients[1])
@@ -123,26 +117,59 @@ def test_loss_in_blocks_of_rows_is_the_loss(H, block, none, monkeypatch):
     np.testing.assert_allclose(gradients[1].b, gradients[0].b, rtol=0, atol=1e-15)
 
 
+@pytest.mark.parametrize("block", [7, 64, 1 << 20], ids=["rows", "blocks", "whole"])
+@pytest.mark.parametrize("none", [0, 5, 11])
+@pytest.mark.parametrize("H", [6, 7], ids=["many", "few"])  # symbols beside units
+def test_loss_in_blocks_of_rows_is_the_loss(H, block, none, monkeypatch):
+    monkeypatch.setattr("npchar.layers.dense_fast.IN_CACHE", block)
+    rng = np.random.default_rng(3)
+    h, targets = rng.standard_normal((4, 5, H)), rng.integers(0, 13, (4, 5))
+    targets.reshape(-1)[:none] = -1
+    assert_loss_is_plain(H, 13, h, targets)
+
+
+@pytest.mark.parametrize(("H", "K"), [(20, 21), (24, 24)], ids=["many", "few"])
+def test_loss_by_tiles_is_the_loss(H, K, small_tiles):
+    assert tiling(24, K, 48, "float64") == (12, 16)
+    rng = np.random.default_rng(4)
+    assert_loss_is_plain(H, 48, rng.standard_normal((4, 6, H)), rng.integers(0, 48, (4, 6)))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "uint64"])
+def test_targets_may_be_any_whole_numbers(dtype):
+    rng = np.random.default_rng(4)
+    assert_loss_is_plain(6, 9, rng.standard_normal((4, 6)), rng.integers(0, 9, 4).astype(dtype))
+
+
+def test_one_target_is_not_that_of_all():
+    dense, gradient = FastDense(np.zeros((2, 3)), np.zeros(3)), Dense(np.ones((2, 3)), np.ones(3))
+    with pytest.raises(ValueError, match=r"shape \(1,\) for logits of \(4, 3\)"):
+        dense.cross_entropy(np.zeros((4, 2)), np.zeros(1, int), gradient)
+
+
 @pytest.mark.parametrize("size", [1, 29, 31, 1000])
 def test_loss_of_logits_of_any_size(size):
     """Beyond 30 by the row's largest, as an exponential of 1,000 is infinite."""
     logits = np.random.default_rng(5).uniform(-1, 1, (9, 13)) * size
     logits[0, 3], targets, scale = size, np.arange(9), np.full((9, 1), np.nan)
     loss, dlogits = softmax_cross_entropy(logits, targets, count=20)
-    np.testing.assert_allclose(overwrite_by_gradient(logits, targets, 20, scale), loss, rtol=1e-13)
+    np.testing.assert_allclose(
+        overwrite_with_gradient(logits, targets, 20, scale), loss, rtol=1e-13
+    )
     np.testing.assert_allclose(scale * logits, dlogits, rtol=1e-12, atol=1e-18)
 
 
 def test_loss_at_the_limit_of_usual_logits_is_finite():
     """Not even where the target is the most improbable of many, in the smaller type."""
-    logits, scale = np.full((1, 4000), 29.9, np.float32), np.empty((1, 1), np.float32)
-    logits[0, 0] = -29.9
-    expected = 2 * np.float64(np.float32(29.9)) + np.log(3999)
-    assert overwrite_by_gradient(logits, np.zeros(1, int), 1, scale) == pytest.approx(expected)
+    most = np.nextafter(np.float32(USUAL), np.float32(0))
+    logits, scale = np.full((1, 4000), most), np.empty((1, 1), np.float32)
+    logits[0, 0] = -most
+    expected = 2 * np.float64(most) + np.log(3999)
+    assert overwrite_with_gradient(logits, np.zeros(1, int), 1, scale) == pytest.approx(expected)
     assert scale * logits[0, 0] == pytest.approx(-1)
     np.testing.assert_allclose(scale * logits[0, 1:], [[1 / 3999] * 3999], rtol=1e-5)
 
 
-def test_loss_of_logits_that_are_no_numbers_is_none():
+def test_the_loss_of_nan_logits_is_nan():
     logits = np.array([[0.0, np.nan]])
-    assert np.isnan(overwrite_by_gradient(logits, np.zeros(1, int), 1, np.ones((1, 1))))
+    assert np.isnan(overwrite_with_gradient(logits, np.zeros(1, int), 1, np.ones((1, 1))))
