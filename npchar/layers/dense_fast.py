@@ -5,7 +5,7 @@ thousands of symbols the logits of a batch are larger than the processor's cache
 over them costs as much as a good part of a product. So the logits, the loss and its gradient are
 computed for a few rows at a time, which stay in the cache meanwhile; and passes over them are
 spared: logits of a usual size need no shift (`overwrite_with_gradient`), and of many symbols there
-is none to add the biases and none to scale the gradient. A tenth of a step with 4,000 symbols.
+is none to add the biases and none to scale the gradient: 5 % of a step with 4,000 symbols.
 """
 
 from __future__ import annotations
