@@ -353,31 +353,18 @@ def measure_growth(rounds: int) -> dict[str, Any]:
 
 
 def measure_flatness(corpus: str, steps: int) -> dict[str, float]:
-    """Milliseconds of a step early and late in a run of the book's listing."""
+    """Milliseconds of a step in each epoch of a run of the book's listing, by the steps so far."""
     code = f"""
-import time, npchar, npchar.training.loop as training
+import json, npchar
 text = npchar.load_corpus({corpus!r}).lower()
-stamps = []
-class Stamps(npchar.RMSprop):
-    def update(self, *arguments):
-        super().update(*arguments)
-        stamps.append(time.perf_counter())
-        if len(stamps) > {steps}:
-            raise KeyboardInterrupt
-training.make_optimizer = lambda _, size, epsilon, dtype: Stamps(size, epsilon=epsilon, dtype=dtype)
 model = npchar.Model(npchar.Vocabulary.from_text(text))
-try:
-    model.fit(text, epochs=1000, targets="last", schedule="constant", batch_size=128,
-              validation_split=0.0, verbose=False)
-except KeyboardInterrupt:
-    pass
-import json, numpy
-d = numpy.diff(stamps) * 1e3
-print(json.dumps({{str(at): float(numpy.median(d[at - 100:at + 100])) for at in
-                  (100, {steps} // 4, {steps} // 2, {steps} - 100)}}))
+steps = len(text) // 3 // 128  # of an epoch
+history = model.fit(text, epochs=max(1, {steps} // steps), targets="last", schedule="constant",
+                    batch_size=128, step=3, validation_split=0.0, verbose=False)
+print(json.dumps({{(k + 1) * steps: 1e3 * s / steps for k, s in enumerate(history.seconds)}}))
 """
     found = json.loads(subprocess.check_output([sys.executable, "-c", code]))
-    print("    ms a step at step " + ", ".join(f"{k}: {v:.1f}" for k, v in found.items()))
+    print("    ms a step up to step " + ", ".join(f"{k}: {v:.1f}" for k, v in found.items()))
     return found
 
 

@@ -42,9 +42,10 @@ Follow the data. A package imports only from those before it here, which a test 
 - ``analysis/``: ``scoring``, ``activations``, ``originality``; and ``colouring``, ``plots``,
   ``summary``, ``page`` to show them.
 - ``training/``: ``loop``: epochs, validation, checkpoints. ``settings``: the arguments of
-  `Model.fit`, and ``recipe``: those that nobody gave. ``optimizers``. ``guard``: best weights,
-  spikes, rolling back. ``parallel``, ``mpi``: the gradient by several processes. ``history``,
-  ``progress``. ``interrupts``: Ctrl-C between two steps.
+  `Model.fit`, and ``recipe``: those that nobody gave. ``steps``: the gradient of a batch, clipping
+  and a step of one of the ``optimizers``; ``parallel``, ``worker`` and ``mpi``: the same by several
+  processes. ``guard``: best weights, spikes, rolling back. ``history``, ``progress``.
+  ``interrupts``: Ctrl-C between two steps.
 - ``model.py``: the API.
 - ``exchange.py``, ``options.py``, ``command.py``: Keras, PyTorch and ONNX; the command line.
 

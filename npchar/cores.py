@@ -1,11 +1,9 @@
 """Work for several threads: long vectors in parts, and what is wanted a little later.
 
-With a large vocabulary a network has millions of weights, and the sum of the processes' gradients,
-its norm and the optimizer's step read and write all of them, while the processes of
-``training/parallel.py`` wait: a quarter of a step of training with 4,000 symbols. A part at
-a time stays in the cache for all that is done to it, and NumPy lets other threads run
-meanwhile: on two cores it takes 0.4 of the time. What is written does not depend on how many
-threads there are.
+With a large vocabulary a network has millions of weights, and the gradient's norm and the
+optimizer's step read and write all of them. A part at a time stays in the cache for all that is
+done to it, and NumPy lets other threads run meanwhile: on two cores it takes 0.4 of the time. What
+is written does not depend on how many threads there are.
 
 ``generation/sampling.py`` has noise for the next characters made while the network computes.
 """
@@ -40,7 +38,7 @@ def in_parts(size: int, work: Callable[[slice], Result]) -> list[Result]:
     """
     if size <= FEW * PART:
         return [work(slice(0, size))]
-    parts = [slice(start, min(start + PART, size)) for start in range(0, size, PART)]
+    parts = parts_of(0, size)
     share = math.ceil(len(parts) / available_cores())
 
     def done(first: int) -> list[Result]:
@@ -53,6 +51,11 @@ def in_parts(size: int, work: Callable[[slice], Result]) -> list[Result]:
     finally:  # after an error, too: none is to write any more when this is left
         rest = [other() for other in others]
     return sum(rest, results)
+
+
+def parts_of(first: int, last: int) -> list[slice]:
+    """What lies between two places of a vector, in parts that fit in a core's cache."""
+    return [slice(start, min(start + PART, last)) for start in range(first, last, PART)]
 
 
 def begin(work: Callable[[], Result]) -> Callable[[], Result]:

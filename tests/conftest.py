@@ -17,6 +17,8 @@ import pytest
 from hypothesis import is_hypothesis_test, settings
 
 import npchar
+from npchar.training.optimizers import make_optimizer
+from npchar.training.settings import Settings
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -105,3 +107,21 @@ def randomised(network, seed=0, scale=0.5):
     flat = network.parameters.flat
     flat[:] = np.random.default_rng(seed).normal(0, scale, flat.shape)
     return network
+
+
+def settings_of(**changes):
+    """Settings of a training, whole."""
+    usual = {
+        "epochs": 1, "maxlen": 7, "step": 1, "targets": "all", "batch_size": 8, "optimizer": "sgd",
+        "learning_rate": 0.1, "schedule": "constant", "warm_up": 0.0, "epsilon": 1e-8,
+        "clip_norm": None, "validation_split": 0.0, "patience": None, "restore_best": True,
+        "seed": 0,
+    }  # fmt: skip
+    return Settings(**usual | changes)
+
+
+def trained_by(network, settings):
+    """A network and its optimizer, as those who make the steps of a training take them."""
+    flat = network.parameters.flat
+    optimizer = make_optimizer(settings.optimizer, len(flat), settings.epsilon, flat.dtype.str)
+    return network, optimizer, settings

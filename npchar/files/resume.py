@@ -8,7 +8,9 @@ table in its configuration, ``training``, and four more arrays.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -204,6 +206,13 @@ class Checkpoint:
         """Whether it is time to save, after so many epochs and steps."""
         now = {"epochs": epochs, "steps": steps, "seconds": time.monotonic()}
         return now[self.unit] - self.counts[self.unit] >= self.number
+
+    def steps_left(self, steps: int) -> int:
+        """How many steps there may be, after so many, until it is time to save: at least 1."""
+        if self.unit != "steps":
+            return sys.maxsize
+        due = self.counts["steps"] + min(self.number, sys.maxsize)
+        return max(1, math.ceil(due) - steps)
 
     def save(self, epochs: int, steps: int, state: State, parameters: Parameters) -> None:
         """Write it all, after so many epochs and steps."""

@@ -2,7 +2,7 @@
 
 Stacked recurrent layers (``layers/layer.py``) and a Dense layer from ``layers/dense.py``, on
 views of one flat parameter vector. It works on ids alone: ``model.py`` joins it to a vocabulary,
-``training/parallel.py`` runs copies of it in worker processes.
+``training/worker.py`` runs copies of it in processes of their own.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
 """The training loop: epochs of shuffled batches, validation, checkpoints, history.
 
-Windows come from ``text/windows.py``, gradients from ``training/parallel.py``, steps from
-``training/optimizers.py``; ``training/guard.py`` watches over it, ``training/progress.py``
-shows it, and ``model.py`` calls `train`.
+Windows come from ``text/windows.py``, steps are made by ``training/steps.py``, in this process or
+in several; ``training/guard.py`` watches over it, ``training/progress.py`` shows it, and
+``model.py`` calls `train`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 
 import numpy as np
 
@@ -28,8 +28,8 @@ from npchar.text.windows import Windows, batches, shuffled, windows
 from npchar.training.guard import Guard
 from npchar.training.history import History
 from npchar.training.interrupts import Interrupts
-from npchar.training.mpi import GradientSource, gradient_source
-from npchar.training.optimizers import clip_by_global_norm, learning_rate_at, make_optimizer
+from npchar.training.mpi import Source, source_of_steps
+from npchar.training.optimizers import Optimizer, learning_rate_at, make_optimizer
 from npchar.training.progress import Progress
 from npchar.training.settings import Settings
 
@@ -79,12 +79,24 @@ def train(
         settings = replace(settings, batch_size=columns)
     if checkpoint is not None and workers is None:
         workers = checkpoint.processes
+    weights = network.parameters.flat
+    optimizer = make_optimizer(
+        settings.optimizer, weights.size, settings.epsilon, weights.dtype.str
+    )
     with (
-        gradient_source(network, rows, columns, workers) as source,
+        source_of_steps(network, optimizer, settings, rows, columns, workers) as source,
         Interrupts(terminate=checkpoint is not None) as interrupts,
     ):
         training = Training(
-            network, learned, held_out, text.ids, settings, source, interrupts, checkpoint
+            network,
+            optimizer,
+            learned,
+            held_out,
+            text.ids,
+            settings,
+            source,
+            interrupts,
+            checkpoint,
         )
         if begun is not None:
             begun(training.history)
@@ -123,30 +135,27 @@ class Training:
     def __init__(
         self,
         network: Network,
+        optimizer: Optimizer,
         learned: Ids,
         held_out: Ids,
         ids: Array,
         settings: Settings,
-        source: GradientSource,
+        source: Source,
         interrupts: Interrupts,
         checkpoint: Checkpoint | None,
     ) -> None:
-        self.network, self.learned, self.held_out = network, learned, held_out
+        self.network, self.optimizer = network, optimizer
+        self.learned, self.held_out = learned, held_out
         self.settings, self.source, self.interrupts = settings, source, interrupts
         self.checkpoint = checkpoint
-        self.weights = network.parameters.flat
-        self.gradient = network.parameters.zeros_like()
-        self.optimizer = make_optimizer(
-            settings.optimizer, self.weights.size, settings.epsilon, self.weights.dtype.str
-        )
         V = network.sizes.vocabulary_size
-        self.guard = Guard(self.weights, self.optimizer, math.log(V))
+        self.guard = Guard(network.parameters.flat, optimizer, math.log(V))
         self.rng = np.random.default_rng(settings.seed)
         self.at = Position()
         self.order: Array = np.empty(0, np.uint8)  # of the windows of the epoch under way
         self.history = History()
         self.progress: Progress | None = None
-        self.whole = True  # no step is half done
+        self.whole = True  # no step is made and not counted
         self.total_steps = settings.epochs * pieces_of(learned, settings).batch_count
 
         if checkpoint is not None:
@@ -208,7 +217,7 @@ class Training:
                     break
         except BaseException:
             # Ctrl-C, a mistake in a callback, a worker's death: what is done so far is kept.
-            if self.whole:
+            if self.whole and self.source.whole:
                 self._save()
             raise
         if self._patience_is_over():
@@ -242,8 +251,10 @@ class Training:
         pieces = pieces_of(self.learned, settings, at.first)
         self.batch_count = pieces.batch_count
         start = time.perf_counter() - at.seconds
-        for batch in pieces.batches(self.order, first=at.batches):
-            self._step(batch)
+        batches = pieces.batches(self.order, first=at.batches)
+        while some := list(islice(batches, self._at_once())):
+            if self._steps(some) < len(some):  # rolled back: the rest of them once more
+                batches = pieces.batches(self.order, first=at.batches)
             at.seconds = time.perf_counter() - start
             if self.progress and at.windows:
                 share = at.batches / self.batch_count
@@ -274,41 +285,50 @@ class Training:
             found = held_out_loss(self.network, self.held_out, s.targets, s.maxlen, s.step)
         return self.source.broadcast(found)
 
-    def _step(self, batch: Array) -> None:
-        """One batch: gradient, clip, rate, update."""
-        at, settings, gradient = self.at, self.settings, self.gradient.flat
-        with self.interrupts.uninterrupted():
-            loss = self._gradient(batch)
-            self.whole = False
-            norm = clip_by_global_norm(gradient, settings.clip_norm or math.inf)
-            progress = at.steps / self.total_steps
-            rate = learning_rate_at(
-                settings.schedule, settings.learning_rate, progress, settings.warm_up
-            )
-            rate *= self.guard.rate_factor
-            count = self._count_of(batch)
-            if wrong := self._what_is_wrong(loss, norm, count):
-                where = f"in epoch {at.epochs + 1}, after {at.steps} steps"
-                self._event(self.guard.roll_back(where, wrong, rate))
-            else:
-                self.optimizer.update(self.weights, gradient, rate)
-            self._count(loss, norm, count)
-            self.whole = True
+    def _at_once(self) -> int:
+        """How many steps to make before anything else is to be done."""
+        n = self.source.at_once
+        if self.checkpoint is not None:
+            n = min(n, self.checkpoint.steps_left(self.at.steps))
+        return n
 
-    def _gradient(self, batch: Array) -> float:
-        """Compute the gradient of a batch's mean loss; return the loss."""
-        before = self.rng.bit_generator.state
-        seed = int(self.rng.integers(1 << 62))  # for dropout
-        mask = self.network.weights_mask(seed)
-        try:
-            with multiplied(self.weights, mask):
-                loss = self.source.gradient(batch, self.settings.targets, seed, self.gradient)
-        except BaseException:
-            self.rng.bit_generator.state = before  # as if the step had not begun
-            raise
-        if mask is not None:
-            self.gradient.flat *= mask
-        return loss
+    def _steps(self, batches: Sequence[Array]) -> int:
+        """Make a step with each of some batches, until one goes wrong; return how many it were."""
+        at, rng = self.at, self.rng
+        with self.interrupts.uninterrupted():
+            before = rng.bit_generator.state
+            seeds = [int(rng.integers(1 << 62)) for _ in batches]  # for dropout
+            rates = [self._rate_at(at.steps + k) for k in range(len(batches))]
+            try:
+                outcomes = self.source.steps(batches, seeds, rates)
+            except BaseException:
+                rng.bit_generator.state = before  # as if they had not begun
+                raise
+            self.whole = False
+            done = 0
+            for batch, rate, (loss, norm) in zip(batches, rates, outcomes, strict=True):
+                count, done = self._count_of(batch), done + 1
+                wrong = self._what_is_wrong(loss, norm, count)
+                if wrong:
+                    where = f"in epoch {at.epochs + 1}, after {at.steps} steps"
+                    self._event(self.guard.roll_back(where, wrong, rate))
+                self._count(loss, norm, count)
+                if wrong:
+                    break
+            if done < len(batches):
+                rng.bit_generator.state = before
+                for _ in range(done):
+                    rng.integers(1 << 62)
+            self.whole = True
+        return done
+
+    def _rate_at(self, step: int) -> float:
+        """The learning rate of a step, the first being 0."""
+        settings = self.settings
+        rate = learning_rate_at(
+            settings.schedule, settings.learning_rate, step / self.total_steps, settings.warm_up
+        )
+        return rate * self.guard.rate_factor
 
     def _count_of(self, batch: Array) -> int:
         """What a batch counts in an epoch's mean: its windows, or its documents' targets."""
@@ -350,20 +370,6 @@ class Training:
             if must:
                 raise
             warnings.warn(f"{error}. The training goes on and tries again later", stacklevel=2)
-
-
-@contextlib.contextmanager
-def multiplied(weights: Array, mask: Array | None) -> Iterator[None]:
-    """Multiply `weights` with a mask, if there is one, while this is entered."""
-    if mask is None:
-        yield
-        return
-    whole = weights.copy()
-    weights *= mask
-    try:
-        yield
-    finally:
-        weights[...] = whole
 
 
 def held_out_loss(network: Network, text: Ids, targets: str, maxlen: int, step: int) -> float:

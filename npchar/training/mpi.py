@@ -21,11 +21,14 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
-from npchar.arrays import Array, aligned_empty
+from npchar.arrays import aligned_empty
 from npchar.cores import at_most
 from npchar.layers.network import Network
 from npchar.layers.parameters import Parameters
-from npchar.training.parallel import Share, WorkerError, Workers, default_workers
+from npchar.training.optimizers import Optimizer
+from npchar.training.parallel import WorkerError, Workers, default_workers
+from npchar.training.settings import Settings
+from npchar.training.steps import Steps
 from npchar.version import in_browser
 
 __all__ = ["MissingMPIError", "rank"]
@@ -104,8 +107,8 @@ def on_rank_0(make: Callable[[], Result]) -> Result:
     return result
 
 
-class Ranks:
-    """The gradient of a batch, computed by all MPI ranks: the same methods as `Share`.
+class Ranks(Steps):
+    """The steps of a training, made by all MPI ranks.
 
     Use it as a context manager: leaving it by an exception ends the whole job,
     since the other ranks would wait for this one for ever. After a Ctrl-C, which
@@ -113,14 +116,15 @@ class Ranks:
     and to say what they have to.
     """
 
-    def __init__(self, network: Network, world: Any) -> None:
-        self.network, self.world = network, world
-        self.leads, self.count = world.Get_rank() == 0, world.Get_size()
-        self._share = Share(network, world.Get_rank(), world.Get_size())
+    def __init__(
+        self, network: Network, optimizer: Optimizer, settings: Settings, world: Any
+    ) -> None:
+        super().__init__(network, optimizer, settings, world.Get_rank(), world.Get_size())
+        self.world, self.leads = world, world.Get_rank() == 0
         weights = network.parameters
         # The loss travels behind the gradient: one message a step.
         self._message = aligned_empty(weights.flat.size + 1, weights.flat.dtype)
-        self._gradient = Parameters(weights.shapes, flat=self._message[:-1])
+        self.gradient = Parameters(weights.shapes, flat=self._message[:-1])
         self._limits = contextlib.ExitStack()
 
     def __enter__(self) -> Ranks:
@@ -154,13 +158,12 @@ class Ranks:
             end.daemon = True
             end.start()
 
-    def gradient(self, batch: Array, targets: str, seed: int, out: Parameters) -> float:
-        """Write the gradient of the batch's mean loss to `out`; return the loss."""
+    def add_up(self, loss: float) -> float:
+        """Add to the gradient those of the other ranks; return all their loss."""
         from mpi4py import MPI
 
-        self._message[-1] = self._share.gradient(batch, targets, seed, self._gradient)
+        self._message[-1] = loss
         self.world.Allreduce(MPI.IN_PLACE, self._message)
-        out.flat[...] = self._message[:-1]
         return float(self._message[-1])
 
     def broadcast(self, value: float) -> float:
@@ -168,25 +171,28 @@ class Ranks:
         return float(self.world.bcast(value, root=0))
 
 
-GradientSource = Share | Workers | Ranks
+Source = Steps | Workers
 
 
-def gradient_source(network: Network, T: int, B: int, workers: int | None) -> GradientSource:
-    """What computes gradients of batches of at most B windows of T characters.
+def source_of_steps(
+    network: Network, optimizer: Optimizer, settings: Settings, T: int, B: int, workers: int | None
+) -> Source:
+    """What makes the steps of a training, with batches of at most B windows of T characters.
 
     All ranks of an MPI job; else `workers` processes, or as many as suit. Where none can be
     started, this one: the gradient is the same, to rounding.
     """
+    about = network, optimizer, settings
     if world := communicator():
-        return Ranks(network, world)
+        return Ranks(*about, world)
     suited = 1 if in_browser() else default_workers(B)
     count = suited if workers is None else min(workers, B)
     if count == 1:
-        return Share(network)
+        return Steps(*about)
     try:
         if in_browser():
             raise OSError("a browser has none")
-        return Workers(network, T, B, count)
+        return Workers(*about, T, B, count)
     except WorkerError:  # they were started, and say themselves what went wrong
         raise
     except Exception as error:
@@ -195,4 +201,4 @@ def gradient_source(network: Network, T: int, B: int, workers: int | None) -> Gr
             "Pass workers=1 to ask for that",
             stacklevel=2,
         )
-        return Share(network)
+        return Steps(*about)

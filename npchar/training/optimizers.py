@@ -38,18 +38,26 @@ class Optimizer(ABC):
     memory: Array
     """What it keeps between two steps, flat."""
 
+    def _keep_in(self, memory: Array) -> None:
+        """Keep in this array, from now on, what is kept between two steps."""
+        self.memory = memory
+
     def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
         """Change `weights`, (size,), in place by one step; `gradient` stays as it is."""
+        self._begin_step()
         in_parts(
             weights.size,
             lambda part: self._update(part, weights[part], gradient[part], learning_rate),
         )
 
+    def _begin_step(self) -> None:  # noqa: B027  (most have nothing to do)
+        """Do what is done once a step, before `_update` is called with each part."""
+
     @abstractmethod
     def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
         """Change a part of the weights by one step, given the gradient of this part.
 
-        Each number by itself: several threads have a part each.
+        Each number by itself: several threads, or processes, have a part each.
         """
 
 
@@ -84,9 +92,12 @@ class RMSprop(Optimizer):
     ) -> None:
         self.rho, self.epsilon = rho, epsilon
         # v + ε rather than v: it cannot become subnormal, and spares a pass over the weights.
-        self.memory = self.v_plus_epsilon = aligned_empty(size, dtype)
+        self._keep_in(aligned_empty(size, dtype))
         self.memory[...] = epsilon
         self._scratch = aligned_empty(size, dtype)
+
+    def _keep_in(self, memory: Array) -> None:
+        self.memory = self.v_plus_epsilon = memory
 
     def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
         v_plus_epsilon, a = self.v_plus_epsilon[part], self._scratch[part]
@@ -128,6 +139,9 @@ class Adam(Optimizer):
     array([0.99, 1.01])
     """
 
+    count: Array
+    """The number of steps, (1,): exact up to 2²⁴ in float32."""
+
     def __init__(
         self,
         size: int,
@@ -137,17 +151,17 @@ class Adam(Optimizer):
         dtype: str = "float32",
     ) -> None:
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
-        self.memory = aligned_empty(2 * size + 1, dtype)
+        self._keep_in(aligned_empty(2 * size + 1, dtype))
         self.memory[...] = 0
-        self.m, self.v = self.memory[:size], self.memory[size:-1]
-        self.count = self.memory[-1:]
-        """The number of steps, (1,): exact up to 2²⁴ in float32."""
         self._scratch = aligned_empty(size, dtype)
 
-    def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
-        """Change `weights`, (size,), in place by one step; `gradient` stays as it is."""
+    def _keep_in(self, memory: Array) -> None:
+        size = len(memory) // 2
+        self.memory, self.m, self.v = memory, memory[:size], memory[size:-1]
+        self.count = memory[-1:]
+
+    def _begin_step(self) -> None:
         self.count += 1
-        super().update(weights, gradient, learning_rate)
 
     def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
         m, v, a = self.m[part], self.v[part], self._scratch[part]
@@ -195,9 +209,12 @@ class SGD(Optimizer):
     def __init__(self, size: int, momentum: float = 0.9, dtype: str = "float32") -> None:
         self.momentum = momentum
         """μ, as it was given."""
-        self.memory = self.u = aligned_empty(size, dtype)
+        self._keep_in(aligned_empty(size, dtype))
         self.memory[...] = 0
         self._scratch = aligned_empty(size, dtype)
+
+    def _keep_in(self, memory: Array) -> None:
+        self.memory = self.u = memory
 
     def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
         u, a = self.u[part], self._scratch[part]

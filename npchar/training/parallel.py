@@ -1,16 +1,16 @@
-"""The gradient of a batch, computed by several processes side by side.
+"""The steps of a training, made by several processes side by side.
 
-Each worker process holds a copy of the network and a share of the batch. The
-model's own process keeps the weights and does the rest of the training; per
-step it hands out weights and ids, and adds up the gradients, through one piece
-of shared memory, on the flat vectors of ``layers/parameters.py``.
+Each worker process computes the gradient of a share of the batch, and makes the optimizer's
+step for a part of the weights: ``training/worker.py``. The model's own process keeps the weights
+and does the rest of the training. Some steps at a time it copies the weights into memory that
+all share, with the batches, and copies them back when the steps are made: a worker that dies
+in between takes nothing with it.
 
 Processes, because threads would fight for Python's global lock between any two
-of the hundreds of NumPy calls of a step. (What is done to all weights at once is few, long calls:
-that threads do, see ``cores.py``.) Workers are started by a command of
+of the hundreds of NumPy calls of a step. Workers are started by a command of
 their own, not forked, so that this works in scripts, notebooks and beside
 other libraries' threads; and with one BLAS thread each, which an environment
-variable can only set before NumPy is loaded. A worker waits for a byte on its
+variable can only set before NumPy is loaded. A worker is asked by a byte on its
 standard input: when the model's process ends, however it ends, the pipe closes
 and the worker ends too.
 """
@@ -18,18 +18,26 @@ and the worker ends too.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from queue import SimpleQueue
+from threading import Thread
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from npchar.arrays import Array
 from npchar.cores import available_cores, in_parts
-from npchar.layers.network import Network, Sizes
-from npchar.layers.parameters import Parameters
+from npchar.layers.network import Network
+from npchar.training.optimizers import Optimizer
+from npchar.training.settings import Settings
+from npchar.training.steps import Outcome
+from npchar.training.worker import ANSWER, MOST, Job, Shared
 
 if TYPE_CHECKING:
     import subprocess  # where it is used: `import npchar` need not wait for it
@@ -49,91 +57,13 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
 }
 SECONDS_TO_END = 5.0  # for a worker, once it is of no more use
+SECONDS_AT_ONCE = 0.5  # of steps that are asked for together: Ctrl-C waits for them
 ROWS_WORTH_A_WORKER = 8  # fewer sequences cost a process about as much as these
-
-ANSWER = b"."  # what a worker writes when it is ready, and after each request
-LAST, ALL = 1, 2  # which characters have a target, as a worker is told
-
-
-def count_of(targets: Array) -> int:
-    """How many of them are targets: one below 0 is none."""
-    return targets.size if targets.dtype.kind == "u" else int((targets >= 0).sum())
 
 
 def default_workers(batch_size: int) -> int:
     """How many workers suit a batch on this machine; 1 means none beside this process."""
     return max(1, min(available_cores(), batch_size // ROWS_WORTH_A_WORKER))
-
-
-class Share:
-    """One process's share of the gradient of a batch; by default all of it, computed here.
-
-    Parameters
-    ----------
-    network
-        The network; its weights at the time of each call are used.
-    rank, count
-        Which of how many shares of about B / count sequences.
-    """
-
-    leads = True  # prints, validates and calls back; see `mpi.Ranks`
-
-    def __init__(self, network: Network, rank: int = 0, count: int = 1) -> None:
-        self.network, self.rank, self.count = network, rank, count
-        self._tapes: dict[tuple[int, ...], list[Any]] = {}  # by (T, B), of two such
-
-    def __enter__(self) -> Share:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def bounds(self, B: int) -> tuple[int, int]:
-        """The first of this share's sequences in a batch of B, and the one after its last."""
-        return B * self.rank // self.count, B * (self.rank + 1) // self.count
-
-    def gradient(self, batch: Array, targets: str, seed: int, out: Parameters) -> float:
-        """Write the share's part of the gradient of the batch's mean loss to `out`.
-
-        Returns its part of that loss: the sum of all shares' parts is the whole.
-
-        Parameters
-        ----------
-        batch
-            Ids of the whole batch's windows, (T + 1, B).
-        targets
-            "all" or "last".
-        seed
-            For the dropout masks, which do not depend on how the batch is shared out.
-        out
-            Room for the gradient.
-        """
-        B = batch.shape[1]
-        first, last = self.bounds(B)
-        if first == last:  # a small last batch may leave a process without a sequence
-            out.flat[...] = 0
-            return 0.0
-        y = batch[1:] if targets == "all" else batch[-1]
-        count = count_of(y)
-        x, y = batch[:-1, first:last], y[..., first:last]
-        if x.dtype.kind == "i":
-            x = np.maximum(x, 0)  # after the end of a shorter piece there is nothing: any will do
-            if y.max() < 0:
-                out.flat[...] = 0
-                return 0.0
-        if x.shape not in self._tapes:
-            if len(self._tapes) > 1:  # other than an epoch's last batch beside the rest
-                self._tapes.clear()
-            self._tapes[x.shape] = self.network.tapes(*x.shape)
-        masks = [mask[:, first:last] for mask in self.network.dropout_masks(B, seed)]
-        found = self.network.gradients(
-            x, y, tapes=self._tapes[x.shape], masks=masks, gradient=out, count=count
-        )
-        return float(found.loss)
-
-    def broadcast(self, value: float) -> float:
-        """What the process that leads found."""
-        return value
 
 
 class WorkerError(RuntimeError):
@@ -150,36 +80,17 @@ class WorkerError(RuntimeError):
     """
 
 
-class Shared:
-    """What the processes share: a memory-mapped temporary file, and the arrays on it."""
-
-    def __init__(self, path: str, sizes: Sizes, dtype: str, T: int, B: int, count: int) -> None:
-        P = sum(int(np.prod(shape)) for shape in sizes.shapes().values())
-        layout: list[tuple[tuple[int, ...], Any]] = [
-            ((8,), np.int64),  # the command
-            ((count,), np.float64),  # losses
-            ((T + 1, B), np.intp),  # ids
-            ((P,), dtype),  # weights
-            ((count, P), dtype),  # gradients
-        ]
-        lengths = [-(-int(np.prod(s)) * np.dtype(t).itemsize // 64) * 64 for s, t in layout]
-        self.memory = np.memmap(path, np.uint8, "r+", shape=(sum(lengths),))
-        starts = np.cumsum([0, *lengths])
-        self.command, self.losses, self.ids, self.weights, self.gradients = (
-            np.ndarray(shape, t, self.memory, int(start))
-            for (shape, t), start in zip(layout, starts)
-        )
-
-
 class Workers:
-    """Processes that share out the gradient of a batch.
+    """Processes that make the steps of a training: the same methods as `Steps`.
 
     Use it as a context manager: leaving it ends the processes.
 
     Parameters
     ----------
-    network
-        The network; its weights at the time of each call are used.
+    network, optimizer
+        What is trained, and by what: as they are at the time of each call.
+    settings
+        Of the training.
     T, B
         The length and number of a batch's sequences, at most.
     count
@@ -187,39 +98,57 @@ class Workers:
     """
 
     leads = True
+    whole = True  # what is half done is only in the memory that the workers share
 
-    def __init__(self, network: Network, T: int, B: int, count: int) -> None:
+    def __init__(
+        self, network: Network, optimizer: Optimizer, settings: Settings, T: int, B: int, count: int
+    ) -> None:
         import json
         import subprocess
         import tempfile
 
-        self.network, self.count = network, count
-        dtype = network.parameters.flat.dtype.str
-        descriptor, self._path = tempfile.mkstemp(prefix="npchar-", suffix=".shared")
+        self.network, self.optimizer, self.count = network, optimizer, count
+        self.at_once = 1  # until it is known how long a step takes
+        descriptor, path = tempfile.mkstemp(prefix="npchar-", suffix=".shared")
+        self._job = Job(
+            path=path,
+            sizes=network.sizes,
+            dtype=network.parameters.flat.dtype.str,
+            optimizer=settings.optimizer,
+            epsilon=settings.epsilon,
+            memory=len(optimizer.memory),
+            targets=settings.targets,
+            limit=settings.clip_norm or math.inf,
+            T=T,
+            B=B,
+            count=count,
+        )
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._answers: SimpleQueue[tuple[subprocess.Popen[bytes], bytes]] = SimpleQueue()
+        self._listening: list[Thread] = []
         self._shared: Shared | None = None
         try:
-            size = network.parameters.flat.nbytes * (count + 1) + (T + 1) * B * 8 + (count + 8) * 64
             with os.fdopen(descriptor, "wb") as file:
-                file.truncate(size)
-            self._shared = Shared(self._path, network.sizes, dtype, T, B, count)
+                file.truncate(Shared.size(self._job))
+            self._shared = Shared(self._job)
             program = (
                 f"import sys; sys.path[:] = {[str(p) for p in sys.path]!r}; "
-                "from npchar.training.parallel import serve; serve(sys.argv[1])"
+                "from npchar.training.worker import serve; serve(int(sys.argv[1]), sys.argv[2])"
             )
+            job = json.dumps(asdict(self._job))
             for rank in range(count):
-                job = json.dumps([rank, self._path, list(network.sizes), dtype, T, B, count])
-                self._processes.append(
-                    subprocess.Popen(
-                        [sys.executable, "-c", program, job],
-                        stdin=subprocess.PIPE,
-                        stdout=subprocess.PIPE,
-                        bufsize=0,
-                        env=os.environ | WORKER_ENVIRONMENT,
-                        start_new_session=True,  # Ctrl-C is for the model's process alone
-                        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-                    )
+                process = subprocess.Popen(
+                    [sys.executable, "-c", program, str(rank), job],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    bufsize=0,
+                    env=os.environ | WORKER_ENVIRONMENT,
+                    start_new_session=True,  # Ctrl-C is for the model's process alone
+                    creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
                 )
+                self._processes.append(process)
+                self._listening.append(Thread(target=self._listen, args=[process], daemon=True))
+                self._listening[-1].start()
             self._await_all()  # every worker has mapped the file, so its name can go
         except BaseException:
             self.close()
@@ -251,6 +180,8 @@ class Workers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for process, thread in zip(self._processes, self._listening):
+            thread.join()
             assert process.stdout is not None
             process.stdout.close()
         self._processes = []
@@ -259,43 +190,50 @@ class Workers:
 
     def _remove_file(self) -> None:
         with contextlib.suppress(OSError):  # Windows keeps a mapped file until the end
-            os.unlink(self._path)
+            os.unlink(self._job.path)
 
-    def gradient(self, batch: Array, targets: str, seed: int, out: Parameters) -> float:
-        """Write the gradient of the batch's mean loss to `out`; return the loss: see `Share`."""
-        rows, B = batch.shape
+    def steps(
+        self, batches: Sequence[Array], seeds: Sequence[int], rates: Sequence[float]
+    ) -> list[Outcome]:
+        """Make a step with each of some batches, at most `at_once`: see `Steps.steps`."""
         shared = self._shared
         assert shared is not None
-        shared.command[:4] = rows, B, LAST if targets == "last" else ALL, seed
-        shared.ids[:rows, :B] = batch
-        weights = self.network.parameters.flat
-        in_parts(weights.size, lambda part: np.copyto(shared.weights[part], weights[part]))
+        start, n = time.perf_counter(), len(batches)
+        shared.count[0] = n
+        shared.seeds[:n], shared.rates[:n] = seeds, rates
+        for k, batch in enumerate(batches):
+            rows, columns = shared.shapes[k] = batch.shape
+            shared.ids[k, :rows, :columns] = batch
+        weights, memory = self.network.parameters.flat, self.optimizer.memory
+        copy(weights, shared.weights)
+        copy(memory, shared.memory)
         for process in self._processes:
             assert process.stdin is not None
             try:
-                process.stdin.write(b"g")
+                process.stdin.write(b"s")
             except OSError:
                 raise self._ended(process) from None
         self._await_all()
-
-        def add_up(part: slice) -> None:
-            total = out.flat[part]
-            first, second, *others = shared.gradients[:, part]
-            np.add(first, second, out=total)  # a third of the time of a sum over an axis
-            for other in others:
-                total += other
-
-        in_parts(out.flat.size, add_up)
-        return float(shared.losses.sum())
+        copy(shared.weights, weights)
+        copy(shared.memory, memory)
+        seconds = (time.perf_counter() - start) / n
+        self.at_once = max(1, min(MOST, int(SECONDS_AT_ONCE / seconds)))
+        return [(loss, norm) for loss, norm in shared.outcomes[:n].tolist()]
 
     def broadcast(self, value: float) -> float:
         """What the process that leads found: this one."""
         return value
 
+    def _listen(self, process: subprocess.Popen[bytes]) -> None:
+        """Pass on what a worker answers; nothing when it has ended."""
+        assert process.stdout is not None
+        while answer := process.stdout.read(1):
+            self._answers.put((process, answer))
+        self._answers.put((process, b""))
+
     def _await_all(self) -> None:
-        for process in self._processes:
-            assert process.stdout is not None
-            answer = process.stdout.read(1)
+        for _ in self._processes:
+            process, answer = self._answers.get()  # of any: when one has died the rest wait for it
             if not answer:
                 raise self._ended(process)
             if answer != ANSWER:
@@ -309,40 +247,11 @@ class Workers:
         status = process.wait()
         return WorkerError(
             f"a training process ended before its time (exit status {status}); what it said "
-            "stands above. The model is as it was after the last whole step. Pass workers=1 "
-            "to train without such processes."
+            "stands above. The model is as it was half a second ago at most, after a whole step. "
+            "Pass workers=1 to train without such processes."
         )
 
 
-def serve(job: str) -> None:
-    """What a worker process does: its share of each batch, until its input closes."""
-    import json
-
-    rank, path, sizes, dtype, T, B, count = json.loads(job)
-    try:
-        shared = Shared(path, Sizes(*sizes), dtype, T, B, count)
-    except FileNotFoundError:
-        return  # the training was ended meanwhile, and the worker beside has removed it: see below
-    shapes = Sizes(*sizes).shapes()
-    network = Network(Sizes(*sizes), Parameters(shapes, flat=shared.weights))
-    gradient = Parameters(shapes, flat=shared.gradients[rank])
-    share = Share(network, rank, count)
-    served = False
-    for _ in requests_on_standard_input():
-        served = True
-        rows, columns, which, seed = (int(n) for n in shared.command[:4])
-        targets = "last" if which == LAST else "all"
-        batch = shared.ids[:rows, :columns]
-        shared.losses[rank] = share.gradient(batch, targets, seed, gradient)
-    if not served:  # the model's process may have been killed before it could do this
-        with contextlib.suppress(OSError):
-            os.unlink(path)
-
-
-def requests_on_standard_input() -> Iterator[None]:
-    """Announce readiness; then yield once per byte that comes in, and answer it after."""
-    with contextlib.suppress(BrokenPipeError):  # the model's process ended meanwhile
-        os.write(1, ANSWER)
-        while os.read(0, 1):
-            yield
-            os.write(1, ANSWER)
+def copy(source: Array, to: Array) -> None:
+    """Copy a vector."""
+    in_parts(source.size, lambda part: np.copyto(to[part], source[part]))

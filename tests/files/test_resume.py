@@ -17,7 +17,8 @@ from npchar import CheckpointError, Model, RMSprop, Vocabulary
 from npchar.files import archive
 from npchar.files.resume import held
 from npchar.training.interrupts import Interrupts
-from npchar.training.parallel import Share
+from npchar.training.parallel import Workers
+from npchar.training.steps import Steps
 
 TEXT = "the cat sat on the mat, and the rat sat on the cat. " * 12
 SETTINGS = {
@@ -333,17 +334,38 @@ def test_a_step_that_is_half_done_is_not_kept(tmp_path, monkeypatch, uninterrupt
     assert outcome(model, fit(model, path)) == uninterrupted
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_ctrl_c_in_a_step_waits_for_its_end(tmp_path, monkeypatch, uninterrupted, workers):
+def test_ctrl_c_in_a_step_waits_for_its_end(tmp_path, monkeypatch, uninterrupted):
     path = tmp_path / "run.npz"
     with monkeypatch.context() as patch, interrupts():
         in_the_middle_of_an_update(patch, 11, lambda: signal.raise_signal(signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
-            fit(make(), path, workers=workers)
+            fit(make(), path)
     assert position(path)["steps"] == 11
-    if workers == 1:
-        model = make()
-        assert outcome(model, fit(model, path)) == uninterrupted
+    model = make()
+    assert outcome(model, fit(model, path)) == uninterrupted
+
+
+def test_ctrl_c_waits_for_the_steps_that_workers_make(tmp_path, monkeypatch):
+    path, asked = tmp_path / "run.npz", []
+    wait = Workers._await_all
+
+    def interrupted(workers):
+        if workers._shared is not None and (n := int(workers._shared.count[0])):
+            asked.append(n)
+            if len(asked) == 3:
+                signal.raise_signal(signal.SIGINT)
+        wait(workers)
+
+    model = make()
+    expected = outcome(model, fit(model, tmp_path / "whole.npz", workers=2))
+    with monkeypatch.context() as patch, interrupts():
+        patch.setattr(Workers, "_await_all", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(make(), path, workers=2)
+    assert len(asked) == 3
+    assert position(path)["steps"] == sum(asked)
+    model = make()
+    assert outcome(model, fit(model, path, workers=2)) == expected
 
 
 def position(path):
@@ -454,13 +476,11 @@ def test_other_workers_are_told(tmp_path, monkeypatch):
     """Another number of processes rounds otherwise; not asked for one, it takes that of before."""
     path, counts = tmp_path / "run.npz", []
 
-    def source(network, T, B, workers):
+    def source(network, optimizer, settings, T, B, workers):
         counts.append(workers)
-        share = Share(network)
-        share.count = workers  # as it would be kept
-        return share
+        return Steps(network, optimizer, settings, count=workers)  # as it would be kept
 
-    monkeypatch.setattr(npchar.training.loop, "gradient_source", source)
+    monkeypatch.setattr(npchar.training.loop, "source_of_steps", source)
     fit(make(), path, epochs=1, workers=3)
     with pytest.warns(UserWarning, match="processes was 3 and is 1"):
         fit(make(), path, epochs=1, workers=1)

@@ -208,14 +208,14 @@ def test_patience_without_a_held_out_part(text):
 
 
 def test_a_step_without_a_finite_norm_does_not_count(text, monkeypatch):
-    original = npchar.training.loop.clip_by_global_norm
+    original = npchar.training.steps.clip_by_global_norm
     norms = []
 
     def spoilt(gradient, limit):
         norms.append(original(gradient, limit))
         return math.inf if len(norms) == 3 else norms[-1]
 
-    monkeypatch.setattr(npchar.training.loop, "clip_by_global_norm", spoilt)
+    monkeypatch.setattr(npchar.training.steps, "clip_by_global_norm", spoilt)
     model = Model(Vocabulary.from_text(text), hidden_size=12)
     settings = QUIET | {"targets": "last", "step": 20, "validation_split": 0.0}
     history = model.fit(text[:820], epochs=1, **settings)  # five whole batches

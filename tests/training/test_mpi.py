@@ -126,15 +126,15 @@ def test_ranks_train_what_one_process_does(script, tmp_path, monkeypatch, n, lay
 def test_a_rank_that_fails_ends_the_job_with_its_message(script, module):
     program = script(
         """
-        import npchar.training.parallel
-        gradient = npchar.training.parallel.Share.gradient
+        import npchar.training.steps
+        gradient = npchar.training.steps.Share.gradient
         calls = []
         def fails(self, *arguments):
             calls.append(1)
             if self.rank == 1 and len(calls) == 5:
                 raise RuntimeError("the disk of rank 1 is on fire")
             return gradient(self, *arguments)
-        npchar.training.parallel.Share.gradient = fails
+        npchar.training.steps.Share.gradient = fails
         model.fit(text, **options)
         """
     )
