@@ -189,8 +189,8 @@ def best_loss(text: str, settings: dict[str, Any], seed: int) -> float:
     of_model = {name: settings.pop(name) for name in OF_MODEL if name in settings}
     model = npchar.Model(npchar.Vocabulary.from_text(text), seed=seed, **of_model)
     made: list[Any] = []
-    # What is patched is patched in this process, and not in those that share out a batch.
-    workers = 1 if trial in ("dropout a step", "layer normalisation") else None
+    # What is patched is patched in this process, and not in those that make a step together.
+    workers = 1 if trial else None
     with patched(trial, made):
         history = model.fit(text, seed=seed, verbose=False, workers=workers, **settings)
     if trial == "averaged":

@@ -358,7 +358,7 @@ def measure_flatness(corpus: str, steps: int) -> dict[str, float]:
 import json, npchar
 text = npchar.load_corpus({corpus!r}).lower()
 model = npchar.Model(npchar.Vocabulary.from_text(text))
-steps = len(text) // 3 // 128  # of an epoch
+steps = -(-len(range(0, len(text) - 60, 3)) // 128)  # of an epoch
 history = model.fit(text, epochs=max(1, {steps} // steps), targets="last", schedule="constant",
                     batch_size=128, step=3, validation_split=0.0, verbose=False)
 print(json.dumps({{(k + 1) * steps: 1e3 * s / steps for k, s in enumerate(history.seconds)}}))

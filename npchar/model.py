@@ -281,7 +281,7 @@ class Model:
             Print the findings of `npchar.examine` on the text, the losses of the n-gram
             baselines, and a line per epoch.
         workers
-            Processes that share out each batch; as many as suit when not given,
+            Processes that make each step together; as many as suit when not given,
             and 1 for none beside this one. Where none can be started, as in a browser,
             there is this one alone. In an MPI job the ranks do that, and this does not count.
         checkpoint
@@ -320,7 +320,8 @@ class Model:
             between is a warning, and the training goes on.
         KeyboardInterrupt
             On Ctrl-C. The weights are those of the last whole step, and `history` has the
-            epochs that are done.
+            epochs that are done. It waits for the end of a step, or of the few that workers
+            make at a time; a second Ctrl-C does not.
 
         Examples
         --------

@@ -37,12 +37,12 @@ the end; ``patience=N`` ends early.
 More than one core, more than one machine
 =========================================
 `fit` shares each batch out over worker processes, one BLAS thread each, as many as suit
-(``workers=N`` to choose). They make up to eight steps, of half a second at most, before they hear
-from `fit` again. They need no ``if __name__ == "__main__"``, work in notebooks, and end with the
-process that started them, however it ends; of a worker that is killed the model loses those steps
-at most. The same seed on the same machine gives the same weights to the bit; another number of
-workers gives them to rounding. Where no process can be started, as in a browser, `fit` computes
-everything itself.
+(``workers=N`` to choose). They make up to eight steps before they hear from `fit` again, fewer
+where these would take more than half a second. They need no ``if __name__ == "__main__"``, work in
+notebooks, and end with the process that started them, however it ends; of a worker that is killed
+the model loses those steps at most. The same seed on the same machine gives the same weights to the
+bit; another number of workers gives them to rounding. Where no process can be started, as in a
+browser, `fit` computes everything itself.
 
 Across machines, one model is trained by the ranks of an MPI job, of which rank 0 alone prints,
 validates and saves; a rank that fails ends the job with its message:

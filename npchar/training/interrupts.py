@@ -1,6 +1,7 @@
-"""Ctrl-C and SIGTERM, taken between two steps of a training and not within one.
+"""Ctrl-C and SIGTERM, taken between the steps of a training and not within one.
 
-In the middle of a step the weights are half changed: nothing to save.
+In the middle of a step the weights are half changed: nothing to save. Workers make some steps at a
+time, of which the same holds.
 """
 
 from __future__ import annotations

@@ -28,10 +28,11 @@ from npchar.text.windows import Windows, batches, shuffled, windows
 from npchar.training.guard import Guard
 from npchar.training.history import History
 from npchar.training.interrupts import Interrupts
-from npchar.training.mpi import Source, source_of_steps
+from npchar.training.mpi import source_of_steps
 from npchar.training.optimizers import Optimizer, learning_rate_at, make_optimizer
 from npchar.training.progress import Progress
 from npchar.training.settings import Settings
+from npchar.training.steps import Source
 
 Callback = Callable[[History], object]
 
@@ -155,7 +156,6 @@ class Training:
         self.order: Array = np.empty(0, np.uint8)  # of the windows of the epoch under way
         self.history = History()
         self.progress: Progress | None = None
-        self.whole = True  # no step is made and not counted
         self.total_steps = settings.epochs * pieces_of(learned, settings).batch_count
 
         if checkpoint is not None:
@@ -217,7 +217,7 @@ class Training:
                     break
         except BaseException:
             # Ctrl-C, a mistake in a callback, a worker's death: what is done so far is kept.
-            if self.whole and self.source.whole:
+            if self.source.whole:
                 self._save()
             raise
         if self._patience_is_over():
@@ -297,14 +297,13 @@ class Training:
         at, rng = self.at, self.rng
         with self.interrupts.uninterrupted():
             before = rng.bit_generator.state
-            seeds = [int(rng.integers(1 << 62)) for _ in batches]  # for dropout
-            rates = [self._rate_at(at.steps + k) for k in range(len(batches))]
             try:
+                seeds = [int(rng.integers(1 << 62)) for _ in batches]  # for dropout
+                rates = [self._rate_at(at.steps + k) for k in range(len(batches))]
                 outcomes = self.source.steps(batches, seeds, rates)
             except BaseException:
                 rng.bit_generator.state = before  # as if they had not begun
                 raise
-            self.whole = False
             done = 0
             for batch, rate, (loss, norm) in zip(batches, rates, outcomes, strict=True):
                 count, done = self._count_of(batch), done + 1
@@ -319,7 +318,7 @@ class Training:
                 rng.bit_generator.state = before
                 for _ in range(done):
                     rng.integers(1 << 62)
-            self.whole = True
+            self.source.whole = True
         return done
 
     def _rate_at(self, step: int) -> float:

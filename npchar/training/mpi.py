@@ -28,7 +28,7 @@ from npchar.layers.parameters import Parameters
 from npchar.training.optimizers import Optimizer
 from npchar.training.parallel import WorkerError, Workers, default_workers
 from npchar.training.settings import Settings
-from npchar.training.steps import Steps
+from npchar.training.steps import Source, Steps
 from npchar.version import in_browser
 
 __all__ = ["MissingMPIError", "rank"]
@@ -119,12 +119,8 @@ class Ranks(Steps):
     def __init__(
         self, network: Network, optimizer: Optimizer, settings: Settings, world: Any
     ) -> None:
-        super().__init__(network, optimizer, settings, world.Get_rank(), world.Get_size())
         self.world, self.leads = world, world.Get_rank() == 0
-        weights = network.parameters
-        # The loss travels behind the gradient: one message a step.
-        self._message = aligned_empty(weights.flat.size + 1, weights.flat.dtype)
-        self.gradient = Parameters(weights.shapes, flat=self._message[:-1])
+        super().__init__(network, optimizer, settings, world.Get_rank(), world.Get_size())
         self._limits = contextlib.ExitStack()
 
     def __enter__(self) -> Ranks:
@@ -158,6 +154,12 @@ class Ranks(Steps):
             end.daemon = True
             end.start()
 
+    def room(self) -> Parameters:
+        """Room for the gradient; behind it travels the loss, in one message."""
+        weights = self.network.parameters
+        self._message = aligned_empty(weights.flat.size + 1, weights.flat.dtype)
+        return Parameters(weights.shapes, flat=self._message[:-1])
+
     def add_up(self, loss: float) -> float:
         """Add to the gradient those of the other ranks; return all their loss."""
         from mpi4py import MPI
@@ -169,9 +171,6 @@ class Ranks(Steps):
     def broadcast(self, value: float) -> float:
         """What rank 0 found."""
         return float(self.world.bcast(value, root=0))
-
-
-Source = Steps | Workers
 
 
 def source_of_steps(

@@ -38,20 +38,26 @@ class Optimizer(ABC):
     memory: Array
     """What it keeps between two steps, flat."""
 
-    def _keep_in(self, memory: Array) -> None:
-        """Keep in this array, from now on, what is kept between two steps."""
+    def __init__(
+        self, size: int, dtype: str, memory: Array | None, kept: int, first: float
+    ) -> None:
+        """Take a `memory` to go on with; without one make it, `kept` numbers that are `first`."""
+        if memory is None:
+            memory = aligned_empty(kept, dtype)
+            memory[...] = first
         self.memory = memory
+        self._scratch = aligned_empty(size, dtype)
 
     def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
         """Change `weights`, (size,), in place by one step; `gradient` stays as it is."""
-        self._begin_step()
         in_parts(
             weights.size,
             lambda part: self._update(part, weights[part], gradient[part], learning_rate),
         )
+        self._end_step()
 
-    def _begin_step(self) -> None:  # noqa: B027  (most have nothing to do)
-        """Do what is done once a step, before `_update` is called with each part."""
+    def _end_step(self) -> None:  # noqa: B027  (most have nothing to do)
+        """Do what is done once a step, after `_update` was called with each part."""
 
     @abstractmethod
     def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
@@ -78,6 +84,8 @@ class RMSprop(Optimizer):
         What keeps the root from zero.
     dtype
         The weights' type.
+    memory
+        Another one's `memory`, to go on with; it is used as it is.
 
     Examples
     --------
@@ -88,16 +96,17 @@ class RMSprop(Optimizer):
     """
 
     def __init__(
-        self, size: int, rho: float = 0.9, epsilon: float = 1e-7, dtype: str = "float32"
+        self,
+        size: int,
+        rho: float = 0.9,
+        epsilon: float = 1e-7,
+        dtype: str = "float32",
+        memory: Array | None = None,
     ) -> None:
         self.rho, self.epsilon = rho, epsilon
+        super().__init__(size, dtype, memory, size, epsilon)
         # v + ε rather than v: it cannot become subnormal, and spares a pass over the weights.
-        self._keep_in(aligned_empty(size, dtype))
-        self.memory[...] = epsilon
-        self._scratch = aligned_empty(size, dtype)
-
-    def _keep_in(self, memory: Array) -> None:
-        self.memory = self.v_plus_epsilon = memory
+        self.v_plus_epsilon = self.memory
 
     def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
         v_plus_epsilon, a = self.v_plus_epsilon[part], self._scratch[part]
@@ -130,6 +139,8 @@ class Adam(Optimizer):
         What keeps the divisor from zero.
     dtype
         The weights' type.
+    memory
+        Another one's `memory`, to go on with; it is used as it is.
 
     Examples
     --------
@@ -139,9 +150,6 @@ class Adam(Optimizer):
     array([0.99, 1.01])
     """
 
-    count: Array
-    """The number of steps, (1,): exact up to 2²⁴ in float32."""
-
     def __init__(
         self,
         size: int,
@@ -149,23 +157,20 @@ class Adam(Optimizer):
         beta2: float = 0.99,
         epsilon: float = 1e-8,
         dtype: str = "float32",
+        memory: Array | None = None,
     ) -> None:
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
-        self._keep_in(aligned_empty(2 * size + 1, dtype))
-        self.memory[...] = 0
-        self._scratch = aligned_empty(size, dtype)
+        super().__init__(size, dtype, memory, 2 * size + 1, 0.0)
+        self.m, self.v = self.memory[:size], self.memory[size:-1]
+        self.count = self.memory[-1:]
+        """The number of steps, (1,): exact up to 2²⁴ in float32."""
 
-    def _keep_in(self, memory: Array) -> None:
-        size = len(memory) // 2
-        self.memory, self.m, self.v = memory, memory[:size], memory[size:-1]
-        self.count = memory[-1:]
-
-    def _begin_step(self) -> None:
+    def _end_step(self) -> None:
         self.count += 1
 
     def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
         m, v, a = self.m[part], self.v[part], self._scratch[part]
-        n = float(self.count[0])
+        n = float(self.count[0]) + 1
         np.add(gradient, TINY, out=a)
         a *= 1 - self.beta1
         m *= self.beta1
@@ -196,6 +201,8 @@ class SGD(Optimizer):
         μ: how much of the last step is kept.
     dtype
         The weights' type.
+    memory
+        Another one's `memory`, to go on with; it is used as it is.
 
     Examples
     --------
@@ -206,15 +213,17 @@ class SGD(Optimizer):
     array([0.884 , 1.0145])
     """
 
-    def __init__(self, size: int, momentum: float = 0.9, dtype: str = "float32") -> None:
+    def __init__(
+        self,
+        size: int,
+        momentum: float = 0.9,
+        dtype: str = "float32",
+        memory: Array | None = None,
+    ) -> None:
         self.momentum = momentum
         """μ, as it was given."""
-        self._keep_in(aligned_empty(size, dtype))
-        self.memory[...] = 0
-        self._scratch = aligned_empty(size, dtype)
-
-    def _keep_in(self, memory: Array) -> None:
-        self.memory = self.u = memory
+        super().__init__(size, dtype, memory, size, 0.0)
+        self.u = self.memory
 
     def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
         u, a = self.u[part], self._scratch[part]
@@ -228,13 +237,14 @@ class SGD(Optimizer):
 OPTIMIZERS = ("rmsprop", "adam", "sgd")
 
 
-def make_optimizer(name: str, size: int, epsilon: float, dtype: str) -> Optimizer:
+def make_optimizer(
+    name: str, size: int, epsilon: float, dtype: str, memory: Array | None = None
+) -> Optimizer:
     """One of `OPTIMIZERS`, with its usual settings but for ε."""
     if name == "sgd":
-        return SGD(size, dtype=dtype)
-    if name == "adam":
-        return Adam(size, epsilon=epsilon, dtype=dtype)
-    return RMSprop(size, epsilon=epsilon, dtype=dtype)
+        return SGD(size, dtype=dtype, memory=memory)
+    kind = Adam if name == "adam" else RMSprop
+    return kind(size, epsilon=epsilon, dtype=dtype, memory=memory)
 
 
 def clip_by_global_norm(gradient: Array, limit: float) -> float:

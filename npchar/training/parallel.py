@@ -36,7 +36,7 @@ from npchar.cores import available_cores, in_parts
 from npchar.layers.network import Network
 from npchar.training.optimizers import Optimizer
 from npchar.training.settings import Settings
-from npchar.training.steps import Outcome
+from npchar.training.steps import Outcome, Source
 from npchar.training.worker import ANSWER, MOST, Job, Shared
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
 }
+ZEROS = bytes(1 << 16)
 SECONDS_TO_END = 5.0  # for a worker, once it is of no more use
 SECONDS_AT_ONCE = 0.5  # of steps that are asked for together: Ctrl-C waits for them
 ROWS_WORTH_A_WORKER = 8  # fewer sequences cost a process about as much as these
@@ -76,14 +77,12 @@ class WorkerError(RuntimeError):
     >>> try:
     ...     history = model.fit(text, epochs=1, maxlen=20, workers=1, verbose=False)
     ... except npchar.WorkerError:  # raised with workers=2 and more alone
-    ...     print("the model is as it was after its last whole step")
+    ...     print("the model is as it was a few steps ago")
     """
 
 
-class Workers:
-    """Processes that make the steps of a training: the same methods as `Steps`.
-
-    Use it as a context manager: leaving it ends the processes.
+class Workers(Source):
+    """Processes that make the steps of a training.
 
     Parameters
     ----------
@@ -97,9 +96,6 @@ class Workers:
         How many processes.
     """
 
-    leads = True
-    whole = True  # what is half done is only in the memory that the workers share
-
     def __init__(
         self, network: Network, optimizer: Optimizer, settings: Settings, T: int, B: int, count: int
     ) -> None:
@@ -107,8 +103,7 @@ class Workers:
         import subprocess
         import tempfile
 
-        self.network, self.optimizer, self.count = network, optimizer, count
-        self.at_once = 1  # until it is known how long a step takes
+        super().__init__(network, optimizer, count)
         descriptor, path = tempfile.mkstemp(prefix="npchar-", suffix=".shared")
         self._job = Job(
             path=path,
@@ -129,7 +124,11 @@ class Workers:
         self._shared: Shared | None = None
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.truncate(Shared.size(self._job))
+                # With a number in each place: a full disk is an error here, and would be a crash
+                # when the memory is used.
+                left = Shared.size(self._job)
+                while left:
+                    left -= file.write(ZEROS[:left])
             self._shared = Shared(self._job)
             program = (
                 f"import sys; sys.path[:] = {[str(p) for p in sys.path]!r}; "
@@ -147,16 +146,14 @@ class Workers:
                     creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
                 )
                 self._processes.append(process)
-                self._listening.append(Thread(target=self._listen, args=[process], daemon=True))
-                self._listening[-1].start()
+                listening = Thread(target=self._listen, args=[process], daemon=True)
+                listening.start()
+                self._listening.append(listening)
             self._await_all()  # every worker has mapped the file, so its name can go
         except BaseException:
             self.close()
             raise
         self._remove_file()
-
-    def __enter__(self) -> Workers:
-        return self
 
     def __exit__(
         self,
@@ -181,9 +178,10 @@ class Workers:
                 process.kill()
                 process.wait()
         for process, thread in zip(self._processes, self._listening):
-            thread.join()
+            thread.join(SECONDS_TO_END)
             assert process.stdout is not None
-            process.stdout.close()
+            if not thread.is_alive():  # else something that the worker started has the other end
+                process.stdout.close()
         self._processes = []
         self._shared = None
         self._remove_file()
@@ -195,7 +193,7 @@ class Workers:
     def steps(
         self, batches: Sequence[Array], seeds: Sequence[int], rates: Sequence[float]
     ) -> list[Outcome]:
-        """Make a step with each of some batches, at most `at_once`: see `Steps.steps`."""
+        """See `Source`."""
         shared = self._shared
         assert shared is not None
         start, n = time.perf_counter(), len(batches)
@@ -214,15 +212,12 @@ class Workers:
             except OSError:
                 raise self._ended(process) from None
         self._await_all()
+        self.whole = False
         copy(shared.weights, weights)
         copy(shared.memory, memory)
         seconds = (time.perf_counter() - start) / n
         self.at_once = max(1, min(MOST, int(SECONDS_AT_ONCE / seconds)))
         return [(loss, norm) for loss, norm in shared.outcomes[:n].tolist()]
-
-    def broadcast(self, value: float) -> float:
-        """What the process that leads found: this one."""
-        return value
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         """Pass on what a worker answers; nothing when it has ended."""
@@ -247,8 +242,8 @@ class Workers:
         status = process.wait()
         return WorkerError(
             f"a training process ended before its time (exit status {status}); what it said "
-            "stands above. The model is as it was half a second ago at most, after a whole step. "
-            "Pass workers=1 to train without such processes."
+            f"stands above. The model is as it was at most {MOST} steps ago. Pass workers=1 to "
+            "train without such processes."
         )
 
 

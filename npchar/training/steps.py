@@ -8,6 +8,7 @@ do what is here with their sequences of each batch, and add up their gradients.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -97,25 +98,68 @@ class Share:
         return float(found.loss)
 
 
-class Steps:
-    """The steps of a training, computed by this process.
+class Source(ABC):
+    """What makes the steps of a training: this process, workers, or the ranks of an MPI job.
+
+    Use it as a context manager: leaving it ends what was begun for it.
 
     Parameters
     ----------
     network, optimizer
         What is trained, and by what: both are changed in place.
-    settings
-        Of the training.
-    rank, count
-        Which of how many processes this is.
+    count
+        How many processes make a step together.
     """
 
     leads = True
     """Whether it is this process that prints, validates and calls back."""
     at_once = 1
-    """How many steps to ask for at a time."""
+    """How many steps to ask for at a time, at most."""
     whole = True
-    """Whether no step is half done."""
+    """False from when a step begins to change what is trained until who asked for it says that
+    the step is done, by setting this to True."""
+
+    def __init__(self, network: Network, optimizer: Optimizer, count: int = 1) -> None:
+        self.network, self.optimizer, self.count = network, optimizer, count
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(  # noqa: B027
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End what was begun for it: nothing here."""
+
+    @abstractmethod
+    def steps(
+        self, batches: Sequence[Array], seeds: Sequence[int], rates: Sequence[float]
+    ) -> list[Outcome]:
+        """Make a step with each of some batches, the learning rate and the dropout's seed of each.
+
+        A step whose loss or gradient is not a finite number leaves the weights as they are. After
+        an error weights and optimizer are as they were before these steps, if `whole` is True.
+        """
+
+    def broadcast(self, value: float) -> float:
+        """What the process that leads found: this one."""
+        return value
+
+
+class Steps(Source):
+    """The steps of a training, made by this process alone.
+
+    Parameters
+    ----------
+    network, optimizer
+        What is trained, and by what.
+    settings
+        Of the training.
+    rank, count
+        Which of how many processes this is, where `add_up` knows of others.
+    """
 
     def __init__(
         self,
@@ -125,31 +169,19 @@ class Steps:
         rank: int = 0,
         count: int = 1,
     ) -> None:
-        self.network, self.optimizer, self.count = network, optimizer, count
+        super().__init__(network, optimizer, count)
         self.targets, self.limit = settings.targets, settings.clip_norm or math.inf
         self.share = Share(network, rank, count)
-        self.gradient = network.parameters.zeros_like()
+        self.gradient = self.room()
 
-    def __enter__(self) -> Steps:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End what was begun for them: nothing here."""
+    def room(self) -> Parameters:
+        """Room for the gradient."""
+        return self.network.parameters.zeros_like()
 
     def steps(
         self, batches: Sequence[Array], seeds: Sequence[int], rates: Sequence[float]
     ) -> list[Outcome]:
-        """Make a step with each of some batches, the learning rate and the dropout's seed of each.
-
-        A step whose loss or gradient is not a finite number leaves the weights as they are. An
-        error leaves them, and the optimizer, as they were before these steps; if it does not,
-        `whole` is False.
-        """
+        """See `Source`."""
         return [self.step(*one) for one in zip(batches, seeds, rates, strict=True)]
 
     def step(self, batch: Array, seed: int, rate: float) -> Outcome:
@@ -159,13 +191,8 @@ class Steps:
         norm = clip_by_global_norm(self.gradient.flat, self.limit)
         if math.isfinite(loss + norm):
             self.optimizer.update(self.network.parameters.flat, self.gradient.flat, rate)
-        self.whole = True
         return loss, norm
 
     def add_up(self, loss: float) -> float:
         """Add to the gradient those of other processes, if there are any; return all their loss."""
         return loss
-
-    def broadcast(self, value: float) -> float:
-        """What the process that leads found."""
-        return value

@@ -28,8 +28,8 @@ from npchar.training.steps import Outcome, Share
 
 MOST = 8  # steps at a time: to begin and to end them takes a tenth of a step of 16 sequences
 ANSWER = b"."  # what a worker writes when it is ready, and when the steps are made
-TRIES = 4000  # milliseconds, at least where no other process wants the core
-PAUSE = 1e-4  # seconds
+TRIES = 4000  # times that a worker looks for another, for some milliseconds, before it sleeps
+PAUSE = 1e-4  # seconds of sleep
 
 
 @dataclass
@@ -163,8 +163,8 @@ class Worker:
         network = Network(sizes, Parameters(shapes, flat=shared.weights))
         self.share = Share(network, rank, job.count)
         self.gradient = Parameters(shapes, flat=shared.gradients[rank])
-        self.optimizer = make_optimizer(job.optimizer, P, job.epsilon, job.dtype)
-        self.optimizer._keep_in(shared.memory)
+        about = job.optimizer, P, job.epsilon, job.dtype
+        self.optimizer = make_optimizer(*about, memory=shared.memory)
         self.meeting = Meeting(shared.arrived, rank)
         first, last = (P * k // job.count // LINE * LINE for k in (rank, rank + 1))
         self.parts = parts_of(first, P if rank == job.count - 1 else last)
@@ -174,8 +174,6 @@ class Worker:
         """See `steps.Steps.step`."""
         job, shared, rank, meeting = self.job, self.shared, self.rank, self.meeting
         shared.losses[rank] = self.share.gradient(batch, job.targets, seed, self.gradient)
-        if rank == 0:
-            self.optimizer._begin_step()
         meeting.wait()
         squares = 0.0
         for part in self.parts:
@@ -195,6 +193,8 @@ class Worker:
                     total *= job.limit / norm
                 self.optimizer._update(part, shared.weights[part], total, rate)
         meeting.wait()
+        if rank == 0 and math.isfinite(loss + norm):
+            self.optimizer._end_step()
         return loss, norm
 
 
@@ -223,7 +223,7 @@ def serve(rank: int, about: str) -> None:
 
     listening = Thread(target=listen, daemon=True)
     listening.start()
-    with contextlib.suppress(BrokenPipeError), np.errstate(all="ignore"):  # see `guard.Guard`
+    with contextlib.suppress(BrokenPipeError):
         while True:
             os.write(1, ANSWER)
             asked.get()

@@ -16,7 +16,9 @@ import npchar
 from npchar import CheckpointError, Model, RMSprop, Vocabulary
 from npchar.files import archive
 from npchar.files.resume import held
+from npchar.training import parallel
 from npchar.training.interrupts import Interrupts
+from npchar.training.loop import Training
 from npchar.training.parallel import Workers
 from npchar.training.steps import Steps
 
@@ -366,6 +368,48 @@ def test_ctrl_c_waits_for_the_steps_that_workers_make(tmp_path, monkeypatch):
     assert position(path)["steps"] == sum(asked)
     model = make()
     assert outcome(model, fit(model, path, workers=2)) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_ctrl_c_that_does_not_wait_may_come_at_any_line(tmp_path, workers):
+    """Of what makes steps and counts them: what goes on from what is saved is as if it had not."""
+    made = [Training._steps, Steps.steps, Steps.step, Steps.add_up, Workers.steps, parallel.copy]
+    codes = {function.__code__ for function in made}
+
+    def at_line(n, path):
+        """Train, with a Ctrl-C at the n-th line; return how many there were."""
+        lines = 0
+
+        def trace(frame, event, _):
+            nonlocal lines
+            if frame.f_code not in codes:
+                return None
+            lines += event in ("line", "return")
+            if lines == n and event in ("line", "return"):
+                raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            fit(make(), path, workers=workers, epochs=1)
+        finally:
+            sys.settrace(None)
+        return lines
+
+    model = make()
+    expected = outcome(model, fit(model, tmp_path / "whole.npz", workers=workers, epochs=1))
+    lines = at_line(0, tmp_path / "traced.npz")
+    found = []
+    for n in range(lines // 2, lines, 1 if workers == 1 else 3)[:40]:
+        path = tmp_path / f"{n}.npz"
+        with pytest.raises(KeyboardInterrupt):
+            at_line(n, path)
+        found.append(position(path)["steps"])
+        model = make()
+        assert outcome(model, fit(model, path, workers=workers, epochs=1)) == expected, n
+    assert 0 in found  # some are in the middle of a step,
+    assert max(found) > 0  # and some are not
 
 
 def position(path):

@@ -1,5 +1,7 @@
 """Worker processes: the same gradient, and none left behind."""
 
+import errno
+import io
 import os
 import queue
 import signal
@@ -37,7 +39,8 @@ def some_workers(network, count=2, **settings):
 
 def one_step(workers, columns=4):
     """A step with a batch of zeros."""
-    return workers.steps([np.zeros((8, columns), int)], [0], [0.1])
+    workers.steps([np.zeros((8, columns), int)], [0], [0.1])
+    workers.whole = True
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -253,6 +256,20 @@ def test_a_worker_that_fails_to_start(network, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "false")
     with pytest.raises(WorkerError, match=r"exit status 1.*workers=1"):
         some_workers(network)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_for_what_workers_share(tmp_path, monkeypatch):
+    class Full(io.FileIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(os, "fdopen", Full)
+    model = npchar.Model(npchar.Vocabulary.from_text(TEXT), hidden_size=8)
+    with pytest.warns(UserWarning, match="cannot start 2 worker processes.*No space left"):
+        history = model.fit(TEXT, epochs=1, maxlen=20, workers=2, verbose=False)
+    assert len(history.loss) == 1
     assert list(tmp_path.iterdir()) == []
 
 
