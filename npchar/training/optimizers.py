@@ -45,6 +45,10 @@ class Optimizer(ABC):
         if memory is None:
             memory = aligned_empty(kept, dtype)
             memory[...] = first
+        if memory.shape != (kept,):
+            raise ValueError(
+                f"memory has the shape {memory.shape}; of {size} weights it must be ({kept},)"
+            )
         self.memory = memory
         self._scratch = aligned_empty(size, dtype)
 

@@ -83,6 +83,23 @@ def test_live_torch(name):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
+def test_one_goes_on_with_the_memory_of_another(name):
+    about = name, 3, 1e-8, "float64"
+    gradients = np.random.default_rng(0).normal(size=(4, 3))
+    optimizer, whole, parts = make_optimizer(*about), np.ones(3), np.ones(3)
+    for gradient in gradients:
+        optimizer.update(whole, gradient, 0.01)
+    kept = None
+    for gradient in gradients:
+        again = make_optimizer(*about, memory=kept)
+        again.update(parts, gradient, 0.01)
+        kept = again.memory
+    np.testing.assert_array_equal(parts, whole)
+    with pytest.raises(ValueError, match=r"of 4 weights it must be \(\d,\)"):
+        make_optimizer(name, 4, 1e-8, "float64", memory=kept)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_no_subnormal_is_left_behind(name):
     optimizer = make_optimizer(name, 3, 1e-12, "float32")
     weights = np.zeros(3, np.float32)

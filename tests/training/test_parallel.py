@@ -119,7 +119,7 @@ def test_how_many_steps_are_asked_for_at_a_time_changes_nothing(monkeypatch, tmp
         with monkeypatch.context() as patch:
             patch.setattr(Workers, "steps", noted)
             history = model.fit(
-                TEXT, epochs=3, maxlen=20, step=2, batch_size=8, optimizer="sgd", workers=2,
+                TEXT, epochs=1, maxlen=20, step=2, batch_size=8, optimizer="sgd", workers=2,
                 learning_rate=30.0, clip_norm=None, verbose=False, **named,
             )  # fmt: skip
         kept = (history.loss, history.val_loss, history.gradient_norm, history.events)
