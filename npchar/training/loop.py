@@ -293,7 +293,7 @@ class Training:
         return n
 
     def _steps(self, batches: Sequence[Array]) -> int:
-        """Make a step with each of some batches, until one goes wrong; return how many it were."""
+        """Make a step with each of some batches, until one goes wrong; return how many it made."""
         at, rng = self.at, self.rng
         with self.interrupts.uninterrupted():
             before = rng.bit_generator.state

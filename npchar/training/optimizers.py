@@ -111,6 +111,7 @@ class RMSprop(Optimizer):
         super().__init__(size, dtype, memory, size, epsilon)
         # v + ε rather than v: it cannot become subnormal, and spares a pass over the weights.
         self.v_plus_epsilon = self.memory
+        """The running mean of g², and ε, (size,)."""
 
     def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
         v_plus_epsilon, a = self.v_plus_epsilon[part], self._scratch[part]
@@ -165,7 +166,10 @@ class Adam(Optimizer):
     ) -> None:
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
         super().__init__(size, dtype, memory, 2 * size + 1, 0.0)
-        self.m, self.v = self.memory[:size], self.memory[size:-1]
+        self.m = self.memory[:size]
+        """The running mean of the gradient, (size,)."""
+        self.v = self.memory[size:-1]
+        """The running mean of its square, (size,)."""
         self.count = self.memory[-1:]
         """The number of steps, (1,): exact up to 2²⁴ in float32."""
 
@@ -228,6 +232,7 @@ class SGD(Optimizer):
         """μ, as it was given."""
         super().__init__(size, dtype, memory, size, 0.0)
         self.u = self.memory
+        """The sum of the gradients, the older the less, (size,)."""
 
     def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
         u, a = self.u[part], self._scratch[part]
