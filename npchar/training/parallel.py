@@ -4,7 +4,7 @@ Each worker process computes the gradient of a share of the batch, and makes the
 step for a part of the weights: ``training/worker.py``. The model's own process keeps the weights
 and does the rest of the training. Some steps at a time it copies the weights into memory that
 all share, with the batches, and copies them back when the steps are made: a worker that dies
-in between takes nothing with it.
+in between takes those steps with it, and no more.
 
 Processes, because threads would fight for Python's global lock between any two
 of the hundreds of NumPy calls of a step. Workers are started by a command of
