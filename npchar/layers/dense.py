@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from npchar.arrays import Array
+from npchar.arrays import Array, CopiesKeepViews
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Dense"]
 
 
-class Dense:
+class Dense(CopiesKeepViews):
     """A fully connected layer: ``logits = h W + b``.
 
     Parameters

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 
 from npchar.arguments import require_positive
-from npchar.arrays import Array
+from npchar.arrays import Array, CopiesKeepViews
 from npchar.layers.dense import Dense
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class HiddenState(NamedTuple):
     h: Array  # (B, H)
 
 
-class Layer(ABC):
+class Layer(CopiesKeepViews, ABC):
     """A layer over sequences: its arrays, and its forward and backward pass.
 
     The state before and after a step is a named tuple of arrays, (B, ...) each. The first of

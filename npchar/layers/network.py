@@ -102,6 +102,9 @@ class Network:
         # The gradient that was passed last, and its layers: training passes the same each time.
         self._gradient: tuple[Parameters, tuple[list[Layer], FastDense]] | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_gradient": None}
+
     def _layers_on(self, parameters: Parameters) -> tuple[list[Layer], FastDense]:
         """The layers whose arrays are the views of `parameters`: weights or a gradient."""
         name = self.sizes.layer

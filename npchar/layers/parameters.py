@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from npchar.arrays import Array, aligned_empty
+from npchar.arrays import Array, CopiesKeepViews, aligned_empty
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Parameters"]
 
 
-class Parameters(Mapping[str, Array]):
+class Parameters(CopiesKeepViews, Mapping[str, Array]):
     """Named views of one flat vector.
 
     Parameters
@@ -57,12 +57,23 @@ class Parameters(Mapping[str, Array]):
         """The vector that the arrays lie on, one after the other."""
         if self.flat.shape != (size,):
             raise ValueError(f"expected flat of the shape ({size},), got {self.flat.shape}")
-        self._views: dict[str, Array] = {}
+        self._views = self._make_views()
+
+    def _make_views(self) -> dict[str, Array]:
+        views: dict[str, Array] = {}
         start = 0
         for name, shape in self.shapes.items():
             stop = start + math.prod(shape)
-            self._views[name] = self.flat[start:stop].reshape(shape)
+            views[name] = self.flat[start:stop].reshape(shape)
             start = stop
+        return views
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_views": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._views = self._make_views()
 
     @classmethod
     def of(cls, dtype: DTypeLike = "float32", **parts: Mapping[str, tuple[int, ...]]) -> Parameters:

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from npchar.arrays import Array, aligned_empty
+from npchar.arrays import Array, CopiesKeepViews, aligned_empty
 from npchar.cores import in_parts
 
 __all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "clip_by_global_norm"]
@@ -24,7 +24,7 @@ SCHEDULES = ("linear", "cosine", "constant")
 TINY = 1e-30
 
 
-class Optimizer(ABC):
+class Optimizer(CopiesKeepViews, ABC):
     """What turns a gradient into a step of the weights.
 
     Examples
