@@ -23,8 +23,8 @@ The code
 ========
 Follow the data. A package imports only from those before it here, which a test checks.
 
-- ``arrays.py``, ``arguments.py``, ``cores.py``, ``version.py``, ``start.py``: the type of arrays,
-  what arguments must be, work for several threads, and how the command line begins.
+- ``arrays.py``, ``arguments.py``, ``cores.py``, ``version.py``: the type of arrays, checks of
+  arguments, and work for several threads.
 - ``text/``: ``corpus``, ``download``, ``decoding``: text from names, files and addresses.
   ``vocabulary``: characters or tokens to ids and back. ``documents``: many texts instead of one.
   ``windows``: shuffled batches of them, views, no copies. ``ngrams``: baselines. ``examine``:
@@ -61,9 +61,6 @@ versions of npchar and NumPy; a new version may train better, and so differently
 
 __docformat__ = "numpy"
 
-import npchar.start  # noqa: F401  (the first of all: see there)
-
-# isort: split
 from npchar import analysis, files, generation, layers, text, training
 from npchar.analysis.activations import Activations, gradient_flow, saliency
 from npchar.analysis.originality import Originality, originality

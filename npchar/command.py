@@ -20,7 +20,6 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from npchar import start
 from npchar.analysis.colouring import plain
 from npchar.analysis.page import Shown, page
 from npchar.files.archive import write_whole
@@ -63,7 +62,6 @@ STRUCTURE = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the result is the process's exit status."""
     try:
-        start.handle_again()
         if sys.stdout is None:  # closed by who called
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         for stream in (sys.stdout, sys.stderr):  # a console may lack some of the characters

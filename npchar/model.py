@@ -38,7 +38,7 @@ from npchar.text.ngrams import baselines
 from npchar.text.vocabulary import END, Text, Vocabulary
 from npchar.training.history import History
 from npchar.training.interrupts import interrupt
-from npchar.training.loop import Callback, train
+from npchar.training.loop import Callback, require_callbacks, train
 from npchar.training.mpi import on_rank_0, rank
 from npchar.training.recipe import suited
 from npchar.training.settings import Settings
@@ -200,7 +200,7 @@ class Model:
         validation_split: float = 0.1,
         patience: int | None = None,
         restore_best: bool = True,
-        seed: int = 0,
+        seed: int | None = 0,
         callbacks: Sequence[Callback] = (),
         verbose: bool = True,
         workers: int | None = None,
@@ -268,15 +268,18 @@ class Model:
             End when so many epochs in a row were no better held out (without a
             held-out part, in training) than the best before; None for never.
         restore_best
-            Put the weights of the epoch with the best `val_loss` back at the end; or
-            those it began with, if the model was trained before and no epoch was better.
+            Restore the weights of this call's epoch with the lowest `val_loss` at the end. If
+            every epoch diverged (more than half a nat above the loss before), the weights
+            from before this call are restored.
         seed
             For the order of the batches, where in the text an epoch's first window
-            begins ("all"), and dropout. The same seed on the
-            same machine gives the same weights, to the bit.
+            begins ("all"), and dropout. The order also depends on the number of epochs that the
+            model has been trained, so that a loop of ``fit(text, epochs=1)`` keeps learning.
+            The same seed and the same calls on the same machine give the same weights to the
+            bit. None draws a seed.
         callbacks
-            Each is called with the `History` after every epoch; one that returns
-            True ends the training.
+            A list of functions. Each is called with the `History` after every epoch; the
+            training ends if one returns True.
         verbose
             Print the findings of `npchar.examine` on the text, the losses of the n-gram
             baselines, and a line per epoch.
@@ -355,6 +358,7 @@ class Model:
             "restore_best": restore_best,
             "seed": seed,
         }
+        callbacks = require_callbacks(callbacks)
         whole = self._ids(text)
         if checkpoint is None and resume:
             raise ValueError("resume is True, but no checkpoint is named to go on from")
@@ -369,7 +373,8 @@ class Model:
                 of_model = configuration(self.vocabulary, self.network)
                 kept = Checkpoint(checkpoint, of_model, checkpoint_every, saved)
             before = None if kept is None else kept.settings
-            settings = suited(given, len(whole.ids), self.network.sizes, before)
+            # A seed that is not given is drawn here, and is the same for all ranks.
+            settings = on_rank_0(lambda: suited(given, len(whole.ids), self.network.sizes, before))
             if verbose and rank() == 0:
                 for finding in findings(text, whole, settings, self.vocabulary):
                     print(f"the text: {finding}", flush=True)
@@ -454,6 +459,7 @@ class Model:
         )
         places = model.vocabulary.encode(own.join(own))
         model.network = self.network.extended(len(model.vocabulary), places)
+        model.network.epochs_trained = self.network.epochs_trained
         return model
 
     def loss_and_gradient(self, ids: Array, targets: Array) -> tuple[float, Parameters]:
@@ -971,6 +977,7 @@ class Model:
         model = cls(vocabulary, **sizes)
         for name in model.parameters:
             model.parameters[name] = arrays[name]
+        model.network.epochs_trained = found.get("epochs_trained", 0)
         return model
 
     @classmethod

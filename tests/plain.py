@@ -147,7 +147,7 @@ def train(
             if schedule == "cosine":
                 rate *= 0.5 + 0.5 * math.cos(math.pi * steps / (epochs * per_epoch))
             if warm_up:
-                rate *= min(1, steps / (epochs * per_epoch) / warm_up)
+                rate *= min(1, (steps + 1) / (epochs * per_epoch) / warm_up)
             steps += 1
             for name, g in gradient.items():
                 if clip_norm is not None and norm > clip_norm:

@@ -14,7 +14,7 @@ import numpy as np
 from npchar.arguments import require_positive
 from npchar.files import archive
 from npchar.files.archive import Layout
-from npchar.files.resume import training_layout
+from npchar.files.resume import require_kind, training_layout
 from npchar.layers.network import Network, Sizes
 from npchar.text.vocabulary import Vocabulary
 from npchar.version import __version__
@@ -44,6 +44,7 @@ def configuration(
     return {
         **({"format": 2} if other else {}),
         "npchar": __version__,
+        "epochs_trained": network.epochs_trained,
         "model": {
             # JSON has no tuples: they become lists
             "tokens" if vocabulary.tokens else "characters": symbols,
@@ -81,6 +82,7 @@ def as_tuples(value: Any) -> Any:
 
 def layout(configuration: dict[str, Any]) -> Layout:
     """The arrays of a model's file; raises an error if its configuration makes no sense."""
+    require_kind(configuration.get("epochs_trained", 0), 0)
     vocabulary, described_sizes = described(configuration)
     dtype = described_sizes.pop("dtype")
     sizes = Sizes(len(vocabulary), **described_sizes)

@@ -23,7 +23,7 @@ from npchar.arguments import require_positive
 from npchar.arrays import Array
 from npchar.files import archive
 from npchar.files.archive import CheckpointError, Layout
-from npchar.layers.parameters import Parameters
+from npchar.layers.network import Network
 from npchar.version import __version__, in_browser
 
 UNITS = ("epochs", "steps", "seconds")
@@ -82,6 +82,9 @@ class Checkpoint:
                     "it on, read it by npchar.Model.load, and say for how many epochs"
                 )
             self._require_same("is of another model", found["model"], configuration["model"])
+            # Version 1 did not save it.
+            epochs = self.training["position"].get("epochs", 0)
+            self.epochs_trained = found.get("epochs_trained", epochs)
         self.is_longer = False  # than it was to be
         self._begin_count(0, 0)
 
@@ -152,9 +155,9 @@ class Checkpoint:
             )
 
     def restore(
-        self, kinds: State, windows: Callable[[int], int], parameters: Parameters
+        self, kinds: State, windows: Callable[[int], int], network: Network
     ) -> State | None:
-        """Put the saved weights into `parameters` and return the rest; None for a new training.
+        """Load the saved weights into `network` and return the rest; None for a new training.
 
         Parameters
         ----------
@@ -162,8 +165,8 @@ class Checkpoint:
             An example, whose tables have the names and kinds of values that there must be.
         windows
             How many there are in an epoch that begins at a place in the text.
-        parameters
-            The model's weights.
+        network
+            The model's network.
 
         Raises
         ------
@@ -194,8 +197,9 @@ class Checkpoint:
             KeyError, TypeError, ValueError, AttributeError, OverflowError, DeprecationWarning
         ) as error:  # fmt: skip
             raise CheckpointError(f"the checkpoint's training makes no sense: {error!r}") from None
-        for name in parameters:
-            parameters[name] = self.arrays[name]
+        for name in network.parameters:
+            network.parameters[name] = self.arrays[name]
+        network.epochs_trained = self.epochs_trained
         return state
 
     def _begin_count(self, epochs: int, steps: int) -> None:
@@ -214,16 +218,15 @@ class Checkpoint:
         due = self.counts["steps"] + min(self.number, sys.maxsize)
         return max(1, math.ceil(due) - steps)
 
-    def save(self, epochs: int, steps: int, state: State, parameters: Parameters) -> None:
-        """Write it all, after so many epochs and steps."""
+    def save(self, epochs: int, steps: int, state: State, network: Network) -> None:
+        """Write the model and the state of its training after these epochs and steps."""
         self._begin_count(epochs, steps)  # also if it fails: not again at the next step
         tables = {name: getattr(state, name) for name in TABLES}
         arrays = {f"training.{ARRAYS[name]}": getattr(state, name) for name in ARRAYS}
         sizes = {"windows": len(state.order), "memory": len(state.memory)}
         training = {**self.about, **sizes, **tables}
-        archive.write(
-            self.path, self.configuration | {"training": training}, {**parameters, **arrays}
-        )
+        changed = {"epochs_trained": network.epochs_trained, "training": training}
+        archive.write(self.path, self.configuration | changed, {**network.parameters, **arrays})
 
 
 @contextlib.contextmanager

@@ -97,6 +97,8 @@ class Network:
     ) -> None:
         self.sizes = sizes
         self.parameters = Parameters(sizes.shapes(), dtype) if parameters is None else parameters
+        self.epochs_trained = 0
+        """How many epochs it has been trained, in all calls of `Model.fit`."""
         self.kind = sizes.kind if kind is None else kind
         self.layers, self.dense = self._layers_on(self.parameters)
         # The gradient that was passed last, and its layers: training passes the same each time.

@@ -16,6 +16,8 @@ __all__ = ["TrainingDiverged"]
 
 MAX_ROLLBACKS = 5
 RATE_FACTOR = 0.25  # of the learning rate, after each
+UNTRAINED = 0.1  # nats by which initial weights may be better than the uniform baseline
+TOLERANCE = 0.5  # nats: a loss this far above the best has diverged
 
 
 class TrainingDiverged(ArithmeticError):
@@ -55,9 +57,9 @@ class Guard:
         self.weights, self.optimizer, self.uniform = weights, optimizer, uniform
         self.best = weights.copy()
         self.best_memory = optimizer.memory.copy()
-        # Epoch 0 is the start: to go back to rather than to weights that are worse than
-        # the uniform baseline, which would be the next spike at once.
-        self.best_loss, self.best_epoch = uniform + 0.5, 0
+        # Epoch 0 is the start of this training. An epoch that ends above `best_loss` has diverged
+        # and is no better than the start.
+        self.best_loss, self.best_epoch = uniform + TOLERANCE, 0
         self.epochs_since_best = 0
         self.rollbacks = 0
         self.lowest = math.inf  # mean of a block
@@ -85,7 +87,7 @@ class Guard:
             return None
         mean = self.total / self.targets
         first = math.isinf(self.lowest)  # from untrained weights, it may swing
-        limit = min(self.lowest, self.uniform) + 0.5 + 10 / math.sqrt(self.targets)
+        limit = min(self.lowest, self.uniform) + TOLERANCE + 10 / math.sqrt(self.targets)
         self._clear_block()
         if mean > limit and not first:
             if self.lowest > self.uniform:
@@ -94,18 +96,19 @@ class Guard:
         self.lowest = min(self.lowest, mean)
         return None
 
-    def begun_with(self, loss: float) -> None:
-        """Take note of the held-out loss at the beginning, for a model that was trained before.
-
-        One that was not has nothing to go back to: its first epochs may be worse by chance.
-        """
-        if loss < self.uniform - 0.5:
-            self.best_loss = loss
+    def set_baseline(self, loss: float, epochs_trained: int) -> None:
+        """Measure divergence against the validation loss of a model that was trained before."""
+        if epochs_trained or loss < self.uniform - UNTRAINED:
+            self.best_loss = min(loss, self.uniform) + TOLERANCE
 
     @property
-    def best_is_trained(self) -> bool:
-        """Whether the best weights are of an epoch, or of a model that was trained before."""
-        return self.best_epoch > 0 or self.best_loss < self.uniform - 0.5
+    def can_restore(self) -> bool:
+        """Whether there are better weights than the last ones to restore.
+
+        These are the weights of an epoch. If every epoch has diverged, they are the weights
+        before this training, unless those predict no better than the uniform baseline.
+        """
+        return self.best_epoch > 0 or self.best_loss < self.uniform + TOLERANCE
 
     def epoch_ended(self, epoch: int, loss: float) -> None:
         """Keep the weights after this epoch (the first is 1) if none had a lower loss."""

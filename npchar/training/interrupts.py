@@ -62,19 +62,20 @@ class Interrupts:
 
     def __exit__(self, *_: object) -> None:
         for number in self.taken:
-            signal.signal(number, self.wanted[number])  # type: ignore[arg-type]
+            if signal.getsignal(number) == self._handle:  # a callback may have set another
+                signal.signal(number, self.wanted[number])  # type: ignore[arg-type]
 
     @contextlib.contextmanager
     def uninterrupted(self) -> Iterator[None]:
-        """What stands in it is done whole, unless it fails by itself."""
+        """Complete the body before a signal takes effect, also where the body fails."""
         self.busy = True
         try:
             yield
         finally:
             self.busy = False
-        if self.held is not None:
-            number, self.held = self.held, None
-            self._raise(number)
+            if self.held is not None:
+                number, self.held = self.held, None
+                self._raise(number)  # with the body's error as its context
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self.busy and self.held is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 
@@ -130,6 +130,19 @@ def pieces_of(text: Ids, settings: Settings, first: int = 0) -> Windows | Pieces
     return Pieces(text.ids, text.ends, settings.maxlen, settings.batch_size)
 
 
+def require_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:
+    """Return the callbacks as a list; raise a TypeError for anything else."""
+    if callable(callbacks) or not isinstance(callbacks, Iterable):
+        raise TypeError(
+            f"callbacks is {callbacks!r}; expected a list of functions, such as [print]"
+        )
+    listed = list(callbacks)
+    for callback in listed:
+        if not callable(callback):
+            raise TypeError(f"callbacks has {callback!r} in it; expected functions")
+    return listed
+
+
 class Training:
     """A training under way; its arguments are what `train` has found to be right."""
 
@@ -151,7 +164,8 @@ class Training:
         self.checkpoint = checkpoint
         V = network.sizes.vocabulary_size
         self.guard = Guard(network.parameters.flat, optimizer, math.log(V))
-        self.rng = np.random.default_rng(settings.seed)
+        # Batches come in another order when a model is trained again, as in a loop over epochs.
+        self.rng = np.random.default_rng([settings.seed, network.epochs_trained])
         self.at = Position()
         self.order: Array = np.empty(0, np.uint8)  # of the windows of the epoch under way
         self.history = History()
@@ -162,7 +176,7 @@ class Training:
             checkpoint.begin(asdict(settings), ids, source.count)
             kinds = replace(self._state(), history=History.KINDS)
             saved = checkpoint.restore(
-                kinds, lambda first: len(pieces_of(learned, settings, first)), network.parameters
+                kinds, lambda first: len(pieces_of(learned, settings, first)), network
             )
             if saved is not None:
                 self._go_on_from(saved)
@@ -203,7 +217,7 @@ class Training:
         if at.finished:
             return history
         if not at.steps and len(self.held_out.ids) > 1:
-            self.guard.begun_with(self._val_loss())
+            self.guard.set_baseline(self._val_loss(), self.network.epochs_trained)
         self._save(must=True)  # better to fail now than after hours
         try:
             while at.epochs < settings.epochs and not self._patience_is_over():
@@ -212,7 +226,7 @@ class Training:
                     progress.end_epoch(history)
                 if self.checkpoint is not None and self.checkpoint.is_due(at.epochs, at.steps):
                     self._save()
-                stop = self.source.leads and any([call(history) is True for call in callbacks])
+                stop = self.source.leads and self._call(callbacks)
                 if self.source.broadcast(stop):
                     break
         except BaseException:
@@ -224,13 +238,26 @@ class Training:
             self._event(f"ended after epoch {at.epochs}: none of the last {settings.patience} "
                         "was better held out")  # fmt: skip
         worse = history.val_loss and guard.best_epoch < at.epochs
-        if settings.restore_best and worse and guard.best_is_trained:
+        if settings.restore_best and worse and guard.can_restore:
             guard.restore()
-            best = f"of epoch {guard.best_epoch}" if guard.best_epoch else "it began with"
-            self._event(f"the weights are those {best}, the best held out")
+            if guard.best_epoch:
+                self._event(
+                    f"restored the weights of epoch {guard.best_epoch}, which has the lowest "
+                    "val_loss"
+                )
+            else:
+                self._event(
+                    "every epoch diverged: restored the weights from before this training; use a "
+                    "lower learning_rate"
+                )
         at.finished = True
         self._save(must=True)
         return history
+
+    def _call(self, callbacks: Sequence[Callback]) -> bool:
+        """Call all callbacks; return whether one of them ends the training."""
+        results = [callback(self.history) for callback in callbacks]
+        return any(isinstance(result, (bool, np.bool_)) and result for result in results)
 
     def _patience_is_over(self) -> bool:
         patience = self.settings.patience
@@ -275,6 +302,7 @@ class Training:
             self.guard.epoch_ended(at.epochs + 1, loss if val_loss is None else val_loss)
             self.order = np.empty(0, np.uint8)
             at.epochs += 1
+            self.network.epochs_trained += 1
             at.batches = at.windows = at.first = 0
             at.loss = at.norm = at.seconds = 0.0
 
@@ -325,7 +353,7 @@ class Training:
         """The learning rate of a step, the first being 0."""
         settings = self.settings
         rate = learning_rate_at(
-            settings.schedule, settings.learning_rate, step / self.total_steps, settings.warm_up
+            settings.schedule, settings.learning_rate, step, self.total_steps, settings.warm_up
         )
         return rate * self.guard.rate_factor
 
@@ -364,7 +392,7 @@ class Training:
             return
         at = self.at
         try:
-            self.checkpoint.save(at.epochs, at.steps, self._state(), self.network.parameters)
+            self.checkpoint.save(at.epochs, at.steps, self._state(), self.network)
         except OSError as error:
             if must:
                 raise

@@ -60,7 +60,7 @@ class Optimizer(CopiesKeepViews, ABC):
         )
         self._end_step()
 
-    def _end_step(self) -> None:  # noqa: B027  (most have nothing to do)
+    def _end_step(self) -> None:
         """Do what is done once a step, after `_update` was called with each part."""
 
     @abstractmethod
@@ -293,14 +293,15 @@ def clip_by_global_norm(gradient: Array, limit: float) -> float:
 
 
 def learning_rate_at(
-    schedule: str, learning_rate: float, progress: float, warm_up: float = 0.0
+    schedule: str, learning_rate: float, step: int, total_steps: int, warm_up: float = 0.0
 ) -> float:
-    """The learning rate when the share `progress` (0 to 1) of all steps is done.
+    """Return the learning rate of a step; the first step is 0.
 
     `schedule` is "constant"; "linear", from `learning_rate` straight to zero; or "cosine", to
-    zero along half a wave, slowly at both ends (Loshchilov & Hutter 2017). For the share
-    `warm_up` of the steps, the first, it is lower, and rises from zero.
+    zero along half a wave (Loshchilov & Hutter 2017). During the first steps, a share `warm_up`
+    of all, the rate rises linearly and reaches the schedule at the end of this share.
     """
+    progress = step / total_steps
     factors = {
         "linear": 1 - progress,
         "cosine": (1 + math.cos(math.pi * progress)) / 2,
@@ -308,6 +309,6 @@ def learning_rate_at(
     }
     if schedule not in factors:
         raise ValueError(f"schedule is {schedule!r}; expected one of {', '.join(SCHEDULES)}")
-    if progress < warm_up:
-        learning_rate *= progress / warm_up
+    if step + 1 < warm_up * total_steps:
+        learning_rate *= (step + 1) / (warm_up * total_steps)
     return learning_rate * factors[schedule]

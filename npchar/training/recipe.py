@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from npchar.layers.network import Sizes
 from npchar.training.settings import Settings
 
@@ -43,6 +45,7 @@ def suited(
         "warm_up": 0.1,
         "step": given["maxlen"],
         "epsilon": 1e-12,
+        "seed": int(np.random.default_rng().integers(1 << 31)),
     }
     if given["optimizer"] != "rmsprop":
         filled["epsilon"] = 1e-8

@@ -121,12 +121,18 @@ def test_clipping():
 
 
 def test_schedules():
-    assert [learning_rate_at("linear", 0.02, p) for p in (0, 0.25, 1)] == [0.02, 0.015, 0]
-    assert learning_rate_at("constant", 0.02, 0.9) == 0.02
-    cosine = [learning_rate_at("cosine", 0.02, p) for p in (0, 0.25, 0.5, 1)]
+    assert [learning_rate_at("linear", 0.02, step, 4) for step in (0, 1, 4)] == [0.02, 0.015, 0]
+    assert learning_rate_at("constant", 0.02, 9, 10) == 0.02
+    cosine = [learning_rate_at("cosine", 0.02, step, 4) for step in (0, 1, 2, 4)]
     assert cosine == pytest.approx([0.02, 0.01 + 0.01 / math.sqrt(2), 0.01, 0])
     with pytest.raises(ValueError, match="'step'; expected one of linear, cosine, constant"):
-        learning_rate_at("step", 0.02, 0.5)
+        learning_rate_at("step", 0.02, 1, 2)
+
+
+def test_warm_up_rises_to_the_rate_and_never_is_zero():
+    rates = [learning_rate_at("constant", 0.1, step, 20, warm_up=0.25) for step in range(7)]
+    assert rates == pytest.approx([0.02, 0.04, 0.06, 0.08, 0.1, 0.1, 0.1])
+    assert learning_rate_at("constant", 0.1, 0, 3, warm_up=0.1) == 0.1  # shorter than one step
 
 
 def test_cross_entropy_of_a_known_distribution():
