@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from children import run_python
+from children import interrupts, run_python
 from conftest import ROOT
 
 import npchar
@@ -47,6 +47,29 @@ def test_one_copy_is_tested(tmp_path):
     for folder, environment in ((tmp_path, {}), (ROOT / "examples", WORKER_ENVIRONMENT)):
         done = run_python("-c", program, cwd=folder, env=environment)
         assert Path(done.stdout.strip()).parent == ROOT / "npchar", done.stderr
+
+
+STATE = """
+import os, signal, sys, threading, warnings
+import numpy as np
+def state():
+    handlers = [signal.getsignal(number) for number in sorted(signal.valid_signals())]
+    os.umask(umask := os.umask(0o22))
+    return (handlers, umask, warnings.filters[:], np.geterr(), dict(os.environ), sys.path[:],
+            os.getcwd(), threading.active_count(), sys.excepthook, sys.getrecursionlimit())
+before = state()
+import npchar
+assert state() == before
+"""
+
+
+@pytest.mark.parametrize("name", ["script.py", "npchar", "npchar.experiment.py"])
+def test_importing_npchar_changes_nothing_in_the_process(name, tmp_path):
+    """Also in a program whose name begins like the command's."""
+    (tmp_path / name).write_text(STATE)
+    with interrupts():
+        done = run_python(tmp_path / name, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("name", ["", *MODULES])
