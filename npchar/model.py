@@ -358,6 +358,8 @@ class Model:
         whole = self._ids(text)
         if checkpoint is None and resume:
             raise ValueError("resume is True, but no checkpoint is named to go on from")
+        if checkpoint is not None:
+            checkpoint = os.path.realpath(checkpoint)  # a callback may change the folder
         with contextlib.ExitStack() as stack:
             kept = None
             if checkpoint is not None:
@@ -907,7 +909,8 @@ class Model:
         """Write the model to one file, whole or not at all.
 
         An ``.npz`` of plain arrays and a JSON description, no pickle: `load`
-        reads it, and so does ``numpy.load``.
+        reads it, and so does ``numpy.load``. Links are followed, and a file that is
+        replaced keeps its mode.
 
         Parameters
         ----------
@@ -922,6 +925,9 @@ class Model:
         ------
         ValueError
             For another type, or a weight that is too large for it.
+        OSError
+            When the file cannot be written, or the path names a folder, a device or a FIFO;
+            a file that was there is untouched.
 
         Examples
         --------

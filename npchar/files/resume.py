@@ -22,7 +22,7 @@ import numpy as np
 from npchar.arguments import require_positive
 from npchar.arrays import Array
 from npchar.files import archive
-from npchar.files.archive import CheckpointError, Layout
+from npchar.files.archive import CheckpointError, Layout, lock_file
 from npchar.layers.parameters import Parameters
 from npchar.version import __version__, in_browser
 
@@ -242,7 +242,7 @@ def held(path: str | os.PathLike[str]) -> Iterator[None]:
     if in_browser():
         yield
         return
-    path = os.path.abspath(path)
+    path = os.path.realpath(path)  # one lock for all links to a file
     folder, name = os.path.split(path)
     lock = os.path.join(folder, f".npchar-{name}.lock")
     while True:
@@ -250,7 +250,7 @@ def held(path: str | os.PathLike[str]) -> Iterator[None]:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise type(error)(error.errno, f"cannot write {path}: {error.strerror}") from None
-        if not lock_file(descriptor):
+        if lock_file(descriptor) is False:
             os.close(descriptor)
             raise CheckpointError(
                 f"another training that is under way is kept in {path}; wait for its end, or "
@@ -266,24 +266,6 @@ def held(path: str | os.PathLike[str]) -> Iterator[None]:
         with contextlib.suppress(OSError):  # Windows keeps an open file
             os.unlink(lock)
         os.close(descriptor)
-
-
-def lock_file(descriptor: int) -> bool:
-    """Lock an open file, if nobody else has; true as well where there is no such thing."""
-    try:
-        try:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    except (BlockingIOError, PermissionError):
-        return False
-    except (ImportError, OSError):  # some systems, and some disks of networks, have no locks
-        pass
-    return True
 
 
 def saved_training(

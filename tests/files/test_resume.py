@@ -552,6 +552,35 @@ def test_a_finished_model_is_trained_on(tmp_path, uninterrupted):
     assert outcome(model, fit(model, path)) == uninterrupted
 
 
+def test_a_relative_path_is_of_the_folder_where_the_training_began(tmp_path, monkeypatch):
+    there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
+    there.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(there)
+
+    def go_elsewhere(history):
+        os.chdir(elsewhere)
+        assert not list(elsewhere.iterdir())
+        with pytest.raises(CheckpointError, match="under way"), held(there / "run.npz"):
+            pass
+
+    fit(make(), "run.npz", callbacks=[go_elsewhere], checkpoint_every=(1, "epochs"))
+    assert list(elsewhere.iterdir()) == []
+    assert list(there.iterdir()) == [there / "run.npz"]
+    assert position(there / "run.npz")["finished"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_all_links_to_a_file_have_one_lock(tmp_path):
+    (tmp_path / "run").mkdir()
+    path, link = tmp_path / "run" / "run.npz", tmp_path / "latest.npz"
+    link.symlink_to(path)
+    with held(path), pytest.raises(CheckpointError, match="under way"):
+        fit(make(), link)
+    with held(link), pytest.raises(CheckpointError, match="under way"):
+        fit(make(), path)
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_more_epochs(tmp_path, monkeypatch, finished):
     """It goes on from where it stands, as if it had been to be so long from then on."""
