@@ -940,7 +940,7 @@ class Model:
             raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(STORED)}")
         arrays: dict[str, Array] = dict(self.parameters)
         if dtype is not None:
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", under="ignore"):
                 arrays = {name: array.astype(dtype) for name, array in arrays.items()}
             for name, array in arrays.items():
                 if np.isinf(array).any() and not np.isinf(self.parameters[name]).any():
@@ -1008,4 +1008,8 @@ class Model:
                 f"there is no pretrained model {name!r}; there is {', '.join(PRETRAINED)}. "
                 "npchar.Model.load(path) reads one of your own"
             )
-        return cls.load(os.path.join(os.path.dirname(__file__), "pretrained", f"{name}.npz"))
+        from importlib import resources  # here, for a fast `import npchar`
+
+        file = resources.files("npchar") / "pretrained" / f"{name}.npz"
+        with resources.as_file(file) as path:  # the package may be imported from a zip file
+            return cls.load(path)

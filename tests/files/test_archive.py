@@ -18,8 +18,8 @@ import fuzz
 import numpy as np
 import pytest
 import survive
-from children import LIMIT, python
-from conftest import TESTS
+from children import LIMIT, python, run_python
+from conftest import ROOT, TESTS
 
 import npchar
 from npchar import CheckpointError, Model, Vocabulary
@@ -511,3 +511,42 @@ def test_a_name_as_long_as_a_folder_takes(model, tmp_path):
     model.save(path)
     model.save(path)
     assert Model.load(path).vocabulary == model.vocabulary
+
+
+# NumPy's errors as exceptions, packages in zip files, time
+
+
+def test_small_weights_where_numpy_raises(tmp_path):
+    """Weights below the smallest of 16 or 32 bits become zero, or subnormal."""
+    model = Model(Vocabulary("abc"), hidden_size=2, dtype="float64")
+    model.parameters["dense.b"][:] = 1e-7, 1e-12, 1e-50
+    expected = model.parameters.flat.astype("float16").astype("float64")
+    with np.errstate(all="raise"):
+        model.save(tmp_path / "half.npz", dtype="float16")
+        model.save(tmp_path / "single.npz", dtype="float32")
+        model.to_html(tmp_path / "page.html")
+        loaded = Model.load(tmp_path / "half.npz")
+    np.testing.assert_array_equal(loaded.parameters.flat, expected)
+
+
+@pytest.mark.slow
+def test_a_package_in_a_zip_file(tmp_path):
+    with zipfile.ZipFile(tmp_path / "packages.zip", "w") as archive:
+        for path in sorted((ROOT / "npchar").rglob("*")):
+            if "__pycache__" not in path.parts:
+                archive.write(path, path.relative_to(ROOT))
+    program = """
+import npchar
+assert "packages.zip" in npchar.__file__, npchar.__file__
+model = npchar.Model.pretrained("structure")
+model.to_html("page.html")
+print(len(model.vocabulary))
+"""
+    env = {"PYTHONPATH": os.fspath(tmp_path / "packages.zip")}
+    done = run_python("-c", program, cwd=tmp_path, env=env)
+    model = Model.pretrained("structure")
+    assert (done.stdout, done.stderr) == (f"{len(model.vocabulary)}\n", "")
+    model.to_html(tmp_path / "here.html")
+    assert (tmp_path / "page.html").read_bytes() == (tmp_path / "here.html").read_bytes()
+    done = run_python("-m", "npchar", "generate", "--seed", 1, cwd=tmp_path, env=env)
+    assert done.stdout == Model.pretrained().generate("\n", 400, seed=1) + "\n", done.stderr
