@@ -102,6 +102,13 @@ class Model:
     (4, 16, 16)
     """
 
+    vocabulary: Vocabulary
+    """The characters, and their ids."""
+    network: Network
+    """The layers as one function, ids to logits: see ``layers/network.py``."""
+    history: History
+    """The `History` of the latest `fit`, an interrupted one too; empty before the first."""
+
     def __init__(
         self,
         vocabulary: Vocabulary,
@@ -114,6 +121,30 @@ class Model:
         seed: int = 0,
         dtype: str = "float32",
     ) -> None:
+        require_seed(seed)
+        self._make_zeros(
+            vocabulary, layer, hidden_size, num_layers, dropout, recurrent_dropout, dtype
+        )
+        self.network.initialise(seed)
+
+    @classmethod
+    def _zeros(cls, vocabulary: Vocabulary, **sizes: Any) -> Model:
+        """A model whose weights are zeros, to be filled: large random ones take seconds."""
+        model = cls.__new__(cls)
+        model._make_zeros(vocabulary, **sizes)
+        return model
+
+    def _make_zeros(
+        self,
+        vocabulary: Vocabulary,
+        layer: str = "lstm",
+        hidden_size: int = 128,
+        num_layers: int | None = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        dtype: str = "float32",
+    ) -> None:
+        """Check the arguments and make all attributes; the weights are zeros."""
         if not isinstance(vocabulary, Vocabulary):
             raise TypeError(
                 f"expected a Vocabulary, got {type(vocabulary).__name__}; make one with "
@@ -136,11 +167,9 @@ class Model:
                 f"recurrent_dropout is {recurrent_dropout!r}, but a layer {layer!r} has no "
                 "recurrent weights; pass dropout alone"
             )
-        require_seed(seed)
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
         self.vocabulary = vocabulary
-        """Its characters, and their ids."""
         self.network = Network(
             Sizes(
                 len(vocabulary),
@@ -152,10 +181,7 @@ class Model:
             ),
             dtype=dtype,
         )
-        """The layers as one function, ids to logits: see ``layers/network.py``."""
-        self.network.initialise(seed)
         self.history = History()
-        """The `History` of the latest `fit`, an interrupted one too; empty before the first."""
 
     @property
     def parameters(self) -> Parameters:
@@ -444,18 +470,10 @@ class Model:
         else:
             own.require_text(text)
             new = Vocabulary.from_text(text)
-        _, H, layers, dropout, layer, recurrent_dropout = self.network.sizes
-        model = Model(
-            Vocabulary([*own, *new], tokens=own.tokens, stand_in=own.stand_in),
-            layer=layer,
-            hidden_size=H,
-            num_layers=layers,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            dtype=str(self.parameters.flat.dtype),
-        )
-        places = model.vocabulary.encode(own.join(own))
-        model.network = self.network.extended(len(model.vocabulary), places)
+        vocabulary = Vocabulary([*own, *new], tokens=own.tokens, stand_in=own.stand_in)
+        places = vocabulary.encode(own.join(own))
+        model = Model._zeros(vocabulary, hidden_size=1)
+        model.network = self.network.extended(len(vocabulary), places)
         return model
 
     def loss_and_gradient(self, ids: Array, targets: Array) -> tuple[float, Parameters]:
@@ -974,7 +992,7 @@ class Model:
         """
         found, arrays = archive.read(path, layout)
         vocabulary, sizes = described(found)
-        model = cls(vocabulary, **sizes)
+        model = cls._zeros(vocabulary, **sizes)
         for name in model.parameters:
             model.parameters[name] = arrays[name]
         return model

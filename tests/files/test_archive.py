@@ -550,3 +550,21 @@ print(len(model.vocabulary))
     assert (tmp_path / "page.html").read_bytes() == (tmp_path / "here.html").read_bytes()
     done = run_python("-m", "npchar", "generate", "--seed", 1, cwd=tmp_path, env=env)
     assert done.stdout == Model.pretrained().generate("\n", 400, seed=1) + "\n", done.stderr
+
+
+def test_no_random_weights_are_made_to_be_replaced(model, saved, monkeypatch):
+    """For a large model they take seconds."""
+    made = {"keras": npchar.to_keras(model), "torch": npchar.to_torch(model)}
+
+    def default_rng(*_):
+        raise AssertionError("random numbers are drawn")
+
+    monkeypatch.setattr(np.random, "default_rng", default_rng)
+    for found in (
+        Model.load(saved),
+        npchar.from_keras(made["keras"], model.vocabulary),
+        npchar.from_torch(made["torch"], model.vocabulary),
+        model.extend("cat"),
+    ):
+        assert found.parameters.flat.tobytes() == model.parameters.flat.tobytes()
+        assert found.history.loss == []
