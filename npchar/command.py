@@ -185,6 +185,12 @@ def run_resume(options: Namespace) -> int:
             "in --epochs 5, or on another text, as in "
             f"`npchar train --from {options.save} other.txt`"
         )
+    advice = "Name the texts that it was begun with, in their order"
+    if not settings:  # a finished model
+        command = shlex.join(["npchar", "train", "--from", options.save, *options.files])
+        advice += f", or use `{command}`, which saves to another file"
+        if model.trained_on:
+            settings["validation_split"] = model.trained_on["validation_split"]
     if options.epochs is not None:
         settings["epochs"] = options.epochs
     text = suited(texts(options, float(settings.get("validation_split", 0.1))), model)
@@ -192,8 +198,7 @@ def run_resume(options: Namespace) -> int:
     if (unknown := set("".join(text)) - set(known.characters)) and known.stand_in is None:
         raise ValueError(
             f"{options.save} is of a training on another text: in that there is no "
-            f"{min(unknown)!r}, as there is in {' '.join(options.files)}. Name the texts that it "
-            "was begun with, in their order"
+            f"{min(unknown)!r}, as there is in {' '.join(options.files)}. {advice}"
         )
     return fit(model, text, options.save, options, settings, resume=True)
 

@@ -19,7 +19,15 @@ from npchar.arguments import require_positive, require_seed
 from npchar.arrays import Array
 from npchar.files import archive
 from npchar.files.description import DTYPES, STORED, configuration, described, layout
-from npchar.files.resume import Checkpoint, held, require_every, saved_training
+from npchar.files.resume import (
+    Checkpoint,
+    held,
+    require_every,
+    require_same_text,
+    saved_training,
+    text_digest,
+    trained_on,
+)
 from npchar.generation.sampling import reweight_distribution
 from npchar.generation.stream import (
     generated,
@@ -108,6 +116,11 @@ class Model:
     """The layers as one function, ids to logits: see ``layers/network.py``."""
     history: History
     """The `History` of the latest `fit`, an interrupted one too; empty before the first."""
+    trained_on: dict[str, Any] | None
+    """The text of the latest `fit`: the ``sha256`` of its ids, and the ``validation_split``.
+
+    Empty before the first `fit`, None where the text is not known. `save` keeps it, so that
+    ``fit(resume=True)`` replaces no finished model by one of another text."""
 
     def __init__(
         self,
@@ -182,6 +195,7 @@ class Model:
             dtype=dtype,
         )
         self.history = History()
+        self.trained_on = {}
 
     @property
     def parameters(self) -> Parameters:
@@ -320,9 +334,10 @@ class Model:
             Go on from the checkpoint if the file is there: to the bit as if it had
             never been interrupted. The text, the model and the other arguments
             must be the same. More `epochs` than before make it longer, and the rate falls
-            anew from where it stands in the longer schedule. A model's file without a
-            training, and a model that was loaded from it, begin one if `epochs` is given.
-            Without `resume`, a file that is there is an error.
+            anew from where it stands in the longer schedule. The file of a finished model, and
+            a model that was loaded from it, begin a training on the same text if `epochs` is
+            given; another text needs another checkpoint. Without `resume`, a file that is there
+            is an error.
 
         Returns
         -------
@@ -393,6 +408,7 @@ class Model:
                 on_rank_0(lambda: stack.enter_context(held(checkpoint)))
                 saved = on_rank_0(lambda: saved_training(checkpoint, resume, layout))
                 if saved is not None and epochs is not None and self._is_of(*saved):
+                    require_same_text(checkpoint, saved[0], whole.ids)
                     saved = None
                 of_model = configuration(self.vocabulary, self.network)
                 kept = Checkpoint(checkpoint, of_model, checkpoint_every, saved)
@@ -404,8 +420,10 @@ class Model:
 
             def begin(history: History) -> None:
                 self.history = history
+                split = settings.validation_split
+                self.trained_on = {"sha256": text_digest(whole.ids), "validation_split": split}
 
-            begin(History())
+            self.history = History()
             try:
                 return train(
                     self.network,
@@ -474,6 +492,7 @@ class Model:
         places = vocabulary.encode(own.join(own))
         model = Model._zeros(vocabulary, hidden_size=1)
         model.network = self.network.extended(len(vocabulary), places)
+        model.trained_on = None
         return model
 
     def loss_and_gradient(self, ids: Array, targets: Array) -> tuple[float, Parameters]:
@@ -963,7 +982,10 @@ class Model:
             for name, array in arrays.items():
                 if np.isinf(array).any() and not np.isinf(self.parameters[name]).any():
                     raise ValueError(f"{name} has a weight too large for {dtype}; save it as it is")
-        archive.write(path, configuration(self.vocabulary, self.network, dtype), arrays)
+        about = configuration(self.vocabulary, self.network, dtype)
+        if self.trained_on is not None:
+            about["trained_on"] = self.trained_on
+        archive.write(path, about, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
@@ -995,6 +1017,7 @@ class Model:
         model = cls._zeros(vocabulary, **sizes)
         for name in model.parameters:
             model.parameters[name] = arrays[name]
+        model.trained_on = trained_on(found)
         return model
 
     @classmethod

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -116,10 +117,8 @@ class Checkpoint:
 
         Raises a CheckpointError if the file is of another; warns if bits may differ.
         """
-        import hashlib  # here, as `import npchar` need not wait for it
-
         made_by = environment() | {"processes": processes}
-        corpus = hashlib.sha256(ids.data).hexdigest()
+        corpus = text_digest(ids)
         self.about = {"settings": settings, "corpus": corpus, "made_by": made_by}
         if self.training is None:
             return
@@ -280,6 +279,46 @@ def saved_training(
             "another checkpoint"
         )
     return archive.read(path, layout)
+
+
+def text_digest(ids: Array) -> str:
+    """Return the SHA-256 of a text's ids, in hexadecimal."""
+    import hashlib  # here, as `import npchar` need not wait for it
+
+    return hashlib.sha256(ids.data).hexdigest()
+
+
+def trained_on(configuration: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a file's `Model.trained_on`; raise a ValueError or KeyError if it is invalid."""
+    text: Any = configuration.get("trained_on")
+    if "training" in configuration:
+        settings, digest = (configuration["training"][name] for name in ("settings", "corpus"))
+        text = {"sha256": digest, "validation_split": settings.get("validation_split", 0.1)}
+    if text is not None and not isinstance(text, dict):
+        raise ValueError(f"its trained_on is {text!r:.50}")
+    if text:
+        require_kind(text["sha256"], "")
+        if not 0 <= float(text["validation_split"]) < 1:
+            raise ValueError(f"its trained_on is {text!r:.150}")
+    return text
+
+
+def require_same_text(
+    path: str | os.PathLike[str], configuration: dict[str, Any], ids: Array
+) -> None:
+    """Raise a CheckpointError if training a finished model on another text would replace it."""
+    then = trained_on(configuration)
+    if then is None:
+        what = "does not say which text its model was trained on"  # as in files of version 1.0
+    elif then and then["sha256"] != text_digest(ids):
+        what = "holds a model that was trained on another text"
+    else:
+        return
+    name = os.fspath(path)
+    raise CheckpointError(
+        f"{name} {what}, and this training would replace it; name another checkpoint, or use "
+        f"`npchar train --from {shlex.quote(name)} FILE`, which saves to another file"
+    )
 
 
 def require_every(every: tuple[float, str]) -> tuple[float, str]:
