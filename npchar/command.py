@@ -183,6 +183,12 @@ def run_resume(options: Namespace) -> int:
             "in --epochs 5, or on another text, as in "
             f"`npchar train --from {options.save} other.txt`"
         )
+    advice = "Name the texts that it was begun with, in their order"
+    if not settings:  # a finished model
+        command = shlex.join(["npchar", "train", "--from", options.save, *options.files])
+        advice += f", or use `{command}`, which saves to another file"
+        if model.trained_on:
+            settings["validation_split"] = model.trained_on["validation_split"]
     if options.epochs is not None:
         settings["epochs"] = options.epochs
     text = suited(texts(options, float(settings.get("validation_split", 0.1))), model)
@@ -190,8 +196,7 @@ def run_resume(options: Namespace) -> int:
     if (unknown := set("".join(text)) - set(known.characters)) and known.stand_in is None:
         raise ValueError(
             f"{options.save} is of a training on another text: in that there is no "
-            f"{min(unknown)!r}, as there is in {' '.join(options.files)}. Name the texts that it "
-            "was begun with, in their order"
+            f"{min(unknown)!r}, as there is in {' '.join(options.files)}. {advice}"
         )
     return fit(model, text, options.save, options, settings, resume=True)
 
@@ -207,6 +212,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
 ) -> int:
     """Train with the training kept in the model's own file."""
+    target = os.path.realpath(path)  # the folder may change while it trains
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # So a script's shell starts what stands before an &, and so it is to stay.
         say(f"started in the background: Ctrl-C is not for it; `kill {os.getpid()}` ends it, and "
@@ -214,14 +220,14 @@ def fit(
     try:
         with contextlib.redirect_stdout(sys.stderr):
             history: History = model.fit(  # the settings are fit's arguments
-                text, checkpoint=path, resume=resume, callbacks=callbacks, **settings  # type: ignore[arg-type]
+                text, checkpoint=target, resume=resume, callbacks=callbacks, **settings  # type: ignore[arg-type]
             )  # fmt: skip
     except (KeyboardInterrupt, SystemExit) as ended:  # by Ctrl-C, by SIGTERM
-        if not os.path.exists(path):
+        if not os.path.exists(target):
             raise  # before its first step: there is nothing to go on with
         say(f"\ninterrupted; go on by `{to_go_on(path, options)}`")
         return 130 if isinstance(ended, KeyboardInterrupt) else 128 + signal.SIGTERM
-    model.save(path)  # without what a training needs to go on
+    model.save(target)  # without what a training needs to go on
     losses = history.val_loss or history.loss
     held_out = "held out" if history.val_loss else "on the train text"
     print(f"{path}: {min(losses):.4f} nats per character {held_out}")

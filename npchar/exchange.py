@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npchar.arrays import Array
+from npchar.layers.network import Network
 from npchar.model import Model
 from npchar.text.vocabulary import Vocabulary
 
@@ -72,7 +73,7 @@ def to_keras(model: Model) -> list[Array]:
     """
     gates = gates_of(model, "Keras has no layer like these gated convolutions; use to_torch")
     arrays = []
-    for weights in by_gate(model):
+    for weights in by_gate(model.network):
         kernel, recurrent, b = (side_by_side(array, gates.keras) for array in weights)
         arrays += [kernel, recurrent, b if model.network.sizes.layer == "gru" else b[0]]
     p = model.parameters
@@ -166,7 +167,7 @@ def to_torch(model: Model) -> dict[str, Array]:
             arrays[f"conv.{k}.weight"] = W.reshape(-1, *W.shape[2:]).copy()  # (2H, D, 2)
             arrays[f"conv.{k}.bias"] = b.flatten()
     else:
-        for k, weights in enumerate(by_gate(model)):
+        for k, weights in enumerate(by_gate(model.network)):
             Wx, Wh, b = (side_by_side(array, GATES[layer].torch) for array in weights)
             arrays[f"{layer}.weight_ih_l{k}"] = Wx.T.copy()  # (GH, D)
             arrays[f"{layer}.weight_hh_l{k}"] = Wh.T.copy()
@@ -265,6 +266,7 @@ def take_bias(arrays: dict[str, Array], name: str, weight: Array) -> Array:
 def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
     """Write the model for ONNX runtimes; needs the package ``onnx``: pip install "npchar[onnx]".
 
+    The file is in float32, also for a float64 model: runtimes have no recurrent layers in float64.
     Inputs are ``ids`` (T, B) int64, and for each layer K the state before, ``hK`` and of an
     LSTM ``cK`` (1, B, H); outputs ``logits`` (T, B, V) and the state after, ``hK_next`` and
     ``cK_next``.
@@ -299,11 +301,12 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    p, (V, H, layers, _, layer, _) = model.parameters, model.network.sizes
-    kind = helper.np_dtype_to_tensor_dtype(p.flat.dtype)
+    network = model.network.astype("float32")
+    p, (V, H, layers, _, layer, _) = network.parameters, network.sizes
+    kind = TensorProto.FLOAT
     constants = {
         "depth": np.array(V),
-        "off_on": np.array([0, 1], p.flat.dtype),
+        "off_on": np.array([0, 1], np.float32),
         "axis": np.array([1]),
         "dense.W": p["dense.W"],
         "dense.b": p["dense.b"],
@@ -311,7 +314,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
     inputs = [helper.make_tensor_value_info("ids", TensorProto.INT64, ["T", "B"])]
     outputs = [helper.make_tensor_value_info("logits", kind, ["T", "B", V])]
     nodes = [helper.make_node("OneHot", ["ids", "depth", "off_on"], ["x0"])]
-    for k, weights in enumerate(by_gate(model)):
+    for k, weights in enumerate(by_gate(network)):
         Wx, Wh, b = (side_by_side(array, gates.onnx) for array in weights)
         constants |= {f"W{k}": Wx.T[None], f"R{k}": Wh.T[None], f"B{k}": b.reshape(1, -1)}
         before = [f"{state}{k}" for state in gates.state]
@@ -353,9 +356,9 @@ def layer_of(recurrent: Array, name: str) -> str:
     )
 
 
-def by_gate(model: Model) -> Iterator[tuple[Array, Array, Array]]:
+def by_gate(network: Network) -> Iterator[tuple[Array, Array, Array]]:
     """Each recurrent layer by gate: Wx (G, D, H), Wh (G, H, H) and b (G, 2, H)."""
-    for layer in model.network.layers:
+    for layer in network.layers:
         own, (D, H) = layer.arrays, layer.sizes
         bias = own["b"].reshape(-1, H)
         b = np.stack([bias, np.zeros_like(bias)], axis=1)
@@ -403,7 +406,8 @@ def assembled(layer: str, arrays: dict[str, Array], vocabulary: Vocabulary) -> M
         )
     H, dtype = len(arrays["dense.W"]), str(types.pop())
     layers = len({name.split(".")[0] for name in arrays}) - 1  # all but dense
-    model = Model(vocabulary, layer=layer, hidden_size=H, num_layers=layers, dtype=dtype)
+    model = Model._zeros(vocabulary, layer=layer, hidden_size=H, num_layers=layers, dtype=dtype)
+    model.trained_on = None
     for name, array in model.parameters.items():
         if arrays[name].shape != array.shape:
             raise ValueError(

@@ -19,7 +19,15 @@ from npchar.arguments import require_positive, require_seed
 from npchar.arrays import Array
 from npchar.files import archive
 from npchar.files.description import DTYPES, STORED, configuration, described, layout
-from npchar.files.resume import Checkpoint, held, require_every, saved_training
+from npchar.files.resume import (
+    Checkpoint,
+    held,
+    require_every,
+    require_same_text,
+    saved_training,
+    text_digest,
+    trained_on,
+)
 from npchar.generation.sampling import reweight_distribution
 from npchar.generation.stream import (
     generated,
@@ -102,6 +110,18 @@ class Model:
     (4, 16, 16)
     """
 
+    vocabulary: Vocabulary
+    """The characters, and their ids."""
+    network: Network
+    """The layers as one function, ids to logits: see ``layers/network.py``."""
+    history: History
+    """The `History` of the latest `fit`, an interrupted one too; empty before the first."""
+    trained_on: dict[str, Any] | None
+    """The text of the latest `fit`: the ``sha256`` of its ids, and the ``validation_split``.
+
+    Empty before the first `fit`, None where the text is not known. `save` keeps it, so that
+    ``fit(resume=True)`` replaces no finished model by one of another text."""
+
     def __init__(
         self,
         vocabulary: Vocabulary,
@@ -114,6 +134,30 @@ class Model:
         seed: int = 0,
         dtype: str = "float32",
     ) -> None:
+        require_seed(seed)
+        self._make_zeros(
+            vocabulary, layer, hidden_size, num_layers, dropout, recurrent_dropout, dtype
+        )
+        self.network.initialise(seed)
+
+    @classmethod
+    def _zeros(cls, vocabulary: Vocabulary, **sizes: Any) -> Model:
+        """A model whose weights are zeros, to be filled: large random ones take seconds."""
+        model = cls.__new__(cls)
+        model._make_zeros(vocabulary, **sizes)
+        return model
+
+    def _make_zeros(
+        self,
+        vocabulary: Vocabulary,
+        layer: str = "lstm",
+        hidden_size: int = 128,
+        num_layers: int | None = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        dtype: str = "float32",
+    ) -> None:
+        """Check the arguments and make all attributes; the weights are zeros."""
         if not isinstance(vocabulary, Vocabulary):
             raise TypeError(
                 f"expected a Vocabulary, got {type(vocabulary).__name__}; make one with "
@@ -136,11 +180,9 @@ class Model:
                 f"recurrent_dropout is {recurrent_dropout!r}, but a layer {layer!r} has no "
                 "recurrent weights; pass dropout alone"
             )
-        require_seed(seed)
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
         self.vocabulary = vocabulary
-        """Its characters, and their ids."""
         self.network = Network(
             Sizes(
                 len(vocabulary),
@@ -152,10 +194,8 @@ class Model:
             ),
             dtype=dtype,
         )
-        """The layers as one function, ids to logits: see ``layers/network.py``."""
-        self.network.initialise(seed)
         self.history = History()
-        """The `History` of the latest `fit`, an interrupted one too; empty before the first."""
+        self.trained_on = {}
 
     @property
     def parameters(self) -> Parameters:
@@ -297,9 +337,10 @@ class Model:
             Go on from the checkpoint if the file is there: to the bit as if it had
             never been interrupted. The text, the model and the other arguments
             must be the same. More `epochs` than before make it longer, and the rate falls
-            anew from where it stands in the longer schedule. A model's file without a
-            training, and a model that was loaded from it, begin one if `epochs` is given.
-            Without `resume`, a file that is there is an error.
+            anew from where it stands in the longer schedule. The file of a finished model, and
+            a model that was loaded from it, begin a training on the same text if `epochs` is
+            given; another text needs another checkpoint. Without `resume`, a file that is there
+            is an error.
 
         Returns
         -------
@@ -362,6 +403,8 @@ class Model:
         whole = self._ids(text)
         if checkpoint is None and resume:
             raise ValueError("resume is True, but no checkpoint is named to go on from")
+        if checkpoint is not None:
+            checkpoint = os.path.realpath(checkpoint)  # a callback may change the folder
         with contextlib.ExitStack() as stack:
             kept = None
             if checkpoint is not None:
@@ -369,6 +412,7 @@ class Model:
                 on_rank_0(lambda: stack.enter_context(held(checkpoint)))
                 saved = on_rank_0(lambda: saved_training(checkpoint, resume, layout))
                 if saved is not None and epochs is not None and self._is_of(*saved):
+                    require_same_text(checkpoint, saved[0], whole.ids)
                     saved = None
                 of_model = configuration(self.vocabulary, self.network)
                 kept = Checkpoint(checkpoint, of_model, checkpoint_every, saved)
@@ -381,8 +425,10 @@ class Model:
 
             def begin(history: History) -> None:
                 self.history = history
+                split = settings.validation_split
+                self.trained_on = {"sha256": text_digest(whole.ids), "validation_split": split}
 
-            begin(History())
+            self.history = History()
             try:
                 return train(
                     self.network,
@@ -447,18 +493,11 @@ class Model:
         else:
             own.require_text(text)
             new = Vocabulary.from_text(text)
-        _, H, layers, dropout, layer, recurrent_dropout = self.network.sizes
-        model = Model(
-            Vocabulary([*own, *new], tokens=own.tokens, stand_in=own.stand_in),
-            layer=layer,
-            hidden_size=H,
-            num_layers=layers,
-            dropout=dropout,
-            recurrent_dropout=recurrent_dropout,
-            dtype=str(self.parameters.flat.dtype),
-        )
-        places = model.vocabulary.encode(own.join(own))
-        model.network = self.network.extended(len(model.vocabulary), places)
+        vocabulary = Vocabulary([*own, *new], tokens=own.tokens, stand_in=own.stand_in)
+        places = vocabulary.encode(own.join(own))
+        model = Model._zeros(vocabulary, hidden_size=1)
+        model.network = self.network.extended(len(vocabulary), places)
+        model.trained_on = None
         model.network.epochs_trained = self.network.epochs_trained
         return model
 
@@ -913,7 +952,8 @@ class Model:
         """Write the model to one file, whole or not at all.
 
         An ``.npz`` of plain arrays and a JSON description, no pickle: `load`
-        reads it, and so does ``numpy.load``.
+        reads it, and so does ``numpy.load``. Links are followed, and a file that is
+        replaced keeps its mode.
 
         Parameters
         ----------
@@ -928,6 +968,9 @@ class Model:
         ------
         ValueError
             For another type, or a weight that is too large for it.
+        OSError
+            When the file cannot be written, or the path names a folder, a device or a FIFO;
+            a file that was there is untouched.
 
         Examples
         --------
@@ -940,12 +983,15 @@ class Model:
             raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(STORED)}")
         arrays: dict[str, Array] = dict(self.parameters)
         if dtype is not None:
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", under="ignore"):
                 arrays = {name: array.astype(dtype) for name, array in arrays.items()}
             for name, array in arrays.items():
                 if np.isinf(array).any() and not np.isinf(self.parameters[name]).any():
                     raise ValueError(f"{name} has a weight too large for {dtype}; save it as it is")
-        archive.write(path, configuration(self.vocabulary, self.network, dtype), arrays)
+        about = configuration(self.vocabulary, self.network, dtype)
+        if self.trained_on is not None:
+            about["trained_on"] = self.trained_on
+        archive.write(path, about, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
@@ -974,10 +1020,11 @@ class Model:
         """
         found, arrays = archive.read(path, layout)
         vocabulary, sizes = described(found)
-        model = cls(vocabulary, **sizes)
+        model = cls._zeros(vocabulary, **sizes)
         for name in model.parameters:
             model.parameters[name] = arrays[name]
         model.network.epochs_trained = found.get("epochs_trained", 0)
+        model.trained_on = trained_on(found)
         return model
 
     @classmethod
@@ -1009,4 +1056,8 @@ class Model:
                 f"there is no pretrained model {name!r}; there is {', '.join(PRETRAINED)}. "
                 "npchar.Model.load(path) reads one of your own"
             )
-        return cls.load(os.path.join(os.path.dirname(__file__), "pretrained", f"{name}.npz"))
+        from importlib import resources  # here, for a fast `import npchar`
+
+        file = resources.files("npchar") / "pretrained" / f"{name}.npz"
+        with resources.as_file(file) as path:  # the package may be imported from a zip file
+            return cls.load(path)

@@ -510,6 +510,35 @@ def test_a_finished_model_goes_on_for_more_epochs(tmp_path, here):
     assert made.parameters.flat.tobytes() == model.parameters.flat.tobytes()
 
 
+def test_a_finished_model_is_not_replaced_by_one_of_another_text(tmp_path, here):
+    (tmp_path / "cats.txt").write_text(TEXT)
+    (tmp_path / "turned.txt").write_text(TEXT[::-1])
+    (tmp_path / "other.txt").write_text(TEXT + "zebra " * 20)
+    assert here("train", "cats.txt", "--epochs", 2, *SMALL)[0] == 0
+    before = (tmp_path / "cats.npz").read_bytes()
+    for name in ("turned.txt", "other.txt"):
+        status, out, err = here("resume", "cats.npz", name, "--epochs", 1)
+        assert (status, out) == (2, "")
+        assert "another text" in err
+        assert "npchar train --from" in err
+        assert (tmp_path / "cats.npz").read_bytes() == before
+    assert here("train", "--from", "cats.npz", "turned.txt", "--epochs", 1)[0] == 0
+    assert (tmp_path / "cats.npz").read_bytes() == before
+    assert here("resume", "turned.npz", "turned.txt", "--epochs", 1)[0] == 0
+
+
+def test_a_finished_model_of_several_texts_goes_on_with_them(tmp_path, here):
+    """The same part of each is held out again."""
+    (tmp_path / "cats.txt").write_text(TEXT)
+    (tmp_path / "turned.txt").write_text(TEXT[::-1])
+    texts = ("cats.txt", "turned.txt")
+    status, _, err = here("train", *texts, "--validation-split", 0.3, "--epochs", 1, *SMALL)
+    assert status == 0, err
+    status, _, err = here("resume", "cats.npz", *texts, "--epochs", 1)
+    assert status == 0, err
+    assert "the last 30% of each of 2 files" in err
+
+
 def test_patience_ends_it(tmp_path, here):
     (tmp_path / "noise.txt").write_text("".join(chr(97 + k * k * 7919 % 26) for k in range(3000)))
     status, _, err = here("train", "noise.txt", "--patience", 1, "--epochs", 400,

@@ -206,11 +206,14 @@ def test_pytorch_live(layer, num_layers):
 
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("layer", RECURRENT)
-def test_onnx_live(layer, num_layers, tmp_path):
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_onnx_live(layer, num_layers, dtype, tmp_path):
     pytest.importorskip("onnx", reason="onnx is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    model, ids, _ = made(num_layers, layer=layer)
-    to_onnx(model, tmp_path / "model.onnx")
+    model, ids, _ = made(num_layers, dtype, layer)
+    model.parameters["dense.b"][0] = 1e-42  # not a normal number in float32
+    with np.errstate(all="raise"):
+        to_onnx(model, tmp_path / "model.onnx")
     session = runtime.InferenceSession(tmp_path / "model.onnx")
     zeros = np.zeros((1, ids.shape[1], H), np.float32)
     letters = "hc" if layer == "lstm" else "h"

@@ -12,7 +12,6 @@ network and sends nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +20,6 @@ from npchar.layers.network import Network
 from npchar.text.vocabulary import Vocabulary
 from npchar.version import __version__
 
-FOLDER = Path(__file__).parent
 SCRIPTS = ("page_network.js", "page_features.js", "page_state.js", "page_view.js", "page.js")
 KINDS = ("lstm", "gru", "rnn", "conv")  # the layers that its script runs
 
@@ -81,7 +79,9 @@ def page(models: Sequence[Shown]) -> str:
 
 def read(name: str) -> str:
     """A part of the page, from the file beside this one."""
-    return (FOLDER / name).read_text(encoding="utf-8")
+    from importlib import resources  # here, for a fast `import npchar`
+
+    return (resources.files("npchar.analysis") / name).read_text(encoding="utf-8")
 
 
 def description_and_weights(model: Shown) -> tuple[dict[str, Any], str]:
@@ -105,7 +105,8 @@ def description_and_weights(model: Shown) -> tuple[dict[str, Any], str]:
         never = list(vocabulary).index(vocabulary.stand_in)  # is that to be generated
         network.parameters["dense.b"][never] = -30_000
     weights = network.parameters.flat.astype("<f4")
-    half = weights.clip(-60_000, 60_000).astype("<f2")
+    with np.errstate(under="ignore"):
+        half = weights.clip(-60_000, 60_000).astype("<f2")
     exact = np.array_equal(half, weights)
     description = {
         "npchar": __version__,

@@ -21,7 +21,9 @@ All members are stored, not compressed; numbers are little-endian.
   ``characters`` (a string, in the order of their ids) or ``tokens`` (a list; a tuple is a list in
   it), ``hidden_size``, ``num_layers``, ``dropout``, ``dtype``, and where they are not the usual
   ``layer`` ("lstm"), ``recurrent_dropout`` (0), ``stored`` (the type in the file: ``dtype``; or
-  "float16") and ``stand_in`` (none).
+  "float16") and ``stand_in`` (none). Beside ``model`` there is ``trained_on``: the ``sha256`` of
+  the ids of the text of the latest training and its ``validation_split``; an empty table for a
+  model that was never trained. Files of version 1.0, and models imported from elsewhere, have none.
 - ``lstmK.Wx`` (4, D, H), ``lstmK.Wh`` (4, H, H), ``lstmK.b`` (4, H): of each layer K from 0, gates
   in the order i, f, o, g. Of other layers: ``gruK.Wx`` (3, D, H), ``gruK.Wh`` (3, H, H),
   ``gruK.b`` (3, H), ``gruK.bq`` (H,), gates in the order r, z, n; ``rnnK.Wx`` (D, H), ``rnnK.Wh``

@@ -10,6 +10,7 @@ on later.
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import stat
@@ -20,6 +21,11 @@ import numpy as np
 
 from npchar.arrays import Array
 from npchar.version import in_browser
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     import zipfile  # this, json and re where they are used: `import npchar` need not wait
@@ -80,38 +86,114 @@ def write(
 
 
 def write_whole(path: str | os.PathLike[str], write_to: Callable[[IO[bytes]], object]) -> None:
-    """Write a file whole or not at all: `write_to` is called with a new one, in its folder."""
-    import tempfile
+    """Write a file whole or not at all: `write_to` is called with a new file in its folder.
 
-    path = os.path.abspath(path)
-    folder = os.path.dirname(path)
+    Links are followed. A file that is replaced keeps its mode and, where the system allows it,
+    its owner. Temporary files that a killed process left of the same file are removed.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be written, or the path names a folder, a device or a FIFO.
+    """
+    import zlib
+
+    target = os.path.realpath(path)
+    folder, name = os.path.split(target)
     temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=folder, prefix=".npchar-", suffix=".tmp")
+        try:
+            old = os.stat(path)
+        except FileNotFoundError:
+            old = None
+        if old is not None and (kind := _special_kind(old.st_mode)):
+            number = errno.EISDIR if kind == "folder" else errno.EINVAL
+            raise OSError(number, f"expected a regular file, got a {kind}")
+        start = f".npchar-{zlib.crc32(os.fsencode(name)):08x}-"  # a long name has no room for more
+        _remove_stale(folder, start)
+        mode = 0o666 if old is None else old.st_mode & 0o777 | 0o600
+        descriptor, temporary = _open_temporary(os.path.join(folder, start), mode)
         with os.fdopen(descriptor, "wb") as file:
             write_to(file)
             file.flush()
+            if old is not None:
+                _keep_owner_and_mode(file.fileno(), old)
             sync(file.fileno())
-        os.chmod(temporary, 0o666 & ~current_umask())  # mkstemp's is for the owner alone
-        os.replace(temporary, path)
+            if fcntl is not None:  # the lock ends with the file
+                os.replace(temporary, target)
+        if fcntl is None:  # Windows replaces no file by an open one
+            os.replace(temporary, target)
     except BaseException as error:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
         if isinstance(error, OSError):
-            why = f"cannot write {path}: {error.strerror or error}"
-            if os.path.isfile(path):
+            why = f"cannot write {target}: {error.strerror or error}"
+            if os.path.isfile(target):
                 why += "; the file that was there is untouched"
             raise type(error)(error.errno, why) from None
         raise
     sync_folder(folder)
 
 
-def current_umask() -> int:
-    """The permissions that new files are made without."""
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
+def _special_kind(mode: int) -> str | None:
+    """Return the kind of a file that is not a regular one; None for a regular file."""
+    kinds = {stat.S_IFREG: None, stat.S_IFDIR: "folder", stat.S_IFIFO: "FIFO",
+             stat.S_IFSOCK: "socket"}  # fmt: skip
+    return kinds.get(stat.S_IFMT(mode), "device")
+
+
+def _open_temporary(start: str, mode: int) -> tuple[int, str]:
+    """Make a new file and lock it, so that no other process takes it for a stale one."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+    while True:
+        temporary = f"{start}{os.urandom(4).hex()}.tmp"
+        descriptor = os.open(temporary, flags, mode)  # the system applies the umask
+        is_locked = fcntl is None or lock_file(descriptor) is not False
+        if is_locked and os.path.exists(temporary):
+            return descriptor, temporary
+        os.close(descriptor)  # another process removed it before it was locked
+
+
+def _remove_stale(folder: str, start: str) -> None:
+    """Remove temporary files of killed processes: no process has a lock on them."""
+    if fcntl is None:
+        return
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(start) and entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    descriptor = os.open(entry.path, os.O_RDWR)
+                    try:
+                        if lock_file(descriptor):
+                            os.unlink(entry.path)
+                    finally:
+                        os.close(descriptor)
+
+
+def _keep_owner_and_mode(descriptor: int, old: os.stat_result) -> None:
+    """Give a new file the owner and mode of the file that it is to replace, where possible."""
+    for owner in ((-1, old.st_gid), (old.st_uid, -1)):
+        with contextlib.suppress(OSError, AttributeError):  # Windows has no fchown
+            os.fchown(descriptor, *owner)
+    with contextlib.suppress(OSError, AttributeError):  # some disks have one mode for all files
+        os.fchmod(descriptor, old.st_mode & 0o777)
+
+
+def lock_file(descriptor: int) -> bool | None:
+    """Lock an open file; return False if it is locked already, None where there are no locks."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    except (BlockingIOError, PermissionError):
+        return False
+    except (ImportError, OSError):  # some systems, and some network disks
+        return None
+    return True
 
 
 def sync(descriptor: int) -> None:
@@ -154,12 +236,12 @@ def read(
     import zipfile
 
     name = os.fspath(path)
+    kind = _special_kind(os.stat(path).st_mode)
+    if kind not in (None, "folder"):  # a FIFO blocks, and a device may have no end
+        raise CheckpointError(f"{name} is not a saved model: expected a regular file, got a {kind}")
     with open(path, "rb") as file:
-        about = os.fstat(file.fileno())
-        size = about.st_size
+        size = os.fstat(file.fileno()).st_size
         try:
-            if not stat.S_ISREG(about.st_mode):  # a device could be read without end
-                raise CheckpointError("is not a regular file")
             with zipfile.ZipFile(file) as archive:
                 return read_members(archive, size, layout)
         except zipfile.BadZipFile as error:

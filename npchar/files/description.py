@@ -14,7 +14,7 @@ import numpy as np
 from npchar.arguments import require_positive
 from npchar.files import archive
 from npchar.files.archive import Layout
-from npchar.files.resume import require_kind, training_layout
+from npchar.files.resume import require_kind, trained_on, training_layout
 from npchar.layers.network import Network, Sizes
 from npchar.text.vocabulary import Vocabulary
 from npchar.version import __version__
@@ -98,6 +98,7 @@ def layout(configuration: dict[str, Any]) -> Layout:
     if "training" in configuration:
         size = sum(math.prod(shape) for shape in shapes.values())
         arrays |= training_layout(configuration["training"], size, code)
+    trained_on(configuration)
     return arrays
 
 

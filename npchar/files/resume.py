@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shlex
 import sys
 import time
 import warnings
@@ -22,7 +23,7 @@ import numpy as np
 from npchar.arguments import require_positive
 from npchar.arrays import Array
 from npchar.files import archive
-from npchar.files.archive import CheckpointError, Layout
+from npchar.files.archive import CheckpointError, Layout, lock_file
 from npchar.layers.network import Network
 from npchar.version import __version__, in_browser
 
@@ -119,10 +120,8 @@ class Checkpoint:
 
         Raises a CheckpointError if the file is of another; warns if bits may differ.
         """
-        import hashlib  # here, as `import npchar` need not wait for it
-
         made_by = environment() | {"processes": processes}
-        corpus = hashlib.sha256(ids.data).hexdigest()
+        corpus = text_digest(ids)
         self.about = {"settings": settings, "corpus": corpus, "made_by": made_by}
         if self.training is None:
             return
@@ -245,7 +244,7 @@ def held(path: str | os.PathLike[str]) -> Iterator[None]:
     if in_browser():
         yield
         return
-    path = os.path.abspath(path)
+    path = os.path.realpath(path)  # one lock for all links to a file
     folder, name = os.path.split(path)
     lock = os.path.join(folder, f".npchar-{name}.lock")
     while True:
@@ -253,7 +252,7 @@ def held(path: str | os.PathLike[str]) -> Iterator[None]:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise type(error)(error.errno, f"cannot write {path}: {error.strerror}") from None
-        if not lock_file(descriptor):
+        if lock_file(descriptor) is False:
             os.close(descriptor)
             raise CheckpointError(
                 f"another training that is under way is kept in {path}; wait for its end, or "
@@ -271,24 +270,6 @@ def held(path: str | os.PathLike[str]) -> Iterator[None]:
         os.close(descriptor)
 
 
-def lock_file(descriptor: int) -> bool:
-    """Lock an open file, if nobody else has; true as well where there is no such thing."""
-    try:
-        try:
-            import fcntl
-
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:
-            import msvcrt
-
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    except (BlockingIOError, PermissionError):
-        return False
-    except (ImportError, OSError):  # some systems, and some disks of networks, have no locks
-        pass
-    return True
-
-
 def saved_training(
     path: str | os.PathLike[str], resume: bool, layout: Callable[[dict[str, Any]], Layout]
 ) -> tuple[dict[str, Any], dict[str, Array]] | None:
@@ -301,6 +282,46 @@ def saved_training(
             "another checkpoint"
         )
     return archive.read(path, layout)
+
+
+def text_digest(ids: Array) -> str:
+    """Return the SHA-256 of a text's ids, in hexadecimal."""
+    import hashlib  # here, as `import npchar` need not wait for it
+
+    return hashlib.sha256(ids.data).hexdigest()
+
+
+def trained_on(configuration: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a file's `Model.trained_on`; raise a ValueError or KeyError if it is invalid."""
+    text: Any = configuration.get("trained_on")
+    if "training" in configuration:
+        settings, digest = (configuration["training"][name] for name in ("settings", "corpus"))
+        text = {"sha256": digest, "validation_split": settings.get("validation_split", 0.1)}
+    if text is not None and not isinstance(text, dict):
+        raise ValueError(f"its trained_on is {text!r:.50}")
+    if text:
+        require_kind(text["sha256"], "")
+        if not 0 <= float(text["validation_split"]) < 1:
+            raise ValueError(f"its trained_on is {text!r:.150}")
+    return text
+
+
+def require_same_text(
+    path: str | os.PathLike[str], configuration: dict[str, Any], ids: Array
+) -> None:
+    """Raise a CheckpointError if training a finished model on another text would replace it."""
+    then = trained_on(configuration)
+    if then is None:
+        what = "does not say which text its model was trained on"  # as in files of version 1.0
+    elif then and then["sha256"] != text_digest(ids):
+        what = "holds a model that was trained on another text"
+    else:
+        return
+    name = os.fspath(path)
+    raise CheckpointError(
+        f"{name} {what}, and this training would replace it; name another checkpoint, or use "
+        f"`npchar train --from {shlex.quote(name)} FILE`, which saves to another file"
+    )
 
 
 def require_every(every: tuple[float, str]) -> tuple[float, str]:

@@ -124,7 +124,8 @@ class Network:
 
     def astype(self, dtype: DTypeLike) -> Network:
         """A copy with weights of another type."""
-        flat = self.parameters.flat.astype(dtype)
+        with np.errstate(under="ignore"):
+            flat = self.parameters.flat.astype(dtype)
         return Network(self.sizes, Parameters(self.parameters.shapes, flat=flat), kind=self.kind)
 
     def extended(self, vocabulary_size: int, places: Array) -> Network:

@@ -5,15 +5,21 @@ import io
 import json
 import os
 import random
+import re
+import signal
+import socket
 import stat
+import subprocess
 import sys
+import threading
 import zipfile
 
 import fuzz
 import numpy as np
 import pytest
 import survive
-from conftest import TESTS
+from children import LIMIT, python, run_python
+from conftest import ROOT, TESTS
 
 import npchar
 from npchar import CheckpointError, Model, Vocabulary
@@ -290,3 +296,275 @@ def test_something_else_entirely(tmp_path):
     with pytest.raises(FileNotFoundError):
         Model.load(tmp_path / "none.npz")
     assert issubclass(npchar.CheckpointError, ValueError)
+
+
+# Links, special files, modes and temporary files
+
+
+WRITERS = {
+    "save": lambda model, path: model.save(path),
+    "to_html": lambda model, path: model.to_html(path),
+    "checkpoint": lambda model, path: model.fit(
+        "the cat sat on the mat, and the rat sat on the cat. " * 12,
+        epochs=1, maxlen=20, workers=1, verbose=False, checkpoint=path, resume=True,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(params=WRITERS)
+def write(request):
+    return WRITERS[request.param]
+
+
+@pytest.fixture(params=["FIFO", "folder", "socket", "device"])
+def special(request, tmp_path):
+    """A file that is not a regular one, and its kind."""
+    path = tmp_path / "special"
+    if request.param == "folder":
+        path.mkdir()
+    elif request.param == "socket":
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(os.fspath(path))
+    elif request.param == "FIFO":
+        os.mkfifo(path)
+    else:
+        try:
+            os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        except PermissionError:
+            pytest.skip("only root makes devices")
+    return path, request.param
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_special_file_is_refused(model, tmp_path, special, linked, write):
+    path, kind = special
+    before = path.lstat()
+    if linked:
+        (tmp_path / "link").symlink_to(path)
+    names = sorted(tmp_path.iterdir())
+    with pytest.raises((OSError, CheckpointError)) as error:
+        write(model, tmp_path / "link" if linked else path)
+    assert re.search(
+        f"expected a regular file, got a {kind}|is a directory", str(error.value), re.I
+    )
+    assert (path.lstat().st_mode, path.lstat().st_ino) == (before.st_mode, before.st_ino)
+    assert sorted(tmp_path.iterdir()) == names
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_a_fifo_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(CheckpointError, match="expected a regular file, got a FIFO"):
+        Model.load(tmp_path / "fifo")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_is_followed(model, tmp_path, is_there, write):
+    (tmp_path / "run").mkdir()
+    target, link, second = tmp_path / "run" / "model", tmp_path / "latest", tmp_path / "second"
+    link.symlink_to(os.path.join("run", "model"))  # relative to the link
+    second.symlink_to(link)
+    if is_there:
+        model.save(target)
+        before = target.read_bytes()
+    if write is not WRITERS["checkpoint"]:  # which trains the model of the file
+        model.parameters.flat[:] += 1
+    write(model, second)
+    assert not is_there or target.read_bytes() != before
+    assert target.is_file()
+    assert os.readlink(link) == os.path.join("run", "model")
+    assert second.is_symlink()
+    assert list((tmp_path / "run").iterdir()) == [target]
+
+
+def test_links_that_lead_nowhere(model, tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    (tmp_path / "c").symlink_to(tmp_path / "none" / "model.npz")
+    for name in "abc":
+        with pytest.raises(OSError, match="cannot write"):
+            model.save(tmp_path / name)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other rights")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o444])
+def test_a_file_that_is_replaced_keeps_its_mode(saved, model, mode, write):
+    saved.chmod(mode)
+    write(model, saved)
+    assert stat.S_IMODE(saved.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away"
+)
+def test_a_file_that_is_replaced_keeps_its_owner(saved, model):
+    os.chown(saved, 12345, 12346)
+    saved.chmod(0o640)
+    model.save(saved)
+    found = saved.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12345, 12346, 0o640)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other rights")
+def test_no_file_is_open_to_others_while_a_model_is_saved(model, tmp_path):
+    """The umask stays as it is for other threads, and a private file's temporary one is private."""
+    path, probe = tmp_path / "model.npz", tmp_path / "probe"
+    modes = set()
+
+    def look(frame, event, argument):
+        if event == "c_return":  # as if another thread ran here
+            os.close(os.open(probe, os.O_CREAT | os.O_WRONLY, 0o666))
+            modes.update(stat.S_IMODE(entry.stat().st_mode) for entry in os.scandir(tmp_path))
+            os.unlink(probe)
+
+    before = os.umask(0o077)
+    try:
+        model.save(path)
+        os.umask(0o027)
+        modes.clear()
+        sys.setprofile(look)
+        try:
+            model.save(path)
+        finally:
+            sys.setprofile(None)
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+    assert modes == {0o600, 0o640}  # of the model and its temporary file, and of the probe
+
+
+def test_threads_that_save_at_once(tmp_path):
+    """Each thread writes its own temporary file."""
+    models = [Model(Vocabulary("abc"), hidden_size=4, seed=k) for k in range(4)]
+    path = tmp_path / "model.npz"
+    failures = []
+
+    def work(model):
+        try:
+            for _ in range(20):
+                model.save(path)
+                Model.load(path)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(model,)) for model in models]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert list(tmp_path.iterdir()) == [path]
+    assert any(
+        Model.load(path).parameters.flat.tobytes() == model.parameters.flat.tobytes()
+        for model in models
+    )
+
+
+SAVE_AND = """
+import os, signal, sys, npchar
+fsync = os.fsync
+
+def wait(descriptor):
+    print("writing", flush=True)
+    sys.stdin.readline()
+    fsync(descriptor)
+
+def die(_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+os.fsync = wait if sys.argv[2] == "wait" else die
+model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+model.save(sys.argv[1])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
+def test_the_next_save_removes_the_temporary_file_of_a_killed_one(model, saved):
+    other = saved.with_name("other.npz")
+    killed = [python("-c", SAVE_AND, path, "die") for path in (saved, other)]
+    assert [process.wait(LIMIT) for process in killed] == [-signal.SIGKILL] * 2
+    before = set(saved.parent.iterdir())
+    assert len(before) == 3  # the model and two temporary files
+    model.save(saved)
+    left = set(saved.parent.iterdir())
+    assert len(left) == 2  # the model and the other target's temporary file
+    assert left < before
+    model.save(other)
+    assert set(saved.parent.iterdir()) == {saved, other}
+
+
+def test_the_temporary_file_of_a_running_process_is_kept(model, saved):
+    process = python("-c", SAVE_AND, saved, "wait", stdin=subprocess.PIPE)
+    process.await_line(process.stdout, lambda line: line == "writing\n")
+    model.save(saved)
+    assert Model.load(saved).vocabulary == model.vocabulary
+    _, errors = process.communicate("\n\n", timeout=LIMIT)
+    assert process.returncode == 0, errors
+    assert Model.load(saved).vocabulary == Vocabulary("abc")
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_a_name_as_long_as_a_folder_takes(model, tmp_path):
+    path = tmp_path / ("m" * 251 + ".npz")
+    model.save(path)
+    model.save(path)
+    assert Model.load(path).vocabulary == model.vocabulary
+
+
+# NumPy's errors as exceptions, packages in zip files, time
+
+
+def test_small_weights_where_numpy_raises(tmp_path):
+    """Weights below the smallest of 16 or 32 bits become zero, or subnormal."""
+    model = Model(Vocabulary("abc"), hidden_size=2, dtype="float64")
+    model.parameters["dense.b"][:] = 1e-7, 1e-12, 1e-50
+    expected = model.parameters.flat.astype("float16").astype("float64")
+    with np.errstate(all="raise"):
+        model.save(tmp_path / "half.npz", dtype="float16")
+        model.save(tmp_path / "single.npz", dtype="float32")
+        model.to_html(tmp_path / "page.html")
+        loaded = Model.load(tmp_path / "half.npz")
+    np.testing.assert_array_equal(loaded.parameters.flat, expected)
+
+
+@pytest.mark.slow
+def test_a_package_in_a_zip_file(tmp_path):
+    with zipfile.ZipFile(tmp_path / "packages.zip", "w") as archive:
+        for path in sorted((ROOT / "npchar").rglob("*")):
+            if "__pycache__" not in path.parts:
+                archive.write(path, path.relative_to(ROOT))
+    program = """
+import npchar
+assert "packages.zip" in npchar.__file__, npchar.__file__
+model = npchar.Model.pretrained("structure")
+model.to_html("page.html")
+print(len(model.vocabulary))
+"""
+    env = {"PYTHONPATH": os.fspath(tmp_path / "packages.zip")}
+    done = run_python("-c", program, cwd=tmp_path, env=env)
+    model = Model.pretrained("structure")
+    assert (done.stdout, done.stderr) == (f"{len(model.vocabulary)}\n", "")
+    model.to_html(tmp_path / "here.html")
+    assert (tmp_path / "page.html").read_bytes() == (tmp_path / "here.html").read_bytes()
+    done = run_python("-m", "npchar", "generate", "--seed", 1, cwd=tmp_path, env=env)
+    assert done.stdout == Model.pretrained().generate("\n", 400, seed=1) + "\n", done.stderr
+
+
+def test_no_random_weights_are_made_to_be_replaced(model, saved, monkeypatch):
+    """For a large model they take seconds."""
+    made = {"keras": npchar.to_keras(model), "torch": npchar.to_torch(model)}
+
+    def default_rng(*_):
+        raise AssertionError("random numbers are drawn")
+
+    monkeypatch.setattr(np.random, "default_rng", default_rng)
+    for found in (
+        Model.load(saved),
+        npchar.from_keras(made["keras"], model.vocabulary),
+        npchar.from_torch(made["torch"], model.vocabulary),
+        model.extend("cat"),
+    ):
+        assert found.parameters.flat.tobytes() == model.parameters.flat.tobytes()
+        assert found.history.loss == []

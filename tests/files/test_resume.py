@@ -552,6 +552,113 @@ def test_a_finished_model_is_trained_on(tmp_path, uninterrupted):
     assert outcome(model, fit(model, path)) == uninterrupted
 
 
+def without_its_text(path):
+    """Write a finished model's file as version 1.0 did, which kept no digest of the text."""
+    with np.load(path) as file:
+        members = {name: file[name] for name in file.files}
+    configuration = json.loads(members["configuration"].tobytes())
+    del configuration["trained_on"]
+    members["configuration"] = np.frombuffer(json.dumps(configuration).encode(), np.uint8)
+    np.savez(path, **members)
+
+
+OTHERS = {
+    "another text": lambda model, path: model.save(path),
+    "not say which text": lambda model, path: (model.save(path), without_its_text(path)),
+    "not say which": lambda model, path: (
+        npchar.from_torch(npchar.to_torch(model), model.vocabulary).save(path)
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_a_finished_model_is_not_replaced_by_one_of_another_text(tmp_path, what):
+    path = tmp_path / "run.npz"
+    model = make()
+    model.fit(TEXT, **SETTINGS)
+    OTHERS[what](model, path)
+    before = path.read_bytes()
+    model = Model.load(path)
+    with pytest.raises(CheckpointError, match=rf"{what}.*another checkpoint.*npchar train --from"):
+        fit(model, path, text=TEXT[::-1])
+    assert path.read_bytes() == before
+    np.testing.assert_array_equal(model.parameters.flat, Model.load(path).parameters.flat)
+    fit(model, tmp_path / "other.npz", text=TEXT[::-1])
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("way", ["saved", "saved again", "of a checkpoint", "interrupted"])
+def test_a_finished_model_goes_on_with_its_own_text(tmp_path, way):
+    path, model = tmp_path / "run.npz", make()
+    if way == "of a checkpoint":
+        fit(model, tmp_path / "checkpoint.npz")
+        model = Model.load(tmp_path / "checkpoint.npz")
+    elif way == "interrupted":
+
+        def interrupt(_):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(TEXT, **SETTINGS | {"callbacks": [interrupt]})
+    else:
+        model.fit(TEXT, **SETTINGS)
+    model.save(path)
+    if way == "saved again":
+        Model.load(path).save(path)
+    expected = Model.load(path)
+    expected = outcome(expected, expected.fit(TEXT, **SETTINGS))
+    model = Model.load(path)
+    assert outcome(model, fit(model, path)) == expected
+
+
+@pytest.mark.parametrize(
+    "trained_on",
+    [7, [], "x", {"sha256": 7, "validation_split": 0.1}, {"sha256": "x"},
+     {"sha256": "x", "validation_split": 2}],
+)  # fmt: skip
+def test_a_text_that_makes_no_sense(tmp_path, trained_on):
+    path = tmp_path / "run.npz"
+    make().save(path)
+    with np.load(path) as file:
+        members = {name: file[name] for name in file.files}
+    configuration = json.loads(members["configuration"].tobytes())
+    assert configuration["trained_on"] == {}
+    configuration["trained_on"] = trained_on
+    members["configuration"] = np.frombuffer(json.dumps(configuration).encode(), np.uint8)
+    np.savez(path, **members)
+    with pytest.raises(CheckpointError, match="does not describe a model"):
+        Model.load(path)
+
+
+def test_a_relative_path_is_of_the_folder_where_the_training_began(tmp_path, monkeypatch):
+    there, elsewhere = tmp_path / "there", tmp_path / "elsewhere"
+    there.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(there)
+
+    def go_elsewhere(history):
+        os.chdir(elsewhere)
+        assert not list(elsewhere.iterdir())
+        with pytest.raises(CheckpointError, match="under way"), held(there / "run.npz"):
+            pass
+
+    fit(make(), "run.npz", callbacks=[go_elsewhere], checkpoint_every=(1, "epochs"))
+    assert list(elsewhere.iterdir()) == []
+    assert list(there.iterdir()) == [there / "run.npz"]
+    assert position(there / "run.npz")["finished"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_all_links_to_a_file_have_one_lock(tmp_path):
+    (tmp_path / "run").mkdir()
+    path, link = tmp_path / "run" / "run.npz", tmp_path / "latest.npz"
+    link.symlink_to(path)
+    with held(path), pytest.raises(CheckpointError, match="under way"):
+        fit(make(), link)
+    with held(link), pytest.raises(CheckpointError, match="under way"):
+        fit(make(), path)
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_more_epochs(tmp_path, monkeypatch, finished):
     """It goes on from where it stands, as if it had been to be so long from then on."""
