@@ -32,7 +32,7 @@ from npchar.generation.stream import (
 from npchar.layers.kinds import DEFAULT_LAYERS, FAST
 from npchar.layers.network import Network, Sizes, require_batch
 from npchar.layers.parameters import Parameters
-from npchar.text.documents import Ids, is_documents, joined, require_documents, require_end
+from npchar.text.documents import Ids, as_text, is_documents, read_text, require_end
 from npchar.text.examine import examine
 from npchar.text.ngrams import baselines
 from npchar.text.vocabulary import END, Text, Vocabulary
@@ -355,7 +355,7 @@ class Model:
             "restore_best": restore_best,
             "seed": seed,
         }
-        whole = self._ids(text)
+        text, whole = read_text(text, self.vocabulary)
         if checkpoint is None and resume:
             raise ValueError("resume is True, but no checkpoint is named to go on from")
         with contextlib.ExitStack() as stack:
@@ -406,13 +406,7 @@ class Model:
             if name in arrays
         )
 
-    def _ids(self, text: Text, at_least: int = 0) -> Ids:
-        """The ids of a text, or of a list of documents."""
-        if is_documents(text, self.vocabulary.tokens):
-            return joined(text, self.vocabulary)
-        return Ids(self.vocabulary.ids_of(text, at_least))
-
-    def extend(self, text: Text) -> Model:
+    def extend(self, text: Text, *, min_count: int = 1) -> Model:
         """A copy of this model that also knows the symbols of another text, to train on it.
 
         The weights of the old symbols are as they were, and so is what it predicts of old
@@ -423,6 +417,9 @@ class Model:
         ----------
         text
             The new text, or a list of documents.
+        min_count
+            New symbols that occur fewer than this many times in it are read as one unknown
+            symbol: the vocabulary's own, or U+FFFD.
 
         Returns
         -------
@@ -436,15 +433,24 @@ class Model:
         Vocabulary('abcd')
         """
         own = self.vocabulary
+        text = as_text(text, own.tokens)
         if is_documents(text, own.tokens):
-            require_documents(text)
-            new = Vocabulary.from_documents(text)
+            texts, new = text, Vocabulary.from_documents(text, min_count=min_count)
         else:
-            own.require_text(text)
-            new = Vocabulary.from_text(text)
+            text = own.require_text(text)
+            texts, new = [text], Vocabulary.from_text(text, min_count=min_count)
+        symbols, stand_in = {*own} | ({*new} - {new.stand_in}), own.stand_in
+        if stand_in is None and not all(map(symbols.issuperset, texts)):
+            stand_in = new.stand_in
+            symbols.add(stand_in)
         _, H, layers, dropout, layer, recurrent_dropout = self.network.sizes
         model = Model(
-            Vocabulary([*own, *new], tokens=own.tokens, stand_in=own.stand_in),
+            Vocabulary(
+                symbols,
+                tokens=own.tokens,
+                stand_in=stand_in,
+                documents=own.documents or new.documents,
+            ),
             layer=layer,
             hidden_size=H,
             num_layers=layers,
@@ -535,11 +541,12 @@ class Model:
         >>> found.characters, found.loss < found.baselines["uniform"]
         (40, True)
         """
-        ids = self._ids(text, at_least=2)
+        _, ids = read_text(text, self.vocabulary, at_least=2)
         V = len(self.vocabulary)
         losses = {"uniform": math.log(V)}
         if train_text is not None:
-            losses = baselines(self._ids(train_text, at_least=2).ids, ids.ids, V)
+            _, train = read_text(train_text, self.vocabulary, at_least=2)
+            losses = baselines(train.ids, ids.ids, V)
         loss = -float(log_probabilities_of(self.network, ids, progress).mean(dtype=np.float64))
         return Evaluation(loss, loss / math.log(2), len(ids.ids) - 1, losses)
 
@@ -588,7 +595,7 @@ class Model:
         >>> model.score("the will to power").loss < model.score("power to will the").loss
         True
         """
-        ids = self._ids(text, at_least=2)
+        text, ids = read_text(text, self.vocabulary, at_least=2)
         log_p = log_probabilities_of(self.network, ids, progress)
         if ids.ends is None:
             return Score(text, log_p)
@@ -779,6 +786,7 @@ class Model:
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
+        stop: Any = None,
         seed: int | None = None,
         beginning: Text | None = None,
         unknown: Any = "error",
@@ -793,7 +801,7 @@ class Model:
             How many.
         length
             Characters of one at most: what has no end by then is cut off.
-        temperature, top_k, top_p, unknown
+        temperature, top_k, top_p, stop, unknown
             As for `generate`.
         seed
             The same seed gives the same documents; the k-th has the seed `seed + k`.
@@ -820,6 +828,7 @@ class Model:
         """
         require_positive(n=n, length=length)
         require_end(self.vocabulary)
+        stops = require_stops(stop, self.vocabulary)
         end: Any = [END] if self.vocabulary.tokens else END
         first: Any = ([] if self.vocabulary.tokens else "") if beginning is None else beginning
         self.vocabulary.require_text(first)
@@ -831,7 +840,8 @@ class Model:
         streams = start_streams(
             self.network, self.vocabulary, prompts, temperature, top_k, top_p, seed, unknown
         )
-        return [first + text for text in generated(streams, n, length, [end], self.vocabulary)]
+        texts = generated(streams, n, length, [end, *stops], self.vocabulary)
+        return [first + text for text in texts]
 
     # Analysis
 

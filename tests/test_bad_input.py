@@ -22,7 +22,7 @@ def reader():
 
 
 BAD = [
-    ("no texts", lambda m, r: npchar.Vocabulary.from_documents([]), "a list of texts, got none"),
+    ("no texts", lambda m, r: npchar.Vocabulary.from_documents([]), "one document, got none"),
     ("no documents", lambda m, r: m.fit([]), "at least one document, got none"),
     ("an empty one", lambda m, r: m.fit(["anna", ""]), "document 1 is empty; leave out"),
     ("a boundary in one", lambda m, r: m.fit(["an\x03na"]), "document 0 has a U\\+0003.*remove"),

@@ -16,7 +16,7 @@ from npchar.files import archive
 from npchar.files.archive import Layout
 from npchar.files.resume import training_layout
 from npchar.layers.network import Network, Sizes
-from npchar.text.vocabulary import Vocabulary
+from npchar.text.vocabulary import END, Vocabulary
 from npchar.version import __version__
 
 __all__ = ["training_settings"]
@@ -41,9 +41,12 @@ def configuration(
         other["recurrent_dropout"] = recurrent_dropout
     if vocabulary.stand_in is not None:
         other["stand_in"] = vocabulary.stand_in
+    # Beside "model", where the first release, which cannot read other keys there, ignores it
+    text = {"documents": False} if END in vocabulary and not vocabulary.documents else {}
     return {
         **({"format": 2} if other else {}),
         "npchar": __version__,
+        **text,
         "model": {
             # JSON has no tuples: they become lists
             "tokens" if vocabulary.tokens else "characters": symbols,
@@ -68,7 +71,10 @@ def described(configuration: dict[str, Any]) -> tuple[Vocabulary, dict[str, Any]
     elif isinstance(symbols, list):
         symbols = "".join(symbols)
     stand_in = as_tuples(sizes.pop("stand_in", None))
-    vocabulary = Vocabulary(symbols, tokens=tokens, stand_in=stand_in)
+    documents = configuration.get("documents", END in symbols)  # version 1.0 did not write it
+    if not isinstance(documents, bool):
+        raise ValueError(f"documents is {documents!r}")
+    vocabulary = Vocabulary(symbols, tokens=tokens, stand_in=stand_in, documents=documents)
     if vocabulary.symbols != symbols or len(vocabulary) < 2:
         raise ValueError("its characters are not two or more in their order")
     return vocabulary, sizes
