@@ -40,6 +40,7 @@ from npchar.training.history import History
 from npchar.training.interrupts import interrupt
 from npchar.training.loop import Callback, train
 from npchar.training.mpi import on_rank_0, rank
+from npchar.training.progress import show
 from npchar.training.recipe import suited
 from npchar.training.settings import Settings
 
@@ -156,6 +157,9 @@ class Model:
         self.network.initialise(seed)
         self.history = History()
         """The `History` of the latest `fit`, an interrupted one too; empty before the first."""
+        self.lower_case = False
+        """Whether the command line lower-cases all texts for this model, as with ``train
+        --lower``. The methods take texts unchanged."""
 
     @property
     def parameters(self) -> Parameters:
@@ -224,8 +228,8 @@ class Model:
         text
             The text, a string, or a list of tokens for a vocabulary of tokens; every
             symbol must be in the vocabulary. What is said of characters here and
-            below is said of tokens too. Or a list of texts, as names, poems or tweets, if
-            the vocabulary is made by `Vocabulary.from_documents`: then each begins from
+            below is said of tokens too. Or a list, array or Series of documents, such as names,
+            poems or tweets, for a vocabulary by `Vocabulary.from_documents`: each begins from
             the zero state, its end is predicted, and nothing leaks from one to another.
         epochs
             Passes over it. When not given, 5 over the half megabyte of Nietzsche, 8 with
@@ -366,13 +370,13 @@ class Model:
                 saved = on_rank_0(lambda: saved_training(checkpoint, resume, layout))
                 if saved is not None and epochs is not None and self._is_of(*saved):
                     saved = None
-                of_model = configuration(self.vocabulary, self.network)
+                of_model = configuration(self.vocabulary, self.network, lower_case=self.lower_case)
                 kept = Checkpoint(checkpoint, of_model, checkpoint_every, saved)
             before = None if kept is None else kept.settings
             settings = suited(given, len(whole.ids), self.network.sizes, before)
             if verbose and rank() == 0:
                 for finding in findings(text, whole, settings, self.vocabulary):
-                    print(f"the text: {finding}", flush=True)
+                    show(f"the text: {finding}")
 
             def begin(history: History) -> None:
                 self.history = history
@@ -949,7 +953,8 @@ class Model:
             for name, array in arrays.items():
                 if np.isinf(array).any() and not np.isinf(self.parameters[name]).any():
                     raise ValueError(f"{name} has a weight too large for {dtype}; save it as it is")
-        archive.write(path, configuration(self.vocabulary, self.network, dtype), arrays)
+        description = configuration(self.vocabulary, self.network, dtype, self.lower_case)
+        archive.write(path, description, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
@@ -979,6 +984,7 @@ class Model:
         found, arrays = archive.read(path, layout)
         vocabulary, sizes = described(found)
         model = cls(vocabulary, **sizes)
+        model.lower_case = found.get("lower_case", False)
         for name in model.parameters:
             model.parameters[name] = arrays[name]
         return model

@@ -60,7 +60,7 @@ def test_it_is_told_and_nothing_changes(give, message, namer, reader, tmp_path, 
         (["train", "empty"], "is a folder without files; name one with texts"),
         (["train", "empty", "--documents", "lines"], "is a folder without files"),
         (["train", "names.txt", "--min-count", "0"], "min_count is 0; expected"),
-        (["generate", "--document"], "no end of a document"),
+        (["generate", "--document"], "not of documents"),
     ],
 )
 def test_on_the_command_line(arguments, message, tmp_path, monkeypatch, capsys):

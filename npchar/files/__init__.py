@@ -21,8 +21,9 @@ All members are stored, not compressed; numbers are little-endian.
   their ids) or ``tokens`` (a list; a tuple is a list in it), ``hidden_size``, ``num_layers``,
   ``dropout``, ``dtype``, and where they are not the usual ``layer`` ("lstm"),
   ``recurrent_dropout`` (0), ``stored`` (the type in the file: ``dtype``; or "float16") and
-  ``stand_in`` (none). Beside these, where it applies, ``documents`` (false: U+0003 is a character
-  of the text; without this key it is the end of a document).
+  ``stand_in`` (none). Beside ``model``, where they apply: ``documents`` (false: U+0003 is a
+  character of the text; without this key it is the end of a document) and ``lower_case`` (true:
+  the command line lower-cases texts for this model). Version 1.0 ignores both.
 - ``lstmK.Wx`` (4, D, H), ``lstmK.Wh`` (4, H, H), ``lstmK.b`` (4, H): of each layer K from 0, gates
   in the order i, f, o, g. Of other layers: ``gruK.Wx`` (3, D, H), ``gruK.Wh`` (3, H, H),
   ``gruK.b`` (3, H), ``gruK.bq`` (H,), gates in the order r, z, n; ``rnnK.Wx`` (D, H), ``rnnK.Wh``

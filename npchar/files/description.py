@@ -26,7 +26,10 @@ STORED = ("float16", *DTYPES)  # of the weights in its file
 
 
 def configuration(
-    vocabulary: Vocabulary, network: Network, stored: str | None = None
+    vocabulary: Vocabulary,
+    network: Network,
+    stored: str | None = None,
+    lower_case: bool = False,
 ) -> dict[str, Any]:
     """The description of a model, in JSON's types; `stored` as `dtype` of `Model.save`."""
     import json  # here, as `import npchar` need not wait for it
@@ -41,12 +44,14 @@ def configuration(
         other["recurrent_dropout"] = recurrent_dropout
     if vocabulary.stand_in is not None:
         other["stand_in"] = vocabulary.stand_in
-    # Beside "model", where the first release, which cannot read other keys there, ignores it
-    text = {"documents": False} if END in vocabulary and not vocabulary.documents else {}
+    # About the texts: beside "model", where version 1.0 ignores keys that it does not know
+    texts = {"lower_case": True} if lower_case else {}
+    if END in vocabulary and not vocabulary.documents:
+        texts["documents"] = False
     return {
         **({"format": 2} if other else {}),
         "npchar": __version__,
-        **text,
+        **texts,
         "model": {
             # JSON has no tuples: they become lists
             "tokens" if vocabulary.tokens else "characters": symbols,
@@ -72,8 +77,9 @@ def described(configuration: dict[str, Any]) -> tuple[Vocabulary, dict[str, Any]
         symbols = "".join(symbols)
     stand_in = as_tuples(sizes.pop("stand_in", None))
     documents = configuration.get("documents", END in symbols)  # version 1.0 did not write it
-    if not isinstance(documents, bool):
-        raise ValueError(f"documents is {documents!r}")
+    lower_case = configuration.get("lower_case", False)
+    if not isinstance(documents, bool) or not isinstance(lower_case, bool):
+        raise ValueError(f"documents is {documents!r} and lower_case {lower_case!r}")
     vocabulary = Vocabulary(symbols, tokens=tokens, stand_in=stand_in, documents=documents)
     if vocabulary.symbols != symbols or len(vocabulary) < 2:
         raise ValueError("its characters are not two or more in their order")

@@ -50,7 +50,7 @@ def as_text(text: Any, tokens: bool) -> Any:
 
 
 def read_text(text: Any, vocabulary: Vocabulary, at_least: int = 0) -> tuple[Any, Ids]:
-    """A text of at least so many symbols, or documents, as a str or a list; and the ids."""
+    """A text of at least this many symbols, or documents, as a str or a list; and the ids."""
     text = as_text(text, vocabulary.tokens)
     if is_documents(text, vocabulary.tokens):
         return text, joined(text, vocabulary)
@@ -70,7 +70,7 @@ def joined(documents: Sequence[Text], vocabulary: Vocabulary) -> Ids:
     Raises
     ------
     ValueError
-        Where there is none, one is empty or has an END in it, or the vocabulary has no END.
+        For no documents, an empty one or one with an END in it, or a vocabulary of a text.
     """
     require_end(vocabulary)
     require_documents(documents)
@@ -90,8 +90,9 @@ def require_end(vocabulary: Vocabulary) -> None:
     """Raise a ValueError unless the vocabulary is one for documents."""
     if not vocabulary.documents:
         raise ValueError(
-            "this vocabulary has no end of a document: it is of a text; expected one made by "
-            "npchar.Vocabulary.from_documents(documents), for a model that is trained on them"
+            "the model is of a text, not of documents: its vocabulary has no end of a document. "
+            "Make one with npchar.Vocabulary.from_documents(documents), or train --documents on "
+            "the command line"
         )
 
 

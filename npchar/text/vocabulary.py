@@ -438,8 +438,8 @@ class Vocabulary:
 def as_list(items: Any, expected: str) -> Sequence[Any]:
     """The items of a list, array, Series or the like; a TypeError for anything else.
 
-    Refuses iterators, which can be read only once; and sets, mappings and tables, whose items
-    or their order are probably not what the user means.
+    Iterators are refused because they can be read only once, and sets, mappings and tables
+    because their items or the order of these are probably not the texts.
     """
     if isinstance(items, (list, tuple)):
         return items
@@ -447,7 +447,7 @@ def as_list(items: Any, expected: str) -> Sequence[Any]:
     one_dimension = getattr(items, "ndim", 1) == 1
     if isinstance(items, Collection) and not isinstance(items, refused) and one_dimension:
         return list(items)
-    hint = "; pass list(...) of what it should read" if isinstance(items, Iterable) else ""
+    hint = "; pass list(...) of its texts or tokens" if isinstance(items, Iterable) else ""
     raise TypeError(f"expected {expected}, got {type(items).__name__}{hint}")
 
 
