@@ -342,15 +342,14 @@ class Vocabulary:
         >>> npchar.Vocabulary("abc").decode([2, 0, 1])
         'cab'
         """
-        numbers = []
-        for i in ids:
-            try:
-                number = operator.index(i)
-            except TypeError:
-                number = -1
-            if not 0 <= number < len(self):
-                raise ValueError(f"expected ids from 0 to {len(self) - 1}, got {i!r}")
-            numbers.append(number)
+        ids, V = list(ids), len(self)
+        try:
+            numbers = [*map(operator.index, ids)]
+        except TypeError:
+            numbers = [i if isinstance(i, (int, np.integer)) else -1 for i in ids]
+        if numbers and not 0 <= min(numbers) <= max(numbers) < V:
+            wrong = next(i for i, number in zip(ids, numbers) if not 0 <= number < V)
+            raise ValueError(f"expected ids from 0 to {V - 1}, got {wrong!r}")
         return self.join(map(self.symbols.__getitem__, numbers))
 
     def join(self, symbols: Iterable[Any]) -> Any:
@@ -458,7 +457,8 @@ def require_documents(documents: Sequence[Text]) -> None:
     kind = str if isinstance(documents[0], str) else list
     for k, document in enumerate(documents):
         if not isinstance(document, kind):
-            hint = "" if not isinstance(document, Iterable) else "; pass list(...) of its tokens"
+            collection = isinstance(document, Iterable) and not isinstance(document, (str, bytes))
+            hint = "; pass list(...) of its tokens" if collection else ""
             raise TypeError(f"expected texts, got {type(document).__name__}: document {k}{hint}")
         if not len(document):
             raise ValueError(f"document {k} is empty; leave out the empty ones")
