@@ -44,8 +44,9 @@ def main() -> int:
     try:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        if isinstance(sys.stdout, io.TextIOWrapper):  # a console may lack some of the characters
-            sys.stdout.reconfigure(errors="replace")
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack some of the characters
+            encoding = None if sys.stdout.isatty() else "utf-8"
+            sys.stdout.reconfigure(encoding=encoding, errors="replace")
         options = parse_options()
         return train_and_write(options)
     except EXPECTED as error:  # they say what to do

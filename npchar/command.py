@@ -7,6 +7,7 @@ and 141 when the reader of a pipe has closed it.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import itertools
@@ -16,13 +17,14 @@ import shlex
 import signal
 import sys
 import time
+import unicodedata
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from npchar.analysis.colouring import plain
 from npchar.analysis.page import Shown, page
-from npchar.files.archive import write_whole
+from npchar.files.archive import CheckpointError, write_whole
 from npchar.files.description import training_settings, unfinished
 from npchar.model import PRETRAINED, Model
 from npchar.options import SHIPPED, STANDARD_INPUT, parser
@@ -47,6 +49,12 @@ SETTINGS = ("epochs", "maxlen", "batch_size", "optimizer", "learning_rate", "sch
 SLOWER = 0.25  # of the usual rate, to learn a new text and forget little of the old
 SHOWN = 100  # characters of a vocabulary, by info
 FORGETTING = 20_000  # characters that a model writes, to measure what it forgets
+OF_DOCUMENTS = "{} is a model of documents: add --documents lines, or --documents files"
+
+IN_OPTIONS = {  # the options for Python's arguments in messages
+    "Pass workers=1": "Pass --workers 1",
+    "or validation_split=0": "or --validation-split 0",
+}
 
 # Of the page: what is said of the models that come along, and a prompt whose first line ends where
 # a line of that text does, for the model counts from there
@@ -61,12 +69,35 @@ STRUCTURE = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the result is the process's exit status."""
+    replaced: list[str] = []
+    status = run(arguments, replaced)
+    if replaced:
+        say(f"standard output is in {sys.stdout.encoding}, which lacks some of the characters: "
+            "each is written as ?")  # fmt: skip
+    return status
+
+
+def prepare_output(replaced: list[str]) -> None:
+    """Write UTF-8, except to a terminal; add each text that cannot be encoded to `replaced`."""
+
+    def replace(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        replaced.append(error.object[error.start : error.end])
+        return "?" * (error.end - error.start), error.end
+
+    if sys.stdout is None:  # closed by the caller
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    codecs.register_error("npchar.replace", replace)
+    for stream, errors in ((sys.stdout, "npchar.replace"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            encoding = None if stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors=errors)
+
+
+def run(arguments: Sequence[str] | None, replaced: list[str]) -> int:
+    """Run the command and report its errors; the result is the exit status."""
     try:
-        if sys.stdout is None:  # closed by who called
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-        for stream in (sys.stdout, sys.stderr):  # a console may lack some of the characters
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")
+        prepare_output(replaced)
         options = parser().parse_args(arguments)
         status = COMMANDS[options.command](options)
         sys.stdout.flush()
@@ -85,7 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"npchar: {error.what}. If it is text, perhaps by --encoding {error.hint}")
         return 2
     except EXPECTED as error:  # their messages say what to do
-        say(f"npchar: {error}")
+        message = str(error)
+        for argument, option in IN_OPTIONS.items():
+            message = message.replace(argument, option)
+        say(f"npchar: {message}")
         return 2
     except KeyboardInterrupt:
         say("")
@@ -104,10 +138,12 @@ def say(sentence: str) -> None:
 
 def run_train(options: Namespace) -> int:
     """Train on texts."""
-    path = options.save
-    if path is None:
-        name = os.path.basename(options.files[0].rstrip("/"))
-        path = "model.npz" if name == STANDARD_INPUT else os.path.splitext(name)[0] + ".npz"
+    path = options.save or default_path(options.files[0])
+    if os.path.isdir(path):
+        raise ValueError(
+            f"cannot save to {path}: it is a folder; name a file, as in "
+            f"--save {shlex.quote(os.path.join(path, 'model.npz'))}"
+        )
     if os.path.exists(path):
         raise ValueError(
             f"there is a file {path} already: name another by --save; or go on with it, if it is "
@@ -120,7 +156,7 @@ def run_train(options: Namespace) -> int:
     require_numbers(given, settings, options.seed)
     text = texts(options, options.validation_split)
     if options.lower:
-        text = text.lower() if isinstance(text, str) else [one.lower() for one in text]
+        text = each(str.lower, text)
     n, what = len(text), "characters"
     if isinstance(text, str):
         vocabulary = Vocabulary.from_text(text, min_count=options.min_count)
@@ -136,14 +172,21 @@ def run_train(options: Namespace) -> int:
             names = ", ".join("--" + name.replace("_", "-") for name in given)
             raise ValueError(f"--from takes the model as it is: leave out {names}")
         before = loaded(options.begun)
-        model = before.extend(text)
+        model = before.extend(text, min_count=options.min_count)
         if settings["learning_rate"] is None:
             settings["learning_rate"] = SLOWER * usual_rate(options.optimizer, model.network.sizes)
         added = len(model.vocabulary) - len(before.vocabulary)
         say(f"going on from {options.begun}: {added} new characters")
         callbacks.append(forgetting(before, model))
+    model.lower_case = options.lower
     say(f"{n:,} {what}, {len(vocabulary)} different; {model}")
     return fit(model, text, path, options, settings, callbacks=callbacks)
+
+
+def default_path(first: str) -> str:
+    """The default of --save: the name of the first text with .npz, in the current folder."""
+    name = "" if first == STANDARD_INPUT else os.path.basename(os.path.abspath(first))
+    return (os.path.splitext(name)[0].lstrip(".") or "model") + ".npz"
 
 
 def require_numbers(sizes: dict[str, Any], settings: dict[str, Any], seed: int) -> None:
@@ -175,6 +218,11 @@ def forgetting(before: Model, model: Model) -> Callback:
 
 def run_resume(options: Namespace) -> int:
     """Go on with a training."""
+    if is_shipped(options.save):
+        raise ValueError(
+            f"{options.save} is a finished model of npchar; to fine-tune it on another text, use "
+            f"`npchar train --from {options.save} other.txt`"
+        )
     model = loaded(options.save, tell=False)
     settings = training_settings(options.save) or {}
     if not settings and options.epochs is None:
@@ -191,8 +239,10 @@ def run_resume(options: Namespace) -> int:
             settings["validation_split"] = model.trained_on["validation_split"]
     if options.epochs is not None:
         settings["epochs"] = options.epochs
-    text = suited(texts(options, float(settings.get("validation_split", 0.1))), model)
     known = model.vocabulary
+    if known.documents and not options.documents:
+        raise ValueError(OF_DOCUMENTS.format(options.save))
+    text = lowered(texts(options, float(settings.get("validation_split", 0.1))), model)
     if (unknown := set("".join(text)) - set(known.characters)) and known.stand_in is None:
         raise ValueError(
             f"{options.save} is of a training on another text: in that there is no "
@@ -220,7 +270,8 @@ def fit(
     try:
         with contextlib.redirect_stdout(sys.stderr):
             history: History = model.fit(  # the settings are fit's arguments
-                text, checkpoint=target, resume=resume, callbacks=callbacks, **settings  # type: ignore[arg-type]
+                text, checkpoint=target, resume=resume, callbacks=callbacks,
+                workers=options.workers, **settings,  # type: ignore[arg-type]
             )  # fmt: skip
     except (KeyboardInterrupt, SystemExit) as ended:  # by Ctrl-C, by SIGTERM
         if not os.path.exists(target):
@@ -230,7 +281,7 @@ def fit(
     model.save(target)  # without what a training needs to go on
     losses = history.val_loss or history.loss
     held_out = "held out" if history.val_loss else "on the train text"
-    print(f"{path}: {min(losses):.4f} nats per character {held_out}")
+    print(f"{printable(path)}: {min(losses):.4f} nats per character {held_out}")
     return 0
 
 
@@ -249,35 +300,33 @@ def run_generate(options: Namespace) -> int:
         raise ValueError(f"--count is {options.count}; expected 1 or more")
     if options.length < 0:
         raise ValueError(f"--length is {options.length}; expected 0 (no end) or more")
-    prompt, shown = options.prompt, True
-    if prompt is None:
-        prompt, shown = "\n" if "\n" in known else known.characters[0], False
-    elif prompt == STANDARD_INPUT:
-        prompt = standard_input("utf-8").rstrip("\n")
+    if options.prompt == STANDARD_INPUT:
+        prompt = standard_input(options.encoding).rstrip("\n")
     else:
-        prompt = unescaped(prompt)
-    prompt = suited(prompt, model)
+        prompt = unescaped(options.prompt or "")
+    prompt = readable(prompt, model)
     how = {name: getattr(options, name) for name in ("temperature", "top_k", "top_p", "seed",
                                                      "unknown")}  # fmt: skip
-    if options.document or END in known:  # after the end of one there is nothing to go on with
-        beginning = prompt if shown else ""
+    how["stop"] = [readable(unescaped(one), model) for one in options.stop or ()] or None
+    if options.document or known.documents:  # nothing comes after the end of a document
         length = options.length or sys.maxsize
-        for text in model.generate_document(options.count, length, beginning=beginning, **how):
+        for text in model.generate_document(options.count, length, beginning=prompt, **how):
             print(text)
         return 0
-    how["stop"] = [unescaped(one) for one in options.stop or ()] or None
+    shown = prompt
+    if not prompt:
+        prompt = "\n" if "\n" in known else known.characters[0]
     if options.count > 1:
         if not options.length:
             raise ValueError("--length 0 has no end; expected a length with --count above 1")
         for text in model.generate([prompt] * options.count, options.length, **how):
-            print((prompt if shown else "") + text)
+            print(shown + text)
         return 0
     stream = model.stream(prompt, **how)
     # A terminal shows it as it is written, with control characters made visible.
     is_terminal = sys.stdout.isatty()
     made = plain if is_terminal else str
-    if shown:
-        print("".join(map(made, prompt)), end="", flush=is_terminal)
+    print("".join(map(made, shown)), end="", flush=is_terminal)
     try:
         for character in itertools.islice(stream, min(options.length, sys.maxsize) or None):
             print(made(character), end="", flush=is_terminal)
@@ -341,16 +390,17 @@ def run_page(options: Namespace) -> int:
     if os.path.exists(options.save):  # perhaps the model, in the place of --model
         raise ValueError(f"there is a file {options.save} already; name another, or remove it")
     model = loaded(options.model)
-    if options.model != SHIPPED or os.path.exists(SHIPPED):
-        model.to_html(options.save, prompt=options.prompt)
+    prompt = readable(options.prompt, model) if options.prompt else None
+    if options.model != SHIPPED or not is_shipped(SHIPPED):
+        model.to_html(options.save, prompt=prompt)
     else:
         other = Model.pretrained("structure")
         html = page([
-            Shown(SHIPPED, model.network, model.vocabulary, options.prompt, ABOUT),
+            Shown(SHIPPED, model.network, model.vocabulary, prompt, ABOUT),
             Shown("structure", other.network, other.vocabulary, *STRUCTURE),
         ])  # fmt: skip
         write_whole(options.save, lambda file: file.write(html.encode("utf-8")))
-    print(options.save)
+    print(printable(options.save))
     return 0
 
 
@@ -360,12 +410,16 @@ def run_info(options: Namespace) -> int:
     model.summary()
     shown = shortened(model.vocabulary.characters)
     print(f"characters: {shown}")
-    is_file = os.path.exists(options.model)  # and no model that comes with the package
-    if is_file and (settings := training_settings(options.model)):
+    if not is_shipped(options.model) and (settings := training_settings(options.model)):
         done = unfinished(options.model)
         print("a finished training" if done is None else f"a training under way, after {done}")
         print("its settings: " + ", ".join(f"{k} {v}" for k, v in settings.items()))
     return 0
+
+
+def printable(path: str) -> str:
+    """A path in the system's encoding as UTF-8 text."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def shortened(characters: str) -> str:
@@ -395,8 +449,12 @@ def loaded(name: str, *, tell: bool = True) -> Model:
 
     Of a training under way it says so, as its weights are not yet the best.
     """
-    if name in PRETRAINED and not os.path.exists(name):
+    if is_shipped(name):
         return Model.pretrained(name)
+    if name in PRETRAINED:
+        say(f"{name} is the file in this folder, not npchar's model of that name")
+    if os.path.isdir(name):
+        raise ValueError(f"{name} is a folder; expected a model's file")
     if not os.path.exists(name):
         raise ValueError(f"there is no file {name}; `npchar train` makes one")
     model = Model.load(name)
@@ -408,43 +466,62 @@ def loaded(name: str, *, tell: bool = True) -> Model:
     return model
 
 
+def is_shipped(name: str) -> bool:
+    """Whether a name means a pretrained model of npchar, not a local model's file."""
+    if name not in PRETRAINED or not os.path.isfile(name):
+        return name in PRETRAINED
+    try:
+        training_settings(name)
+    except (CheckpointError, OSError):
+        return True
+    return False
+
+
 def loaded_with_text(options: Namespace) -> tuple[Model, str | list[str], str]:
     """The model, the text or documents as it can read them, and a note on what it cannot."""
     model = loaded(options.model)
-    text = suited(texts(options), model)
+    known = model.vocabulary
+    text = readable(texts(options), model)
+    if known.documents and not options.documents:
+        wrong = known.stand_in is None and not set(text) <= set(known)
+        if wrong and options.unknown == "error":
+            raise ValueError(OF_DOCUMENTS.format(options.model))
+        say(OF_DOCUMENTS.format(options.model))
     if options.unknown == "error":
         return model, text, ""
-    known = model.vocabulary
 
-    def readable(one: str) -> str:
+    def replaced(one: str) -> str:
         return str(known.decode(known.encode(one, options.unknown)))
 
     whole = "".join(text)
     odd = sum(character not in known for character in whole)
     done = "skipped" if options.unknown == "skip" else "replaced"
     note = f"; {done}: {odd:,} of {len(whole):,} characters ({odd / len(whole):.0%}), unknown to it"
-    made = readable(text) if isinstance(text, str) else [readable(one) for one in text]
-    return model, made, note if odd else ""
+    return model, each(replaced, text), note if odd else ""
 
 
 def texts(options: Namespace, held_out: float = 0.0) -> str | list[str]:
     """The text of all files, or the documents in them; with a share of each file at its end."""
+    text: str | list[str]
     if STANDARD_INPUT not in options.files:
-        found: str | list[str] = load_corpus(
+        text = load_corpus(
             options.files,
             encoding=options.encoding,
             documents=options.documents,
             held_out=held_out,
         )
-        if 0 < held_out < 1 and isinstance(found, str) and len(options.files) > 1:
+        if 0 < held_out < 1 and isinstance(text, str) and len(options.files) > 1:
             say(f"held out: the last {held_out:.0%} of each of {len(options.files)} files")
-        return found
-    if len(options.files) > 1:
+    elif len(options.files) > 1:
         raise CorpusError("- is standard input, which cannot be joined with other files")
-    text = standard_input(options.encoding)
-    if options.documents is None:
-        return text
-    return lines_of(text) if options.documents == "lines" else [text]
+    else:
+        text = standard_input(options.encoding)
+        if options.documents:
+            text = lines_of(text) if options.documents == "lines" else [text]
+    if isinstance(text, list) and (n := sum(one.count(END) for one in text)):
+        say(f"U+0003 marks the end of a document: removed {n:,} of it from the documents")
+        text = [one for one in each(lambda one: one.replace(END, ""), text) if one.strip()]
+    return text
 
 
 def standard_input(encoding: str) -> str:
@@ -460,11 +537,38 @@ def standard_input(encoding: str) -> str:
 Given = TypeVar("Given", str, "str | list[str]")
 
 
-def suited(text: Given, model: Model) -> Given:
-    """The text in lower case, if the model's vocabulary has no upper case."""
+def each(change: Callable[[str], str], text: Given) -> Given:
+    """A text, or each of several documents, changed."""
+    return change(text) if isinstance(text, str) else [change(one) for one in text]
+
+
+def readable(text: Given, model: Model) -> Given:
+    """The text with the line ends, accents and case of the model's vocabulary."""
+    known = frozenset(model.vocabulary.characters)
+    if "\r" not in known:
+        text = each(lambda one: one.replace("\r\n", "\n").replace("\r", "\n"), text)
+
+    def unknown(text: str | list[str]) -> int:
+        return sum(character not in known for character in "".join(text))
+
+    if n := unknown(text):
+        composed = each(lambda one: unicodedata.normalize("NFC", one), text)
+        if unknown(composed) < n:
+            text = composed
+    return lowered(text, model)
+
+
+def lowered(text: Given, model: Model) -> Given:
+    """The text in lower case, if that of the model's training was.
+
+    Files of version 1.0 and files written from Python do not say. Then a vocabulary in lower case
+    decides, unless it has an unknown symbol, which may replace rare capitals.
+    """
     known = model.vocabulary.characters
-    whole = "".join(text)
-    if known == known.lower() and not set(whole) <= set(known) and whole != whole.lower():
+    needed = model.lower_case
+    if known == known.lower() and model.vocabulary.stand_in is None:
+        needed |= not frozenset(known).issuperset("".join(text))
+    lower = each(str.lower, text) if needed else text
+    if lower != text:
         say("the model's vocabulary is lower-case: the text is read in lower case")
-        return text.lower() if isinstance(text, str) else [one.lower() for one in text]
-    return text
+    return lower

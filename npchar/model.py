@@ -40,7 +40,7 @@ from npchar.generation.stream import (
 from npchar.layers.kinds import DEFAULT_LAYERS, FAST
 from npchar.layers.network import Network, Sizes, require_batch
 from npchar.layers.parameters import Parameters
-from npchar.text.documents import Ids, is_documents, joined, require_documents, require_end
+from npchar.text.documents import Ids, as_text, is_documents, read_text, require_end
 from npchar.text.examine import examine
 from npchar.text.ngrams import baselines
 from npchar.text.vocabulary import END, Text, Vocabulary
@@ -48,6 +48,7 @@ from npchar.training.history import History
 from npchar.training.interrupts import interrupt
 from npchar.training.loop import Callback, require_callbacks, train
 from npchar.training.mpi import on_rank_0, rank
+from npchar.training.progress import show
 from npchar.training.recipe import suited
 from npchar.training.settings import Settings
 
@@ -116,6 +117,9 @@ class Model:
     """The layers as one function, ids to logits: see ``layers/network.py``."""
     history: History
     """The `History` of the latest `fit`, an interrupted one too; empty before the first."""
+    lower_case: bool
+    """Whether the command line lower-cases all texts for this model, as with ``train --lower``.
+    The methods take texts unchanged."""
     trained_on: dict[str, Any] | None
     """The text of the latest `fit`: the ``sha256`` of its ids, and the ``validation_split``.
 
@@ -195,6 +199,7 @@ class Model:
             dtype=dtype,
         )
         self.history = History()
+        self.lower_case = False
         self.trained_on = {}
 
     @property
@@ -264,8 +269,8 @@ class Model:
         text
             The text, a string, or a list of tokens for a vocabulary of tokens; every
             symbol must be in the vocabulary. What is said of characters here and
-            below is said of tokens too. Or a list of texts, as names, poems or tweets, if
-            the vocabulary is made by `Vocabulary.from_documents`: then each begins from
+            below is said of tokens too. Or a list, array or Series of documents, such as names,
+            poems or tweets, for a vocabulary by `Vocabulary.from_documents`: each begins from
             the zero state, its end is predicted, and nothing leaks from one to another.
         epochs
             Passes over it. When not given, 5 over the half megabyte of Nietzsche, 8 with
@@ -400,7 +405,7 @@ class Model:
             "seed": seed,
         }
         callbacks = require_callbacks(callbacks)
-        whole = self._ids(text)
+        text, whole = read_text(text, self.vocabulary)
         if checkpoint is None and resume:
             raise ValueError("resume is True, but no checkpoint is named to go on from")
         if checkpoint is not None:
@@ -414,14 +419,14 @@ class Model:
                 if saved is not None and epochs is not None and self._is_of(*saved):
                     require_same_text(checkpoint, saved[0], whole.ids)
                     saved = None
-                of_model = configuration(self.vocabulary, self.network)
+                of_model = configuration(self.vocabulary, self.network, lower_case=self.lower_case)
                 kept = Checkpoint(checkpoint, of_model, checkpoint_every, saved)
             before = None if kept is None else kept.settings
             # A seed that is not given is drawn here, and is the same for all ranks.
             settings = on_rank_0(lambda: suited(given, len(whole.ids), self.network.sizes, before))
             if verbose and rank() == 0:
                 for finding in findings(text, whole, settings, self.vocabulary):
-                    print(f"the text: {finding}", flush=True)
+                    show(f"the text: {finding}")
 
             def begin(history: History) -> None:
                 self.history = history
@@ -457,13 +462,7 @@ class Model:
             if name in arrays
         )
 
-    def _ids(self, text: Text, at_least: int = 0) -> Ids:
-        """The ids of a text, or of a list of documents."""
-        if is_documents(text, self.vocabulary.tokens):
-            return joined(text, self.vocabulary)
-        return Ids(self.vocabulary.ids_of(text, at_least))
-
-    def extend(self, text: Text) -> Model:
+    def extend(self, text: Text, *, min_count: int = 1) -> Model:
         """A copy of this model that also knows the symbols of another text, to train on it.
 
         The weights of the old symbols are as they were, and so is what it predicts of old
@@ -474,6 +473,9 @@ class Model:
         ----------
         text
             The new text, or a list of documents.
+        min_count
+            New symbols that occur fewer than this many times in it are read as one unknown
+            symbol: the vocabulary's own, or U+FFFD.
 
         Returns
         -------
@@ -487,18 +489,27 @@ class Model:
         Vocabulary('abcd')
         """
         own = self.vocabulary
+        text = as_text(text, own.tokens)
         if is_documents(text, own.tokens):
-            require_documents(text)
-            new = Vocabulary.from_documents(text)
+            texts, new = text, Vocabulary.from_documents(text, min_count=min_count)
         else:
-            own.require_text(text)
-            new = Vocabulary.from_text(text)
-        vocabulary = Vocabulary([*own, *new], tokens=own.tokens, stand_in=own.stand_in)
+            text = own.require_text(text)
+            texts, new = [text], Vocabulary.from_text(text, min_count=min_count)
+        symbols, stand_in = {*own} | ({*new} - {new.stand_in}), own.stand_in
+        if stand_in is None and not all(map(symbols.issuperset, texts)):
+            stand_in = new.stand_in
+            symbols.add(stand_in)
+        vocabulary = Vocabulary(
+            symbols,
+            tokens=own.tokens,
+            stand_in=stand_in,
+            documents=own.documents or new.documents,
+        )
         places = vocabulary.encode(own.join(own))
         model = Model._zeros(vocabulary, hidden_size=1)
         model.network = self.network.extended(len(vocabulary), places)
-        model.trained_on = None
         model.network.epochs_trained = self.network.epochs_trained
+        model.trained_on, model.lower_case = None, self.lower_case
         return model
 
     def loss_and_gradient(self, ids: Array, targets: Array) -> tuple[float, Parameters]:
@@ -580,11 +591,12 @@ class Model:
         >>> found.characters, found.loss < found.baselines["uniform"]
         (40, True)
         """
-        ids = self._ids(text, at_least=2)
+        _, ids = read_text(text, self.vocabulary, at_least=2)
         V = len(self.vocabulary)
         losses = {"uniform": math.log(V)}
         if train_text is not None:
-            losses = baselines(self._ids(train_text, at_least=2).ids, ids.ids, V)
+            _, train = read_text(train_text, self.vocabulary, at_least=2)
+            losses = baselines(train.ids, ids.ids, V)
         loss = -float(log_probabilities_of(self.network, ids, progress).mean(dtype=np.float64))
         return Evaluation(loss, loss / math.log(2), len(ids.ids) - 1, losses)
 
@@ -633,7 +645,7 @@ class Model:
         >>> model.score("the will to power").loss < model.score("power to will the").loss
         True
         """
-        ids = self._ids(text, at_least=2)
+        text, ids = read_text(text, self.vocabulary, at_least=2)
         log_p = log_probabilities_of(self.network, ids, progress)
         if ids.ends is None:
             return Score(text, log_p)
@@ -824,6 +836,7 @@ class Model:
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
+        stop: Any = None,
         seed: int | None = None,
         beginning: Text | None = None,
         unknown: Any = "error",
@@ -838,7 +851,7 @@ class Model:
             How many.
         length
             Characters of one at most: what has no end by then is cut off.
-        temperature, top_k, top_p, unknown
+        temperature, top_k, top_p, stop, unknown
             As for `generate`.
         seed
             The same seed gives the same documents; the k-th has the seed `seed + k`.
@@ -865,6 +878,7 @@ class Model:
         """
         require_positive(n=n, length=length)
         require_end(self.vocabulary)
+        stops = require_stops(stop, self.vocabulary)
         end: Any = [END] if self.vocabulary.tokens else END
         first: Any = ([] if self.vocabulary.tokens else "") if beginning is None else beginning
         self.vocabulary.require_text(first)
@@ -876,7 +890,8 @@ class Model:
         streams = start_streams(
             self.network, self.vocabulary, prompts, temperature, top_k, top_p, seed, unknown
         )
-        return [first + text for text in generated(streams, n, length, [end], self.vocabulary)]
+        texts = generated(streams, n, length, [end, *stops], self.vocabulary)
+        return [first + text for text in texts]
 
     # Analysis
 
@@ -988,7 +1003,7 @@ class Model:
             for name, array in arrays.items():
                 if np.isinf(array).any() and not np.isinf(self.parameters[name]).any():
                     raise ValueError(f"{name} has a weight too large for {dtype}; save it as it is")
-        about = configuration(self.vocabulary, self.network, dtype)
+        about = configuration(self.vocabulary, self.network, dtype, self.lower_case)
         if self.trained_on is not None:
             about["trained_on"] = self.trained_on
         archive.write(path, about, arrays)
@@ -1021,6 +1036,7 @@ class Model:
         found, arrays = archive.read(path, layout)
         vocabulary, sizes = described(found)
         model = cls._zeros(vocabulary, **sizes)
+        model.lower_case = found.get("lower_case", False)
         for name in model.parameters:
             model.parameters[name] = arrays[name]
         model.network.epochs_trained = found.get("epochs_trained", 0)

@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     add("--patience", type=int, metavar="N", help="end when so many epochs in a row were no better "
         "held out (never)")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="the same seed, the same model (0)")
+    add_workers(train)
     add_encoding(train)
     add_documents(train)
 
@@ -67,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     resume.add_argument("files", nargs="+", metavar="FILE", help="the texts it was begun with")
     resume.add_argument("--epochs", type=int, metavar="N", help="more passes over the text, in "
         "all; of a finished model, so many")  # fmt: skip
+    add_workers(resume)
     add_encoding(resume)
     add_documents(resume)
 
@@ -78,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     add("--prompt", metavar="TEXT", help="the text to continue (a new line); - for standard input; "
         r"\n is a line feed")  # fmt: skip
     add("--document", action="store_true", help="write whole documents, which begin with the "
-        "prompt; by a model that was trained on them (train --documents) always")  # fmt: skip
+        "prompt; a model that was trained on them (train --documents) always does")  # fmt: skip
     add(
         "--count", type=int, default=1, metavar="N", help="how many texts (1), a line each and more"
     )
@@ -96,6 +98,7 @@ def parser() -> argparse.ArgumentParser:
         "line feed; may be repeated")  # fmt: skip
     add("--seed", type=int, metavar="N", help="the same seed, the same text")
     add_unknown(generate)
+    add_encoding(generate)
 
     score = commands.add_parser("score", help="show which characters surprise a model",
         description="Show how probable a model finds a text: coloured on a terminal, the redder "
@@ -136,7 +139,14 @@ def add_documents(command: argparse.ArgumentParser) -> None:
 
 def add_encoding(command: argparse.ArgumentParser) -> None:
     """The option that says how texts are encoded."""
-    command.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the texts (utf-8)")
+    command.add_argument("--encoding", default="utf-8", metavar="NAME", help="encoding of files "
+        "and standard input (utf-8)")  # fmt: skip
+
+
+def add_workers(command: argparse.ArgumentParser) -> None:
+    """The option for the number of processes."""
+    command.add_argument("--workers", type=int, metavar="N", help="processes that train together; "
+        "1 for none beside this one (default: depends on the model and the machine)")  # fmt: skip
 
 
 def add_unknown(command: argparse.ArgumentParser) -> None:

@@ -22,7 +22,7 @@ def reader():
 
 
 BAD = [
-    ("no texts", lambda m, r: npchar.Vocabulary.from_documents([]), "a list of texts, got none"),
+    ("no texts", lambda m, r: npchar.Vocabulary.from_documents([]), "one document, got none"),
     ("no documents", lambda m, r: m.fit([]), "at least one document, got none"),
     ("an empty one", lambda m, r: m.fit(["anna", ""]), "document 1 is empty; leave out"),
     ("a boundary in one", lambda m, r: m.fit(["an\x03na"]), "document 0 has a U\\+0003.*remove"),
@@ -60,7 +60,7 @@ def test_it_is_told_and_nothing_changes(give, message, namer, reader, tmp_path, 
         (["train", "empty"], "is a folder without files; name one with texts"),
         (["train", "empty", "--documents", "lines"], "is a folder without files"),
         (["train", "names.txt", "--min-count", "0"], "min_count is 0; expected"),
-        (["generate", "--document"], "no end of a document"),
+        (["generate", "--document"], "not of documents"),
     ],
 )
 def test_on_the_command_line(arguments, message, tmp_path, monkeypatch, capsys):

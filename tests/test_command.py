@@ -6,6 +6,7 @@ import re
 import shlex
 import signal
 import sys
+import unicodedata
 from inspect import signature
 
 import children
@@ -133,7 +134,7 @@ def test_defaults_are_what_the_help_says_and_the_librarys(capsys):
     train = vars(parser().parse_args(["train", "x.txt"]))
     arguments = {**signature(npchar.Model).parameters, **signature(npchar.Model.fit).parameters}
     shared = train.keys() & arguments.keys()
-    assert len(shared) == 15
+    assert len(shared) == 16
     expected = {n: arguments[n].default for n in shared}
     chosen = dict.fromkeys(("layer", "hidden_size", "dropout", "recurrent_dropout"))
     assert {n: train[n] for n in shared} == expected | chosen
@@ -300,9 +301,11 @@ def test_another_text_is_said_to_be_another(tmp_path, here):
     assert "cats.npz is of a training on another text." in err
 
 
-def on_a_terminal(*arguments, env=None):
+def on_a_terminal(*arguments, env=None, errors=False):
+    """What a terminal shows of the results; or of the errors too, when the process has ended."""
     leader, follower = pty.openpty()
-    process = start(*arguments, stdout=follower, env=env)
+    stderr = {"stderr": follower} if errors else {}
+    process = start(*arguments, stdout=follower, env=env, **stderr)
     os.close(follower)
     out = b""
     try:
@@ -440,7 +443,7 @@ def test_an_interrupted_training_on_documents_goes_on(tmp_path, here):
     assert "go on by `npchar resume names.npz names.txt --documents lines`" in err
     status, _, err = here("resume", "names.npz", "names.txt")
     assert status == 2
-    assert "another text" in err
+    assert "add --documents lines" in err
 
 
 def test_documents_that_are_files(tmp_path, here):
@@ -586,3 +589,280 @@ def test_a_wrong_number_is_told_before_the_text_is_read(here, option, value, mes
     assert status == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+LOG = "[12:00] <\x0304ada\x03> the train is late\n[12:01] <bob> not again\n" * 30
+
+
+def test_end_of_text_characters_of_a_chat_log(tmp_path, here):
+    """U+0003, as in mIRC's colours: a text stays a text, and documents can be trained on."""
+    (tmp_path / "irc.log").write_text(LOG)
+    assert here("train", "irc.log", "--epochs", 1, *SMALL)[0] == 0
+    model = npchar.Model.load("irc.npz")
+    options = ("--model", "irc.npz", "--length", 300, "--seed", 1)
+    _, out, _ = here("generate", "--prompt", "[12:00] <", *options)
+    assert out == f"[12:00] <{model.generate('[12:00] <', 300, seed=1)}\n"
+    assert "\x03" in out
+    _, out, _ = here("generate", "--stop", "a", *options)
+    assert out == model.generate("\n", 300, seed=1, stop="a") + "\n"
+
+    lines = ("--documents", "lines")
+    status, _, err = here("train", "irc.log", "--save", "d.npz", "--epochs", 1, *lines, *SMALL)
+    assert status == 0, err
+    assert "U+0003 marks the end of a document: removed 60" in err
+    clean = LOG.replace("\x03", "").splitlines()
+    loss = npchar.Model.load("d.npz").evaluate(clean).loss
+    for text in ("irc.log", "-"):
+        status, out, _ = run("evaluate", "--model", "d.npz", text, *lines, given=LOG, cwd=tmp_path)
+        assert (status, out[:6]) == (0, f"{loss:.4f}")
+
+
+@pytest.fixture
+def russian(tmp_path):
+    """A model whose texts neither cp1252 nor ASCII can hold."""
+    model = npchar.Model(npchar.Vocabulary("дом \n"), hidden_size=4)
+    model.save(tmp_path / "ru.npz")
+    (tmp_path / "текст").write_text("дом дом\n", encoding="utf-8")
+    return model
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_output_is_utf8_where_it_is_no_terminal(tmp_path, russian, encoding):
+    env = {"PYTHONIOENCODING": encoding}
+    options = {"cwd": tmp_path, "env": env, "encoding": "utf-8"}
+    status, out, err = run(
+        "generate", "--model", "ru.npz", "--prompt", "дом", "--length", 50, "--seed", 1, **options
+    )
+    assert (status, err) == (0, "")
+    assert out == "дом" + russian.generate("дом", 50, seed=1) + "\n"
+    status, out, err = run("page", "страница.html", "--model", "ru.npz", **options)
+    assert (status, out, err) == (0, "страница.html\n", "")
+    assert "'д'" in run("score", "--model", "ru.npz", "текст", **options)[1]
+    assert "'\\n дмо'" in run("info", "--model", "ru.npz", **options)[1]
+    status, _, err = run("train", "нет", **options)
+    assert (status, "нет" in err) == (2, True)
+
+
+def test_a_terminal_that_lacks_characters_is_told_of_once(tmp_path, russian):
+    arguments = ("generate", "--model", tmp_path / "ru.npz", "--length", 50, "--seed", 1)
+    shown = on_a_terminal(*arguments, env={"PYTHONIOENCODING": "ascii"}, errors=True)
+    text = russian.generate("\n", 50, seed=1)
+    assert shown.replace("\r", "").startswith(re.sub("[дом]", "?", text) + "\n")
+    assert shown.count("lacks some of the characters") == 1
+    shown = on_a_terminal(*arguments, env={"PYTHONIOENCODING": "utf-8"}, errors=True)
+    assert shown.replace("\r", "") == text + "\n"
+
+
+MIXED = TEXT[:900] + "A" + TEXT[900:]  # one capital, which --min-count replaces
+
+
+@pytest.mark.parametrize("lower", [(), ("--lower",)])
+def test_a_training_with_rare_characters_is_resumed_with_their_case(tmp_path, here, lower):
+    (tmp_path / "text").write_text(MIXED)
+    options = ("--epochs", 4000, "--min-count", 5, *SMALL, *lower)
+    process = start("train", "text", *options, cwd=tmp_path)
+    process.await_line(process.stderr, lambda line: line.startswith("epoch"))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=LIMIT)
+    process = start("resume", "text.npz", "text", cwd=tmp_path)
+    seen = process.await_line(process.stderr, lambda line: line.startswith("epoch"))
+    assert "going on after epoch" in seen
+    model = npchar.Model.load("text.npz")
+    assert "A" not in model.vocabulary
+    loss = model.evaluate(MIXED.lower() if lower else MIXED).loss
+    assert here("evaluate", "--model", "text.npz", "text")[1].startswith(f"{loss:.4f} nats")
+
+
+def test_a_model_keeps_whether_its_texts_are_lower_cased(tmp_path, here):
+    (tmp_path / "text").write_text(MIXED * 3)
+    for name, more in (("plain", ()), ("lower", ("--lower",))):
+        options = ("--min-count", 5, "--epochs", 1, "--save", f"{name}.npz", *more, *SMALL)
+        assert here("train", "text", *options)[0] == 0
+        model = npchar.Model.load(f"{name}.npz")
+        assert model.lower_case == bool(more)
+        model.save("copy.npz")
+        loss = model.score(MIXED.lower() if more else MIXED).bits_per_character
+        (tmp_path / "one").write_text(MIXED)
+        for file in (f"{name}.npz", "copy.npz"):
+            assert here("score", "--model", file, "one")[1].startswith(f"{loss:.3f} bits")
+
+
+@pytest.mark.parametrize("kind", ["folder", "text", "pipe"])
+def test_what_has_the_name_of_a_shipped_model_does_not_hide_it(tmp_path, here, kind):
+    (tmp_path / "text").write_text("the will to power " * 60)
+    arguments = [
+        ("generate", "--length", 20, "--seed", 1),
+        ("info",),
+        ("evaluate", "text"),
+        ("score", "text"),
+    ]
+    expected = [here(*each) for each in arguments]
+    assert not any(status for status, _, _ in expected)
+    place = tmp_path / "nietzsche"
+    if kind == "folder":
+        place.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(place)
+    else:
+        place.write_text("a text")
+    assert [here(*each) for each in arguments] == expected
+    assert here("page", "both.html")[0] == 0
+    assert '"structure"' in (tmp_path / "both.html").read_text(encoding="utf-8")
+    status, _, err = here("resume", "nietzsche", "text")
+    assert status == 2
+    assert "npchar train --from nietzsche" in err
+
+
+@pytest.mark.slow
+def test_train_from_a_shipped_model_beside_a_folder_of_its_name(tmp_path, here):
+    (tmp_path / "nietzsche").mkdir()
+    (tmp_path / "text").write_text("the will to power " * 20)
+    assert here("train", "--from", "nietzsche", "text", "--epochs", 1, "--maxlen", 20)[0] == 0
+
+
+def test_a_model_with_the_name_of_a_shipped_one_is_used_and_named(tmp_path, here):
+    npchar.Model(npchar.Vocabulary("xyz"), hidden_size=2).save("nietzsche")
+    status, out, err = here("generate", "--length", 20)
+    assert status == 0
+    assert set(out) <= set("xyz\n")
+    assert err == "nietzsche is the file in this folder, not npchar's model of that name\n"
+    assert "characters: 'xyz'" in here("info")[1]
+
+
+def test_rare_characters_of_a_text_to_go_on_with(tmp_path, here):
+    rare = "".join(chr(0x4E00 + k) for k in range(30))
+    (tmp_path / "rare").write_text(TEXT + "☃" * 9 + rare, encoding="utf-8")
+    assert (
+        here("train", "rare", "--epochs", 1, "--save", "old.npz", "--min-count", 5, *SMALL)[0] == 0
+    )
+    npchar.Model(npchar.Vocabulary.from_text(TEXT), hidden_size=4).save("begun.npz")
+    status, _, err = here("train", "--from", "begun.npz", "rare", "--min-count", 5, "--epochs", 1,
+                          "--maxlen", 20)  # fmt: skip
+    assert status == 0, err
+    assert "going on from begun.npz: 2 new characters" in err
+    made = npchar.Model.load("rare.npz").vocabulary
+    assert made == npchar.Vocabulary(TEXT + "☃\ufffd", stand_in="\ufffd")
+
+
+@pytest.fixture
+def namer(tmp_path):
+    """A model of names, in names.npz, and the names in names.txt."""
+    (tmp_path / "names.txt").write_text("anna\nben\ncarla\n" * 20)
+    model = npchar.Model(npchar.Vocabulary.from_documents(["anna", "ben", "carla"]), hidden_size=4)
+    model.save(tmp_path / "names.npz")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("evaluate", "names.txt", "--model", "names.npz"), "of documents: add --documents lines"),
+        (("score", "names.txt", "--model", "names.npz"), "of documents: add --documents lines"),
+        (
+            ("resume", "names.npz", "names.txt", "--epochs", 1),
+            "of documents: add --documents lines",
+        ),
+        (
+            ("evaluate", "names.txt", "--documents", "lines"),
+            "of a text, not of documents",
+        ),
+        (("generate", "--document"), "of a text, not of documents"),
+        (("train", "names.txt", "--save", "folder"), "--save folder/model.npz"),
+        (("generate", "--model", "folder"), "folder is a folder"),
+        (("page", "folder"), "there is a file folder already"),
+    ],
+)
+def test_advice_is_of_options_that_help(tmp_path, here, namer, arguments, message):
+    (tmp_path / "folder").mkdir()
+    status, out, err = here(*arguments)
+    assert (status, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_text_read_by_a_model_of_documents(tmp_path, here, namer):
+    (tmp_path / "one").write_text("anna")
+    status, out, err = here("evaluate", "one", "--model", "names.npz")
+    assert (status, out[:6]) == (0, f"{namer.evaluate('anna').loss:.4f}")
+    assert "of documents: add --documents lines" in err
+
+
+def test_documents_end_before_a_stop(here, namer):
+    options = ("--model", "names.npz", "--count", 30, "--seed", 1)
+    whole = here("generate", *options)[1].splitlines()
+    found = here("generate", *options, "--stop", "n")[1].splitlines()
+    assert whole != found == [name.partition("n")[0] for name in whole]
+
+
+def test_the_findings_advise_an_option(tmp_path, here):
+    rare = "".join(chr(0x4E00 + k) for k in range(40))
+    (tmp_path / "rare").write_text(TEXT * 8 + rare, encoding="utf-8")
+    _, _, err = here("train", "rare", "--epochs", 1, "--hidden-size", 4, "--batch-size", 64)
+    assert "--min-count 5" in err
+    status, _, err = here("train", "rare", "--save", "x.npz", "--maxlen", 10**5)
+    assert status == 2
+    assert "--validation-split 0" in err
+    assert "validation_split" not in err
+
+
+@pytest.mark.parametrize(
+    ("name", "made"), [(".", "here.npz"), ("../here/", "here.npz"), (".chat", "chat.npz")]
+)
+def test_the_models_file_is_named_and_not_hidden(tmp_path, here, monkeypatch, name, made):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for file in ("text", ".chat"):
+        (tmp_path / "here" / file).write_text(TEXT)
+    status, out, _ = here("train", name, "--epochs", 1, *SMALL)
+    assert status == 0
+    assert out.startswith(f"{made}: ")
+    assert sorted(os.listdir()) == sorted([".chat", made, "text"])
+
+
+def test_prompts_are_read_as_the_vocabulary_has_them(here):
+    model = npchar.Model(npchar.Vocabulary("café\n"), hidden_size=4)
+    model.save("m.npz")
+    options = ("--model", "m.npz", "--length", 60, "--seed", 1)
+    expected = "café\n" + model.generate("café\n", 60, seed=1) + "\n"
+    for prompt in ("café\n", "café\r\n", unicodedata.normalize("NFD", "café\n"), "CAFÉ\r\n",
+                   unicodedata.normalize("NFD", "CAFÉ\r\n")):  # fmt: skip
+        assert here("generate", "--prompt", prompt, *options)[1] == expected
+    nothing = model.generate("\n", 60, seed=1) + "\n"
+    for prompt in ((), ("--prompt", "")):
+        assert here("generate", *prompt, *options)[1] == nothing
+    stopped = here("generate", "--stop", unicodedata.normalize("NFD", "é"), *options)[1]
+    assert stopped == nothing.partition("é")[0].rstrip("\n") + "\n" != nothing
+    # A vocabulary that has the accents and carriage returns gets them
+    model = npchar.Model(npchar.Vocabulary("cafe\u0301\r\n"), hidden_size=4)
+    model.save("m.npz")
+    out = here("generate", "--prompt", "cafe\u0301\r\n", *options)[1]
+    assert out == "cafe\u0301\r\n" + model.generate("cafe\u0301\r\n", 60, seed=1) + "\n"
+
+
+def test_a_file_in_nfd_is_read_as_the_vocabulary_has_it(tmp_path, here):
+    model = npchar.Model(npchar.Vocabulary("café 한글"), hidden_size=4)
+    model.save("m.npz")
+    text = "café 한글 café"
+    (tmp_path / "nfd").write_text(unicodedata.normalize("NFD", text), encoding="utf-8")
+    status, out, _ = here("evaluate", "--model", "m.npz", "nfd")
+    assert (status, out[:6]) == (0, f"{model.evaluate(text).loss:.4f}")
+
+
+def test_a_prompt_in_another_encoding(here):
+    npchar.Model(npchar.Vocabulary("café"), hidden_size=4).save("m.npz")
+    command = (
+        f"printf 'caf\\351' | {shlex.join(NPCHAR)} generate --model m.npz --prompt - --length 9"
+    )
+    done = children.run("sh", "-c", command, cwd=os.getcwd(), encoding="utf-8")
+    assert done.returncode == 2
+    option = re.search("--encoding cp1252", done.stderr)[0]
+    done = children.run("sh", "-c", f"{command} {option}", cwd=os.getcwd(), encoding="utf-8")
+    assert (done.returncode, done.stdout[:4], len(done.stdout)) == (0, "café", 14)
+
+
+def test_train_takes_a_number_of_workers(tmp_path, here):
+    """As the message of a worker process that fails advises."""
+    (tmp_path / "text").write_text(TEXT)
+    status, _, err = here("train", "text", "--workers", 1, "--epochs", 1, *SMALL)
+    assert status == 0, err
+    assert here("resume", "text.npz", "text", "--epochs", 1, "--workers", 0)[0] == 2

@@ -17,13 +17,16 @@ The format
 All members are stored, not compressed; numbers are little-endian.
 
 - ``configuration``: bytes of JSON: ``format`` (1; 2 where the first release could not read it),
-  ``npchar`` (the version that wrote it), ``epochs_trained`` (since version 2), and ``model``:
-  ``characters`` (a string, in the order of their ids) or ``tokens`` (a list; a tuple is a list in
-  it), ``hidden_size``, ``num_layers``, ``dropout``, ``dtype``, and where they are not the usual
-  ``layer`` ("lstm"), ``recurrent_dropout`` (0), ``stored`` (the type in the file: ``dtype``; or
-  "float16") and ``stand_in`` (none). Beside ``model`` there is ``trained_on``: the ``sha256`` of
-  the ids of the text of the latest training and its ``validation_split``; an empty table for a
-  model that was never trained. Files of version 1.0, and models imported from elsewhere, have none.
+  ``npchar`` (the version that wrote it), and ``model``: ``characters`` (a string, in the order of
+  their ids) or ``tokens`` (a list; a tuple is a list in it), ``hidden_size``, ``num_layers``,
+  ``dropout``, ``dtype``, and where they are not the usual ``layer`` ("lstm"),
+  ``recurrent_dropout`` (0), ``stored`` (the type in the file: ``dtype``; or "float16") and
+  ``stand_in`` (none). Version 2 adds these keys beside ``model``, which version 1.0 ignores:
+  ``epochs_trained``; ``trained_on``, the ``sha256`` of the ids of the text of the latest training
+  and its ``validation_split`` (an empty table for a model that was never trained, no key for one
+  of an unknown text); and, where they apply, ``documents`` (false: U+0003 is a character of the
+  text; without this key it is the end of a document) and ``lower_case`` (true: the command line
+  lower-cases texts for this model).
 - ``lstmK.Wx`` (4, D, H), ``lstmK.Wh`` (4, H, H), ``lstmK.b`` (4, H): of each layer K from 0, gates
   in the order i, f, o, g. Of other layers: ``gruK.Wx`` (3, D, H), ``gruK.Wh`` (3, H, H),
   ``gruK.b`` (3, H), ``gruK.bq`` (H,), gates in the order r, z, n; ``rnnK.Wx`` (D, H), ``rnnK.Wh``

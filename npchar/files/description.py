@@ -16,7 +16,7 @@ from npchar.files import archive
 from npchar.files.archive import Layout
 from npchar.files.resume import require_kind, trained_on, training_layout
 from npchar.layers.network import Network, Sizes
-from npchar.text.vocabulary import Vocabulary
+from npchar.text.vocabulary import END, Vocabulary
 from npchar.version import __version__
 
 __all__ = ["training_settings"]
@@ -26,7 +26,10 @@ STORED = ("float16", *DTYPES)  # of the weights in its file
 
 
 def configuration(
-    vocabulary: Vocabulary, network: Network, stored: str | None = None
+    vocabulary: Vocabulary,
+    network: Network,
+    stored: str | None = None,
+    lower_case: bool = False,
 ) -> dict[str, Any]:
     """The description of a model, in JSON's types; `stored` as `dtype` of `Model.save`."""
     import json  # here, as `import npchar` need not wait for it
@@ -41,10 +44,15 @@ def configuration(
         other["recurrent_dropout"] = recurrent_dropout
     if vocabulary.stand_in is not None:
         other["stand_in"] = vocabulary.stand_in
+    # About the texts: beside "model", where version 1.0 ignores keys that it does not know
+    texts = {"lower_case": True} if lower_case else {}
+    if END in vocabulary and not vocabulary.documents:
+        texts["documents"] = False
     return {
         **({"format": 2} if other else {}),
         "npchar": __version__,
         "epochs_trained": network.epochs_trained,
+        **texts,
         "model": {
             # JSON has no tuples: they become lists
             "tokens" if vocabulary.tokens else "characters": symbols,
@@ -69,7 +77,11 @@ def described(configuration: dict[str, Any]) -> tuple[Vocabulary, dict[str, Any]
     elif isinstance(symbols, list):
         symbols = "".join(symbols)
     stand_in = as_tuples(sizes.pop("stand_in", None))
-    vocabulary = Vocabulary(symbols, tokens=tokens, stand_in=stand_in)
+    documents = configuration.get("documents", END in symbols)  # version 1.0 did not write it
+    lower_case = configuration.get("lower_case", False)
+    if not isinstance(documents, bool) or not isinstance(lower_case, bool):
+        raise ValueError(f"documents is {documents!r} and lower_case {lower_case!r}")
+    vocabulary = Vocabulary(symbols, tokens=tokens, stand_in=stand_in, documents=documents)
     if vocabulary.symbols != symbols or len(vocabulary) < 2:
         raise ValueError("its characters are not two or more in their order")
     return vocabulary, sizes

@@ -15,7 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npchar.arrays import Array
-from npchar.text.vocabulary import END, Text, UnknownCharacterError, Vocabulary
+from npchar.text.vocabulary import (
+    END,
+    Text,
+    UnknownCharacterError,
+    Vocabulary,
+    as_list,
+    require_documents,
+)
 
 NOTHING = -1  # in a batch, after the end of a shorter piece
 
@@ -35,11 +42,26 @@ class Ids(NamedTuple):
     ends: Array | None = None
 
 
+def as_text(text: Any, tokens: bool) -> Any:
+    """A text or documents as a str or a list; a TypeError for what cannot be either."""
+    if isinstance(text, (str, bytes)):
+        return text
+    return as_list(text, "a list of tokens" if tokens else "a str or a list of documents")
+
+
+def read_text(text: Any, vocabulary: Vocabulary, at_least: int = 0) -> tuple[Any, Ids]:
+    """A text of at least this many symbols, or documents, as a str or a list; and the ids."""
+    text = as_text(text, vocabulary.tokens)
+    if is_documents(text, vocabulary.tokens):
+        return text, joined(text, vocabulary)
+    return text, Ids(vocabulary.ids_of(text, at_least))
+
+
 def is_documents(text: Any, tokens: bool) -> bool:
     """Whether it is a list of texts, not a text: of strings, or of lists of tokens."""
-    if isinstance(text, (str, bytes)) or not isinstance(text, Sequence):
-        return False
-    return len(text) > 0 and all(isinstance(one, list) for one in text) if tokens else True
+    if tokens:
+        return len(text) > 0 and all(isinstance(one, list) for one in text)
+    return not isinstance(text, (str, bytes))
 
 
 def joined(documents: Sequence[Text], vocabulary: Vocabulary) -> Ids:
@@ -48,7 +70,7 @@ def joined(documents: Sequence[Text], vocabulary: Vocabulary) -> Ids:
     Raises
     ------
     ValueError
-        Where there is none, one is empty or has an END in it, or the vocabulary has no END.
+        For no documents, an empty one or one with an END in it, or a vocabulary of a text.
     """
     require_end(vocabulary)
     require_documents(documents)
@@ -66,27 +88,12 @@ def joined(documents: Sequence[Text], vocabulary: Vocabulary) -> Ids:
 
 def require_end(vocabulary: Vocabulary) -> None:
     """Raise a ValueError unless the vocabulary is one for documents."""
-    if END not in vocabulary:
+    if not vocabulary.documents:
         raise ValueError(
-            "this vocabulary has no end of a document, U+0003: expected one made by "
-            "npchar.Vocabulary.from_documents(documents), for a model that is trained on them"
+            "the model is of a text, not of documents: its vocabulary has no end of a document. "
+            "Make one with npchar.Vocabulary.from_documents(documents), or train --documents on "
+            "the command line"
         )
-
-
-def require_documents(documents: Sequence[Text]) -> None:
-    """Raise a ValueError or TypeError unless they are texts, none empty, none with an END."""
-    if not len(documents):
-        raise ValueError("expected at least one document, got none")
-    for k, document in enumerate(documents):
-        if not isinstance(document, (str, list)):
-            raise TypeError(f"expected texts, got {type(document).__name__}: document {k}")
-        if not len(document):
-            raise ValueError(f"document {k} is empty; leave out the empty ones")
-        if END in document:
-            raise ValueError(
-                f"document {k} has a U+0003 in it, which stands for the end of a document; "
-                "remove it"
-            )
 
 
 def split(n: int, share: float, seed: int) -> tuple[Array, Array]:

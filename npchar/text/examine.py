@@ -75,7 +75,8 @@ def examine(text: Text, *, maxlen: int = 60, validation_split: float = 0.1) -> l
             f"{len(rare)} of {len(counts)} {symbols} come fewer than {RARE} times, too few to "
             f"learn: {named(rare, counts)}"
             + (
-                f"; Vocabulary.from_text(text, min_count={RARE}) has one stand-in for all of them"
+                f"; Vocabulary.from_text(text, min_count={RARE}) has one stand-in for all of them "
+                f"(on the command line: --min-count {RARE})"
                 if len(rare) > MANY
                 else ""
             )

@@ -8,8 +8,9 @@ type: a byte a character for most texts.
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -20,7 +21,7 @@ from npchar.arrays import Array
 
 __all__ = ["UnknownCharacterError", "Vocabulary"]
 
-END = "\x03"  # U+0003, END OF TEXT: between documents, in a vocabulary made for them
+END = "\x03"  # U+0003, END OF TEXT: the end of each document, in a vocabulary for documents
 STAND_IN = "\ufffd"  # U+FFFD, REPLACEMENT CHARACTER: for all rare symbols, where asked for
 ENCODE_CHUNK = 1 << 20  # characters turned into code points at a time, 4 bytes each
 
@@ -82,6 +83,8 @@ class Vocabulary:
         they are tokens if one is not.
     stand_in
         The one of them that is put in the place of every other symbol; None for an error.
+    documents
+        Whether U+0003, one of the symbols, marks the end of a document, as in `from_documents`.
 
     Examples
     --------
@@ -103,6 +106,8 @@ class Vocabulary:
     """Whether texts are lists of tokens, not strings."""
     stand_in: Hashable | None
     """What is put in the place of unknown symbols; None for an error."""
+    documents: bool
+    """Whether U+0003 marks the end of a document; if not, it is a character like any other."""
     _table: Array | dict[Hashable, int] = field(compare=False)
 
     def __init__(
@@ -111,6 +116,7 @@ class Vocabulary:
         *,
         tokens: bool | None = None,
         stand_in: Hashable | None = None,
+        documents: bool = False,
     ) -> None:
         distinct = in_order({storable(symbol) for symbol in symbols})
         if not distinct:
@@ -133,6 +139,9 @@ class Vocabulary:
         object.__setattr__(self, "stand_in", stand_in)
         if stand_in is not None and stand_in not in self:
             raise ValueError(f"stand_in is {stand_in!r}; expected one of the symbols")
+        if documents and END not in self:
+            raise ValueError("documents is True; expected U+0003 as one of the symbols")
+        object.__setattr__(self, "documents", documents)
 
     @classmethod
     def from_text(cls, text: Text, *, min_count: int = 1) -> Vocabulary:
@@ -141,7 +150,7 @@ class Vocabulary:
         Parameters
         ----------
         text
-            The text.
+            The text: a string, or a list, array or Series of tokens.
         min_count
             How often a symbol must come to be one of the vocabulary. For all rarer ones there
             is then one more, U+FFFD: they are read as it, and it is never generated.
@@ -151,7 +160,7 @@ class Vocabulary:
         ValueError
             For an empty text, or a `min_count` below 1.
         TypeError
-            For bytes.
+            For bytes, or an iterable that can be read only once, such as a generator.
 
         Examples
         --------
@@ -161,51 +170,58 @@ class Vocabulary:
         """
         if isinstance(text, bytes):
             raise TypeError("expected a str or a list of tokens, got bytes; decode them to a str")
+        if not isinstance(text, str):
+            text = as_list(text, "a str or a list of tokens")
         if not len(text):
             raise ValueError("the text is empty; a vocabulary needs at least one character")
         chunks = (text[at : at + ENCODE_CHUNK] for at in range(0, len(text), ENCODE_CHUNK))
-        return cls._of(chunks, not isinstance(text, str), min_count)
+        return cls._counted(chunks, not isinstance(text, str), min_count, documents=False)
 
     @classmethod
-    def _of(
-        cls, texts: Iterable[Text], tokens: bool, min_count: int, always: tuple[Any, ...] = ()
-    ) -> Vocabulary:
-        """The vocabulary of texts together, and of what is `always` in it: see `from_text`."""
-        require_positive(min_count=min_count)
-        counts: Counter[Any] = Counter()
-        for text in texts:
-            counts.update(map(storable, text) if tokens else text)
-        common = [symbol for symbol, n in counts.items() if n >= min_count]
-        if len(common) == len(counts):
-            return cls([*always, *common], tokens=tokens)
-        return cls([*always, *common, STAND_IN], tokens=tokens, stand_in=STAND_IN)
+    def from_documents(cls, documents: Collection[Text], *, min_count: int = 1) -> Vocabulary:
+        r"""The vocabulary of independent texts, such as names or poems.
 
-    @classmethod
-    def from_documents(cls, documents: Sequence[Text], *, min_count: int = 1) -> Vocabulary:
-        r"""The vocabulary of many texts that have nothing to do with each other.
-
-        It also has U+0003, which marks the end of each. `Model.fit` and others take the
-        list of them then, see `fit`.
+        It also has U+0003, which marks the end of each. `Model.fit`, `Model.evaluate` and
+        `Model.score` of a model with this vocabulary take a list of documents.
 
         Parameters
         ----------
         documents
-            A list of strings, or of lists of tokens.
+            A list, array or Series of strings, or a list of lists of tokens.
         min_count
             As for `from_text`.
+
+        Raises
+        ------
+        ValueError
+            For no documents, an empty document, or a document with U+0003 in it.
+        TypeError
+            For a document of another type, or an iterable that can be read only once.
 
         Examples
         --------
         >>> npchar.Vocabulary.from_documents(["anna", "ben"]).symbols[1:]
         'aben'
         """
-        if isinstance(documents, (str, bytes)) or not len(documents):
-            raise ValueError(
-                "expected a list of texts, got "
-                + (f"one, {documents[:20]!r}" if len(documents) else "none")
-            )
-        tokens = not isinstance(documents[0], str)
-        return cls._of(documents, tokens, min_count, always=(END,))
+        if isinstance(documents, (str, bytes)):
+            raise ValueError(f"expected a list of texts, got one, {documents[:20]!r}")
+        documents = as_list(documents, "a list of texts")
+        require_documents(documents)
+        return cls._counted(documents, not isinstance(documents[0], str), min_count, documents=True)
+
+    @classmethod
+    def _counted(
+        cls, texts: Iterable[Text], tokens: bool, min_count: int, documents: bool
+    ) -> Vocabulary:
+        """The vocabulary of the symbols that occur at least `min_count` times in all texts."""
+        require_positive(min_count=min_count)
+        counts: Counter[Any] = Counter()
+        for text in texts:
+            counts.update(map(storable, text) if tokens else text)
+        symbols = [symbol for symbol, n in counts.items() if n >= min_count]
+        stand_in = STAND_IN if len(symbols) < len(counts) else None
+        symbols += [END] * documents + [STAND_IN] * (stand_in is not None)
+        return cls(symbols, tokens=tokens, stand_in=stand_in, documents=documents)
 
     @property
     def characters(self) -> str:
@@ -226,7 +242,7 @@ class Vocabulary:
         Parameters
         ----------
         text
-            A string, or of a vocabulary of tokens a list of them.
+            A string; for a vocabulary of tokens a list, array or Series of them.
         unknown
             What to do with a symbol outside the vocabulary: "error", or the `stand_in` if
             there is one; "skip" it, or put a symbol of the vocabulary, given here, in its
@@ -248,7 +264,7 @@ class Vocabulary:
         >>> vocabulary.encode("cab!", unknown="skip")
         array([2, 0, 1], dtype=uint8)
         """
-        self.require_text(text)
+        text = self.require_text(text)
         if unknown not in ("error", "skip") and unknown not in self:
             raise ValueError(
                 f"unknown is {unknown!r}; expected 'error', 'skip' or a "
@@ -282,7 +298,7 @@ class Vocabulary:
         >>> npchar.Vocabulary("abc").ids_of("cab", at_least=2)
         array([2, 0, 1], dtype=uint8)
         """
-        self.require_text(text)
+        text = self.require_text(text)
         if len(text) < at_least:
             raise ValueError(
                 f"expected a text of at least {at_least} {self.symbol_name}s, got {text!r}"
@@ -319,17 +335,21 @@ class Vocabulary:
         Raises
         ------
         ValueError
-            For an id that is no symbol's.
+            For anything else.
 
         Examples
         --------
         >>> npchar.Vocabulary("abc").decode([2, 0, 1])
         'cab'
         """
-        numbers, V = [int(i) for i in ids], len(self)
+        ids, V = list(ids), len(self)
+        try:
+            numbers = [*map(operator.index, ids)]
+        except TypeError:
+            numbers = [i if isinstance(i, (int, np.integer)) else -1 for i in ids]
         if numbers and not 0 <= min(numbers) <= max(numbers) < V:
-            wrong = next(i for i in numbers if not 0 <= i < V)
-            raise ValueError(f"expected ids from 0 to {V - 1}, got {wrong}")
+            wrong = next(i for i, number in zip(ids, numbers) if not 0 <= number < V)
+            raise ValueError(f"expected ids from 0 to {V - 1}, got {wrong!r}")
         return self.join(map(self.symbols.__getitem__, numbers))
 
     def join(self, symbols: Iterable[Any]) -> Any:
@@ -342,8 +362,8 @@ class Vocabulary:
         """
         return list(symbols) if self.tokens else "".join(symbols)
 
-    def require_text(self, text: object) -> None:
-        """Raise a TypeError unless `text` is a text of this kind of vocabulary.
+    def require_text(self, text: Any) -> Text:
+        """The text as a str or a list, or a TypeError if it is not one of this vocabulary.
 
         Examples
         --------
@@ -351,14 +371,17 @@ class Vocabulary:
         Traceback (most recent call last):
         TypeError: expected a str, got list
         """
-        came = type(text).__name__
-        if not self.tokens and not isinstance(text, str):
-            raise TypeError(f"expected a str, got {came}")
-        if self.tokens and (isinstance(text, (str, bytes)) or not isinstance(text, Sequence)):
+        if not self.tokens:
+            if not isinstance(text, str):
+                raise TypeError(f"expected a str, got {type(text).__name__}")
+            return text
+        expected = f"a list of tokens such as [{self.symbols[0]!r}]"
+        if isinstance(text, (str, bytes)):
             raise TypeError(
-                f"expected a list of tokens such as [{self.symbols[0]!r}], got {came}; split the "
-                "text into tokens as the vocabulary's was"
+                f"expected {expected}, got {type(text).__name__}; split the text into tokens as "
+                "the vocabulary's was"
             )
+        return as_list(text, expected)
 
     @property
     def symbol_name(self) -> str:
@@ -396,7 +419,8 @@ class Vocabulary:
     def __repr__(self) -> str:
         tokens = ", tokens=True" if self.tokens else ""
         stand_in = "" if self.stand_in is None else f", stand_in={self.stand_in!r}"
-        return f"Vocabulary({self.symbols!r}{tokens}{stand_in})"
+        documents = ", documents=True" if self.documents else ""
+        return f"Vocabulary({self.symbols!r}{tokens}{stand_in}{documents})"
 
     def _repr_html_(self) -> str:
         """For notebooks: each symbol, its id when pointed at."""
@@ -408,6 +432,41 @@ class Vocabulary:
             for k, symbol in enumerate(self.symbols)
         )
         return f"<div>{len(self)} {self.symbol_name}s: {boxes}</div>"
+
+
+def as_list(items: Any, expected: str) -> Sequence[Any]:
+    """The items of a list, array, Series or the like; a TypeError for anything else.
+
+    Iterators are refused because they can be read only once, and sets, mappings and tables
+    because their items or the order of these are probably not the texts.
+    """
+    if isinstance(items, (list, tuple)):
+        return items
+    refused = (str, bytes, Mapping, Set)
+    one_dimension = getattr(items, "ndim", 1) == 1
+    if isinstance(items, Collection) and not isinstance(items, refused) and one_dimension:
+        return list(items)
+    hint = "; pass list(...) of its texts or tokens" if isinstance(items, Iterable) else ""
+    raise TypeError(f"expected {expected}, got {type(items).__name__}{hint}")
+
+
+def require_documents(documents: Sequence[Text]) -> None:
+    """Raise a ValueError or TypeError unless they are texts, none empty, none with an END."""
+    if not documents:
+        raise ValueError("expected at least one document, got none")
+    kind = str if isinstance(documents[0], str) else list
+    for k, document in enumerate(documents):
+        if not isinstance(document, kind):
+            collection = isinstance(document, Iterable) and not isinstance(document, (str, bytes))
+            hint = "; pass list(...) of its tokens" if collection else ""
+            raise TypeError(f"expected texts, got {type(document).__name__}: document {k}{hint}")
+        if not len(document):
+            raise ValueError(f"document {k} is empty; leave out the empty ones")
+        if END in document:
+            raise ValueError(
+                f"document {k} has a U+0003 in it, which stands for the end of a document; "
+                "remove it"
+            )
 
 
 def hashable(symbol: object) -> bool:

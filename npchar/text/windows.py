@@ -48,8 +48,8 @@ def windows(ids: Array, maxlen: int = 60, step: int = 3) -> Array:
     require_positive(maxlen=maxlen, step=step)
     if len(ids) < maxlen + 1:
         raise ValueError(
-            f"the text has {len(ids)} characters; a window of maxlen={maxlen} and its next "
-            f"character need {maxlen + 1}: pass a longer text or a smaller maxlen"
+            f"expected at least {maxlen + 1} symbols, for a window of maxlen={maxlen} and the next "
+            f"symbol, got {len(ids)}; pass a longer text or a smaller maxlen"
         )
     return sliding_window_view(ids, maxlen + 1)[::step]
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
@@ -22,7 +23,7 @@ class Progress:
     def __init__(self, epochs: int, symbols: int, symbol_name: str, held_out: str = "") -> None:
         self.epochs, self.held_out = epochs, held_out
         self.symbols, self.symbol_name = symbols, symbol_name  # in an epoch: so many characters
-        self.live = sys.stdout.isatty()
+        self.live = is_terminal()
         self.lines: list[str] = []  # in a notebook: those that stay
         self.display = notebook_display()
         self.width = 0  # of what stands on the terminal's line
@@ -82,8 +83,30 @@ class Progress:
             self.lines += [line] if end else []
             return
         start = "\r" if self.live else ""
-        print(start + line.ljust(self.width), end=end, flush=True)
+        show(start + line.ljust(self.width), end)
         self.width = 0 if end else len(line)
+
+
+def show(text: str, end: str = "\n") -> None:
+    """Print; a training continues where that fails.
+
+    Standard output may lack some of the characters, which become "?", or be a broken pipe, a
+    full disk, or closed.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        try:
+            print(text, end=end, flush=True)
+        except UnicodeEncodeError:
+            encoding = getattr(sys.stdout, "encoding", None) or "ascii"
+            print(text.encode(encoding, "replace").decode(encoding), end=end, flush=True)
+
+
+def is_terminal() -> bool:
+    """Whether standard output is a terminal; it may be closed, or None."""
+    try:
+        return bool(sys.stdout.isatty())
+    except (AttributeError, ValueError):
+        return False
 
 
 def notebook_display() -> Any:

@@ -89,7 +89,7 @@ class Settings:
         needed = self.maxlen + 1
         if n - held_out < needed or 0 < held_out < needed:
             raise ValueError(
-                f"the text has {n} characters, {n - held_out} to train on and {held_out} held "
+                f"the text has {n} symbols, {n - held_out} to train on and {held_out} held "
                 f"out; each part needs at least maxlen + 1 = {needed}: pass a longer text, a "
                 "smaller maxlen or validation_split=0"
             )

@@ -103,10 +103,16 @@ def test_a_vocabulary_cannot_be_changed():
         (lambda: Vocabulary("abc").encode("a", "?"), "unknown is '\\?'"),
         (lambda: Vocabulary("abc").decode([0, 3]), "0 to 2, got 3"),
         (lambda: Vocabulary("abc").decode([-1]), "0 to 2, got -1"),
+        (lambda: Vocabulary("abc").decode([0.9, 1.9]), "0 to 2, got 0.9"),
+        (lambda: Vocabulary("abc").decode("12"), "0 to 2, got '1'"),
+        (lambda: Vocabulary("abc").decode(np.array([1.0])), "0 to 2, got .*1.0"),
+        (lambda: Vocabulary("abc").decode(np.zeros((2, 2), int)), "0 to 2, got array"),
+        (lambda: Vocabulary("abc").decode([None]), "0 to 2, got None"),
+        (lambda: Vocabulary("abc", documents=True), "documents is True; expected U.0003"),
         (lambda: windows(np.arange(10), 0), "maxlen is 0"),
         (lambda: windows(np.arange(10), 5, -1), "step is -1"),
         (lambda: windows(np.arange(10), 5, 1.5), "step is 1.5"),
-        (lambda: windows(np.arange(10), 10), "has 10 characters.*need 11"),
+        (lambda: windows(np.arange(10), 10), "at least 11 symbols.*got 10"),
     ],
 )
 def test_errors_say_what_is_wrong(call, message):

@@ -240,7 +240,7 @@ def test_documents_of_tokens():
         (lambda m: m.generate_document(beginning="b" + END), r"without U\+0003"),
         (lambda m: m.generate_document(beginning="anx"), "the character 'x' .* at position 2"),
         (lambda m: m.generate_document(beginning=3), "expected a str, got int"),
-        (lambda _: Vocabulary.from_documents([]), "expected a list of texts, got none"),
+        (lambda _: Vocabulary.from_documents([]), "at least one document, got none"),
         (lambda _: Vocabulary.from_documents("anna"), "expected a list of texts, got one, 'anna'"),
         (lambda _: Model(Vocabulary("ab")).fit(["ab", "ba"]), "Vocabulary.from_documents"),
         (lambda _: Model(Vocabulary("ab")).generate_document(), "Vocabulary.from_documents"),
@@ -249,6 +249,124 @@ def test_documents_of_tokens():
 def test_what_cannot_be(call, message):
     with pytest.raises((ValueError, TypeError), match=message):
         call(small())
+
+
+def test_generated_documents_end_before_a_stop(learned):
+    whole = learned.generate_document(50, seed=1)
+    assert any("e" in word for word in whole)
+    for stop in ("e", ["e", "zz"]):
+        found = learned.generate_document(50, seed=1, stop=stop)
+        assert found == [word.partition("e")[0] for word in whole]
+    with pytest.raises(ValueError, match="stop is"):
+        learned.generate_document(stop=[""])
+
+
+class Series:
+    """A column of a table as pandas has it: indexed by labels, which need not begin at 0."""
+
+    ndim = 1
+
+    def __init__(self, values):
+        self.values = {k: value for k, value in enumerate(values, start=5)}
+
+    def __len__(self):
+        return len(self.values)
+
+    def __iter__(self):
+        return iter(self.values.values())
+
+    def __contains__(self, label):
+        return label in self.values
+
+    def __getitem__(self, label):
+        return self.values[label]
+
+
+def every_use(documents):
+    """What a vocabulary and a model make of documents, as values that can be compared."""
+    vocabulary = Vocabulary.from_documents(documents)
+    model = Model(vocabulary, hidden_size=4)
+    losses = model.fit(documents, workers=1, **SETTINGS).loss
+    found = model.evaluate(documents, train_text=documents)
+    scores = [score.loss for score in model.score(documents)]
+    return vocabulary, losses, found, scores, model.extend(documents).vocabulary
+
+
+@pytest.mark.parametrize(
+    "kind", [Series, np.array, tuple, lambda names: dict(enumerate(names)).values()]
+)
+def test_documents_may_be_any_collection_of_texts(kind):
+    assert every_use(kind(NAMES)) == every_use(NAMES)
+
+
+def test_documents_in_a_column_of_pandas():
+    pandas = pytest.importorskip("pandas")
+    assert every_use(pandas.Series(NAMES, index=range(5, 5 + len(NAMES)))) == every_use(NAMES)
+
+
+@pytest.mark.parametrize(
+    "kind", [iter, set, lambda names: dict.fromkeys(names, 1), lambda names: np.array([names])]
+)
+def test_what_is_no_list_of_documents_is_refused_everywhere(kind):
+    model = small()
+    for use in (Vocabulary.from_documents, model.fit, model.evaluate, model.score, model.extend):
+        with pytest.raises(TypeError, match=r"expected a .*got \w+; pass list\(\.\.\.\)"):
+            use(kind(NAMES))
+
+
+def test_tokens_may_be_any_collection():
+    tokens = ["to", "be", "or", "not"] * 30
+    vocabulary = Vocabulary.from_text(tokens)
+    expected = Model(vocabulary, hidden_size=4)
+    loss = expected.fit(tokens, workers=1, **SETTINGS).loss
+    for kind in (Series, np.array, tuple):
+        given = kind(tokens)
+        assert Vocabulary.from_text(given) == vocabulary
+        model = Model(vocabulary, hidden_size=4)
+        assert model.fit(given, workers=1, **SETTINGS).loss == loss
+        assert model.evaluate(given) == expected.evaluate(tokens)
+        assert model.score(given).loss == expected.score(tokens).loss
+        assert model.extend(given).vocabulary == vocabulary
+    for use in (Vocabulary.from_text, expected.fit, expected.evaluate):
+        with pytest.raises(TypeError, match=r"pass list\(\.\.\.\)"):
+            use(iter(tokens))
+    with pytest.raises(ValueError, match="the text has 120 symbols"):
+        expected.fit(tokens, maxlen=130, verbose=False, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("documents", "message"),
+    [
+        (["anna", ""], "document 1 is empty"),
+        (["anna", "b" + END], r"document 1 has a U\+0003"),
+        (["anna", float("nan")], "expected texts, got float: document 1"),
+        (["anna", ["ben"]], "expected texts, got list: document 1"),
+        ([("to", "be")], r"got tuple: document 0; pass list\(\.\.\.\)"),
+        (3, "expected a list of texts, got int"),
+    ],
+)
+def test_a_vocabulary_refuses_what_fit_refuses(documents, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        Vocabulary.from_documents(documents)
+
+
+def test_the_end_of_documents_is_a_character_of_a_text(tmp_path):
+    """U+0003 in a chat log: its model is one of a text, in a file too."""
+    text = "\x0304<ada\x03> hello\n" * 30
+    model = Model(Vocabulary.from_text(text), hidden_size=4)
+    model.fit(text, workers=1, **SETTINGS)
+    assert not model.vocabulary.documents
+    with pytest.raises(ValueError, match="from_documents"):
+        model.fit([text.replace(END, "")])
+    with pytest.raises(ValueError, match="from_documents"):
+        model.generate_document()
+    model.save(tmp_path / "text.npz")
+    assert Model.load(tmp_path / "text.npz").vocabulary == model.vocabulary
+    small().save(tmp_path / "documents.npz")
+    assert Model.load(tmp_path / "documents.npz").vocabulary.documents
+    assert model.extend(["ada"]).vocabulary.documents
+    for vocabulary in (model.vocabulary, small().vocabulary):
+        assert eval(repr(vocabulary)) == vocabulary
 
 
 def test_one_document_and_documents_of_one_character():

@@ -129,6 +129,42 @@ def test_a_clock():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_a_training_goes_on_where_its_findings_cannot_be_encoded(text, encoding):
+    """A rare character is named in them, with a ×, which ASCII has not."""
+    text = text * 7 + "中"
+    model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=4)
+    with redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding, "strict")) as shown:
+        history = model.fit(text, epochs=1, workers=1)
+        print(history, model.history)
+        model.summary()
+        shown.flush()
+        lines = shown.buffer.getvalue().decode(encoding).splitlines()
+    assert len(history.loss) == 1
+    assert any("'?' U+4E2D" in line for line in lines)
+    assert any(line.startswith("epoch 1/1") for line in lines)
+
+
+class Broken(io.TextIOBase):
+    """A pipe whose reader has left, or a full disk."""
+
+    def write(self, _):
+        raise BrokenPipeError
+
+
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("make", [Broken, closed, lambda: None])
+def test_a_training_goes_on_where_nothing_can_be_printed(text, model, make):
+    with redirect_stdout(make()):
+        history = model.fit(text, epochs=2, maxlen=20, workers=1)
+    assert len(history.loss) == 2
+
+
 @pytest.mark.slow
 def test_on_a_real_terminal(tmp_path):
     (tmp_path / "cats.txt").write_text("the cat sat on the mat, and the rat sat. " * 3000)
