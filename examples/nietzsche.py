@@ -101,8 +101,8 @@ def parse_options() -> argparse.Namespace:
     return options
 
 
-def load_text(corpus: list[str] | None) -> str:
-    """The corpus, lower-cased as in the book; without a network, what Python carries."""
+def load_text(corpus: list[str] | None = None) -> str:
+    """The corpus in lower case, as in the book; without a network, the help texts of Python."""
     try:
         return npchar.load_corpus(corpus or "nietzsche", progress=npchar.rank() == 0).lower()
     except npchar.DownloadError as error:

@@ -1,15 +1,19 @@
 """The notebooks: executed as committed, and executable anywhere without a network."""
 
 import ast
+import hashlib
 import inspect
 import json
 import re
+import shutil
 import tempfile
 from pathlib import Path
 
 import exercises
 import pytest
 from checks.checking import EXERCISES
+
+from npchar.text.corpus import CORPORA
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("[0-9]-*.ipynb"))
@@ -87,19 +91,64 @@ def test_it_ends_with_references(path):
     assert len(re.findall(r"^- .*\b(19|20)\d\d\b", last.split("## References\n")[1], re.M)) >= 3
 
 
-@each
-def test_it_runs_from_a_clean_kernel_without_a_network(path, tmp_path, monkeypatch, loopback):
+def text_of(path):
+    """The text of a file; for a notebook, its cells and outputs without pictures and tags."""
+    if path.suffix != ".ipynb":
+        return path.read_text(encoding="utf-8")
+    parts = [source(cell) for cell in cells(path)]
+    for output in (output for cell in cells(path) for output in cell.get("outputs", ())):
+        parts.append("".join(output.get("text", ())))
+        data = output.get("data", {}).items()
+        parts += [re.sub("<[^>]*>", "", "".join(d)) for kind, d in data if kind != "image/png"]
+    return "\n".join(parts)
+
+
+def test_no_long_passage_of_the_corpus_is_committed(corpus):
+    def letters(text):
+        return re.sub("[^a-z]", "", text.lower())
+
+    known, n = letters(corpus), 60
+    blocks = {known[k : k + n] for k in range(0, len(known), n)}  # in every passage of 2 n letters
+    for path in EXAMPLES.rglob("*.*"):
+        if path.suffix in {".ipynb", ".md", ".py", ".txt"}:
+            text = letters(text_of(path))
+            assert not any(text[k : k + n] in blocks for k in range(len(text))), path.name
+
+
+def execute(path):
     nbformat = pytest.importorskip("nbformat", reason="needs npchar[run-notebooks]")
     nbclient = pytest.importorskip("nbclient", reason="needs npchar[run-notebooks]")
     pytest.importorskip("ipykernel", reason="needs npchar[run-notebooks]")
+    notebook = nbformat.read(path, as_version=4)
+    client = nbclient.NotebookClient(
+        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": EXAMPLES}}
+    )
+    client.execute()  # raises the first error
+    return "".join(o.get("text", "") for c in notebook.cells for o in c.get("outputs", ()))
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch, loopback):
+    """A folder for downloads, in an environment without a network."""
     for name in ("HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(name, "http://localhost:1")
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("NPCHAR_CACHE", str(tmp_path))
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    notebook = nbformat.read(path, as_version=4)
-    client = nbclient.NotebookClient(
-        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": EXAMPLES}}
-    )
-    client.execute()  # raises the first error
+    return tmp_path
+
+
+@each
+def test_it_runs_from_a_clean_kernel_without_a_network(path, empty_cache):
+    printed = execute(path)
+    assert ("help texts" in printed) == ("load_text()" in text_of(path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [6, 7])
+def test_it_runs_with_the_corpus_in_the_cache(number, empty_cache, corpus_path):
+    url = CORPORA["nietzsche"].url
+    name = f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-nietzsche.txt"
+    shutil.copy(corpus_path, empty_cache / name)
+    assert "help texts" not in execute(NOTEBOOKS[number - 1])
