@@ -379,13 +379,6 @@ def test_a_strangers_model_commands_no_terminal(tmp_path):
     assert "\x1b" not in shown
 
 
-def test_usage(capsys):
-    with pytest.raises(SystemExit) as ended:
-        main([])
-    assert ended.value.code == 2
-    assert "COMMAND" in capsys.readouterr().err
-
-
 def test_help(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
@@ -548,18 +541,6 @@ def test_patience_ends_it(tmp_path, here):
                           "--learning-rate", 0.1, *SMALL)  # fmt: skip
     assert status == 0, err
     assert "none of the last 1 was better held out" in err
-
-
-def test_on_a_terminal_a_long_text_shows_how_much_is_read(monkeypatch, capsys):
-    from npchar import command
-
-    assert command.shown_progress() is None  # no terminal
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    show = command.shown_progress()
-    monkeypatch.setattr("time.monotonic", lambda: 1e12)
-    show(0.25)
-    show(1.0)
-    assert capsys.readouterr().err == "\r 25% read\r\r100% read\r\x1b[K"
 
 
 def test_info_shortens_a_long_vocabulary(here):

@@ -180,15 +180,3 @@ def test_an_error_ends_the_process():
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
-
-
-def test_help_helps(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["nietzsche.py", "--help"])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(EXAMPLE))["main"]()
-    assert ended.value.code == 0
-    out = capsys.readouterr().out
-    for option in ("--book", "--corpus", "--epochs", "--targets", "--step", "--maxlen",
-                   "--batch-size", "--hidden-size", "--seed", "--save", "--checkpoint",
-                   "--resume"):  # fmt: skip
-        assert option in out

@@ -24,10 +24,6 @@ def cells(path):
     return json.loads(path.read_text(encoding="utf-8"))["cells"]
 
 
-def test_there_are_seven():
-    assert [path.name[0] for path in NOTEBOOKS] == list("1234567")
-
-
 @each
 def test_it_was_executed_in_order_and_is_clean(path):
     code = [cell for cell in cells(path) if cell["cell_type"] == "code"]
@@ -83,12 +79,6 @@ def test_two_exercises_stand_in_its_cells(path):
             found.append(numbers[name])
     assert len(found) >= 2
     assert all(number[0] == path.name[0] for number in found)
-
-
-@each
-def test_it_ends_with_references(path):
-    last = source(cells(path)[-1])
-    assert len(re.findall(r"^- .*\b(19|20)\d\d\b", last.split("## References\n")[1], re.M)) >= 3
 
 
 def text_of(path):

@@ -92,10 +92,3 @@ def test_nothing_is_without_a_docstring(site):
     found = [one for module in modules for one in (module, *members(module))]
     assert len(found) > 300
     assert [one.fullname for one in found if not one.docstring.strip()] == []
-
-
-def test_formulas_come_out_as_they_stand(pages):
-    """No asterisk or underscore of a formula is taken for Markdown's."""
-    emphasised = {text for page in pages.values() for text in page.emphasised}
-    assert emphasised <= {"prefill", "documents", "tape", "by gate"}
-    assert any("h = o tanh(c)" in path.read_text(encoding="utf-8") for path in pages)
