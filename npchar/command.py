@@ -19,6 +19,7 @@ import sys
 import time
 import unicodedata
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -47,6 +48,7 @@ EXPECTED = (ValueError, OSError, MemoryError, TrainingDiverged, WorkerError, Mis
 SETTINGS = ("epochs", "maxlen", "batch_size", "optimizer", "learning_rate", "schedule", "warm_up",
             "validation_split", "patience", "seed")  # fmt: skip
 SLOWER = 0.25  # of the usual rate, to learn a new text and forget little of the old
+PIECE = 1 << 20  # characters that are replaced at a time, to save memory
 SHOWN = 100  # characters of a vocabulary, by info
 FORGETTING = 20_000  # characters that a model writes, to measure what it forgets
 OF_DOCUMENTS = "{} is a model of documents: add --documents lines, or --documents files"
@@ -491,13 +493,16 @@ def loaded_with_text(options: Namespace) -> tuple[Model, str | list[str], str]:
         return model, text, ""
 
     def replaced(one: str) -> str:
-        return str(known.decode(known.encode(one, options.unknown)))
+        pieces = (one[k : k + PIECE] for k in range(0, len(one), PIECE))
+        return "".join(known.decode(known.encode(piece, options.unknown)) for piece in pieces)
 
-    whole = "".join(text)
-    odd = sum(character not in known for character in whole)
+    counts = Counter[str]()
+    for one in [text] if isinstance(text, str) else text:
+        counts.update(one)
+    n, odd = counts.total(), sum(n for character, n in counts.items() if character not in known)
     done = "skipped" if options.unknown == "skip" else "replaced"
-    note = f"; {done}: {odd:,} of {len(whole):,} characters ({odd / len(whole):.0%}), unknown to it"
-    return model, each(replaced, text), note if odd else ""
+    note = f"; {done}: {odd:,} of {n:,} characters ({odd / n:.0%}), unknown to it" if odd else ""
+    return model, each(replaced, text), note
 
 
 def texts(options: Namespace, held_out: float = 0.0) -> str | list[str]:

@@ -28,7 +28,7 @@ from npchar.files.resume import (
     text_digest,
     trained_on,
 )
-from npchar.generation.sampling import reweight_distribution
+from npchar.generation.sampling import reweight_distribution, softmax_weights
 from npchar.generation.stream import (
     generated,
     prefill,
@@ -592,6 +592,7 @@ class Model:
         (40, True)
         """
         _, ids = read_text(text, self.vocabulary, at_least=2)
+        self.network.require_finite()
         V = len(self.vocabulary)
         losses = {"uniform": math.log(V)}
         if train_text is not None:
@@ -646,6 +647,7 @@ class Model:
         True
         """
         text, ids = read_text(text, self.vocabulary, at_least=2)
+        self.network.require_finite()
         log_p = log_probabilities_of(self.network, ids, progress)
         if ids.ends is None:
             return Score(text, log_p)
@@ -658,7 +660,10 @@ class Model:
     def next_probabilities(
         self, prompt: Text, *, temperature: float = 1.0, unknown: Any = "error"
     ) -> Array:
-        """The distribution of the next character after a prompt: (V,) float64, in ids' order.
+        """The distribution that `generate` draws the next character from: (V,), in ids' order.
+
+        The unknown symbol of a vocabulary made with `min_count` has probability 0, because it is
+        never generated. `score` differs in this, since it predicts texts that have rare characters.
 
         Parameters
         ----------
@@ -688,8 +693,9 @@ class Model:
         if not len(ids):
             raise ValueError(f"the prompt {prompt!r} is empty; expected at least one symbol")
         logits, _ = prefill(self.network, [ids])
-        z = logits[0].astype(np.float64)
-        return reweight_distribution(np.exp(z - z.max()), temperature)
+        if self.vocabulary.unknown_id is not None:
+            logits[:, self.vocabulary.unknown_id] = -np.inf
+        return reweight_distribution(softmax_weights(logits[0], 1.0), temperature)
 
     # Generating
 
@@ -906,7 +912,7 @@ class Model:
         """
         from npchar.analysis.activations import Activations  # here, for a fast `import npchar`
 
-        return Activations.of(self.network, text, self.vocabulary.ids_of(text))
+        return Activations.of(self.network, text, self.vocabulary.ids_of(text, at_least=1))
 
     def summary(self) -> None:
         """Print the layers, their sizes, and the memory that they and their training need.

@@ -19,7 +19,7 @@ from npchar.text.vocabulary import Text
 __all__ = ["Originality", "originality"]
 
 CHUNK = 1 << 20  # symbols of the corpus that are looked at together, some 30 bytes each
-PAIRS = 1 << 18  # of equal fingerprints that are looked at together: a rule of dashes has millions
+PAIRS = 1 << 11  # pairs of equal fingerprints at a time: the next ones are held to longer runs
 
 
 class Passage(NamedTuple):
@@ -141,9 +141,11 @@ def originality(text: Text, corpus: Text, *, least: int = 20) -> Originality:
     longest, source = np.zeros((2, len(a)), np.intp)
     for starts in common_starts(a, b, least):
         for i, j in extensible(a, b, *starts, longest):
-            length = common_length(a[i:], b[j:])
-            if length > longest[i]:
-                longest[i], source[i] = length, j
+            known = longest[i]  # which may have grown since the pair was chosen
+            if i + known < len(a) and j + known < len(b) and a[i + known] == b[j + known]:
+                length = common_length(a[i:], b[j:])
+                if length > known:
+                    longest[i], source[i] = length, j
     passages = []
     reach = 0  # the furthest end of those before: one that ends there lies within another
     # Two runs may have one fingerprint, and be equal for less than `least`
@@ -177,24 +179,38 @@ def as_numbers(text: Text, corpus: Text) -> tuple[Array, Array]:
 
 
 def common_starts(a: Array, b: Array, k: int) -> Iterator[tuple[Array, Array]]:
-    """Where common runs of k may begin, in a and in b: equal fingerprints there, not before."""
-    marks = fingerprints(a, k)
-    order = np.argsort(marks, kind="stable")
-    marks = marks[order]
+    """Where common runs of k may begin, in a and in b: equal fingerprints there, not before.
+
+    Places of b are sorted by fingerprint and by the symbol before, so that pairs with the same
+    symbol before, of which two rules of dashes have millions, are never made.
+    """
+    marks, ranks = np.unique(fingerprints(a, k), return_inverse=True)
+    if not len(marks):
+        return
+    base = int(max(a.max(initial=0), b.max(initial=0))) + 3  # more than any symbol, and two more
+    before_a = np.concatenate([[base - 2], a[: len(ranks) - 1]]).astype(np.int64)
     for start in range(0, len(b) - k + 1, CHUNK):
         wanted = fingerprints(b[start : start + CHUNK + k - 1], k)
-        first, end = (np.searchsorted(marks, wanted, side) for side in ("left", "right"))
-        # Every place of b with every place of a that has its fingerprint, as one row of
-        # pairs that is never there as a whole: the pairs of place k end at ends[k].
-        counts = end - first
-        ends = np.cumsum(counts)
-        for low in range(0, int(ends[-1]), PAIRS):
-            pair = np.arange(low, min(low + PAIRS, int(ends[-1])))
-            at = np.searchsorted(ends, pair, "right")  # in wanted
-            j = start + at
-            i = order[first[at] + pair - (ends[at] - counts[at])]
-            new = (i == 0) | (j == 0) | (a[i - 1] != b[j - 1])
-            yield i[new], j[new]
+        rank = np.minimum(np.searchsorted(marks, wanted), len(marks) - 1)
+        j = np.flatnonzero(marks[rank] == wanted)
+        keys = rank[j] * base
+        j += start
+        keys += np.where(j > 0, b[j - 1], base - 1)
+        order = np.argsort(keys, kind="stable")
+        j, keys = j[order], keys[order]
+        # For each place of a: the places of b from low to high, except those from skip to resume.
+        low, high = (np.searchsorted(keys, (ranks + n) * base) for n in (0, 1))
+        skip, resume = (
+            np.searchsorted(keys, ranks * base + before_a, side) for side in ("left", "right")
+        )
+        counts = (high - low) - (resume - skip)
+        ends = np.cumsum(counts)  # the pairs of place i end at ends[i]
+        for first in range(0, int(ends[-1]), PAIRS):
+            pair = np.arange(first, min(first + PAIRS, int(ends[-1])))
+            i = np.searchsorted(ends, pair, "right")
+            place = low[i] + pair - (ends[i] - counts[i])
+            place += np.where(place >= skip[i], resume[i] - skip[i], 0)
+            yield i, j[place]
 
 
 def extensible(a: Array, b: Array, i: Array, j: Array, known: Array) -> Iterator[tuple[int, int]]:

@@ -101,9 +101,8 @@ def description_and_weights(model: Shown) -> tuple[dict[str, Any], str]:
             f"one of {layer}; `generate` and `stream` run any model"
         )
     network = network.astype("float32")  # a copy
-    if vocabulary.stand_in is not None:
-        never = list(vocabulary).index(vocabulary.stand_in)  # is that to be generated
-        network.parameters["dense.b"][never] = -30_000
+    if vocabulary.unknown_id is not None:
+        network.parameters["dense.b"][vocabulary.unknown_id] = -30_000  # never generated
     weights = network.parameters.flat.astype("<f4")
     with np.errstate(under="ignore"):
         half = weights.clip(-60_000, 60_000).astype("<f2")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+import numbers
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -62,7 +63,7 @@ def reweight_distribution(probabilities: ArrayLike, temperature: float = 0.5) ->
     >>> npchar.reweight_distribution([0.2, 0.5, 0.3], temperature=0)
     array([0., 1., 0.])
     """
-    require_temperature(temperature)
+    temperature = require_temperature(temperature)
     p = np.asarray(probabilities, np.float64)
     if p.ndim == 0 or p.shape[-1] == 0:
         raise ValueError("expected one or more probabilities, got none")
@@ -119,13 +120,17 @@ def sample(
     return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
 
 
-def require_temperature(temperature: float) -> None:
-    """Raise a ValueError unless `temperature` is a number from 0 to infinity."""
-    if not isinstance(temperature, (int, float, np.number)) or not temperature >= 0:  # or NaN
+def require_temperature(temperature: float) -> float:
+    """Return `temperature` as a float; raise a ValueError unless it is from 0 to infinity."""
+    if not isinstance(temperature, numbers.Real) or not temperature >= 0:  # or NaN
         raise ValueError(
             f"temperature is {temperature!r}; expected a number from 0 (always the most "
             "probable character) to infinity (all equally probable)"
         )
+    try:
+        return float(temperature)
+    except OverflowError:  # a larger integer than a float can hold
+        return math.inf
 
 
 def softmax_weights(logits: Array, temperature: float) -> Array:
@@ -150,9 +155,10 @@ def softmax_weights(logits: Array, temperature: float) -> Array:
         np.put_along_axis(z, most_probable, 0, axis=-1)
     elif math.isinf(temperature):
         z[z > -np.inf] = 0
-    else:
-        z /= max(temperature, TINY_TEMPERATURE)
-    np.exp(z, out=z)
+    with np.errstate(over="ignore", under="ignore"):  # to −∞ and 0, which is right
+        if 0 < temperature < math.inf:
+            z /= max(temperature, TINY_TEMPERATURE)
+        np.exp(z, out=z)
     return z
 
 
@@ -211,7 +217,8 @@ def entropies(model: LanguageModel, text: Text, temperatures: Sequence[float]) -
     -------
     Array
         For each temperature the mean entropy of the distribution after each
-        character, nats: from 0 at temperature 0 to log V at infinity.
+        character, nats: from 0 at temperature 0 to log V at infinity. The unknown symbol
+        has no share of it, as in `Model.next_probabilities`.
 
     Examples
     --------
@@ -221,6 +228,8 @@ def entropies(model: LanguageModel, text: Text, temperatures: Sequence[float]) -
     True
     """
     logits, _ = model.network.logits(model.vocabulary.ids_of(text, at_least=2)[:, None])
+    if model.vocabulary.unknown_id is not None:
+        logits[..., model.vocabulary.unknown_id] = -np.inf
     p = softmax_weights(logits[:, 0], 1.0)  # (n, V)
     return np.array([entropy(reweight_distribution(p, t)).mean() for t in temperatures])
 
@@ -320,8 +329,9 @@ def inverse_sampler(
         np.subtract(logits, np.maximum.reduce(logits, 1, keepdims=True), z)
         if top_k is not None or top_p is not None:
             z[~top_mask(logits, T, top_k, top_p)] = -np.inf
-        np.multiply(z, factors, z)
-        np.exp(z, z)
+        with np.errstate(over="ignore", under="ignore"):  # to −∞ and 0, which is right
+            np.multiply(z, factors, z)
+            np.exp(z, z)
         # First the block that is reached, then the id in it: a cumulative sum over all ids would
         # cost as much as all the rest.
         sums = np.add.reduce(weights, 2)

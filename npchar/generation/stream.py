@@ -40,8 +40,7 @@ def start_streams(
             f"expected one temperature, or one for each of {len(prompts)} prompts, got "
             f"{len(temperatures)}"
         )
-    for value in temperatures:
-        require_temperature(value)
+    temperatures = [require_temperature(value) for value in temperatures]
     temperatures *= len(prompts) // len(temperatures)
     encoded = [vocabulary.encode(prompt, unknown) for prompt in prompts]
     for prompt, ids in zip(prompts, encoded):
@@ -53,12 +52,7 @@ def start_streams(
     rngs = [np.random.default_rng(one) for one in seeds(seed, len(prompts))]
     logits, states = prefill(network, encoded)
     draw = sampler(temperatures, len(vocabulary), rngs, top_k, top_p)
-    never = (
-        None
-        if vocabulary.stand_in is None
-        else vocabulary.encode(vocabulary.join([vocabulary.stand_in]))[0]
-    )
-    return stream(network, logits, states, draw, never)
+    return stream(network, logits, states, draw, vocabulary.unknown_id)
 
 
 def seeds(seed: int | Sequence[int] | None, n: int) -> list[int | None]:
@@ -80,6 +74,7 @@ def prefill(network: Network, prompts: Sequence[Array]) -> tuple[Array, list[Any
 
     Prompts of equal length are batched, and those that are the same are read once.
     """
+    network.require_finite()
     known: dict[bytes, Array] = {ids.tobytes(): ids for ids in prompts}
     distinct, V = list(known.values()), network.sizes.vocabulary_size
     logits = np.empty((len(distinct), V), network.parameters.flat.dtype)
@@ -105,9 +100,9 @@ def stream(
     draw: Callable[[Array], Array],
     never: int | None = None,
 ) -> Iterator[Array]:
-    """Draw ids from the logits, yield them, (n,), feed them to the network, and so on.
+    """Draw ids, (n,), from the logits, yield them and feed them to the network, without end.
 
-    But `never` that one: the stand-in of the vocabulary.
+    The id `never`, the unknown symbol, is never drawn.
     """
     step = network.steps_from(states)
     while True:

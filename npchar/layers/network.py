@@ -166,6 +166,15 @@ class Network:
         """The same network, on the same parameters, of the plain layers."""
         return Network(self.sizes, self.parameters, kind=PLAIN[self.sizes.layer])
 
+    def require_finite(self) -> None:
+        """Raise a ValueError if a weight is not a finite number."""
+        wrong = [name for name, array in self.parameters.items() if not np.isfinite(array).all()]
+        if wrong:
+            raise ValueError(
+                f"the model has weights that are not finite numbers, in {', '.join(wrong)}; load a "
+                "model that was saved before the weights became so, or train a new one"
+            )
+
     @property
     def receptive_field(self) -> int | None:
         """How many characters a prediction depends on; None if on all before it."""

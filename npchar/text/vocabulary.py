@@ -8,7 +8,6 @@ type: a byte a character for most texts.
 
 from __future__ import annotations
 
-import operator
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -342,15 +341,15 @@ class Vocabulary:
         >>> npchar.Vocabulary("abc").decode([2, 0, 1])
         'cab'
         """
-        ids, V = list(ids), len(self)
-        try:
-            numbers = [*map(operator.index, ids)]
-        except TypeError:
-            numbers = [i if isinstance(i, (int, np.integer)) else -1 for i in ids]
-        if numbers and not 0 <= min(numbers) <= max(numbers) < V:
-            wrong = next(i for i, number in zip(ids, numbers) if not 0 <= number < V)
-            raise ValueError(f"expected ids from 0 to {V - 1}, got {wrong!r}")
-        return self.join(map(self.symbols.__getitem__, numbers))
+        numbers = np.asarray(ids if isinstance(ids, (str, np.ndarray)) else list(ids))
+        if not numbers.size:
+            return self.join([])
+        if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+            raise ValueError(f"expected whole numbers from 0 to {len(self) - 1}, got {ids!r:.60}")
+        if not 0 <= numbers.min() <= numbers.max() < len(self):
+            wrong = numbers[(numbers < 0) | (numbers >= len(self))][0]
+            raise ValueError(f"expected whole numbers from 0 to {len(self) - 1}, got {wrong}")
+        return self.join(map(self.symbols.__getitem__, numbers.tolist()))
 
     def join(self, symbols: Iterable[Any]) -> Any:
         """Symbols as a text: a string, or a list of tokens.
@@ -382,6 +381,17 @@ class Vocabulary:
                 "the vocabulary's was"
             )
         return as_list(text, expected)
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The id of the unknown symbol, which is read but never generated; None without one.
+
+        Examples
+        --------
+        >>> npchar.Vocabulary.from_text("abracadabra", min_count=2).unknown_id
+        3
+        """
+        return None if self.stand_in is None else list(self.symbols).index(self.stand_in)
 
     @property
     def symbol_name(self) -> str:

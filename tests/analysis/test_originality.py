@@ -111,6 +111,12 @@ def test_megabytes(corpus):
     assert found._repr_html_().count("<span") == len(text)
 
 
+def test_two_rules_of_dashes_take_no_quadratic_time():
+    """Every place of one begins a run in every place of the other: 600 million pairs."""
+    found = originality("-" * 3000, "-" * 200_000)
+    assert [(p.position, len(p.text)) for p in found.passages] == [(0, 3000)]
+
+
 @pytest.mark.slow
 def test_ruled_lines_take_no_gigabytes():
     tracemalloc.start()
