@@ -135,8 +135,12 @@ def add_documents(command: argparse.ArgumentParser) -> None:
 
 
 def add_encoding(command: argparse.ArgumentParser) -> None:
-    """The option that says how texts are encoded."""
-    command.add_argument("--encoding", default="utf-8", metavar="NAME", help="of the texts (utf-8)")
+    """The options for the encoding of texts and for bytes that are not text in it."""
+    command.add_argument("--encoding", default="utf-8", metavar="NAME", help="encoding of the "
+        "texts (default: utf-8)")  # fmt: skip
+    command.add_argument("--errors", default="strict", choices=("strict", "replace", "ignore"),
+        help="bytes that cannot be decoded and zero bytes: stop, replace by U+FFFD, or drop "
+        "(default: strict)")  # fmt: skip
 
 
 def add_unknown(command: argparse.ArgumentParser) -> None:
