@@ -25,7 +25,8 @@ Follow the data. A package imports only from those before it here, which a test 
 
 - ``arrays.py``, ``arguments.py``, ``cores.py``, ``version.py``: the type of arrays, checks of
   arguments, and work for several threads.
-- ``text/``: ``corpus``, ``download``, ``decoding``: text from names, files and addresses.
+- ``text/``: ``corpus``, ``download``, ``decoding``, ``detection``: text from names, files and
+  addresses, and its encoding.
   ``vocabulary``: characters or tokens to ids and back. ``documents``: many texts instead of one.
   ``windows``: shuffled batches of them, views, no copies. ``ngrams``: baselines. ``examine``:
   checks of a text before training.

@@ -30,7 +30,7 @@ from npchar.files.description import training_settings, unfinished
 from npchar.model import PRETRAINED, Model
 from npchar.options import SHIPPED, STANDARD_INPUT, parser
 from npchar.text.corpus import lines_of, load_corpus
-from npchar.text.decoding import EncodingError, decode
+from npchar.text.decoding import EncodingError, Errors, decode
 from npchar.text.download import CorpusError
 from npchar.text.vocabulary import END, UnknownCharacterError, Vocabulary
 from npchar.training.guard import TrainingDiverged
@@ -115,7 +115,7 @@ def run(arguments: Sequence[str] | None, replaced: list[str]) -> int:
         )
         return 2
     except EncodingError as error:
-        say(f"npchar: {error.what}. If it is text, perhaps by --encoding {error.hint}")
+        say("npchar: " + error.message(lambda name, value: f"--{name} {value}"))
         return 2
     except EXPECTED as error:  # their messages say what to do
         message = str(error)
@@ -290,8 +290,9 @@ def fit(
 def to_go_on(path: str, options: Namespace) -> str:
     """The command that goes on with a training of the texts named in the options."""
     encoding = [] if options.encoding == "utf-8" else ["--encoding", options.encoding]
+    errors = [] if options.errors == "strict" else ["--errors", options.errors]
     documents = ["--documents", options.documents] if options.documents else []
-    return shlex.join(["npchar", "resume", path, *options.files, *encoding, *documents])
+    return shlex.join(["npchar", "resume", path, *options.files, *encoding, *errors, *documents])
 
 
 def run_generate(options: Namespace) -> int:
@@ -303,7 +304,7 @@ def run_generate(options: Namespace) -> int:
     if options.length < 0:
         raise ValueError(f"--length is {options.length}; expected 0 (no end) or more")
     if options.prompt == STANDARD_INPUT:
-        prompt = standard_input(options.encoding).rstrip("\n")
+        prompt = standard_input(options.encoding, options.errors).rstrip("\n")
     else:
         prompt = unescaped(options.prompt or "")
     prompt = readable(prompt, model)
@@ -512,6 +513,7 @@ def texts(options: Namespace, held_out: float = 0.0) -> str | list[str]:
         text = load_corpus(
             options.files,
             encoding=options.encoding,
+            errors=options.errors,
             documents=options.documents,
             held_out=held_out,
         )
@@ -520,7 +522,7 @@ def texts(options: Namespace, held_out: float = 0.0) -> str | list[str]:
     elif len(options.files) > 1:
         raise CorpusError("- is standard input, which cannot be joined with other files")
     else:
-        text = standard_input(options.encoding)
+        text = standard_input(options.encoding, options.errors)
         if options.documents:
             text = lines_of(text) if options.documents == "lines" else [text]
     if isinstance(text, list) and (n := sum(one.count(END) for one in text)):
@@ -529,13 +531,13 @@ def texts(options: Namespace, held_out: float = 0.0) -> str | list[str]:
     return text
 
 
-def standard_input(encoding: str) -> str:
-    """All that comes in, decoded as a file would be."""
+def standard_input(encoding: str, errors: Errors = "strict") -> str:
+    """The decoded text of standard input."""
     if sys.stdin is None:
         raise CorpusError("standard input is closed")
-    text, done = decode(sys.stdin.buffer.read(), encoding, "standard input")
-    if done:
-        say(f"standard input: {'; '.join(done)}")
+    text, notes = decode(sys.stdin.buffer.read(), encoding, "standard input", errors)
+    if notes:
+        say(f"standard input: {'; '.join(notes)}")
     return text
 
 

@@ -138,9 +138,12 @@ def add_documents(command: argparse.ArgumentParser) -> None:
 
 
 def add_encoding(command: argparse.ArgumentParser) -> None:
-    """The option that says how texts are encoded."""
+    """The options for the encoding of texts and for bytes that are not text in it."""
     command.add_argument("--encoding", default="utf-8", metavar="NAME", help="encoding of files "
-        "and standard input (utf-8)")  # fmt: skip
+        "and standard input (default: utf-8)")  # fmt: skip
+    command.add_argument("--errors", default="strict", choices=("strict", "replace", "ignore"),
+        help="bytes that cannot be decoded and zero bytes: stop, replace by U+FFFD, or drop "
+        "(default: strict)")  # fmt: skip
 
 
 def add_workers(command: argparse.ArgumentParser) -> None:

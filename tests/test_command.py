@@ -473,12 +473,43 @@ def test_what_is_skipped_is_told_where_the_result_is(tmp_path, here):
         assert "replaced: 2 of 14 characters (14%), unknown to it" in out
 
 
-def test_an_encoding_is_advised_in_the_commands_words(tmp_path, here):
+def test_encodings_and_errors_are_advised_as_options(tmp_path, here):
     (tmp_path / "text").write_bytes("Götzen".encode("cp1252"))
-    status, _, err = here("train", "text")
-    assert status == 2
-    assert "perhaps by --encoding cp1252" in err
-    assert "encoding=" not in err
+    (tmp_path / "odd").write_bytes("Götzen".encode() * 9 + b"\xf6")
+    for command in ("train", "evaluate", "score"):
+        status, _, err = here(command, "text")
+        assert (status, "--encoding cp1252" in err, "encoding=" in err) == (2, True, False)
+        status, _, err = here(command, "odd")
+        assert (status, "--errors replace" in err, "errors=" in err) == (2, True, False)
+
+
+def test_errors_says_what_becomes_of_odd_bytes(tmp_path, here):
+    text = TEXT.replace("rat", "Ratte: Räte")
+    (tmp_path / "odd").write_bytes(text.encode().replace(b" and", b"\0 and\xff"))
+    (tmp_path / "clean").write_text(text, encoding="utf-8")
+    options = ("--unknown", "skip")
+    expected = here("evaluate", "clean", *options)[1]
+    for command in (("evaluate", "odd"), ("score", "odd")):
+        assert here(*command, *options)[0] == 2
+        assert here(*command, *options, "--errors", "ignore")[0] == 0
+    assert here("evaluate", "odd", *options, "--errors", "ignore")[1] == expected
+    assert "replaced by U+FFFD" in here("evaluate", "odd", *options, "--errors", "replace")[2]
+    with (tmp_path / "odd").open("rb") as file:
+        status, out, err = run("evaluate", "-", *options, "--errors", "ignore", stdin=file)
+    assert (status, out) == (0, expected), err
+    trained = ("odd", "--errors", "ignore", *SMALL)
+    assert here("train", *trained, "--epochs", 1, "--save", "m.npz")[0] == 0
+    assert here("resume", "m.npz", "odd", "--errors", "ignore", "--epochs", 1)[0] == 0
+    assert "odd --errors ignore`" in here("train", *trained, "--save", "m.npz")[2]
+
+
+def test_findings_name_the_option(tmp_path, here):
+    rare = "".join(chr(0x4E00 + k) for k in range(40))
+    (tmp_path / "text").write_text(rare + "cafe\u0301" * 9 + TEXT * 8, encoding="utf-8")
+    _, _, err = here("train", "text", "--epochs", 1, "--hidden-size", 2, "--maxlen", 9)
+    assert "--min-count 5" in err
+    assert "NFC" in err
+    assert not re.search(r"unicodedata|from_text\(", err)
 
 
 def test_the_size_follows_the_text(tmp_path, here):

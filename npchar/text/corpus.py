@@ -1,26 +1,27 @@
-"""Text from a name, files or the network, decoded.
+"""Loads texts from files, folders, named corpora and https addresses.
 
-The first step of the pipeline; next is ``text/vocabulary.py``. Downloads are made by
-``text/download.py``.
+This is the first step of the pipeline; the next is ``text/vocabulary.py``. ``text/download.py``
+downloads, ``text/decoding.py`` decodes.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple, TypeAlias, overload
 
-from npchar.text.decoding import decode
+from npchar.text.decoding import Errors, NotTextError, decode
 from npchar.text.download import CorpusError, fetched
 
 __all__ = ["load_corpus"]
 
 
 class Source(NamedTuple):
-    """Where a named corpus comes from, and how to know it."""
+    """The address of a named corpus and its SHA-256."""
 
     url: str
     sha256: str
@@ -31,12 +32,21 @@ CORPORA = {
         "https://s3.amazonaws.com/text-datasets/nietzsche.txt",
         "23cf69874ab69d3d256099ab530ea4be24d47d9675b673bcc67cbcd6298ec647",
     ),
-    # "Tiny Shakespeare" of char-rnn, torch-rnn and nanoGPT: 1,115,394 letters as they are.
+    # "Tiny Shakespeare" of char-rnn, torch-rnn and nanoGPT: 1,115,394 characters.
     "shakespeare": Source(
         "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
         "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
     ),
 }
+
+# Not read in folders; a FIFO that is named directly is read, for process substitution
+SPECIAL = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+MOST_LEFT_OUT = 5  # names in a message
 
 Name: TypeAlias = str | os.PathLike[str]
 Documents = Literal["lines", "files"]
@@ -47,6 +57,7 @@ def load_corpus(
     source: Name | Sequence[Name],
     *,
     encoding: str = ...,
+    errors: Errors = ...,
     progress: bool = ...,
     documents: None = ...,
     held_out: float = ...,
@@ -58,6 +69,7 @@ def load_corpus(
     source: Name | Sequence[Name],
     *,
     encoding: str = ...,
+    errors: Errors = ...,
     progress: bool = ...,
     documents: Documents,
     held_out: float = ...,
@@ -68,46 +80,52 @@ def load_corpus(
     source: Name | Sequence[Name],
     *,
     encoding: str = "utf-8",
+    errors: Errors = "strict",
     progress: bool = True,
     documents: Documents | None = None,
     held_out: float = 0.0,
 ) -> str | list[str]:
-    """The text of a corpus, or its documents.
+    """Load a corpus as one text, or as a list of documents.
 
     Parameters
     ----------
     source
-        A name ("nietzsche", "shakespeare"), the path of a file, or an https URL; or several of
-        them, whose texts are joined in their order, with a line feed between two
-        where the first has none at its end. A folder is all files in it and in its folders,
-        in the order of their names, but for hidden ones. What is fetched is kept in
-        `npchar.text.download.cache_directory()`, and from then on the network is not
-        asked again.
+        A file, a folder, an https address, a named corpus ("nietzsche", "shakespeare"), or a list
+        of these. A local file or folder takes precedence over a named corpus. Several texts are
+        joined in their order, with a line feed after each that does not end with one. A folder
+        stands for the files in it and in its subfolders, sorted by name, without hidden files.
+        Files in a folder that are not plain text are left out: empty files, pictures, archives
+        and other binary files, broken links, links to folders, FIFOs, sockets and devices.
+        Downloads are cached in `npchar.text.download.cache_directory()`.
     encoding
-        Of the files. A byte order mark at the beginning goes before it, and is left
-        out; line ends of every kind become a single line feed.
+        The encoding of all files. A byte order mark at the beginning of a file overrides it and
+        is left out. All line ends become line feeds.
+    errors
+        What happens to bytes that cannot be decoded and to zero bytes: "strict" raises an error
+        with their number and lines, "replace" puts U+FFFD in their place, "ignore" drops them.
+        The latter two decode characters in CESU-8 (UTF-8 with surrogate pairs).
     progress
-        Tell on standard error how a download goes, and what was changed in a file.
+        Report on standard error: downloads, changes made to a text, files left out of a folder,
+        and a local file or folder with the name of a corpus.
     documents
-        When given, a list of texts is returned that have nothing to do with each other, for
-        `Vocabulary.from_documents`: "lines", each line that is not blank, or "files", each
-        file.
+        Return a list of independent texts, for `Vocabulary.from_documents`: "lines", each line
+        that is not blank, or "files", each file.
     held_out
-        The `validation_split` of a `Model.fit` that is to follow. Of several files, such a
-        share of each is put at the end of the text then, so that all of them are held
-        out from, and not the last one alone.
+        The `validation_split` of a later `Model.fit`. With several files, this share of each is
+        moved to the end of the text, so that the validation part has some of every file.
 
     Returns
     -------
     str, or list of str
-        The text; or, with `documents`, the texts.
+        The text; with `documents`, a list of texts.
 
     Raises
     ------
     CorpusError
-        For an unknown name, a missing file, a folder without files, bytes that are not text.
+        For an unknown name, a missing file, a device, a folder without texts, and bytes that are
+        not text.
     DownloadError
-        When the network does not deliver; it is a CorpusError too.
+        For a failed download. It is a subclass of CorpusError.
 
     Examples
     --------
@@ -125,8 +143,16 @@ def load_corpus(
         raise CorpusError(
             "expected at least one corpus, got none; pass a name, a path or an address"
         )
-    files = [file for one in sources for file in files_of(one)]
-    texts = [load_one(file, encoding, progress) for file in files]
+    texts: list[str] = []
+    for name in [os.path.expanduser(os.fspath(one)) for one in sources]:
+        is_folder = os.path.isdir(name)
+        if progress and name in CORPORA and os.path.lexists(name):
+            kind = "folder" if is_folder else "file"
+            _report(f"reading the local {kind} {name!r}; the named corpus of that name is not used")
+        if is_folder:
+            texts += _load_folder(name, encoding, errors, progress)
+        else:
+            texts.append(_load_file(name, encoding, errors, progress))
     if documents == "files":
         return texts
     if documents == "lines":
@@ -153,42 +179,83 @@ def lines_of(text: str) -> list[str]:
     return [line for line in text.split("\n") if line.strip()]
 
 
-def files_of(source: str | os.PathLike[str]) -> list[str | os.PathLike[str]]:
-    """The files of a folder; of anything else, itself alone."""
-    if os.fspath(source) in CORPORA or not os.path.isdir(source):
-        return [source]
-    files: list[str | os.PathLike[str]] = []
-    for folder, folders, names in os.walk(source):
+def _load_folder(folder: str, encoding: str, errors: Errors, progress: bool) -> list[str]:
+    """The texts of the files in a folder and its subfolders, except files that are not text."""
+    texts: list[str] = []
+    left_out: list[str] = []
+    for path in _files_in(folder):
+        try:
+            if kind := "a link to a folder" if os.path.isdir(path) else _special_kind(path):
+                raise NotTextError(f"{path} is {kind}", kind)
+            texts.append(_read(path, encoding, errors, progress))
+        except NotTextError as error:
+            left_out.append(f"{os.path.relpath(path, folder)} ({error.kind})")
+    more = len(left_out) - MOST_LEFT_OUT
+    names = ", ".join(left_out[:MOST_LEFT_OUT]) + (f" and {more:,} more" if more > 0 else "")
+    if not texts:
+        raise CorpusError(
+            f"{folder} is a folder without "
+            + (f"texts; left out: {names}" if left_out else "files; name one with texts")
+        )
+    if left_out and progress:
+        _report(f"left out of {folder}: {names}")
+    return texts
+
+
+def _files_in(folder: str) -> Iterator[str]:
+    """The paths of the visible files, and links to folders, in a folder and its subfolders."""
+
+    def fail(error: OSError) -> None:
+        raise CorpusError(f"cannot read {error.filename}: {error.strerror}")
+
+    for parent, folders, names in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        files += [os.path.join(folder, n) for n in sorted(names) if not n.startswith(".")]
-    if not files:
-        raise CorpusError(f"{os.fspath(source)} is a folder without files; name one with texts")
-    return files
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        for name in sorted(names + links):
+            if not name.startswith("."):
+                yield os.path.join(parent, name)
 
 
-def load_one(source: str | os.PathLike[str], encoding: str, progress: bool) -> str:
-    """The text of a single file, name or address."""
-    from pathlib import Path  # here, as it would add to the time of `import npchar`
-
-    name = os.fspath(source)
-    if name in CORPORA:
+def _load_file(name: str, encoding: str, errors: Errors, progress: bool) -> str:
+    """The text of a single file, named corpus or address."""
+    path: Name = name
+    if name in CORPORA and not os.path.lexists(name):
         path = fetched(CORPORA[name].url, CORPORA[name].sha256, progress)
     elif name.startswith("https://"):
         path = fetched(name, None, progress)
     elif re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE):
         raise CorpusError(f"cannot fetch {name}: only https:// addresses are fetched")
-    else:
-        path = Path(name).expanduser()
-        if not path.exists():
-            raise CorpusError(
-                f"there is no file {name!r}, nor a corpus of that name; the named ones are: "
-                + ", ".join(CORPORA)
-            )
+    elif not os.path.lexists(name):
+        raise CorpusError(
+            f"there is no file {name!r}, nor a corpus of that name; the named ones are: "
+            + ", ".join(CORPORA)
+        )
+    elif (kind := _special_kind(name)) and kind != SPECIAL[stat.S_IFIFO]:
+        raise CorpusError(f"{name} is {kind}; expected a file with text, or - for standard input")
+    return _read(path, encoding, errors, progress)
+
+
+def _special_kind(path: str) -> str | None:
+    """What a path is other than a file: a device, a FIFO, a socket, a broken link."""
     try:
-        data = path.read_bytes()
+        return SPECIAL.get(stat.S_IFMT(os.stat(path).st_mode))
+    except OSError:
+        return "a broken link" if os.path.islink(path) else None
+
+
+def _read(path: Name, encoding: str, errors: Errors, progress: bool) -> str:
+    """The text of a file that can be opened."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError as error:
         raise CorpusError(f"cannot read {path}: {error.strerror}") from None
-    text, done = decode(data, encoding, str(path))
-    if done and progress:
-        print(f"{path}: {'; '.join(done)}", file=sys.stderr)
+    text, notes = decode(data, encoding, str(path), errors)
+    if notes and progress:
+        _report(f"{path}: {'; '.join(notes)}")
     return text
+
+
+def _report(sentence: str) -> None:
+    """Print a sentence to standard error."""
+    print(sentence, file=sys.stderr)

@@ -1,8 +1,7 @@
-"""Checks of a text before hours are spent on training with it.
+"""Checks a text before training.
 
-``text/corpus.py`` reports what it found in a file's bytes and changed in them; this module
-examines the decoded text, and ``Model.fit`` prints the findings before the first step. The
-text is not changed.
+``text/decoding.py`` checks the bytes of a file; this module checks the decoded text and does not
+change it. ``Model.fit`` prints the findings before the first step.
 """
 
 from __future__ import annotations
@@ -15,26 +14,27 @@ from npchar.text.vocabulary import Text
 
 __all__ = ["examine"]
 
-RARE = 5  # a character seen less often cannot be learned
-LARGE, ENOUGH = 500, 200  # a large vocabulary, and how often its symbols should come on average
-MANY = 30  # rare ones, as Chinese has and English has not
-LEAST = 20_000  # characters; with fewer a model overfits: it memorises the text
+RARE = 5  # a model cannot learn a symbol with fewer occurrences
+LARGE, ENOUGH = 500, 200  # a large vocabulary, and the occurrences that its symbols need on average
+MANY = 30  # rare symbols; Chinese has more, English has fewer
+LEAST = 20_000  # characters; with fewer a model overfits
+CHUNK = 1 << 20  # characters examined at a time
 
 
 def examine(text: Text, *, maxlen: int = 60, validation_split: float = 0.1) -> list[str]:
-    """What may be wrong with a text for training: a sentence for each finding.
+    """Examine a text for faults before training.
 
     Parameters
     ----------
     text
-        The text: a string, or a list of tokens.
+        A string, or a list of tokens.
     maxlen, validation_split
         As for `Model.fit`.
 
     Returns
     -------
     list of str
-        Empty where nothing was found.
+        A sentence for each finding; an empty list if there are none.
 
     Examples
     --------
@@ -43,83 +43,111 @@ def examine(text: Text, *, maxlen: int = 60, validation_split: float = 0.1) -> l
     """
     findings = []
     split = len(text) - int(len(text) * validation_split)
-    train, held_out = count(text, 0, split), count(text, split, len(text))
+    train, held_out = _count(text, 0, split), _count(text, split, len(text))
     counts = train + held_out
     needed = maxlen + 1
     symbols = "characters" if isinstance(text, str) else "tokens"
     if split < needed or 0 < len(text) - split < needed:
         findings.append(
-            f"too short: {len(text):,} {symbols}, where a window of maxlen={maxlen} needs "
-            f"{needed} to train on and {needed} held out"
+            f"too short: {len(text):,} {symbols}; a window of maxlen={maxlen} needs {needed} for "
+            f"training and {needed} for validation"
         )
     elif len(text) < LEAST:
         findings.append(
-            f"a small text, {len(text):,} {symbols}: expect overfitting, the text "
-            f"learned by heart; use {LEAST:,} or more"
+            f"a small text, {len(text):,} {symbols}: the model may memorize it; use {LEAST:,} or "
+            "more"
         )
     if isinstance(text, str):
-        findings += odd_characters(text, counts)
+        findings += _odd_characters(text, counts) + _not_normalized(text)
     elif len(counts) > 0.9 * len(text):
         findings.append(
-            f"of {len(text):,} tokens {len(counts):,} are different: if each is a text of its own, "
-            "as a tweet is, make the vocabulary by Vocabulary.from_documents"
+            f"{len(counts):,} of {len(text):,} tokens are different: if each is a whole text, such "
+            "as a tweet, make the vocabulary with Vocabulary.from_documents"
         )
     if len(counts) > LARGE and len(text) < ENOUGH * len(counts):
         findings.append(
             f"{len(counts):,} different {symbols} in {len(text):,}, {len(text) // len(counts)} of "
-            f"each: with fewer than {ENOUGH} a model learns the frequent ones alone"
+            f"each: with fewer than {ENOUGH} a model learns only the frequent ones"
         )
     rare = [c for c, n in counts.items() if n < RARE]
     if rare and len(text) >= LEAST:
+        advice = (
+            f"; replace them by one unknown symbol with min_count={RARE} in Python or --min-count "
+            f"{RARE} on the command line"
+        )
         findings.append(
-            f"{len(rare)} of {len(counts)} {symbols} come fewer than {RARE} times, too few to "
-            f"learn: {named(rare, counts)}"
-            + (
-                f"; Vocabulary.from_text(text, min_count={RARE}) has one stand-in for all of them "
-                f"(on the command line: --min-count {RARE})"
-                if len(rare) > MANY
-                else ""
-            )
+            f"{len(rare)} of {len(counts)} {symbols} occur fewer than {RARE} times, too few to "
+            f"learn: {_named(rare, counts)}" + advice * (len(rare) > MANY)
         )
     if late := sorted(held_out.keys() - train.keys(), key=str):
-        findings.append(f"only in the held-out part, and so never learned: {named(late, counts)}")
+        findings.append(f"only in the held-out part, and so never learned: {_named(late, counts)}")
     return findings
 
 
-def odd_characters(text: str, counts: Counter[Any]) -> list[str]:
-    """Findings on characters that hint at a fault in earlier processing of the text."""
+def _odd_characters(text: str, counts: Counter[Any]) -> list[str]:
+    """Findings on characters that suggest a fault in earlier processing of the text."""
     findings = []
     if controls := [c for c in counts if unicodedata.category(c) == "Cc" and c not in "\n\t"]:
-        findings.append(f"control characters, kept as they are: {named(controls, counts)}")
+        findings.append(f"control characters, which are kept: {_named(controls, counts)}")
     if "\ufffd" in counts:
         findings.append(
-            f"{counts[chr(0xFFFD)]:,} replacement characters (U+FFFD): it was decoded with errors "
-            "earlier"
+            f"{counts[chr(0xFFFD)]:,} replacement characters (U+FFFD): the text was decoded "
+            "with errors"
         )
     if (marks := counts["Ã"] + counts["â"]) and any(m in text for m in ("Ã©", "Ã¼", "Ã¤", "â€")):
         findings.append(
-            f"{marks:,} characters like Ã and â: perhaps UTF-8 that was read as another encoding"
+            f"{marks:,} characters like Ã and â: the text may be UTF-8 read in another encoding"
         )
     if hidden := [c for c in "\ufeff\u200b\u200e\u200f\u00ad" if c in counts]:
-        findings.append(f"invisible characters, kept: {named(hidden, counts)}")
-    if combining := [c for c in counts if unicodedata.combining(c)]:
-        findings.append(
-            f"accents as characters of their own: {named(combining, counts)}; "
-            "unicodedata.normalize('NFC', text) joins them to their letters"
-        )
+        findings.append(f"invisible characters, which are kept: {_named(hidden, counts)}")
     return findings
 
 
-def count(text: Text, start: int, stop: int) -> Counter[Any]:
-    """How often each symbol comes in a part of a text, without a copy of the part."""
+def _not_normalized(text: str) -> list[str]:
+    """Findings on characters that Unicode normalization to NFC changes."""
+    gone: Counter[str] | None = None
+    for start in range(0, len(text), CHUNK):
+        chunk = text[start : start + CHUNK]
+        if not unicodedata.is_normalized("NFC", chunk):
+            gone = gone or Counter()
+            normal = unicodedata.normalize("NFC", chunk)
+            for c in set(chunk):
+                if _is_part_of_letter(c) or not unicodedata.is_normalized("NFC", c):
+                    gone[c] += chunk.count(c) - normal.count(c)
+    if gone is None:
+        return []
+    gone = +gone  # without characters that NFC only moves
+    single = [c for c in gone if not unicodedata.is_normalized("NFC", c)]
+    parts = [c for c in gone if c not in single]
+    findings = []
+    if parts:
+        findings.append(
+            f"accents or other parts of letters as separate characters: {_named(parts, gone)}; "
+            "Unicode normalization to NFC joins them with their letters"
+        )
+    if single:
+        findings.append(
+            f"characters in a compatibility form: {_named(single, gone)}; Unicode normalization "
+            "to NFC gives them their usual form"
+        )
+    return findings or ["accents in an unusual order; Unicode normalization to NFC sorts them"]
+
+
+def _is_part_of_letter(c: str) -> bool:
+    """Whether a character is a combining mark or one of the Jamo of Hangul."""
+    return unicodedata.category(c)[0] == "M" or "\u1100" <= c <= "\u11ff"
+
+
+def _count(text: Text, start: int, stop: int) -> Counter[Any]:
+    """The occurrences of each symbol in a part of a text, without a copy of the part."""
     counts: Counter[Any] = Counter()
-    for at in range(start, stop, 1 << 20):
-        counts.update(text[at : min(at + (1 << 20), stop)])
+    for at in range(start, stop, CHUNK):
+        counts.update(text[at : min(at + CHUNK, stop)])
     return counts
 
 
-def named(symbols: list[Any], counts: Counter[Any], most: int = 8) -> str:
-    """Symbols with how often they come, the most frequent first; characters with code points."""
+def _named(symbols: list[Any], counts: Counter[Any], most: int = 8) -> str:
+    """Symbols and their counts, the most frequent first; characters with code points."""
     ordered = sorted(symbols, key=lambda c: (-counts[c], str(c)))
     parts = []
     for c in ordered[:most]:
