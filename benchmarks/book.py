@@ -35,7 +35,8 @@ def main() -> None:
     text = npchar.load_corpus(options.corpus).lower()
     model = npchar.Model(npchar.Vocabulary.from_text(text))
     model.fit(text, epochs=59, targets="last", batch_size=128, learning_rate=0.01,
-              schedule="constant", warm_up=0.0, validation_split=0.0, callbacks=[keep])  # fmt: skip
+              schedule=npchar.Schedule("constant", warm_up=0), validation_split=0.0,
+              callbacks=[keep])  # fmt: skip
 
 
 def write(path: Path, losses: list[float]) -> None:

@@ -73,9 +73,10 @@ def npchar_steps(
     print(json.dumps("ready"), flush=True)
     if not sys.stdin.readline():
         return
+    constant = npchar.Schedule("constant", 0) if hasattr(npchar, "Schedule") else "constant"
     settings = {
         "epochs": 1_000_000, "targets": targets, "step": step, "batch_size": B, "maxlen": maxlen,
-        "learning_rate": 0.01, "schedule": "constant", "warm_up": 0.0, "validation_split": 0.0,
+        "learning_rate": 0.01, "schedule": constant, "warm_up": 0.0, "validation_split": 0.0,
         "callbacks": [one_turn], "verbose": False,
     }  # fmt: skip
     taken = inspect.signature(npchar.Model.fit).parameters  # an earlier commit's may have fewer

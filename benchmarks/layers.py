@@ -178,7 +178,7 @@ def recall(kind: str, distance: int, rate: float, seed: int) -> dict[str, Any]:
         network.parameters["lstm0.b"][1] = -math.log(2 ** (1 / distance) - 1)
     flat = network.parameters.flat
     gradient = network.parameters.zeros_like()
-    optimizer = npchar.RMSprop(flat.size)
+    optimizer = npchar.RMSprop()
     tapes = network.tapes(distance + 1, MEMORY["batch"])
     recent: list[float] = []
     for step in range(MEMORY["steps"]):

@@ -24,7 +24,6 @@ import npchar
 from npchar.layers.kinds import FAST
 from npchar.layers.lstm import State, Step
 from npchar.layers.network import Network
-from npchar.training import loop
 
 FILE = Path(__file__).with_name("recipes.json")
 TEXTS = ("nietzsche", "shakespeare")
@@ -32,16 +31,21 @@ TEXTS = ("nietzsche", "shakespeare")
 # Each trial: how long the text (None: all of it), and what differs from `fit` as it came at first.
 # "trial" names something that is no argument of the library, since it was not kept: see `patched`.
 Trials = dict[str, dict[str, Any]]
+NO_WARM_UP = npchar.Schedule(warm_up=0)
 RATES: Trials = {
     "0.01": {"learning_rate": 0.01},
     "0.02": {"learning_rate": 0.02},
     "0.04": {"learning_rate": 0.04},
     "0.05": {},
-    "0.05, no warm-up": {"warm_up": 0.0},
+    "0.05, no warm-up": {"schedule": NO_WARM_UP},
     "0.06": {"learning_rate": 0.06},
 }
 SMALL: Trials = {
-    "20 epochs, 0.01 (the first default)": {"epochs": 20, "learning_rate": 0.01, "warm_up": 0.0},
+    "20 epochs, 0.01 (the first default)": {
+        "epochs": 20,
+        "learning_rate": 0.01,
+        "schedule": NO_WARM_UP,
+    },
     "20 epochs, 0.04": {"epochs": 20},
     "40 epochs, 0.04": {"epochs": 40},
     "40 epochs, 0.02": {"epochs": 40, "learning_rate": 0.02},
@@ -69,11 +73,11 @@ LARGER: Trials = {
     "no dropout, 0.03": {"dropout": 0.0},
     "dropout 0.2, 0.02": {"learning_rate": 0.02},
     "dropout 0.2, 0.03": {},
-    "dropout 0.2, 0.03, no warm-up": {"warm_up": 0.0},
+    "dropout 0.2, 0.03, no warm-up": {"schedule": NO_WARM_UP},
     "dropout 0.2 drawn anew at each step": {"trial": "dropout a step"},
     "dropout 0.2, recurrent dropout 0.1": {"recurrent_dropout": 0.1},
 }
-BASE = {"learning_rate": 0.05, "warm_up": 0.1}
+BASE: dict[str, Any] = {"learning_rate": 0.05}
 SECTIONS: dict[str, tuple[dict[str, Any], Trials]] = {
     "rates": ({**BASE, "epochs": 5, "seeds": 2}, RATES),
     "tried": ({**BASE, "epochs": 5, "seeds": 1, "texts": ("nietzsche",)}, TRIED),
@@ -91,9 +95,10 @@ class Decaying(npchar.RMSprop):
 
     decay = 0.0
 
-    def update(self, weights: Any, gradient: Any, learning_rate: float) -> None:
+    def update(self, weights: Any, gradient: Any, learning_rate: float | None = None) -> None:
         """One step, and each weight a little smaller."""
-        weights *= 1 - learning_rate * self.decay
+        rate = self.learning_rate if learning_rate is None else learning_rate
+        weights *= 1 - rate * self.decay
         super().update(weights, gradient, learning_rate)
 
 
@@ -102,7 +107,7 @@ class Averaging(npchar.RMSprop):
 
     keep = 0.998
 
-    def update(self, weights: Any, gradient: Any, learning_rate: float) -> None:
+    def update(self, weights: Any, gradient: Any, learning_rate: float | None = None) -> None:
         """One step, and the mean a step on."""
         super().update(weights, gradient, learning_rate)
         if not hasattr(self, "mean"):
@@ -154,16 +159,9 @@ class LayerNormalised(npchar.LSTM):
 
 
 @contextlib.contextmanager
-def patched(trial: str, made: list[Any]) -> Iterator[None]:
+def patched(trial: str) -> Iterator[None]:
     """Train with something that is not in the library, while this is entered."""
-    before = loop.make_optimizer, Network.dropout_masks, FAST["lstm"]
-
-    def make(name: str, size: int, epsilon: float, dtype: str) -> Any:
-        kind = Averaging if trial == "averaged" else Decaying
-        made.append(kind(size, epsilon=epsilon, dtype=dtype))
-        if trial.startswith("decay"):
-            made[-1].decay = float(trial.split()[1])
-        return made[-1]
+    before = Network.dropout_masks, FAST["lstm"]
 
     def masks(self: Network, B: int, seed: int) -> list[Any]:
         keep, rng = 1 - self.sizes.dropout, np.random.default_rng(seed)
@@ -174,12 +172,10 @@ def patched(trial: str, made: list[Any]) -> Iterator[None]:
         Network.dropout_masks = masks  # type: ignore[method-assign]
     elif trial == "layer normalisation":
         FAST["lstm"] = LayerNormalised
-    elif trial:
-        loop.make_optimizer = make
     try:
         yield
     finally:
-        loop.make_optimizer, Network.dropout_masks, FAST["lstm"] = before  # type: ignore[method-assign]
+        Network.dropout_masks, FAST["lstm"] = before  # type: ignore[method-assign]
 
 
 def best_loss(text: str, settings: dict[str, Any], seed: int) -> float:
@@ -188,13 +184,19 @@ def best_loss(text: str, settings: dict[str, Any], seed: int) -> float:
     trial = settings.pop("trial", "")
     of_model = {name: settings.pop(name) for name in OF_MODEL if name in settings}
     model = npchar.Model(npchar.Vocabulary.from_text(text), seed=seed, **of_model)
-    made: list[Any] = []
+    optimizer: Any = None
+    if trial == "averaged" or trial.startswith("decay"):
+        kind = Averaging if trial == "averaged" else Decaying
+        optimizer = kind(learning_rate=settings.pop("learning_rate"), epsilon=1e-12)
+        settings["optimizer"] = optimizer
+    if trial.startswith("decay"):
+        optimizer.decay = float(trial.split()[1])
     # What is patched is patched in this process, and not in those that make a step together.
     workers = 1 if trial else None
-    with patched(trial, made):
+    with patched(trial):
         history = model.fit(text, seed=seed, verbose=False, workers=workers, **settings)
     if trial == "averaged":
-        model.parameters.flat[:] = made[0].mean
+        model.parameters.flat[:] = optimizer.mean
         return float(model.evaluate(text[-int(len(text) * 0.1) :]).loss)
     return float(min(history.val_loss))
 

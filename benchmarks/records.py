@@ -26,23 +26,24 @@ import numpy as np
 import structure
 
 import npchar
-from npchar.cores import available_cores
+from npchar.threads import available_cores
 
 FILE = Path(__file__).with_name("records.json")
 
+WARM_UP = npchar.Schedule(warm_up=0.05)
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "nietzsche": {
         "model": {"hidden_size": 512, "num_layers": 2, "dropout": 0.4, "recurrent_dropout": 0.2},
-        "fit": {"epochs": 24, "learning_rate": 0.014, "warm_up": 0.05},
+        "fit": {"epochs": 24, "learning_rate": 0.014, "schedule": WARM_UP},
     },
     "shakespeare": {
         "model": {"hidden_size": 512, "num_layers": 2, "dropout": 0.4, "recurrent_dropout": 0.15},
-        "fit": {"epochs": 10, "learning_rate": 0.014, "warm_up": 0.05},
+        "fit": {"epochs": 10, "learning_rate": 0.014, "schedule": WARM_UP},
     },
     # What comes with the package: the best that fits a megabyte in 16-bit floats
     "shipped": {
         "model": {"hidden_size": 300, "dropout": 0.3, "recurrent_dropout": 0.05},
-        "fit": {"epochs": 14, "learning_rate": 0.025, "warm_up": 0.05},
+        "fit": {"epochs": 14, "learning_rate": 0.025, "schedule": WARM_UP},
     },
     # The second that comes with it, of a text that `structure.py` makes. Of eight trainings (seeds,
     # dropout 0.1 to 0.3) the one whose units follow lines, quotations and brackets best

@@ -3,7 +3,7 @@
     python examples/nietzsche.py            a minute and a half, better text than the book's
     python examples/nietzsche.py --book     the book's listing to the letter, an hour and more
     python examples/nietzsche.py --checkpoint run.npz --resume     begin, or go on where it ended
-    mpiexec -n 4 python -m mpi4py examples/nietzsche.py     on four processes, here or anywhere
+    mpiexec -n 4 python -m mpi4py examples/nietzsche.py --workers mpi       on four machines
 
 Trains on Nietzsche's writings and after every epoch generates text from a random
 place in them, at four temperatures. Ctrl-C ends it.
@@ -34,7 +34,6 @@ EXPECTED = (
     OSError,
     MemoryError,
     npchar.TrainingDiverged,
-    npchar.WorkerError,
     npchar.MissingMPIError,
 )
 
@@ -88,6 +87,8 @@ def parse_options() -> argparse.Namespace:
     add("--checkpoint", metavar="PATH", help="keep the training in this file, every 30 seconds "
         "and when it is interrupted")  # fmt: skip
     add("--resume", action="store_true", help="go on from the checkpoint, if it is there")
+    add("--workers", metavar="N", type=number_or_mpi, help="processes that train together, or mpi "
+        "for the ranks of an MPI job (default: one per core)")  # fmt: skip
     options = parser.parse_args()
     if options.resume and not options.checkpoint:
         parser.error("--resume needs --checkpoint PATH, to know what to go on from")
@@ -101,10 +102,15 @@ def parse_options() -> argparse.Namespace:
     return options
 
 
+def number_or_mpi(word: str) -> int | str:
+    """The value of --workers."""
+    return word if word == "mpi" else int(word)
+
+
 def load_text(corpus: list[str] | None = None) -> str:
     """The corpus in lower case, as in the book; without a network, the help texts of Python."""
     try:
-        return npchar.load_corpus(corpus or "nietzsche", progress=npchar.rank() == 0).lower()
+        return npchar.load_corpus(corpus or "nietzsche", progress=True).lower()
     except npchar.DownloadError as error:
         if corpus is not None:
             raise
@@ -116,13 +122,14 @@ def load_text(corpus: list[str] | None = None) -> str:
 
 
 def say(line: str) -> None:
-    """Print, once for all processes of an MPI job."""
-    if npchar.rank() == 0:
-        print(line, flush=True)
+    """Print a line now."""
+    print(line, flush=True)
 
 
 def train_and_write(options: argparse.Namespace) -> int:
     """The main job."""
+    if options.workers == "mpi" and npchar.training.rank():  # rank 0 prints and saves
+        sys.stdout, options.save = open(os.devnull, "w"), None  # noqa: SIM115
     text = load_text(options.corpus)
     vocabulary = npchar.Vocabulary.from_text(text)
     say(f"corpus length: {len(text):,}")
@@ -176,13 +183,13 @@ def train_and_write(options: argparse.Namespace) -> int:
             targets=options.targets,
             batch_size=options.batch_size,
             learning_rate=0.01 if options.book else None,
-            schedule="constant" if options.book else "linear",
-            warm_up=0.0 if options.book else None,
+            schedule=npchar.Schedule("constant", warm_up=0) if options.book else "linear",
             validation_split=0.0 if options.book else 0.1,
             seed=options.seed,
             callbacks=[keep_best, write],
             checkpoint=options.checkpoint,
             resume=options.resume,
+            workers=options.workers,
         )
     except (KeyboardInterrupt, SystemExit) as ended:  # by Ctrl-C, by SIGTERM
         say("\n\nInterrupted.")
@@ -191,12 +198,11 @@ def train_and_write(options: argparse.Namespace) -> int:
             say(f"The training is kept in {options.checkpoint}; add --resume to go on with it.")
         # Not one whole epoch: better than nothing, but not than an earlier run's model.
         if options.save and not saved and not os.path.exists(options.save):
-            if npchar.rank() == 0:
-                model.save(options.save)
+            model.save(options.save)
             saved = True
     else:
         status = 0
-    if options.save and not saved and npchar.rank() == 0:
+    if options.save and not saved:
         say(f"{options.save} is left as it was.")
     elif options.save:
         say(f"The best model is in {options.save}: npchar.Model.load({options.save!r}) reads it.")

@@ -41,7 +41,7 @@ class Network:
             layer=kind.shapes(inputs, hidden), dense=npchar.Dense.shapes(hidden, outputs)
         )
         self.gradient = self.parameters.zeros_like()
-        self.optimizer = npchar.RMSprop(self.parameters.flat.size)
+        self.optimizer = npchar.RMSprop()
         self.layer, self.dense = self.layers_on(self.parameters)
         rng = np.random.default_rng(0)
         self.layer.initialise(rng)

@@ -23,12 +23,12 @@ The code
 ========
 Follow the data. A package imports only from those before it here, which a test checks.
 
-- ``arrays.py``, ``arguments.py``, ``cores.py``, ``version.py``: the type of arrays, checks of
+- ``arrays.py``, ``arguments.py``, ``threads.py``, ``version.py``: the type of arrays, checks of
   arguments, and work for several threads.
 - ``text/``: ``corpus``, ``download``, ``decoding``, ``detection``: text from names, files and
   addresses, and its encoding.
   ``vocabulary``: characters or tokens to ids and back. ``documents``: many texts instead of one.
-  ``windows``: shuffled batches of them, views, no copies. ``ngrams``: baselines. ``examine``:
+  ``batches``: shuffled batches of them, views, no copies. ``ngrams``: baselines. ``examine``:
   checks of a text before training.
 - ``layers/``: ``lstm``: the LSTM as in the papers, and ``lstm_fast``, the same made fast; ``gru``,
   ``rnn``, ``conv`` likewise, with ``gru_fast``, ``rnn_fast`` and what these share, ``fast``, and
@@ -42,10 +42,10 @@ Follow the data. A package imports only from those before it here, which a test 
   generation.
 - ``analysis/``: ``scoring``, ``activations``, ``originality``; and ``colouring``, ``plots``,
   ``summary``, ``page`` to show them.
-- ``training/``: ``loop``: epochs, validation, checkpoints. ``settings``: the arguments of
-  `Model.fit`, and ``recipe``: those that nobody gave. ``steps``: the gradient of a batch, clipping
-  and a step of one of the ``optimizers``; ``parallel``, ``worker`` and ``mpi``: the same by several
-  processes. ``guard``: best weights, spikes, rolling back. ``history``, ``progress``.
+- ``training/``: ``trainer``: epochs, batches, validation, history, checkpoints. ``config``: the
+  arguments of `Model.fit` with their defaults resolved. ``step``: gradient, all-reduce, clip,
+  update, the same on every rank. ``distributed``: how ranks communicate. ``optimizers``,
+  ``schedule``. ``divergence``: best weights, spikes, rolling back. ``history``, ``progress``.
   ``interrupts``: Ctrl-C between two steps.
 - ``model.py``: the API.
 - ``exchange.py``, ``options.py``, ``command.py``: Keras, PyTorch and ONNX; the command line.
@@ -83,16 +83,16 @@ from npchar.layers.parameters import Parameters
 from npchar.layers.rnn import RNN
 from npchar.layers.rnn_fast import FastRNN
 from npchar.model import Model
+from npchar.text.batches import windows
 from npchar.text.corpus import load_corpus
 from npchar.text.download import CorpusError, DownloadError
 from npchar.text.examine import examine
 from npchar.text.vocabulary import UnknownCharacterError, Vocabulary
-from npchar.text.windows import windows
-from npchar.training.guard import TrainingDiverged
+from npchar.training.distributed import MissingMPIError
+from npchar.training.divergence import TrainingDiverged
 from npchar.training.history import History
-from npchar.training.mpi import MissingMPIError, rank
 from npchar.training.optimizers import SGD, Adam, RMSprop, clip_by_global_norm
-from npchar.training.parallel import WorkerError
+from npchar.training.schedule import Schedule
 from npchar.version import __version__ as __version__
 
 __all__ = [  # noqa: RUF022  (in the order of reading: so the API reference prints them)
@@ -129,9 +129,9 @@ __all__ = [  # noqa: RUF022  (in the order of reading: so the API reference prin
     "RMSprop",
     "Adam",
     "SGD",
+    "Schedule",
     "clip_by_global_norm",
     "training_settings",
-    "rank",
     "to_torch",
     "from_torch",
     "to_keras",
@@ -143,7 +143,6 @@ __all__ = [  # noqa: RUF022  (in the order of reading: so the API reference prin
     "MissingMPIError",
     "TrainingDiverged",
     "UnknownCharacterError",
-    "WorkerError",
     # the chapters
     "text",
     "layers",

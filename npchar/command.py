@@ -33,19 +33,18 @@ from npchar.text.corpus import lines_of, load_corpus
 from npchar.text.decoding import EncodingError, Errors, decode
 from npchar.text.download import CorpusError
 from npchar.text.vocabulary import END, UnknownCharacterError, Vocabulary
-from npchar.training.guard import TrainingDiverged
+from npchar.training import rank
+from npchar.training.config import default_learning_rate, default_model_arguments, resolve_config
+from npchar.training.distributed import MissingMPIError
+from npchar.training.divergence import TrainingDiverged
 from npchar.training.history import History
-from npchar.training.loop import Callback
-from npchar.training.mpi import MissingMPIError
-from npchar.training.parallel import WorkerError
-from npchar.training.recipe import learning_rate as usual_rate
-from npchar.training.recipe import model_for
-from npchar.training.recipe import suited as suited_settings
+from npchar.training.schedule import Schedule
+from npchar.training.trainer import Callback
 
-EXPECTED = (ValueError, OSError, MemoryError, TrainingDiverged, WorkerError, MissingMPIError)
+EXPECTED = (ValueError, OSError, MemoryError, TrainingDiverged, MissingMPIError)
 
 
-SETTINGS = ("epochs", "maxlen", "batch_size", "optimizer", "learning_rate", "schedule", "warm_up",
+SETTINGS = ("epochs", "maxlen", "batch_size", "optimizer", "learning_rate", "schedule",
             "validation_split", "patience", "seed")  # fmt: skip
 SLOWER = 0.25  # of the usual rate, to learn a new text and forget little of the old
 PIECE = 1 << 20  # characters that are replaced at a time, to save memory
@@ -155,6 +154,7 @@ def run_train(options: Namespace) -> int:
     given = {name: getattr(options, name) for name in sizes}
     given = {name: value for name, value in given.items() if value is not None}
     settings = {name: getattr(options, name) for name in SETTINGS}
+    settings["schedule"] = Schedule(options.schedule, options.warm_up)
     require_numbers(given, settings, options.seed)
     text = texts(options, options.validation_split)
     if options.lower:
@@ -167,7 +167,7 @@ def run_train(options: Namespace) -> int:
         n, what = sum(map(len, text)), f"characters in {len(text):,} documents"
     callbacks: list[Callback] = []
     if options.begun is None:
-        chosen = model_for(n, options.layer or "lstm")
+        chosen = default_model_arguments(n, options.layer or "lstm")
         model = Model(vocabulary, seed=options.seed, **chosen | given)
     else:
         if given:
@@ -176,12 +176,15 @@ def run_train(options: Namespace) -> int:
         before = loaded(options.begun)
         model = before.extend(text, min_count=options.min_count)
         if settings["learning_rate"] is None:
-            settings["learning_rate"] = SLOWER * usual_rate(options.optimizer, model.network.sizes)
+            settings["learning_rate"] = SLOWER * default_learning_rate(
+                options.optimizer, model.network.sizes
+            )
         added = len(model.vocabulary) - len(before.vocabulary)
         say(f"going on from {options.begun}: {added} new characters")
         callbacks.append(forgetting(before, model))
     model.lower_case = options.lower
-    say(f"{n:,} {what}, {len(vocabulary)} different; {model}")
+    if leads(options):
+        say(f"{n:,} {what}, {len(vocabulary)} different; {model}")
     return fit(model, text, path, options, settings, callbacks=callbacks)
 
 
@@ -195,9 +198,8 @@ def require_numbers(sizes: dict[str, Any], settings: dict[str, Any], seed: int) 
     """Raise a ValueError for a wrong number, before a text is read or fetched."""
     small = {"hidden_size": min(1, sizes.get("hidden_size", 1))}
     model = Model(Vocabulary("ab"), seed=seed, **sizes | small)
-    others = {"step": None, "targets": "all", "epsilon": None, "clip_norm": 1.0,
-              "restore_best": True}  # fmt: skip
-    suited_settings(others | settings, 1, model.network.sizes)
+    others = {"step": None, "targets": "all", "clip_norm": 1.0, "restore_best": True}
+    resolve_config(others | settings, 1, model.network.sizes)
 
 
 def forgetting(before: Model, model: Model) -> Callback:
@@ -278,13 +280,21 @@ def fit(
     except (KeyboardInterrupt, SystemExit) as ended:  # by Ctrl-C, by SIGTERM
         if not os.path.exists(target):
             raise  # before its first step: there is nothing to go on with
-        say(f"\ninterrupted; go on by `{to_go_on(path, options)}`")
+        if leads(options):
+            say(f"\ninterrupted; go on by `{to_go_on(path, options)}`")
         return 130 if isinstance(ended, KeyboardInterrupt) else 128 + signal.SIGTERM
+    if not leads(options):
+        return 0
     model.save(target)  # without what a training needs to go on
     losses = history.val_loss or history.loss
     held_out = "held out" if history.val_loss else "on the train text"
     print(f"{printable(path)}: {min(losses):.4f} nats per character {held_out}")
     return 0
+
+
+def leads(options: Namespace) -> bool:
+    """Whether this process prints and saves: all do, except ranks above 0 of one training."""
+    return options.workers != "mpi" or rank() == 0
 
 
 def to_go_on(path: str, options: Namespace) -> str:

@@ -1,7 +1,7 @@
 """The model: a vocabulary and a network that is trained, scores texts and generates them.
 
 The methods that users call are here; they are implemented in the modules it imports:
-``layers/network.py``, ``training/loop.py``, ``generation/stream.py``, ``files/archive.py``.
+``layers/network.py``, ``training/trainer.py``, ``generation/stream.py``, ``files/archive.py``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from npchar.analysis.scoring import Evaluation, Score, log_probabilities_of
+from npchar.analysis.scoring import Evaluation, Score, log_probabilities_of, mean_loss
 from npchar.arguments import require_positive, require_seed
 from npchar.arrays import Array
 from npchar.files import archive
@@ -44,13 +44,15 @@ from npchar.text.documents import Ids, as_text, is_documents, read_text, require
 from npchar.text.examine import examine
 from npchar.text.ngrams import baselines
 from npchar.text.vocabulary import END, Text, Vocabulary
+from npchar.training.config import TrainingConfig
+from npchar.training.distributed import Communicator
 from npchar.training.history import History
 from npchar.training.interrupts import interrupt
-from npchar.training.loop import Callback, require_callbacks, train
-from npchar.training.mpi import on_rank_0, rank
+from npchar.training.optimizers import Optimizer
 from npchar.training.progress import show
-from npchar.training.recipe import suited
-from npchar.training.settings import Settings
+from npchar.training.schedule import Schedule
+from npchar.training.step import train_on_all_ranks
+from npchar.training.trainer import Callback, require_callbacks, train
 
 if TYPE_CHECKING:
     from npchar.analysis.activations import Activations
@@ -62,7 +64,7 @@ PRETRAINED = (
 )  # files of the package, in its folder ``pretrained``
 
 
-def findings(text: Text, ids: Ids, settings: Settings, vocabulary: Vocabulary) -> list[str]:
+def findings(text: Text, ids: Ids, config: TrainingConfig, vocabulary: Vocabulary) -> list[str]:
     """What `npchar.examine` finds in a text; of documents, in all of them.
 
     Rare symbols that have a stand-in are taken care of.
@@ -70,7 +72,7 @@ def findings(text: Text, ids: Ids, settings: Settings, vocabulary: Vocabulary) -
     if ids.ends is None:
         if vocabulary.stand_in is not None:
             text = vocabulary.decode(vocabulary.encode(text, "skip"))
-        return examine(text, maxlen=settings.maxlen, validation_split=settings.validation_split)
+        return examine(text, maxlen=config.maxlen, validation_split=config.validation_split)
     together: Text = [symbol for document in text for symbol in document]
     if isinstance(text[0], str):
         together = "".join(text)
@@ -236,28 +238,27 @@ class Model:
         step: int | None = None,
         targets: str = "all",
         batch_size: int | None = None,
-        optimizer: str = "rmsprop",
+        optimizer: str | Optimizer = "rmsprop",
         learning_rate: float | None = None,
-        schedule: str = "linear",
-        warm_up: float | None = None,
-        epsilon: float | None = None,
+        schedule: str | Schedule | Callable[[float], float] = "linear",
         clip_norm: float | None = 1.0,
         validation_split: float = 0.1,
+        validation_data: Text | None = None,
         patience: int | None = None,
         restore_best: bool = True,
         seed: int | None = 0,
         callbacks: Sequence[Callback] = (),
         verbose: bool = True,
-        workers: int | None = None,
+        workers: int | str | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: tuple[float, str] = (30, "seconds"),
         resume: bool = False,
     ) -> History:
         """Train on a text.
 
-        What is not given follows the text's length and the model: a short text is passed
-        over more often, a large model has a lower rate (``training/recipe.py``, found by
-        ``benchmarks/recipes.py``).
+        Defaults depend on the text length and the model size: a short text has more epochs, a
+        large model a lower learning rate (``training/config.py``, found by
+        ``benchmarks/recipes.py``). `History.config` has the values that were used.
 
         When the loss or its gradient is not a finite number, or the loss rises far
         above its best, the best weights are put back and it goes on with a quarter
@@ -285,23 +286,22 @@ class Model:
             the character after the window, as in the book: 1/maxlen of the targets at
             the same cost.
         batch_size
-            Windows in a step. When not given, 32, and of a short text as many as make ten
-            steps, at least 4. Small batches reach a low loss sooner.
-        warm_up
-            The share of all steps, the first, in which the rate rises from zero: RMSprop's
-            first steps are its longest. When not given, 0.1 ("last": 0).
+            Windows in a step. Default: 32, and for a short text as many as make ten steps, at
+            least 4. Small batches reach a low loss sooner.
         optimizer
-            "rmsprop"; "adam", with β 0.9 and 0.99; or "sgd", with a momentum of 0.9, which
-            wants a far higher learning rate.
-        learning_rate, schedule
-            The optimizer's rate, and its schedule: "linear" to zero at the end, "cosine" to
-            zero along half a wave, or "constant". When no rate is given, 0.05 for LSTMs, 0.01
-            for GRUs, 0.005 for plain recurrent layers and 0.02 for convolutions, of up to 128
-            units, and less for more. ("last": 0.01.)
-        epsilon
-            RMSprop's ε. When not given, Keras' 1e-7 for "last"; and 1e-12 for "all",
-            where gradients of 1e-4 are usual and an ε of 1e-7 would slow them down. Or
-            Adam's, 1e-8; "sgd" has none.
+            "rmsprop", "adam" or "sgd", or an instance such as ``npchar.RMSprop(rho=0.95)``. A name
+            stands for a new optimizer. An instance keeps its state from one `fit` to the next.
+        learning_rate
+            The initial learning rate. Default for "rmsprop" and up to 128 units: 0.05 for LSTMs,
+            0.01 for GRUs, 0.005 for plain recurrent layers, 0.02 for convolutions, and less for
+            more units. "adam": 0.04; "sgd": 1.0; ``targets="last"``: 0.01. An instance of an
+            optimizer has its own.
+        schedule
+            How the learning rate changes: "linear" to zero at the end, "cosine" to zero along half
+            a wave, or "constant", each after a warm-up in the first tenth of all steps ("last":
+            none). ``npchar.Schedule("linear", warm_up=0.05)`` sets another warm-up. Or a function
+            of progress, from 0 to 1, that returns a factor for the learning rate. It is called in
+            the main process. A checkpoint does not store it, so that `resume` needs it again.
         clip_norm
             The largest norm of the gradient, over all parameters: one that is larger is
             scaled down to it; None for no limit.
@@ -309,6 +309,8 @@ class Model:
             The share of the text, from its end, that is held out: 0 for none. Of
             documents, whole ones, drawn by the seed. Its loss is `evaluate`'s ("all"), or
             that of the last characters of its windows ("last").
+        validation_data
+            A text or documents to hold out instead: then all of `text` is trained on.
         patience
             End when so many epochs in a row were no better held out (without a
             held-out part, in training) than the best before; None for never.
@@ -329,9 +331,10 @@ class Model:
             Print the findings of `npchar.examine` on the text, the losses of the n-gram
             baselines, and a line per epoch.
         workers
-            Processes that make each step together; as many as suit when not given,
-            and 1 for none beside this one. Where none can be started, as in a browser,
-            there is this one alone. In an MPI job the ranks do that, and this does not count.
+            The number of processes that make each step together, this one included, or "mpi" for
+            all ranks of an MPI job. Default: one per available core, as far as the batch size is
+            worth it. With more than one, each uses one thread. Where no process can be started, as
+            in a browser or a frozen program, this process trains alone.
         checkpoint
             A file to keep the training in, now and then, when it ends, and when it is
             interrupted by Ctrl-C, SIGTERM or an error; after a kill it is as it was
@@ -345,7 +348,7 @@ class Model:
             anew from where it stands in the longer schedule. The file of a finished model, and
             a model that was loaded from it, begin a training on the same text if `epochs` is
             given; another text needs another checkpoint. Without `resume`, a file that is there
-            is an error.
+            is an error. So is a training by npchar 1.
 
         Returns
         -------
@@ -355,9 +358,12 @@ class Model:
         Raises
         ------
         ValueError
-            For an argument out of its range, or a text too short for one window.
+            For an argument out of its range, a text too short for one window, or MPI ranks with
+            different arguments or texts.
         UnknownCharacterError
             For a character outside the vocabulary.
+        MissingMPIError
+            For ``workers="mpi"`` without mpi4py.
         TrainingDiverged
             When it went wrong again after five lower learning rates; the weights are
             the best ones then.
@@ -369,8 +375,7 @@ class Model:
             between is a warning, and the training goes on.
         KeyboardInterrupt
             On Ctrl-C. The weights are those of the last whole step, and `history` has the
-            epochs that are done. It waits for the end of a step, or of the few that workers
-            make at a time; a second Ctrl-C does not.
+            epochs that are done. It waits for the end of a step; a second Ctrl-C does not.
 
         Examples
         --------
@@ -387,7 +392,7 @@ class Model:
         >>> len(history.loss)
         2
         """
-        given: dict[str, Any] = {
+        arguments: dict[str, Any] = {
             "epochs": epochs,
             "maxlen": maxlen,
             "step": step,
@@ -396,63 +401,89 @@ class Model:
             "optimizer": optimizer,
             "learning_rate": learning_rate,
             "schedule": schedule,
-            "warm_up": warm_up,
-            "epsilon": epsilon,
             "clip_norm": clip_norm,
-            "validation_split": validation_split,
+            "validation_split": 0.0 if validation_data is not None else validation_split,
             "patience": patience,
             "restore_best": restore_best,
             "seed": seed,
         }
         callbacks = require_callbacks(callbacks)
-        text, whole = read_text(text, self.vocabulary)
         if checkpoint is None and resume:
             raise ValueError("resume is True, but no checkpoint is named to go on from")
         if checkpoint is not None:
             checkpoint = os.path.realpath(checkpoint)  # a callback may change the folder
-        with contextlib.ExitStack() as stack:
-            kept = None
-            if checkpoint is not None:
-                require_every(checkpoint_every)
-                on_rank_0(lambda: stack.enter_context(held(checkpoint)))
-                saved = on_rank_0(lambda: saved_training(checkpoint, resume, layout))
-                if saved is not None and epochs is not None and self._is_of(*saved):
-                    require_same_text(checkpoint, saved[0], whole.ids)
-                    saved = None
-                of_model = configuration(self.vocabulary, self.network, lower_case=self.lower_case)
-                kept = Checkpoint(checkpoint, of_model, checkpoint_every, saved)
-            before = None if kept is None else kept.settings
-            # A seed that is not given is drawn here, and is the same for all ranks.
-            settings = on_rank_0(lambda: suited(given, len(whole.ids), self.network.sizes, before))
-            if verbose and rank() == 0:
-                for finding in findings(text, whole, settings, self.vocabulary):
+        if isinstance(workers, str) and workers != "mpi":
+            raise ValueError(f"workers is {workers!r}; expected a number of processes or 'mpi'")
+        if workers is not None and not isinstance(workers, str):
+            require_positive(workers=workers)
+        text = as_text(text, self.vocabulary.tokens)
+        if validation_data is not None:
+            validation_data = as_text(validation_data, self.vocabulary.tokens)
+
+        def lead(communicator: Communicator | None = None) -> History:
+            _, ids = read_text(text, self.vocabulary)
+            validation = None
+            if validation_data is not None:
+                _, validation = read_text(validation_data, self.vocabulary)
+
+            def print_findings(config: TrainingConfig) -> None:
+                for finding in findings(text, ids, config, self.vocabulary):
                     show(f"the text: {finding}")
 
-            def begin(history: History) -> None:
-                self.history = history
-                split = settings.validation_split
-                self.trained_on = {"sha256": text_digest(whole.ids), "validation_split": split}
-
             self.history = History()
-            try:
-                return train(
-                    self.network,
-                    whole,
-                    settings,
-                    callbacks=callbacks,
-                    verbose=verbose,
-                    workers=workers,
-                    checkpoint=kept,
-                    symbol_name=self.vocabulary.symbol_name,
-                    begun=begin,
-                )
-            except KeyboardInterrupt:
-                done = f"{len(self.history.loss)} of {settings.epochs} epochs"
-                how = "" if kept is None else f"; fit with resume=True goes on from {kept.path}"
-                raise interrupt(
-                    f"interrupted after {done}: the model has the weights of the last step, "
-                    f"model.history the losses{how}"
-                ) from None
+            with contextlib.ExitStack() as stack:
+                kept = None
+                if checkpoint is not None:
+                    require_every(checkpoint_every)
+                    stack.enter_context(held(checkpoint))
+                    saved = saved_training(checkpoint, resume, layout)
+                    if saved is not None and epochs is not None and self._is_of(*saved):
+                        require_same_text(checkpoint, saved[0], ids.ids)
+                        saved = None
+                    of_model = configuration(
+                        self.vocabulary, self.network, lower_case=self.lower_case
+                    )
+                    kept = Checkpoint(checkpoint, of_model, checkpoint_every, saved)
+                try:
+                    return train(
+                        self.network,
+                        ids,
+                        arguments,
+                        self.history,
+                        validation=validation,
+                        callbacks=callbacks,
+                        workers=None if isinstance(workers, str) else workers,
+                        communicator=communicator,
+                        checkpoint=kept,
+                        start=print_findings if verbose else None,
+                        verbose=verbose,
+                        symbol_name=self.vocabulary.symbol_name,
+                    )
+                except KeyboardInterrupt:
+                    total = self.history.config.get("epochs", epochs)
+                    done = f"{len(self.history.loss)} of {total} epochs"
+                    how = "" if kept is None else f"; fit with resume=True goes on from {kept.path}"
+                    raise interrupt(
+                        f"interrupted after {done}: the model has the weights of the last step, "
+                        f"model.history the losses{how}"
+                    ) from None
+                finally:
+                    if self.history.config:  # the training has begun
+                        self.trained_on = {
+                            "sha256": text_digest(ids.ids),
+                            "validation_split": self.history.config["validation_split"],
+                        }
+
+        if workers != "mpi":
+            return lead()
+        inputs = {
+            "arguments": arguments | {"schedule": None if callable(schedule) else schedule},
+            "models": (self.network.sizes, self.parameters.flat.dtype, self.vocabulary.symbols),
+            "texts": (text, validation_data),
+        }
+        instance = optimizer if isinstance(optimizer, Optimizer) else None
+        self.history = train_on_all_ranks(lead, self.network, instance, inputs)
+        return self.history
 
     def _is_of(self, configuration: dict[str, Any], arrays: dict[str, Array]) -> bool:
         """Whether a file holds this model as it is, and no training."""
@@ -598,7 +629,7 @@ class Model:
         if train_text is not None:
             _, train = read_text(train_text, self.vocabulary, at_least=2)
             losses = baselines(train.ids, ids.ids, V)
-        loss = -float(log_probabilities_of(self.network, ids, progress).mean(dtype=np.float64))
+        loss = mean_loss(self.network, ids, progress)
         return Evaluation(loss, loss / math.log(2), len(ids.ids) - 1, losses)
 
     @overload
@@ -617,9 +648,10 @@ class Model:
         Of a list of documents, a list: each with its first character, and its end, U+0003,
         which stands before and after it in `Score.text`.
 
-        A text of two thousand characters and more is read in pieces
-        side by side, each begun 100 characters early, which on ordinary text is the same to
-        1e-5. Takes 4 bytes of memory a character, and a minute or more for ten million.
+        A text of two thousand characters and more is read in segments side by side, whose
+        beginnings are read again until they agree with a reading from the first character.
+        Log-probabilities are exact to 1e-4. Takes 4 bytes of memory per character, and a minute
+        or more for ten million.
 
         Parameters
         ----------

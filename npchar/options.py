@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from npchar.layers.kinds import FAST
-from npchar.training.optimizers import OPTIMIZERS, SCHEDULES
+from npchar.training.optimizers import OPTIMIZERS
+from npchar.training.schedule import SCHEDULES
 from npchar.version import __version__
 
 STANDARD_INPUT = "-"
@@ -137,6 +138,17 @@ def add_documents(command: argparse.ArgumentParser) -> None:
         "file, is a text of its own, as names or poems: none is read on from another")  # fmt: skip
 
 
+def add_workers(command: argparse.ArgumentParser) -> None:
+    """The option for the number of processes."""
+    command.add_argument("--workers", type=number_or_mpi, metavar="N", help="processes that train "
+        "together, or mpi for the ranks of an MPI job (default: one per core)")  # fmt: skip
+
+
+def number_or_mpi(word: str) -> int | str:
+    """The value of --workers."""
+    return word if word == "mpi" else int(word)
+
+
 def add_encoding(command: argparse.ArgumentParser) -> None:
     """The options for the encoding of texts and for bytes that are not text in it."""
     command.add_argument("--encoding", default="utf-8", metavar="NAME", help="encoding of files "
@@ -144,12 +156,6 @@ def add_encoding(command: argparse.ArgumentParser) -> None:
     command.add_argument("--errors", default="strict", choices=("strict", "replace", "ignore"),
         help="bytes that cannot be decoded and zero bytes: stop, replace by U+FFFD, or drop "
         "(default: strict)")  # fmt: skip
-
-
-def add_workers(command: argparse.ArgumentParser) -> None:
-    """The option for the number of processes."""
-    command.add_argument("--workers", type=int, metavar="N", help="processes that train together; "
-        "1 for none beside this one (default: depends on the model and the machine)")  # fmt: skip
 
 
 def add_unknown(command: argparse.ArgumentParser) -> None:

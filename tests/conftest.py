@@ -17,8 +17,7 @@ import pytest
 from hypothesis import is_hypothesis_test, settings
 
 import npchar
-from npchar.training.optimizers import make_optimizer
-from npchar.training.settings import Settings
+from npchar.training.config import TrainingConfig, resolve_optimizer
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -109,19 +108,17 @@ def randomised(network, seed=0, scale=0.5):
     return network
 
 
-def settings_of(**changes):
-    """Settings of a training, whole."""
+def config_of(**changes):
+    """The configuration of a training, whole."""
     usual = {
         "epochs": 1, "maxlen": 7, "step": 1, "targets": "all", "batch_size": 8, "optimizer": "sgd",
-        "learning_rate": 0.1, "schedule": "constant", "warm_up": 0.0, "epsilon": 1e-8,
+        "optimizer_arguments": {}, "learning_rate": 0.1, "schedule": "constant", "warm_up": 0.0,
         "clip_norm": None, "validation_split": 0.0, "patience": None, "restore_best": True,
         "seed": 0,
     }  # fmt: skip
-    return Settings(**usual | changes)
+    return TrainingConfig(**usual | changes)
 
 
-def trained_by(network, settings):
-    """A network and its optimizer, as those who make the steps of a training take them."""
-    flat = network.parameters.flat
-    optimizer = make_optimizer(settings.optimizer, len(flat), settings.epsilon, flat.dtype.str)
-    return network, optimizer, settings
+def trained_by(network, config):
+    """What a `TrainingStep` takes."""
+    return network, resolve_optimizer(config.optimizer, config), config

@@ -29,7 +29,7 @@ def forbidden(monkeypatch):
 
     monkeypatch.setattr(subprocess, "Popen", refuse)
     monkeypatch.setattr(signal, "signal", refuse)
-    monkeypatch.setattr("npchar.training.parallel.available_cores", lambda: 4)
+    monkeypatch.setattr("npchar.training.distributed.available_cores", lambda: 4)
 
 
 @pytest.fixture
@@ -77,13 +77,13 @@ def test_in_a_browser_it_trains_resumes_and_generates(text, tmp_path, browser):
 
 def test_worker_processes_that_a_browser_lacks_are_told(text, browser):
     model = fresh(text)
-    with pytest.warns(UserWarning, match=r"cannot start 3 worker processes \(a browser has none\)"):
+    with pytest.warns(UserWarning, match=r"cannot start 2 worker processes \(a browser has none\)"):
         model.fit(text, workers=3, **SETTINGS)
     assert model.parameters.flat.tobytes() == expected(text).parameters.flat.tobytes()
 
 
 def test_where_processes_and_signals_are_forbidden(text, tmp_path, forbidden):
-    with pytest.warns(UserWarning, match=r"cannot start 4 worker processes \(.*not supported\)"):
+    with pytest.warns(UserWarning, match=r"cannot start 3 worker processes \(.*not supported\)"):
         model = interrupted_and_resumed(text, tmp_path / "run.npz")
     assert model.parameters.flat.tobytes() == expected(text).parameters.flat.tobytes()
     model = interrupted_and_resumed(text, tmp_path / "other.npz", workers=1)  # without a warning
@@ -101,13 +101,13 @@ def test_a_training_begun_on_two_cores_goes_on_in_a_browser(text, tmp_path, brow
         history = model.fit(text, checkpoint=path, resume=True, **SETTINGS | {"epochs": 4})
     assert len(history.loss) == 4
     said = [str(warning.message) for warning in told]
-    assert "cannot start 2 worker processes" in said[0]
+    assert "cannot start 1 worker process" in said[0]
     assert "processes was 2 and is 1" in said[1]
     assert len(said) == 2
 
 
 def test_one_core_starts_no_process(text, forbidden, monkeypatch):
-    monkeypatch.setattr("npchar.training.parallel.available_cores", lambda: 1)
+    monkeypatch.setattr("npchar.training.distributed.available_cores", lambda: 1)
     model = fresh(text)
     model.fit(text, **SETTINGS)
     assert model.parameters.flat.tobytes() == expected(text).parameters.flat.tobytes()

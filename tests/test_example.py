@@ -151,8 +151,8 @@ def test_an_interrupted_run_goes_on(short_corpus, tmp_path):
     ("arguments", "message"),
     [
         (["--corpus", "no-such-file.txt"], "no file 'no-such-file.txt'"),
-        (["--corpus", npchar.__path__[0] + "/pretrained"], "or another archive, not a plain text"),
-        (["--corpus", sys.executable], "is not utf-8 text"),
+        (["--corpus", npchar.__path__[0] + "/pretrained"], "a folder without texts; left out"),
+        (["--corpus", sys.executable], "is a binary file"),
         (["--maxlen", "0"], "maxlen is 0"),
         (["--maxlen", "100000"], "pass a longer text"),
         (["--step", "-1"], "step is -1"),

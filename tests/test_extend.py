@@ -6,7 +6,7 @@ import pytest
 import npchar
 from npchar import Model, Vocabulary
 from npchar.command import main
-from npchar.training.recipe import learning_rate
+from npchar.training.config import default_learning_rate
 
 OLD = "the cat sat on the mat, and the rat sat on the cat. " * 40
 NEW = "THE CAT SAT ON THE MAT; the dog did not. " * 40
@@ -125,7 +125,7 @@ def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     assert err.count("characters written before: ") == 2
     made = Model.load(tmp_path / "new.npz")
     model = npchar.Model.pretrained().extend(new)
-    rate = learning_rate("rmsprop", model.network.sizes) / 4
+    rate = default_learning_rate("rmsprop", model.network.sizes) / 4
     model.fit(new, epochs=2, maxlen=20, seed=5, learning_rate=rate, verbose=False)
     assert made.parameters.flat.tobytes() == model.parameters.flat.tobytes()
 

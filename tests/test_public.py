@@ -14,7 +14,7 @@ from children import interrupts, run_python
 from conftest import ROOT
 
 import npchar
-from npchar.training.parallel import WORKER_ENVIRONMENT
+from npchar.training.distributed import WORKER_ENVIRONMENT
 
 MODULES = sorted(
     m.name.removeprefix("npchar.")
@@ -26,9 +26,9 @@ MODULES = sorted(
 PUBLIC = """
     Activations Adam CheckpointError Conv CorpusError Dense DownloadError Evaluation FastGRU
     FastLSTM FastRNN GRU History LSTM MissingMPIError Model Originality Parameters RMSprop RNN
-    SGD Score TrainingDiverged UnknownCharacterError Vocabulary WorkerError check_gradients
+    SGD Schedule Score TrainingDiverged UnknownCharacterError Vocabulary check_gradients
     clip_by_global_norm entropies entropy examine from_keras from_torch gradient_flow
-    load_corpus mean_squared_error originality plot_entropies rank reweight_distribution
+    load_corpus mean_squared_error originality plot_entropies reweight_distribution
     saliency sample softmax_cross_entropy to_keras to_onnx to_torch training_settings windows
 
     analysis files generation layers text training
@@ -111,7 +111,7 @@ def test_every_public_name_has_an_example(name):
 # Each may import what stands before it; wings in one set leave each other alone.
 LAW = (
     {"version"},
-    {"arrays", "arguments", "cores"},
+    {"arrays", "arguments", "threads"},
     {"text", "layers"},
     {"files", "generation", "analysis"},
     {"training"},

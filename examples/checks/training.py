@@ -8,7 +8,7 @@ import numpy as np
 
 import npchar
 from checks.checking import V, call, exercise, expect, parts
-from npchar.training.optimizers import learning_rate_at
+from npchar.training.schedule import learning_rate_at
 
 
 @exercise("5.1", "rmsprop")
@@ -16,11 +16,11 @@ def check_rmsprop(function, rng):
     """Compared with `npchar.RMSprop`; the gradient is as small as the root of epsilon."""
     n, rate, rho, epsilon = 6, 0.01, 0.9, 1e-7
     w, g, v = rng.normal(size=n), 3e-4 * rng.normal(size=n), 1e-7 * rng.random(n)
-    optimizer = npchar.RMSprop(n, rho, epsilon, "float64")
-    optimizer.v_plus_epsilon[:] = v + epsilon
+    optimizer = npchar.RMSprop(rho=rho, epsilon=epsilon)
+    optimizer.state = v + epsilon
     expected = w.copy()
     optimizer.update(expected, g, rate)
-    expected_v = optimizer.v_plus_epsilon - epsilon
+    expected_v = optimizer.state - epsilon
     came = parts(call(function, w, g, v, rate, rho, epsilon), "new weights, new v")
     swapped = (1 - rho) * v + rho * g**2
     mistakes = {
@@ -54,7 +54,7 @@ def check_linear_schedule(function, rng):
     """Compared with npchar's at every step."""
     rate, steps = float(rng.uniform(0.001, 0.1)), int(rng.integers(5, 12))
     came = [call(function, rate, step, steps) for step in range(steps)]
-    expected = [learning_rate_at("linear", rate, step / steps) for step in range(steps)]
+    expected = [learning_rate_at("linear", rate, step, steps) for step in range(steps)]
     t = np.arange(steps)
     mistakes = {
         "it rises": rate * t / steps,

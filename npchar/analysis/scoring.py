@@ -18,12 +18,13 @@ from npchar.arguments import require_positive
 from npchar.arrays import Array
 from npchar.layers.loss import log_probabilities
 from npchar.layers.network import AT_ONCE, SHORTEST, Network
-from npchar.text.documents import Ids, side_by_side
+from npchar.text.documents import Ids, stack
 from npchar.text.vocabulary import Text
 
 __all__ = ["Evaluation", "Score"]
 
 SHOWN = 5000  # symbols that a notebook shows of a text
+BLOCK = 1 << 22  # characters whose log-probabilities are in memory at the same time
 MOST_BITS = 8  # a surprise of this many bits has the strongest colour
 
 
@@ -204,14 +205,14 @@ def log_probabilities_of(
     """
     ids, ends = text
     if ends is None:
-        return network.log_probabilities(ids, progress)
+        return network.log_probabilities(ids, progress)[0]
     log_p = np.empty(len(ids) - 1, network.parameters.flat.dtype)
     lengths = np.diff(ends)
     left = np.argsort(lengths, kind="stable")
     while len(left):
         group = left[: max(16, min(1024, 4096 // int(lengths[left[0]])))]
         left = left[len(group) :]
-        batch = side_by_side(ids, ends[group], lengths[group])  # (T + 1, B)
+        batch = stack(ids, ends[group], lengths[group])  # (T + 1, B)
         length = max(SHORTEST, AT_ONCE // len(group))
         for start, outputs, _ in network.read(np.maximum(batch[:-1], 0), length):
             targets = batch[start + 1 : start + 1 + len(outputs)]
@@ -221,3 +222,26 @@ def log_probabilities_of(
         if progress is not None:
             progress(1 - lengths[left].sum() / lengths.sum())
     return log_p
+
+
+def mean_loss(
+    network: Network, text: Ids, progress: Callable[[float], object] | None = None
+) -> float:
+    """The mean loss of a text or of documents, in nats per symbol, in bounded memory.
+
+    `progress` is called with the fraction that is read, 0 to 1.
+    """
+    n = len(text.ids) - 1
+    if text.ends is not None:
+        return -float(log_probabilities_of(network, text, progress).mean(dtype=np.float64))
+    total, states = 0.0, None
+    for start in range(0, n, BLOCK):
+        size = min(BLOCK, n - start)
+
+        def show(share: float, start: int = start, size: int = size) -> None:
+            if progress is not None:
+                progress((start + share * size) / n)
+
+        log_p, states = network.log_probabilities(text.ids[start : start + size + 1], show, states)
+        total -= float(log_p.sum(dtype=np.float64))
+    return total / n

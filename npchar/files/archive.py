@@ -3,7 +3,7 @@
 A file is an ``.npz`` with stored (uncompressed) members: ``configuration``, a
 JSON text as bytes, and one array for each name. There is no pickle in it, so a
 stranger's file can at worst be refused. What the arrays mean is not decided here:
-``model.py`` says which there must be, ``training/loop.py`` adds what it needs to go
+``model.py`` says which there must be, ``training/trainer.py`` adds what it needs to go
 on later.
 """
 

@@ -22,6 +22,7 @@ from npchar.version import __version__
 __all__ = ["training_settings"]
 
 DTYPES = ("float32", "float64")  # of a model
+DERIVED = ("optimizer_arguments", "warm_up", "epsilon")  # settings that are no arguments of `fit`
 STORED = ("float16", *DTYPES)  # of the weights in its file
 
 
@@ -135,7 +136,11 @@ def training_settings(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     (1, 20, 'rmsprop')
     """
     found, _ = archive.read(path, layout)
-    return found["training"]["settings"] if "training" in found else None
+    settings = found["training"]["settings"] if "training" in found else None
+    if settings is None:
+        return None
+    # `fit` takes those of optimizer and schedule from the checkpoint.
+    return {name: value for name, value in settings.items() if name not in DERIVED}
 
 
 def unfinished(path: str | os.PathLike[str]) -> str | None:

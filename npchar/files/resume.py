@@ -1,6 +1,6 @@
 """The checkpoint of a training: what it must hold to go on as if never interrupted.
 
-``training/loop.py`` says when it is a good moment, ``files/archive.py`` puts it on the
+``training/trainer.py`` says when it is a good moment, ``files/archive.py`` puts it on the
 disk. The file is that of a model (its weights are the latest), with one more
 table in its configuration, ``training``, and four more arrays.
 """
@@ -8,10 +8,8 @@ table in its configuration, ``training``, and four more arrays.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import shlex
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -29,9 +27,8 @@ from npchar.version import __version__, in_browser
 
 UNITS = ("epochs", "steps", "seconds")
 TABLES = ("position", "history", "guard", "generator")  # of a State, as JSON
-ARRAYS = {"memory": "v", "best": "best", "best_memory": "best_v", "order": "order"}
-"""The arrays of a State, and their names in files, after ``training.``: v was RMSprop's, which
-was the only optimizer at first."""
+ARRAYS = {"optimizer": "v", "best": "best", "best_optimizer": "best_v"}
+"""The arrays of a State, and their names in files, after ``training.``."""
 
 
 @dataclass
@@ -41,11 +38,10 @@ class State:
     position: dict[str, Any]
     history: dict[str, Any]
     guard: dict[str, Any]
-    generator: dict[str, Any]  # NumPy's state of it
-    memory: Array  # the optimizer's
-    best: Array  # weights, flat, and the optimizer's memory then
-    best_memory: Array
-    order: Array  # of the windows of the epoch under way
+    generator: dict[str, Any]  # NumPy's state of it, from before the current epoch
+    optimizer: Array  # the optimizer's state
+    best: Array  # weights, flat, and the optimizer's state then
+    best_optimizer: Array
 
 
 class Checkpoint:
@@ -83,9 +79,12 @@ class Checkpoint:
                     "it on, read it by npchar.Model.load, and say for how many epochs"
                 )
             self._require_same("is of another model", found["model"], configuration["model"])
-            # Version 1 did not save it.
-            epochs = self.training["position"].get("epochs", 0)
-            self.epochs_trained = found.get("epochs_trained", epochs)
+            if "optimizer_arguments" not in self.training["settings"]:
+                raise CheckpointError(
+                    f"{self.path} is of a training by an earlier npchar, which this version cannot "
+                    "resume: npchar.Model.load reads its latest weights, to train them on"
+                )
+            self.epochs_trained = found["epochs_trained"]
         self.is_longer = False  # than it was to be
         self._begin_count(0, 0)
 
@@ -99,9 +98,8 @@ class Checkpoint:
         """Those of the training that is to go on."""
         if self.training is None:
             return None
-        once = {"optimizer": "rmsprop", "warm_up": 0.0}  # there was no other
-        settings: dict[str, Any] = once | self.training["settings"]
-        return settings
+        settings: dict[str, Any] = self.training["settings"]
+        return dict(settings)
 
     def _require_same(self, what: str, then: dict[str, Any], now: dict[str, Any]) -> None:
         different = [
@@ -130,12 +128,6 @@ class Checkpoint:
             then |= {"epochs": settings["epochs"]}
             self.is_longer = True
         self._require_same("is of a training with other settings", then, settings)
-        if self.configuration["model"]["dropout"] and "memory" not in self.training:
-            raise CheckpointError(
-                f"{self.path} is of a training with dropout by an earlier npchar, which had none "
-                "before the output layer: npchar.Model.load reads its latest weights, to go on "
-                "from with another checkpoint"
-            )
         if self.training["corpus"] != corpus:
             raise CheckpointError(
                 f"{self.path} is of a training on another text. Use the text it was begun with, "
@@ -153,17 +145,13 @@ class Checkpoint:
                 stacklevel=2,
             )
 
-    def restore(
-        self, kinds: State, windows: Callable[[int], int], network: Network
-    ) -> State | None:
+    def restore(self, kinds: State, network: Network) -> State | None:
         """Load the saved weights into `network` and return the rest; None for a new training.
 
         Parameters
         ----------
         kinds
             An example, whose tables have the names and kinds of values that there must be.
-        windows
-            How many there are in an epoch that begins at a place in the text.
         network
             The model's network.
 
@@ -184,13 +172,8 @@ class Checkpoint:
                     raise ValueError(f"its {name} has {sorted(table)}")
                 for key, value in example.items():
                     require_kind(table[key], value)
-            if state.memory.shape != kinds.memory.shape:
-                raise ValueError(f"its optimizer has {len(state.memory)} numbers")
-            n = len(state.order)
-            if not np.array_equal(np.sort(state.order), np.arange(n)):
-                raise ValueError("its order is not one")
-            if n not in (0, windows(state.position["first"])):
-                raise ValueError(f"its order is of {n} windows")
+            if state.optimizer.shape != kinds.optimizer.shape:
+                raise ValueError(f"its optimizer has {len(state.optimizer)} numbers")
             require_generator(state.generator)
         except (
             KeyError, TypeError, ValueError, AttributeError, OverflowError, DeprecationWarning
@@ -210,20 +193,12 @@ class Checkpoint:
         now = {"epochs": epochs, "steps": steps, "seconds": time.monotonic()}
         return now[self.unit] - self.counts[self.unit] >= self.number
 
-    def steps_left(self, steps: int) -> int:
-        """How many steps there may be, after so many, until it is time to save: at least 1."""
-        if self.unit != "steps":
-            return sys.maxsize
-        due = self.counts["steps"] + min(self.number, sys.maxsize)
-        return max(1, math.ceil(due) - steps)
-
     def save(self, epochs: int, steps: int, state: State, network: Network) -> None:
         """Write the model and the state of its training after these epochs and steps."""
         self._begin_count(epochs, steps)  # also if it fails: not again at the next step
         tables = {name: getattr(state, name) for name in TABLES}
         arrays = {f"training.{ARRAYS[name]}": getattr(state, name) for name in ARRAYS}
-        sizes = {"windows": len(state.order), "memory": len(state.memory)}
-        training = {**self.about, **sizes, **tables}
+        training = {**self.about, "memory": len(state.optimizer), **tables}
         changed = {"epochs_trained": network.epochs_trained, "training": training}
         archive.write(self.path, self.configuration | changed, {**network.parameters, **arrays})
 
@@ -345,15 +320,17 @@ def training_layout(training: dict[str, Any], size: int, dtype: str) -> Layout:
     for name, kind in kinds.items():
         if not isinstance(training[name], kind):
             raise ValueError(f"its {name} is {training[name]!r:.50}")
-    windows = require_kind(training["windows"], 0)
     memory = require_kind(training.get("memory", size), 0)  # RMSprop's, before there were others
     require_positive(processes=require_kind(training["made_by"]["processes"], 0))
-    return {
+    layout: Layout = {
         "training.v": (dtype, (memory,)),
         "training.best": (dtype, (size,)),
         "training.best_v": (dtype, (memory,)),
-        "training.order": (np.min_scalar_type(windows).str, (windows,)),
     }
+    if "windows" in training:  # of a training by version 1, whose weights can still be loaded
+        windows = require_kind(training["windows"], 0)
+        layout["training.order"] = (np.min_scalar_type(windows).str, (windows,))
+    return layout
 
 
 def require_kind(value: Any, example: Any) -> Any:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from npchar.arrays import Array, aligned_empty
-from npchar.cores import begin
 from npchar.layers.network import Network
 from npchar.text.vocabulary import Text, Vocabulary
+from npchar.threads import begin
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

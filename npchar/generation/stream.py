@@ -18,6 +18,7 @@ from npchar.layers.network import AT_ONCE, SHORTEST, Network
 from npchar.text.vocabulary import Text, Vocabulary
 
 NEVER = -np.inf  # a logit
+LONG = 10_000  # symbols of a prompt that is read in segments, which is quicker
 
 
 def start_streams(
@@ -81,9 +82,12 @@ def prefill(network: Network, prompts: Sequence[Array]) -> tuple[Array, list[Any
     states = network.zero_states(len(distinct))
     for length in {len(ids) for ids in distinct}:
         where = [k for k, ids in enumerate(distinct) if len(ids) == length]
-        ids = np.stack([distinct[k] for k in where], axis=1)  # (length, B)
-        for _, outputs, tapes in network.read(ids, max(SHORTEST, AT_ONCE // len(where))):
-            last, reached = outputs[-1], [tape.final_state for tape in tapes]
+        if len(where) == 1 and length > LONG:
+            last, reached = read_long(network, distinct[where[0]])
+        else:
+            ids = np.stack([distinct[k] for k in where], axis=1)  # (length, B)
+            for _, outputs, tapes in network.read(ids, max(SHORTEST, AT_ONCE // len(where))):
+                last, reached = outputs[-1], [tape.final_state for tape in tapes]
         logits[where] = network.dense.forward(last)
         for state, new in zip(states, reached):
             for array, values in zip(state, new):
@@ -91,6 +95,18 @@ def prefill(network: Network, prompts: Sequence[Array]) -> tuple[Array, list[Any
     places = {key: k for k, key in enumerate(known)}
     of_each = [places[ids.tobytes()] for ids in prompts]
     return logits[of_each], [type(s)(*(array[of_each] for array in s)) for s in states]
+
+
+def read_long(network: Network, ids: Array) -> tuple[Array, list[Any]]:
+    """The top layer's output, (1, H), and the states after one long prompt."""
+    last = np.empty((1, network.sizes.hidden_size), network.parameters.flat.dtype)
+
+    def keep_last(positions: Array, outputs: Array) -> None:
+        t, b = np.nonzero(positions == len(ids) - 1)
+        last[: len(t)] = outputs[t, b]
+
+    states = network.read_text(ids, keep_last)
+    return last, states
 
 
 def stream(

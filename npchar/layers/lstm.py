@@ -1,6 +1,6 @@
 """The LSTM as in the papers, written for reading; ``layers/lstm_fast.py`` is used to train.
 
-Ids or vectors come from ``text/windows.py`` or a layer below; the hidden states go to the
+Ids or vectors come from ``text/batches.py`` or a layer below; the hidden states go to the
 next layer or to ``layers/dense.py``.
 
 The equations, for each time t (Hochreiter & Schmidhuber 1997, with the forget gate of

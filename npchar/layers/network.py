@@ -2,7 +2,7 @@
 
 Stacked recurrent layers (``layers/layer.py``) and a Dense layer from ``layers/dense.py``, on
 views of one flat parameter vector. It works on ids alone: ``model.py`` joins it to a vocabulary,
-``training/worker.py`` runs copies of it in processes of their own.
+``training/step.py`` trains copies of it in several processes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from npchar.arrays import Array
 from npchar.layers.dense import Dense
@@ -25,9 +24,13 @@ from npchar.layers.parameters import Parameters
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-# Characters read before a piece of text. Measured on the book's corpus, log p differs by 1e-5
-# at most then; for a model that remembers for longer than this it could differ by more.
-WARM_UP = 100
+# A long text is read in segments side by side: at most SEGMENTS, of at least SEGMENT characters.
+SEGMENTS, SEGMENT = 64, 1000
+# Two passes have the same state if it differs by less than this, relative to 1 + |state|. Rounding
+# makes a difference of up to 3e-6; a state that differs by 4e-6 changes log p by less than 1e-4.
+TOLERANCE = 4e-6
+MARK = 64  # the states of two passes are compared after this many steps, and then again and again
+ROUNDS = 4  # passes over segments, after which longer segments are tried
 
 # Steps times sequences that are read at once: more take memory and save no time. But the weights
 # are prepared anew each time, so that some steps there should be.
@@ -261,22 +264,133 @@ class Network:
                 x = x * masks[k]
         return x, done
 
-    def read(self, x: Array, length: int) -> Iterator[tuple[int, Array, list[Any]]]:
-        """Run over a long text from the zero state, `length` steps at a time.
+    def read(
+        self, x: Array, length: int, states: Sequence[Any] | None = None
+    ) -> Iterator[tuple[int, Array, list[Any]]]:
+        """Run over a long text, `length` steps at a time; from the zero state by default.
 
-        A tape takes some 30 H bytes a step and sequence, so that it is not to be as long
-        as the text.
+        The memory depends on `length`, not on the text: a tape takes about 30 H bytes for each
+        step and sequence.
 
         Yields
         ------
         start, outputs, tapes
-            The number of the first of the steps, and what `forward` returns of them.
+            The number of the first step, and what `forward` returns for these steps.
         """
-        states = None
         for start in range(0, len(x), length):
             outputs, tapes = self.forward(x[start : start + length], states)
             yield start, outputs, tapes
             states = [tape.final_state for tape in tapes]
+
+    def read_text(
+        self,
+        ids: Array,
+        write: Callable[[Array, Array], object],
+        progress: Callable[[float], object] | None = None,
+        states: list[Any] | None = None,
+    ) -> list[Any]:
+        """Run over one long text, in segments side by side; return the states after it.
+
+        A batch takes far less time than the same characters one after another, but each segment
+        has to start in the state in which the segment before it ends. So all segments are first
+        read from the zero state. Then each segment is read again from the state in which the
+        segment before it ended, up to the step at which its state agrees with the earlier pass:
+        from there on, the earlier pass was right. Recurrent networks forget, so this takes one or
+        two hundred steps on ordinary text.
+
+        If the network remembers for longer than a segment, a second pass changes the end of the
+        segment too, and the next segment is read again. If this does not settle in a few rounds,
+        the text is read in fewer and longer segments, and in the end as one sequence.
+
+        Parameters
+        ----------
+        ids
+            (n,).
+        write
+            Called with positions in the text, (T, B), and the top layer's outputs after the
+            characters there, (T, B, H). If a position comes more than once, the last call is right.
+        progress
+            Called with the fraction that is read, 0 to 1, now and then.
+        states
+            Each layer's state before the text, of one sequence; zeros by default.
+
+        Returns
+        -------
+        list of states
+            Each layer's state after the text, of one sequence.
+        """
+        states = self.zero_states(1) if states is None else states
+        count = min(SEGMENTS, len(ids) // SEGMENT)
+        if self.receptive_field is not None:  # convolutions read all steps of a sequence at once
+            count = 1
+        last = None
+        while last is None:
+            count = max(1, count)
+            last = self._read_segments(ids, count, write, progress, states)
+            rest = len(ids) - len(ids) % count  # fewer characters than there are segments
+            count, progress = count // 8, None
+        for start, outputs, tapes in self.read(ids[rest:, None], AT_ONCE, last):
+            write(rest + start + np.arange(len(outputs))[:, None], outputs)
+            last = [tape.final_state for tape in tapes]
+        return last
+
+    def _read_segments(
+        self,
+        ids: Array,
+        count: int,
+        write: Callable[[Array, Array], object],
+        progress: Callable[[float], object] | None,
+        states: list[Any],
+    ) -> list[Any] | None:
+        """Run over equal segments of a text; return the last states, None if they do not settle."""
+        length = len(ids) // count
+        begin = _pack(self.zero_states(count))  # (count, S): each segment's state at its start
+        begin[:1] = _pack(states)
+        marks = [MARK]
+        while marks[-1] < length:
+            marks.append(marks[-1] + max(MARK, marks[-1] // 4))
+        marks[-1] = length
+        # The states at the marks in the latest pass; NaN agrees with nothing.
+        known = {mark: np.full_like(begin, np.nan) for mark in marks}
+        which = np.arange(count)  # the segments to read
+        shape: tuple[int, ...] = ()
+        for _ in range(ROUNDS):
+            step, states = 0, self._unpack(begin[which])
+            for mark in marks:
+                while step < mark:
+                    stop = min(mark, step + max(SHORTEST, AT_ONCE // len(which)))
+                    positions = which * length + np.arange(step, stop)[:, None]  # (T, B)
+                    if positions.shape != shape:
+                        shape, tapes = positions.shape, self.tapes(*positions.shape)
+                    outputs, tapes = self.forward(ids[positions], states, tapes)
+                    write(positions, outputs)
+                    states, step = [tape.final_state for tape in tapes], stop
+                    if progress is not None and step < length:
+                        progress(step / length)
+                reached = _pack(states)
+                again = ~_agree(reached, known[mark][which])
+                known[mark][which] = reached
+                which, states = which[again], self._unpack(reached[again])
+                if not len(which):
+                    break
+            end, progress = known[length], None
+            which = 1 + np.flatnonzero(~_agree(begin[1:], end[:-1]))
+            if not len(which):
+                return self._unpack(end[-1:])
+            begin[which] = end[which - 1]
+        return None
+
+    def _unpack(self, rows: Array) -> list[Any]:
+        """Each layer's state from the rows that `_pack` made."""
+        states, start = [], 0
+        for zeros in self.zero_states(len(rows)):
+            arrays = []
+            for array in zeros:
+                stop = start + math.prod(array.shape[1:])
+                arrays.append(rows[:, start:stop].reshape(array.shape))
+                start = stop
+            states.append(type(zeros)(*arrays))
+        return states
 
     def logits(self, x: Array, states: Sequence[Any] | None = None) -> tuple[Array, list[Any]]:
         """Logits after each character, (T, B, V), and each layer's final state."""
@@ -323,45 +437,35 @@ class Network:
         return softmax_cross_entropy(logits, targets)[0]
 
     def log_probabilities(
-        self, ids: Array, progress: Callable[[float], object] | None = None
-    ) -> Array:
+        self,
+        ids: Array,
+        progress: Callable[[float], object] | None = None,
+        states: list[Any] | None = None,
+    ) -> tuple[Array, list[Any]]:
         """The log-probability of each character of a text after its first, given all before it.
-
-        A long text is read as a batch of up to 64 pieces, which is far quicker than one
-        sequence. Each piece but the first begins `WARM_UP` characters early, so that its
-        state is close to that of a reading from the beginning.
 
         Parameters
         ----------
         ids
             A text's ids, (n,), at least two.
-        progress
-            Called with the share that is read, 0 to 1, now and then.
+        progress, states
+            As for `read_text`.
 
         Returns
         -------
-        Array
-            (n − 1,) nats, of the weights' type.
+        log_probabilities, states
+            (n − 1,) nats, of the weights' type; and each layer's state before the last character.
         """
-        n = len(ids) - 1
-        B = min(64, max(1, n // 1000))
-        W = WARM_UP if B > 1 else 0
-        length = W + math.ceil((n - W) / B)  # of a piece
-        # Evenly spread: their distance is (n − W) / B at most, so that they overlap by W.
-        begins = np.arange(B) * (n - length) // max(1, B - 1)  # (B,)
-        pieces = sliding_window_view(ids, length + 1)[begins].T  # (length + 1, B)
-        log_p = np.empty(n, self.parameters.flat.dtype)
-        for start, outputs, _ in self.read(pieces[:-1], max(SHORTEST, AT_ONCE // B)):
-            stop = start + len(outputs)
-            targets = pieces[start + 1 : stop + 1]  # (T, B)
-            found = log_probabilities(self.dense.forward(outputs), targets)
-            at = begins + np.arange(start, stop)[:, None]
-            warm = max(0, W - start)  # the first piece needs no warming up
-            log_p[at[:, 0]] = found[:, 0]
-            log_p[at[warm:, 1:]] = found[warm:, 1:]
-            if progress is not None:
-                progress(stop / length)
-        return log_p
+        log_p = np.empty(len(ids) - 1, self.parameters.flat.dtype)
+
+        def write(positions: Array, outputs: Array) -> None:
+            logits = self.dense.forward(outputs)
+            log_p[positions] = log_probabilities(logits, ids[positions + 1])
+
+        states = self.read_text(ids[:-1], write, progress, states)
+        if progress is not None:
+            progress(1.0)
+        return log_p, states
 
     def gradients(
         self,
@@ -409,6 +513,17 @@ class Network:
             dx, dstate = self.layers[k].backward(tapes[k], dx, None, layer_gradients[k])
             dstates.insert(0, dstate)
         return Gradients(loss, gradient, dx, dstates)
+
+
+def _pack(states: Sequence[Any]) -> Array:
+    """The states of all layers as one row for each sequence, (B, S)."""
+    return np.concatenate([a.reshape(len(a), -1) for state in states for a in state], axis=1)
+
+
+def _agree(rows: Array, others: Array) -> Array:
+    """Which rows, (n, S), have the same state: (n,) booleans."""
+    agree: Array = np.all(np.isclose(rows, others, TOLERANCE, TOLERANCE), axis=1)
+    return agree
 
 
 def require_batch(ids: Array, targets: Array, V: int) -> None:

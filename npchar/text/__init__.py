@@ -19,4 +19,4 @@ end. `npchar.examine` looks a text over for faults before hours are spent on it,
 Next: `npchar.layers`, which turn ids into predictions.
 """
 
-__all__ = ["corpus", "vocabulary", "windows", "examine", "download"]  # noqa: RUF022  (in the order of reading)
+__all__ = ["corpus", "vocabulary", "batches", "examine", "download"]  # noqa: RUF022  (in the order of reading)

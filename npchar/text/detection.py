@@ -19,16 +19,17 @@ LEAD = 5.0  # nats; with a smaller lead over another reading, no encoding is nam
 RARE, ODD = math.log(1e-4), math.log(1e-5)  # an unlisted letter, another unlisted character
 LEAST = {"alphabet": -5.0, "ideographs": -8.6}  # nats per non-ASCII character of a plausible text
 
-# The non-ASCII letters of each language, by decreasing frequency in the word lists of wordfreq
+# The non-ASCII letters of each language, and quotation marks where they are frequent, by decreasing
+# frequency (letters as in the word lists of wordfreq)
 ALPHABETS = {
     "english": "’“”—‘–…éàçñïèôüêâ",
-    "german": "üäöß",
+    "german": "üäöß„“»«",
     "french": "é\u00a0àèêçôîùâûœëï",
     "spanish": "óíáéñúü",
     "italian": "èàùòéì",
     "portuguese": "ãéçáíêóúõàâô",
     "swedish": "äåö",
-    "danish": "åæøé",
+    "danish": "åæø»«é",
     "icelandic": "ðíáþóæöúéý",
     "dutch": "‘’“”éëïèóüöçàê",
     "catalan": "óàèéíòçúïü·",

@@ -3,7 +3,7 @@
 Counts of the n − 1 characters before each character and of the character itself,
 with Witten-Bell smoothing (1991; Chen and Goodman 1999 compare it with others): each
 order is interpolated with the order below, which weighs more where counts are few. Ids come
-from ``text/vocabulary.py``; ``training/loop.py`` and ``model.py`` show the losses.
+from ``text/vocabulary.py``; ``training/trainer.py`` and ``model.py`` show the losses.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Text to ids and back.
 
-Text comes from ``text/corpus.py`` or from the user; ids go to ``text/windows.py``. A text is
+Text comes from ``text/corpus.py`` or from the user; ids go to ``text/batches.py``. A text is
 a str, made of characters; or a list of tokens: words, notes, or other symbols in
 sequence. Everything after this works on ids alone, stored in the smallest unsigned
 type: a byte a character for most texts.

@@ -39,8 +39,10 @@ class History:
     held-out part (see ``text/ngrams.py``): what the losses are worth. Without a held-out part, on
     the text itself, and only those too simple to learn it by heart."""
     events: list[str] = field(default_factory=list)
-    """A sentence for all that was out of the ordinary: a spike and what was done, an early end,
-    which weights were kept."""
+    """A sentence for each unusual event: a spike and what was done, an early end, which weights
+    were restored."""
+    config: dict[str, object] = field(default_factory=dict)
+    """The arguments of `fit` with all defaults resolved, where None was given."""
 
     @property
     def bits_per_character(self) -> list[float]:

@@ -1,13 +1,13 @@
-"""Ctrl-C and SIGTERM, taken between the steps of a training and not within one.
+"""Ctrl-C and SIGTERM, delayed until a training step is complete.
 
-In the middle of a step the weights are half changed: nothing to save. Workers make some steps at a
-time, of which the same holds.
+In the middle of a step the weights are half updated, so that there would be nothing to save.
 """
 
 from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
@@ -15,10 +15,10 @@ from npchar.version import in_browser
 
 
 def interrupt(sentence: str) -> KeyboardInterrupt:
-    """A Ctrl-C of which a notebook shows a sentence alone, not the frames it came through.
+    """A KeyboardInterrupt that a notebook shows as one sentence, without frames.
 
-    No class of its own: Python ends by the signal, as a shell expects, for KeyboardInterrupt
-    itself alone.
+    It is no subclass, because Python ends by the signal, as a shell expects, only for
+    KeyboardInterrupt itself.
     """
     error = KeyboardInterrupt(sentence)
     error._render_traceback_ = lambda: [sentence]  # type: ignore[attr-defined]  # IPython asks
@@ -26,44 +26,44 @@ def interrupt(sentence: str) -> KeyboardInterrupt:
 
 
 class Interrupts:
-    """While it is entered, holds back what comes in within `uninterrupted`.
+    """While it is entered, delays signals that arrive within `uninterrupted`.
 
-    A second Ctrl-C is not held back. Where the program has handlers of its own, in
-    another thread than the main one, where a signal is ignored (Ctrl-C in what a script
-    started in the background, by its shell's wish), and where there are no signals, as in a
-    browser, it changes nothing.
+    A second Ctrl-C is not delayed. Nothing changes where the program has handlers of its own,
+    outside of the main thread, where a signal is ignored, as in a script's background jobs, and
+    where there are no signals, as in a browser.
 
     Parameters
     ----------
     terminate
-        Whether SIGTERM ends the training as Ctrl-C does, by a SystemExit of 143,
-        so that there is time to save.
+        Whether SIGTERM ends the training as Ctrl-C does, by a SystemExit of 143, so that there is
+        time to save.
+    ignore
+        Whether to ignore these signals instead, for a rank that waits for the decision of rank 0.
     """
 
-    def __init__(self, terminate: bool) -> None:
-        self.wanted: dict[int, object] = {signal.SIGINT: signal.default_int_handler}
+    def __init__(self, terminate: bool, ignore: bool = False) -> None:
+        self.usual: dict[int, object] = {signal.SIGINT: signal.default_int_handler}
         if terminate:
-            self.wanted[signal.SIGTERM] = signal.SIG_DFL
+            self.usual[signal.SIGTERM] = signal.SIG_DFL
+        self.ignore = ignore
         self.busy = False
-        self.held: int | None = None
-        self.taken: list[int] = []
+        self.delayed: int | None = None
+        self.replaced: list[int] = []
 
     def __enter__(self) -> Interrupts:
-        import threading
-
         if in_browser() or threading.current_thread() is not threading.main_thread():
             return self
-        for number, usual in self.wanted.items():
+        for number, usual in self.usual.items():
             if signal.getsignal(number) is usual:
                 with contextlib.suppress(Exception):  # a subinterpreter, or forbidden
                     signal.signal(number, self._handle)
-                    self.taken.append(number)
+                    self.replaced.append(number)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number in self.taken:
+        for number in self.replaced:
             if signal.getsignal(number) == self._handle:  # a callback may have set another
-                signal.signal(number, self.wanted[number])  # type: ignore[arg-type]
+                signal.signal(number, self.usual[number])  # type: ignore[arg-type]
 
     @contextlib.contextmanager
     def uninterrupted(self) -> Iterator[None]:
@@ -73,13 +73,15 @@ class Interrupts:
             yield
         finally:
             self.busy = False
-            if self.held is not None:
-                number, self.held = self.held, None
+            if self.delayed is not None:
+                number, self.delayed = self.delayed, None
                 self._raise(number)  # with the body's error as its context
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if self.busy and self.held is None:
-            self.held = number
+        if self.ignore:
+            return
+        if self.busy and self.delayed is None:
+            self.delayed = number
         else:
             self._raise(number)
 

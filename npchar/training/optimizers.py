@@ -1,73 +1,131 @@
 """The optimizers: a gradient in, better weights out, on flat vectors.
 
-The gradient comes from the layers through ``layers/parameters.py``; the loop that calls this
-is in ``training/loop.py``. What an optimizer remembers between two steps is one flat vector,
-its `memory`, for ``training/guard.py`` to put back and ``files/resume.py`` to keep.
+The gradient comes from the layers through ``layers/parameters.py``, and ``training/step.py`` calls
+this. All that an optimizer keeps between two steps is one flat vector, its `state`, which
+``training/divergence.py`` restores and ``files/resume.py`` saves.
 """
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
-from npchar.arrays import Array, CopiesKeepViews, aligned_empty
-from npchar.cores import in_parts
+from npchar.arrays import Array, aligned_empty
+from npchar.threads import in_parts
 
 __all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "clip_by_global_norm"]
 
-SCHEDULES = ("linear", "cosine", "constant")
-
-# A running mean of gradients that are all zero, as of a character that is rare, would decay
-# into subnormal numbers, on which x86 computes tens of times slower: it stops here instead.
+# A running mean of gradients that are all zero, as of a rare character, would decay into
+# subnormal numbers, on which x86 computes tens of times slower. This constant keeps it above.
 TINY = 1e-30
 
 
-class Optimizer(CopiesKeepViews, ABC):
-    """What turns a gradient into a step of the weights.
+class Optimizer(ABC):
+    """A rule that turns a gradient into a step of the weights.
 
     Examples
     --------
-    >>> weights, optimizer = np.array([1.0, 1.0]), npchar.SGD(2, dtype="float64")
-    >>> optimizer.update(weights, np.array([4.0, -0.5]), learning_rate=0.1)
+    >>> weights, optimizer = np.array([1.0, 1.0]), npchar.SGD(learning_rate=0.1)
+    >>> optimizer.update(weights, np.array([4.0, -0.5]))
     >>> weights
     array([0.6 , 1.05])
+    >>> optimizer.arguments, optimizer.prepare(weights) is optimizer.state
+    ({'momentum': 0.9}, True)
     """
 
-    memory: Array
-    """What it keeps between two steps, flat."""
+    ARGUMENTS: ClassVar[tuple[str, ...]] = ()
+    """The names of its arguments, except `learning_rate`."""
 
-    def __init__(
-        self, size: int, dtype: str, memory: Array | None, kept: int, first: float
-    ) -> None:
-        """Take a `memory` to go on with; without one make it, `kept` numbers that are `first`."""
-        if memory is None:
-            memory = aligned_empty(kept, dtype)
-            memory[...] = first
-        if memory.shape != (kept,):
-            raise ValueError(
-                f"memory has the shape {memory.shape}; of {size} weights it must be ({kept},)"
+    def __init__(self, positional: tuple[object, ...], learning_rate: float) -> None:
+        name = type(self).__name__
+        if positional:
+            raise TypeError(
+                f"{name} takes its arguments by keyword, as in {name}(learning_rate=0.01), and no "
+                f"number of weights since version 2; got {positional}"
             )
-        self.memory = memory
-        self._scratch = aligned_empty(size, dtype)
+        require_above_0(learning_rate=learning_rate)
+        self.learning_rate = float(learning_rate)
+        """The learning rate, which a schedule multiplies."""
+        self.state: Array | None = None
+        """All that it keeps between two steps, one flat vector; None before the first update."""
 
-    def update(self, weights: Array, gradient: Array, learning_rate: float) -> None:
-        """Change `weights`, (size,), in place by one step; `gradient` stays as it is."""
+    @property
+    def arguments(self) -> dict[str, float]:
+        """Its arguments by name, except `learning_rate`."""
+        return {name: getattr(self, name) for name in self.ARGUMENTS}
+
+    def __repr__(self) -> str:
+        arguments = {"learning_rate": self.learning_rate} | self.arguments
+        return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in arguments.items())})"
+
+    def prepare(self, weights: Array) -> Array:
+        """Return the state, after allocating it if there is none.
+
+        Raises
+        ------
+        ValueError
+            If the state belongs to another number or type of weights.
+        """
+        size = self._state_size(weights.size)
+        if self.state is None:
+            self.state = aligned_empty(size, weights.dtype)
+            self.state[...] = self._initial_value()
+        elif self.state.shape != (size,) or self.state.dtype != weights.dtype:
+            raise ValueError(
+                f"this {type(self).__name__} was used for other weights: {weights.size} "
+                f"{weights.dtype} weights need a state of {size}, got {self.state.size} "
+                f"{self.state.dtype}; use a new optimizer for another model"
+            )
+        return self.state
+
+    def update(self, weights: Array, gradient: Array, learning_rate: float | None = None) -> None:
+        """Change the weights in place by one step.
+
+        Parameters
+        ----------
+        weights
+            (n,), of floating point numbers.
+        gradient
+            (n,), which stays as it is.
+        learning_rate
+            The rate of this step, as a schedule computes it. Default: the optimizer's own.
+
+        Raises
+        ------
+        ValueError
+            For other shapes, or if the state belongs to other weights.
+        """
+        if weights.ndim != 1 or weights.shape != gradient.shape or weights.dtype.kind != "f":
+            raise ValueError(
+                "expected weights and gradient of one shape (n,), of floating point numbers, got "
+                f"{weights.shape} {weights.dtype} and {gradient.shape} {gradient.dtype}"
+            )
+        rate = self.learning_rate if learning_rate is None else float(learning_rate)
+        state = self.prepare(weights)
         in_parts(
             weights.size,
-            lambda part: self._update(part, weights[part], gradient[part], learning_rate),
+            lambda part: self._update(state, part, weights[part], gradient[part], rate),
         )
-        self._end_step()
 
-    def _end_step(self) -> None:
-        """Do what is done once a step, after `_update` was called with each part."""
+    @staticmethod
+    def _state_size(n: int) -> int:
+        """The size of the state for n weights."""
+        return n
+
+    def _initial_value(self) -> float:
+        """The value of all numbers of the state before the first update."""
+        return 0.0
 
     @abstractmethod
-    def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
+    def _update(
+        self, state: Array, part: slice, weights: Array, gradient: Array, learning_rate: float
+    ) -> None:
         """Change a part of the weights by one step, given the gradient of this part.
 
-        Each number by itself: several threads, or processes, have a part each.
+        Each number by itself: several threads have a part each.
         """
 
 
@@ -80,41 +138,47 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
-    size
-        The number of weights.
+    learning_rate
+        The learning rate, lr.
     rho
-        How much of the running mean of g² is kept from step to step.
+        The share of the running mean of g² that is kept from step to step.
     epsilon
-        What keeps the root from zero.
-    dtype
-        The weights' type.
-    memory
-        Another one's `memory`, to go on with; it is used as it is.
+        Keeps the root from zero. The default is that of Keras; ``fit(optimizer="rmsprop")``
+        uses 1e-12 for a target at every character, because the gradients are small there.
 
     Examples
     --------
-    >>> weights, optimizer = np.array([1.0, 1.0]), npchar.RMSprop(2, dtype="float64")
-    >>> optimizer.update(weights, np.array([4.0, -0.5]), learning_rate=0.01)
-    >>> weights.round(4)  # in its first step each goes as far, whatever its gradient
+    >>> weights, optimizer = np.array([1.0, 1.0]), npchar.RMSprop(learning_rate=0.01)
+    >>> optimizer.update(weights, np.array([4.0, -0.5]))
+    >>> weights.round(4)  # the first step has the same size for each weight
     array([0.9684, 1.0316])
+    >>> optimizer.state.shape  # v + ε
+    (2,)
     """
+
+    ARGUMENTS = ("rho", "epsilon")
 
     def __init__(
         self,
-        size: int,
+        *positional: object,
+        learning_rate: float = 0.01,
         rho: float = 0.9,
         epsilon: float = 1e-7,
-        dtype: str = "float32",
-        memory: Array | None = None,
     ) -> None:
-        self.rho, self.epsilon = rho, epsilon
-        super().__init__(size, dtype, memory, size, epsilon)
-        # v + ε rather than v: it cannot become subnormal, and spares a pass over the weights.
-        self.v_plus_epsilon = self.memory
-        """The running mean of g², and ε, (size,)."""
+        super().__init__(positional, learning_rate)
+        require_share(rho=rho)
+        require_above_0(epsilon=epsilon)
+        self.rho, self.epsilon = float(rho), float(epsilon)
+        """ρ and ε."""
 
-    def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
-        v_plus_epsilon, a = self.v_plus_epsilon[part], self._scratch[part]
+    def _initial_value(self) -> float:
+        # v + ε rather than v: it cannot become subnormal, and saves a pass over the weights.
+        return self.epsilon
+
+    def _update(
+        self, state: Array, part: slice, weights: Array, gradient: Array, learning_rate: float
+    ) -> None:
+        v_plus_epsilon, a = state[part], np.empty_like(gradient)
         np.multiply(gradient, gradient, out=a)
         a += self.epsilon
         a *= 1 - self.rho
@@ -130,55 +194,60 @@ class Adam(Optimizer):
     """Adam (Kingma & Ba 2015): RMSprop with a running mean of the gradient, too.
 
     ``m ← β₁ m + (1 − β₁) g``, ``v ← β₂ v + (1 − β₂) g²`` and, at the n-th step,
-    ``p ← p − lr (m / (1 − β₁ⁿ)) / (√(v / (1 − β₂ⁿ)) + ε)``. The divisors make up for both
-    means having begun at zero.
+    ``p ← p − lr (m / (1 − β₁ⁿ)) / (√(v / (1 − β₂ⁿ)) + ε)``. The divisors are the bias correction
+    for means that start at zero.
 
     Parameters
     ----------
-    size
-        The number of weights.
+    learning_rate
+        The learning rate, lr.
     beta1, beta2
-        How much of the running means of g and g² is kept from step to step. The paper's β₂
-        is 0.999; a training here has some thousands of steps, so less is usual: 0.99.
+        The shares of the running means of g and g² that are kept from step to step. The paper's
+        β₂ is 0.999. A training here has some thousands of steps, so the default is less.
     epsilon
-        What keeps the divisor from zero.
-    dtype
-        The weights' type.
-    memory
-        Another one's `memory`, to go on with; it is used as it is.
+        Keeps the divisor from zero.
 
     Examples
     --------
-    >>> weights, optimizer = np.array([1.0, 1.0]), npchar.Adam(2, dtype="float64")
-    >>> optimizer.update(weights, np.array([4.0, -0.5]), learning_rate=0.01)
+    >>> weights, optimizer = np.array([1.0, 1.0]), npchar.Adam(learning_rate=0.01)
+    >>> optimizer.update(weights, np.array([4.0, -0.5]))
     >>> weights.round(4)
     array([0.99, 1.01])
+    >>> optimizer.state.shape  # m, v, and the number of steps: exact up to 2²⁴ in float32
+    (5,)
     """
+
+    ARGUMENTS = ("beta1", "beta2", "epsilon")
 
     def __init__(
         self,
-        size: int,
+        *positional: object,
+        learning_rate: float = 0.001,
         beta1: float = 0.9,
         beta2: float = 0.99,
         epsilon: float = 1e-8,
-        dtype: str = "float32",
-        memory: Array | None = None,
     ) -> None:
-        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
-        super().__init__(size, dtype, memory, 2 * size + 1, 0.0)
-        self.m = self.memory[:size]
-        """The running mean of the gradient, (size,)."""
-        self.v = self.memory[size:-1]
-        """The running mean of its square, (size,)."""
-        self.count = self.memory[-1:]
-        """The number of steps, (1,): exact up to 2²⁴ in float32."""
+        super().__init__(positional, learning_rate)
+        require_share(beta1=beta1, beta2=beta2)
+        require_above_0(epsilon=epsilon)
+        self.beta1, self.beta2, self.epsilon = float(beta1), float(beta2), float(epsilon)
+        """β₁, β₂ and ε."""
 
-    def _end_step(self) -> None:
-        self.count += 1
+    @staticmethod
+    def _state_size(n: int) -> int:
+        return 2 * n + 1
 
-    def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
-        m, v, a = self.m[part], self.v[part], self._scratch[part]
-        n = float(self.count[0]) + 1
+    def update(self, weights: Array, gradient: Array, learning_rate: float | None = None) -> None:
+        """Change the weights in place by one step: see `Optimizer`."""
+        super().update(weights, gradient, learning_rate)
+        self.prepare(weights)[-1] += 1
+
+    def _update(
+        self, state: Array, part: slice, weights: Array, gradient: Array, learning_rate: float
+    ) -> None:
+        size = len(state) // 2
+        m, v, a = state[:size][part], state[size:-1][part], np.empty_like(gradient)
+        n = float(state[-1]) + 1
         np.add(gradient, TINY, out=a)
         a *= 1 - self.beta1
         m *= self.beta1
@@ -199,43 +268,38 @@ class Adam(Optimizer):
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013).
 
-    ``u ← μ u + g`` and ``p ← p − lr u``: a step goes on in the direction of those before.
+    ``u ← μ u + g`` and ``p ← p − lr u``: a step continues in the direction of those before.
 
     Parameters
     ----------
-    size
-        The number of weights.
+    learning_rate
+        The learning rate, lr.
     momentum
-        μ: how much of the last step is kept.
-    dtype
-        The weights' type.
-    memory
-        Another one's `memory`, to go on with; it is used as it is.
+        μ: the share of the last step that is kept.
 
     Examples
     --------
-    >>> weights, optimizer = np.array([1.0, 1.0]), npchar.SGD(2, dtype="float64")
+    >>> weights, optimizer = np.array([1.0, 1.0]), npchar.SGD(learning_rate=0.01)
     >>> for _ in range(2):
-    ...     optimizer.update(weights, np.array([4.0, -0.5]), learning_rate=0.01)
+    ...     optimizer.update(weights, np.array([4.0, -0.5]))
     >>> weights.round(4)  # the second step is 1.9 times the first
     array([0.884 , 1.0145])
     """
 
-    def __init__(
-        self,
-        size: int,
-        momentum: float = 0.9,
-        dtype: str = "float32",
-        memory: Array | None = None,
-    ) -> None:
-        self.momentum = momentum
-        """μ, as it was given."""
-        super().__init__(size, dtype, memory, size, 0.0)
-        self.u = self.memory
-        """The sum of the gradients, the older the less, (size,)."""
+    ARGUMENTS = ("momentum",)
 
-    def _update(self, part: slice, weights: Array, gradient: Array, learning_rate: float) -> None:
-        u, a = self.u[part], self._scratch[part]
+    def __init__(
+        self, *positional: object, learning_rate: float = 0.01, momentum: float = 0.9
+    ) -> None:
+        super().__init__(positional, learning_rate)
+        require_share(momentum=momentum)
+        self.momentum = float(momentum)
+        """μ."""
+
+    def _update(
+        self, state: Array, part: slice, weights: Array, gradient: Array, learning_rate: float
+    ) -> None:
+        u, a = state[part], np.empty_like(gradient)
         u *= self.momentum
         u += gradient
         u += TINY
@@ -243,17 +307,21 @@ class SGD(Optimizer):
         weights -= a
 
 
-OPTIMIZERS = ("rmsprop", "adam", "sgd")
+OPTIMIZERS: dict[str, type[RMSprop | Adam | SGD]] = {"rmsprop": RMSprop, "adam": Adam, "sgd": SGD}
 
 
-def make_optimizer(
-    name: str, size: int, epsilon: float, dtype: str, memory: Array | None = None
-) -> Optimizer:
-    """One of `OPTIMIZERS`, with its usual settings but for ε."""
-    if name == "sgd":
-        return SGD(size, dtype=dtype, memory=memory)
-    kind = Adam if name == "adam" else RMSprop
-    return kind(size, epsilon=epsilon, dtype=dtype, memory=memory)
+def require_share(**arguments: float) -> None:
+    """Raise a ValueError unless the arguments are from 0 to below 1."""
+    for name, value in arguments.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{name} is {value!r}; expected a number from 0 to below 1")
+
+
+def require_above_0(**arguments: float) -> None:
+    """Raise a ValueError unless the arguments are finite and above 0."""
+    for name, value in arguments.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} is {value!r}; expected a number above 0")
 
 
 def clip_by_global_norm(gradient: Array, limit: float) -> float:
@@ -290,25 +358,3 @@ def clip_by_global_norm(gradient: Array, limit: float) -> float:
     if norm > limit:
         in_parts(gradient.size, scale)
     return norm
-
-
-def learning_rate_at(
-    schedule: str, learning_rate: float, step: int, total_steps: int, warm_up: float = 0.0
-) -> float:
-    """Return the learning rate of a step; the first step is 0.
-
-    `schedule` is "constant"; "linear", from `learning_rate` straight to zero; or "cosine", to
-    zero along half a wave (Loshchilov & Hutter 2017). During the first steps, a share `warm_up`
-    of all, the rate rises linearly and reaches the schedule at the end of this share.
-    """
-    progress = step / total_steps
-    factors = {
-        "linear": 1 - progress,
-        "cosine": (1 + math.cos(math.pi * progress)) / 2,
-        "constant": 1.0,
-    }
-    if schedule not in factors:
-        raise ValueError(f"schedule is {schedule!r}; expected one of {', '.join(SCHEDULES)}")
-    if step + 1 < warm_up * total_steps:
-        learning_rate *= (step + 1) / (warm_up * total_steps)
-    return learning_rate * factors[schedule]

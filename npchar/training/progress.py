@@ -1,6 +1,6 @@
-"""What a person sees of the training: a line per epoch, and what is worth saying.
+"""The progress of a training: a line per epoch, and one for each unusual event.
 
-``training/loop.py`` calls it; the numbers are those of ``training/history.py``.
+``training/trainer.py`` calls it with the numbers of ``training/history.py``.
 """
 
 from __future__ import annotations

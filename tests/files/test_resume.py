@@ -16,11 +16,10 @@ import npchar
 from npchar import CheckpointError, Model, RMSprop, Vocabulary
 from npchar.files import archive
 from npchar.files.resume import held
-from npchar.training import parallel
+from npchar.training.distributed import LocalCommunicator
 from npchar.training.interrupts import Interrupts
-from npchar.training.loop import Training
-from npchar.training.parallel import Workers
-from npchar.training.steps import Steps
+from npchar.training.step import TrainingStep
+from npchar.training.trainer import Trainer
 
 TEXT = "the cat sat on the mat, and the rat sat on the cat. " * 12
 SETTINGS = {
@@ -182,32 +181,58 @@ def test_what_is_not_given_is_as_it_was(tmp_path, monkeypatch, uninterrupted):
     assert outcome(model, history) == uninterrupted
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_a_training_from_before_there_were_optimizers(tmp_path, monkeypatch, dropout):
-    """To the bit; but dropout is another since."""
+def test_a_training_by_version_1_is_refused_but_its_model_loads(tmp_path, finished):
     path = tmp_path / "run.npz"
-    sizes = {"dropout": dropout, "recurrent_dropout": 0.0}
-    whole = make(**sizes)
-    expected = outcome(whole, whole.fit(TEXT, **SETTINGS))
+    with np.load(io.BytesIO(finished)) as file:
+        members = {name: file[name] for name in file.files}
+    configuration = json.loads(members["configuration"].tobytes())
+    training = configuration["training"]
+    del training["settings"]["optimizer_arguments"]
+    training["settings"]["epsilon"] = 1e-12
+    training["windows"], members["training.order"] = 3, np.array([2, 0, 1], np.uint8)
+    members["configuration"] = np.frombuffer(json.dumps(configuration).encode(), np.uint8)
+    np.savez(path, **members)
+    with pytest.raises(CheckpointError, match="an earlier npchar.*cannot resume.*Model.load"):
+        fit(make(), path)
+    np.testing.assert_array_equal(Model.load(path).parameters["dense.W"], members["dense.W"])
+
+
+def test_optimizers_and_schedules_resume(tmp_path, monkeypatch):
+    """A function as a schedule, which the file does not hold, must come again."""
+    options = {"learning_rate": None, "schedule": lambda progress: (1 - progress) ** 2}
+
+    def optimizer():
+        return npchar.RMSprop(learning_rate=0.03, rho=0.8)
+
+    model = make()
+    settings = SETTINGS | options | {"optimizer": optimizer()}
+    expected = outcome(model, model.fit(TEXT, **settings))
+    path = tmp_path / "run.npz"
     with monkeypatch.context() as patch:
         crash_after(patch, 9)
         with pytest.raises(Crash):
-            fit(make(**sizes), path)
-    with np.load(path) as file:
-        members = {name: file[name] for name in file.files}
-    configuration = json.loads(members["configuration"].tobytes())
-    del configuration["training"]["settings"]["optimizer"], configuration["training"]["memory"]
-    del configuration["training"]["settings"]["warm_up"]
-    members["configuration"] = np.frombuffer(json.dumps(configuration).encode(), np.uint8)
-    np.savez(path, **members)
-    model = make(**sizes)
-    if dropout:
-        with pytest.raises(CheckpointError, match="which had none before the output layer: npchar"):
-            fit(model, path)
-        return
-    assert outcome(model, fit(model, path)) == expected
-    with pytest.raises(CheckpointError, match="optimizer was 'rmsprop' and is 'adam'"):
-        fit(make(**sizes), path, optimizer="adam")
+            fit(make(), path, optimizer=optimizer(), **options)
+    with pytest.raises(ValueError, match="pass the same function as schedule="):
+        fit(make(), path, learning_rate=None)
+    with pytest.raises(CheckpointError, match="optimizer_arguments was"):
+        fit(make(), path, optimizer=npchar.RMSprop(learning_rate=0.03), **options)
+    model = make()  # the name takes the arguments of the checkpoint
+    assert outcome(model, fit(model, path, **options)) == expected
+
+
+def test_validation_data_is_part_of_the_text(tmp_path):
+    path, other = tmp_path / "run.npz", TEXT[7:200]
+
+    def stop(history):
+        raise Crash
+
+    with pytest.raises(Crash):
+        fit(make(), path, validation_data=other, callbacks=[stop])
+    with pytest.raises(CheckpointError, match="another text"):
+        fit(make(), path, validation_data=other[1:])
+    with pytest.raises(CheckpointError, match="validation_split was 0.0"):
+        fit(make(), path)
+    assert len(fit(make(), path, validation_data=other).loss) == 3
 
 
 def test_the_best_weights_outlive_an_interruption(tmp_path):
@@ -249,8 +274,8 @@ def test_the_best_loss_is_not_that_where_it_goes_on(tmp_path, monkeypatch):
             raise Crash
 
     losses = [9.0, 2.0, 1.0, 1.5, 1.2, 1.3]  # before the first epoch, and after each
-    held_out_loss = lambda *_: losses.pop(0) if losses[1:] else losses[0]  # noqa: E731
-    monkeypatch.setattr(npchar.training.loop, "held_out_loss", held_out_loss)
+    validation_loss = lambda *_: losses.pop(0) if losses[1:] else losses[0]  # noqa: E731
+    monkeypatch.setattr(npchar.training.trainer, "validation_loss", validation_loss)
     with pytest.raises(Crash):
         fit(model, path, epochs=5, callbacks=[keep])
     model = make()
@@ -347,25 +372,22 @@ def test_ctrl_c_in_a_step_waits_for_its_end(tmp_path, monkeypatch, uninterrupted
     assert outcome(model, fit(model, path)) == uninterrupted
 
 
-def test_ctrl_c_waits_for_the_steps_that_workers_make(tmp_path, monkeypatch):
-    path, asked = tmp_path / "run.npz", []
-    wait = Workers._await_all
+def test_ctrl_c_waits_for_the_step_that_workers_make(tmp_path, monkeypatch):
+    path, calls = tmp_path / "run.npz", itertools.count(1)
+    all_reduce = LocalCommunicator.all_reduce
 
-    def interrupted(workers):
-        if workers._shared is not None and (n := int(workers._shared.count[0])):
-            asked.append(n)
-            if len(asked) == 3:
-                signal.raise_signal(signal.SIGINT)
-        wait(workers)
+    def interrupted(communicator, vector):
+        if next(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return all_reduce(communicator, vector)
 
     model = make()
     expected = outcome(model, fit(model, tmp_path / "whole.npz", workers=2))
     with monkeypatch.context() as patch, interrupts():
-        patch.setattr(Workers, "_await_all", interrupted)
+        patch.setattr(LocalCommunicator, "all_reduce", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fit(make(), path, workers=2)
-    assert len(asked) == 3
-    assert position(path)["steps"] == sum(asked)
+    assert position(path)["steps"] == 3
     model = make()
     assert outcome(model, fit(model, path, workers=2)) == expected
 
@@ -373,8 +395,9 @@ def test_ctrl_c_waits_for_the_steps_that_workers_make(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_ctrl_c_that_does_not_wait_may_come_at_any_line(tmp_path, workers):
-    """Of what makes steps and counts them: what goes on from what is saved is as if it had not."""
-    made = [Training._steps, Steps.steps, Steps.step, Steps.add_up, Workers.steps, parallel.copy]
+    """In the code that makes steps and counts them: what is saved resumes to the bit."""
+    made = [Trainer._train_batch, TrainingStep.__call__, TrainingStep._step, TrainingStep._send,
+            LocalCommunicator.all_reduce, LocalCommunicator.broadcast]  # fmt: skip
     codes = {function.__code__ for function in made}
 
     def at_line(n, path):
@@ -408,7 +431,7 @@ def test_a_ctrl_c_that_does_not_wait_may_come_at_any_line(tmp_path, workers):
         found.append(position(path)["steps"])
         model = make()
         assert outcome(model, fit(model, path, workers=workers, epochs=1)) == expected, n
-    assert 0 in found  # some are in the middle of a step,
+    assert 0 in found  # some are in the middle of an update,
     assert max(found) > 0  # and some are not
 
 
@@ -448,7 +471,7 @@ def test_workers_resume_with_as_many(tmp_path, monkeypatch):
         ({"model": {"hidden_size": 9}}, "another model: hidden_size was 8 and is 9"),
         ({"model": {"dropout": 0.1}}, "dropout was 0.2 and is 0.1"),
         ({"model": {"recurrent_dropout": 0.0}}, "recurrent_dropout was 0.1 and is None"),
-        ({"warm_up": 0.5}, "warm_up was 0.1 and is 0.5"),
+        ({"schedule": npchar.Schedule(warm_up=0.5)}, "warm_up was 0.1 and is 0.5"),
     ],
 )
 def test_nothing_is_mixed(tmp_path, finished, changes, message):
@@ -477,8 +500,6 @@ def test_nothing_is_mixed(tmp_path, finished, changes, message):
         ("generator", {"state": {"state": -1, "inc": "x"}}),
         ("made_by", {"processes": "two"}),
         ("made_by", {"processes": 0}),
-        ("position", {"first": 10**9}),
-        ("windows", 500),
         ("memory", 3),
         ("settings", None),
     ],
@@ -488,10 +509,7 @@ def test_a_training_that_makes_no_sense(tmp_path, finished, table, changes):
     with np.load(io.BytesIO(finished)) as file:
         members = {name: file[name] for name in file.files}
     configuration = json.loads(members["configuration"].tobytes())
-    if table == "windows":
-        configuration["training"][table] = changes
-        members["training.order"] = np.arange(changes, dtype=np.min_scalar_type(changes))
-    elif table == "memory":
+    if table == "memory":
         configuration["training"][table] = changes
         members |= dict.fromkeys(("training.v", "training.best_v"), np.ones(changes, np.float32))
     elif changes is None:
@@ -516,20 +534,12 @@ def test_another_numpy_is_told(tmp_path, monkeypatch):
         fit(make(), path)
 
 
-def test_other_workers_are_told(tmp_path, monkeypatch):
-    """Another number of processes rounds otherwise; not asked for one, it takes that of before."""
-    path, counts = tmp_path / "run.npz", []
-
-    def source(network, optimizer, settings, T, B, workers):
-        counts.append(workers)
-        return Steps(network, optimizer, settings, count=workers)  # as it would be kept
-
-    monkeypatch.setattr(npchar.training.loop, "source_of_steps", source)
-    fit(make(), path, epochs=1, workers=3)
-    with pytest.warns(UserWarning, match="processes was 3 and is 1"):
-        fit(make(), path, epochs=1, workers=1)
-    fit(make(), path, epochs=1, workers=None)
-    assert counts == [3, 1, 3]
+def test_other_workers_are_told(tmp_path, finished):
+    """Another number of processes rounds differently."""
+    path = tmp_path / "run.npz"
+    path.write_bytes(finished)
+    with pytest.warns(UserWarning, match="processes was 1 and is 2"):
+        fit(make(), path, workers=2)
 
 
 def test_an_earlier_run_is_not_overwritten(tmp_path):

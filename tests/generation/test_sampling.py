@@ -187,7 +187,7 @@ def test_an_id_that_may_not_be_is_never_chosen(temperature):
 @pytest.mark.parametrize("cores", [1, 2])
 def test_each_row_draws_what_it_would_alone(cores, monkeypatch):
     """With noise made beforehand or not, some of it for one row, some for many."""
-    monkeypatch.setattr("npchar.cores.available_cores", lambda: cores)
+    monkeypatch.setattr("npchar.threads.available_cores", lambda: cores)
     monkeypatch.setattr("npchar.generation.sampling.NOISE", 1000)
     rows, V = 9, 20
     logits = np.random.default_rng(0).standard_normal((rows, V)).astype("float32")

@@ -236,7 +236,7 @@ def test_rmsprop_follows_keras():
     golden = np.load(GOLDEN)
     weights, ids, targets = peers.random_case(1, "all")
     network = ours(weights)
-    optimizer = RMSprop(network.parameters.flat.size, dtype="float64")
+    optimizer = RMSprop()
     losses = []
     for _ in range(50):
         result = network.gradients(ids, targets)

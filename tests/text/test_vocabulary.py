@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import npchar
 from npchar.text import vocabulary as module
+from npchar.text.batches import WindowBatches, shuffled, windows
 from npchar.text.vocabulary import UnknownCharacterError, Vocabulary
-from npchar.text.windows import batches, shuffled, windows
 
 texts = st.text(min_size=1, max_size=200)
 
@@ -136,21 +136,24 @@ def test_windows(n, maxlen, step):
 @given(st.integers(1, 50), st.integers(1, 12), st.integers(0, 5))
 def test_batches_are_all_windows_once(n, batch_size, seed):
     view = windows(np.arange(n + 4), 4, 1)
-    order = shuffled(len(view), np.random.default_rng(seed))
-    all_of_them = list(batches(view, order, batch_size))
+    batches = WindowBatches(np.arange(n + 4), 4, 1, batch_size, "all")
+    order = shuffled(len(batches), np.random.default_rng(seed))
+    all_of_them = list(batches.batches(order))
+    assert len(all_of_them) == batches.batch_count
+    assert all_of_them[0].shape[1] == batches.batch_width
     assert [b.shape[1] for b in all_of_them[:-1]] == [batch_size] * (len(all_of_them) - 1)
     seen = sorted(column.tolist() for batch in all_of_them for column in batch.T)
     assert seen == view.tolist()
-    later = list(batches(view, order, batch_size, first=2))
+    later = list(batches.batches(order, first=2))
     assert [b.tolist() for b in later] == [b.tolist() for b in all_of_them[2:]]
 
 
 def test_batches_are_shuffled_by_the_seed():
-    view = windows(np.arange(500), 4, 1)
+    batches = WindowBatches(np.arange(500), 4, 1, 16, "all")
 
     def starts(seed):
-        order = shuffled(len(view), np.random.default_rng(seed))
-        return [b[0].tolist() for b in batches(view, order, 16)]
+        order = shuffled(len(batches), np.random.default_rng(seed))
+        return [b[0].tolist() for b in batches.batches(order)]
 
     assert starts(1) == starts(1) != starts(2)
     assert starts(1)[0] != sorted(starts(1)[0])

@@ -8,7 +8,8 @@ import pytest
 import npchar
 from npchar import Model, Vocabulary
 from npchar.layers.network import Network, Sizes
-from npchar.text.documents import END, NOTHING, Ids, Pieces, joined, side_by_side, split
+from npchar.text.batches import DocumentBatches
+from npchar.text.documents import END, PADDING, Ids, concatenate, split, stack
 
 NAMES = ["anna", "ben", "a", "carolina", "benedikt", "nina", "ab", "caba", "dennis", "bea"]
 LAYERS = ("lstm", "gru", "rnn", "conv")
@@ -24,8 +25,8 @@ def small(layer="lstm", **changes):
 
 def batch_of(model, names):
     """Their ids side by side, (T + 1, B)."""
-    ids, ends = joined(names, model.vocabulary)
-    return side_by_side(ids, ends[:-1], np.diff(ends))
+    ids, ends = concatenate(names, model.vocabulary)
+    return stack(ids, ends[:-1], np.diff(ends))
 
 
 def loss_and_gradient(network, batch):
@@ -54,7 +55,7 @@ def test_what_stands_after_a_shorter_document_changes_nothing(layer):
     batch = batch_of(model, NAMES)
     x = np.maximum(batch[:-1], 0)
     expected = model.network.gradients(x, batch[1:])
-    changed = np.where(batch[:-1] == NOTHING, 3, x)
+    changed = np.where(batch[:-1] == PADDING, 3, x)
     assert (changed != x).any()
     found = model.network.gradients(changed, batch[1:])
     assert found.loss == expected.loss
@@ -103,18 +104,18 @@ def test_evaluate_and_score_read_each_alone(layer):
 
 
 def test_pieces_are_all_of_the_documents_once():
-    ids, ends = joined([*NAMES, "abcd" * 9], Vocabulary.from_documents(NAMES))
-    pieces = Pieces(ids, ends, maxlen=5, batch_size=3)
+    ids, ends = concatenate([*NAMES, "abcd" * 9], Vocabulary.from_documents(NAMES))
+    pieces = DocumentBatches(ids, ends, maxlen=5, batch_size=3)
     order = np.random.default_rng(0).permutation(len(pieces))
     seen = []
     batches = list(pieces.batches(order))
     assert len(batches) == pieces.batch_count
-    assert max(batch.shape[1] for batch in batches) == pieces.widest
+    assert max(batch.shape[1] for batch in batches) == pieces.batch_width
     for batch in batches:
         assert (batch[1:] >= 0).sum() <= 5 * 3
         for column in batch.T:
             text = column[column >= 0]
-            assert (column[len(text) :] == NOTHING).all()
+            assert (column[len(text) :] == PADDING).all()
             # Nothing beyond an end: a document's inputs begin with one, and its targets end so
             assert not (text[1:-1] == 0).any()
             seen.append(tuple(text.tolist()))
@@ -156,8 +157,8 @@ def test_the_losses_are_means_over_all_symbols():
     model = small()
     history = model.fit(NAMES, workers=1, **SETTINGS | {"learning_rate": 1e-300, "epochs": 1})
     learned, held_out = ([NAMES[k] for k in part] for part in split(len(NAMES), 0.1, 0))
-    ids, ends = joined(learned, model.vocabulary)
-    pieces = Pieces(ids, ends, 6, 2)
+    ids, ends = concatenate(learned, model.vocabulary)
+    pieces = DocumentBatches(ids, ends, 6, 2)
     batches = list(pieces.batches(np.arange(len(pieces))))
     n = [(batch[1:] >= 0).sum() for batch in batches]
     losses = [loss_and_gradient(model.network, batch)[0] for batch in batches]
@@ -233,7 +234,7 @@ def test_documents_of_tokens():
         (lambda m: m.fit(["anna", "b" + END]), r"document 1 has a U\+0003"),
         (lambda m: m.fit(["anna", 3]), "expected texts, got int: document 1"),
         (lambda m: m.fit(["anna", "xyz"]), "in document 1, the character 'x'"),
-        (lambda m: m.fit(["anna", "ben"], targets="last"), "targets is 'last', which wants"),
+        (lambda m: m.fit(["anna", "ben"], targets="last"), "targets is 'last', which needs"),
         (lambda m: m.evaluate([]), "at least one document, got none"),
         (lambda m: m.score(["ben", ""]), "document 1 is empty"),
         (lambda m: m.generate_document(0), "n is 0"),
@@ -385,7 +386,7 @@ def test_a_batch_without_padding_is_that_of_the_text():
     batch = np.random.default_rng(0).integers(0, 7, (9, 4))
     expected = network.gradients(batch[:-1], batch[1:]).parameters.flat
     ids = Ids(np.concatenate([*batch.T, [0]]))
-    found = side_by_side(ids.ids, np.arange(4) * 9, np.full(4, 8))
+    found = stack(ids.ids, np.arange(4) * 9, np.full(4, 8))
     np.testing.assert_array_equal(found, batch)
     found = network.gradients(found[:-1], found[1:]).parameters.flat
     np.testing.assert_array_equal(found, expected)

@@ -32,10 +32,10 @@ text = "the cat sat on the mat, and the rat sat on the cat. " * 30
 layer = os.environ.get("LAYER", "lstm")
 model = npchar.Model(npchar.Vocabulary.from_text(text), layer=layer, hidden_size=10, num_layers=2,
                      dropout=0.3, recurrent_dropout=0.0 if layer == "conv" else 0.2,
-                     seed=npchar.rank(), dtype="float64")
-if not npchar.rank():
+                     seed=npchar.training.rank(), dtype="float64")
+if not npchar.training.rank():
     print("rank 0 speaks")
-options = dict(epochs=3, maxlen=20, batch_size=7)
+options = dict(epochs=3, maxlen=20, batch_size=7, workers="mpi")
 """
 
 
@@ -97,7 +97,7 @@ def test_ranks_train_what_one_process_does(script, tmp_path, monkeypatch, n, lay
     program = script(
         """
         history = model.fit(text, **options)
-        np.savez(f"{sys.argv[1]}/{npchar.rank()}.npz", weights=model.parameters.flat,
+        np.savez(f"{sys.argv[1]}/{npchar.training.rank()}.npz", weights=model.parameters.flat,
                  loss=history.loss, val_loss=history.val_loss)
         """
     )
@@ -122,26 +122,26 @@ def test_ranks_train_what_one_process_does(script, tmp_path, monkeypatch, n, lay
 
 
 @with_mpi
-@pytest.mark.parametrize("module", [True, False])
-def test_a_rank_that_fails_ends_the_job_with_its_message(script, module):
+@pytest.mark.parametrize(("failing", "module"), [(1, True), (1, False), (0, False)])
+def test_a_rank_that_fails_in_a_step_ends_the_job_with_its_message(script, failing, module):
     program = script(
         """
-        import npchar.training.steps
-        gradient = npchar.training.steps.Share.gradient
+        from npchar.layers.network import Network
+        gradients = Network.gradients
         calls = []
-        def fails(self, *arguments):
+        def fails(self, *arguments, **named):
             calls.append(1)
-            if self.rank == 1 and len(calls) == 5:
-                raise RuntimeError("the disk of rank 1 is on fire")
-            return gradient(self, *arguments)
-        npchar.training.steps.Share.gradient = fails
+            if npchar.training.rank() == FAILING and len(calls) == 5:
+                raise RuntimeError("the disk of a rank is on fire")
+            return gradients(self, *arguments, **named)
+        Network.gradients = fails
         model.fit(text, **options)
-        """
+        """.replace("FAILING", str(failing))
     )
     process = mpirun(2, program, module=module)
     _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode != 0
-    assert "the disk of rank 1 is on fire" in errors
+    assert "the disk of a rank is on fire" in errors
 
 
 @with_mpi
@@ -149,7 +149,7 @@ def test_killing_a_rank_ends_the_job_with_the_last_model_intact(tmp_path, loopba
     saved, corpus = tmp_path / "best.npz", tmp_path / "corpus.txt"
     corpus.write_text("the cat sat on the mat, and the rat sat on the cat. " * 60)
     process = mpirun(2, EXAMPLE, "--corpus", corpus, "--save", saved, "--epochs", "100000",
-                     "--hidden-size", "12")  # fmt: skip
+                     "--hidden-size", "12", "--workers", "mpi")  # fmt: skip
     # An epoch's text is written once its model is saved.
     process.await_line(process.stdout, lambda line: line.startswith("------ temperature"))
     ranks = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
@@ -179,7 +179,7 @@ def test_ranks_resume_to_the_bit(script, tmp_path):
 
         history = model.fit(text, verbose=False, callbacks=[crash], checkpoint=sys.argv[1],
                             resume=True, **options)
-        np.save(f"{sys.argv[1]}.{npchar.rank()}.npy",
+        np.save(f"{sys.argv[1]}.{npchar.training.rank()}.npy",
                 np.append(model.parameters.flat, history.loss + history.val_loss))
     """)
 
@@ -202,7 +202,7 @@ def test_an_error_of_rank_0_is_one_of_all_ranks(script, tmp_path):
         try:
             model.fit(text, checkpoint=sys.argv[1], **options)
         except FileExistsError as error:
-            open(f"{sys.argv[1]}.{npchar.rank()}", "w").write(str(error))
+            open(f"{sys.argv[1]}.{npchar.training.rank()}", "w").write(str(error))
     """)
     path = tmp_path / "run.npz"
     path.write_text("in the way")
@@ -230,16 +230,135 @@ def test_interrupted_ranks_save_and_end(script, tmp_path):
     npchar.Model.load(path)
 
 
+@with_mpi
+def test_an_error_in_a_callback_is_one_of_all_ranks(script, tmp_path):
+    """Rank 0 calls the callbacks; the others raise the same, and nobody hangs."""
+    program = script("""
+        def fails(history):
+            raise RuntimeError("in the callback")
+        try:
+            model.fit(text, verbose=False, callbacks=[fails], **options)
+        except RuntimeError as error:
+            open(f"{sys.argv[1]}.{npchar.training.rank()}", "w").write(str(error))
+    """)
+    process = mpirun(2, program, tmp_path / "said", module=False)
+    _, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, errors
+    assert [(tmp_path / f"said.{rank}").read_text() for rank in (0, 1)] == ["in the callback"] * 2
+
+
+@with_mpi
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("options['learning_rate'] = [0.05, 0.5][rank]", "arguments"),
+        ("options['epochs'] = 3 + rank", "arguments"),
+        ("options['optimizer'] = npchar.RMSprop(learning_rate=0.01 + rank)", "arguments"),
+        ("text = text[rank * 50:]", "texts"),
+        ("text = text + 'X' * rank", "texts"),
+        ("model = npchar.Model(model.vocabulary, hidden_size=8 + rank)", "models"),
+    ],
+)
+def test_ranks_that_differ_are_an_error_on_all(script, tmp_path, change, named):
+    program = script(f"""
+        rank = npchar.training.rank()
+        {change}
+        try:
+            model.fit(text, verbose=False, **options)
+        except ValueError as error:
+            open(f"{{sys.argv[1]}}.{{rank}}", "w").write(str(error))
+    """)
+    process = mpirun(2, program, tmp_path / "said", module=False)
+    _, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, errors
+    for rank in (0, 1):
+        assert f"have different {named};" in (tmp_path / f"said.{rank}").read_text()
+
+
+@with_mpi
+@pytest.mark.parametrize("workers", [1, 2, None])
+def test_a_sweep_under_mpi_trains_a_model_on_each_rank(script, tmp_path, workers):
+    """Each with a learning rate of its own, as it would outside of MPI."""
+    options = {"epochs": 2, "maxlen": 20, "batch_size": 16, "verbose": False}
+    program = script(f"""
+        rank = npchar.training.rank()
+        model = npchar.Model(model.vocabulary, hidden_size=8 + rank, dtype="float64")
+        history = model.fit(text, learning_rate=[0.05, 0.01][rank], workers={workers}, **{options})
+        np.savetxt(f"{{sys.argv[1]}}.{{rank}}", history.val_loss)
+    """)
+    process = mpirun(2, program, tmp_path / "loss")
+    _, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, errors
+    text = "the cat sat on the mat, and the rat sat on the cat. " * 30
+    for rank, rate in enumerate((0.05, 0.01)):
+        model = npchar.Model(
+            npchar.Vocabulary.from_text(text), hidden_size=8 + rank, dtype="float64"
+        )
+        history = model.fit(text, learning_rate=rate, workers=1, **options)
+        found = np.loadtxt(tmp_path / f"loss.{rank}")
+        np.testing.assert_allclose(found, history.val_loss, rtol=1e-6)
+
+
+@with_mpi
+def test_an_optimizer_keeps_its_state_on_all_ranks(script, tmp_path):
+    program = script("""
+        optimizer = npchar.Adam(learning_rate=0.01)
+        for _ in range(2):
+            model.fit(text, optimizer=optimizer, verbose=False, **options)
+        rank = npchar.training.rank()
+        state = [model.parameters.flat, optimizer.state, [model.network.epochs_trained]]
+        np.save(f"{sys.argv[1]}.{rank}.npy", np.concatenate(state))
+    """)
+    process = mpirun(2, program, tmp_path / "state")
+    _, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, errors
+    found = [np.load(tmp_path / f"state.{rank}.npy") for rank in (0, 1)]
+    np.testing.assert_array_equal(*found)
+    assert found[0][-1] == 6
+
+
+@with_mpi
+def test_the_command_trains_on_all_ranks(tmp_path, loopback):
+    corpus, saved = tmp_path / "cats.txt", tmp_path / "cats.npz"
+    corpus.write_text("the cat sat on the mat, and the rat sat on the cat. " * 60)
+    command = ("train", corpus, "--save", saved, "--hidden-size", "8", "--epochs", "1")
+    (tmp_path / "npchar_main.py").write_text(
+        "from npchar.command import main\nraise SystemExit(main())"
+    )
+    process = mpirun(2, tmp_path / "npchar_main.py", *command, "--workers", "mpi")
+    out, errors = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, errors
+    assert out.count("nats per character") == 1
+    assert errors.count("epoch 1/1") == 1
+    assert npchar.training_settings(saved) is None
+    assert len(npchar.Model.load(saved).generate("the ", 10)) == 10
+
+
 def test_without_mpi4py_there_is_a_hint(tmp_path):
     hidden = tmp_path / "mpi4py"
     hidden.mkdir()
     (hidden / "__init__.py").write_text("raise ImportError('hidden by the test')")
+    corpus = tmp_path / "cats.txt"
+    corpus.write_text("the cat sat on the mat, and the rat sat on the cat. " * 60)
     path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
-    done = run_python(EXAMPLE, "--epochs", 1, env={"PMI_SIZE": "2", "PYTHONPATH": path})
+    arguments = EXAMPLE, "--epochs", 1, "--corpus", corpus, "--workers", "mpi"
+    done = run_python(*arguments, env={"PMI_SIZE": "2", "PYTHONPATH": path})
     assert done.returncode == 2
     assert 'pip install "npchar[mpi]"' in done.stderr
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("size", ["", "1", "4", "x"])
+@pytest.mark.parametrize("name", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE"])
+def test_a_stray_variable_of_mpi_changes_nothing(monkeypatch, name, size):
+    """As in what a launcher of MPI, or srun, starts beside the ranks."""
+    monkeypatch.setenv(name, size)
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    text = "the cat sat on the mat. " * 40
+    model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=4)
+    model.fit(text, epochs=1, maxlen=20, workers=1, verbose=False)
+    assert npchar.training.rank() == 0
+
+
 def test_outside_mpi_this_is_rank_0():
-    assert npchar.rank() == 0
+    assert npchar.training.rank() == 0

@@ -7,21 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from npchar import cores
+import npchar
+from npchar import threads
 from npchar.layers.loss import softmax_cross_entropy
-from npchar.training.optimizers import (
-    OPTIMIZERS,
-    SGD,
-    Adam,
-    RMSprop,
-    clip_by_global_norm,
-    learning_rate_at,
-    make_optimizer,
-)
+from npchar.training.optimizers import OPTIMIZERS, SGD, Adam, RMSprop, clip_by_global_norm
+from npchar.training.schedule import learning_rate_at
 
 
 def test_two_steps_by_hand():
-    optimizer = RMSprop(2, dtype="float64")
+    optimizer = RMSprop()
     weights = np.array([1.0, -2.0])
     gradient = np.array([0.5, 0.0])
     optimizer.update(weights, gradient, 0.01)
@@ -35,7 +29,7 @@ def test_two_steps_by_hand():
 
 
 def test_another_rho():
-    optimizer = RMSprop(1, rho=0.5, epsilon=1e-3, dtype="float64")
+    optimizer = RMSprop(rho=0.5, epsilon=1e-3)
     weights, v = np.array([1.0]), 0.0
     expected = 1.0
     for g in (0.5, -2.0, 0.1):
@@ -47,7 +41,7 @@ def test_another_rho():
 
 def test_adam_and_momentum_by_hand():
     gradients = (0.5, -2.0, 0.1)
-    adam, sgd = Adam(1, 0.8, 0.9, 1e-3, "float64"), SGD(1, 0.7, "float64")
+    adam, sgd = Adam(beta1=0.8, beta2=0.9, epsilon=1e-3), SGD(momentum=0.7)
     by_adam, by_sgd = np.array([1.0]), np.array([1.0])
     m = v = u = 0.0
     expected_adam = expected_sgd = 1.0
@@ -73,7 +67,7 @@ def test_live_torch(name):
         peer = torch.optim.Adam([theirs], 0.01, betas=(0.9, 0.99))
     else:
         peer = torch.optim.SGD([theirs], 0.01, momentum=0.9)
-    optimizer = make_optimizer(name, 20, 1e-8, "float64")
+    optimizer = OPTIMIZERS[name]()
     for _ in range(50):
         gradient = rng.normal(size=20)
         optimizer.update(ours, gradient, 0.01)
@@ -83,32 +77,67 @@ def test_live_torch(name):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_one_goes_on_with_the_memory_of_another(name):
-    about = name, 3, 1e-8, "float64"
+def test_the_state_is_all_that_is_kept(name):
+    """It is allocated at the first update, and another instance continues with it."""
     gradients = np.random.default_rng(0).normal(size=(4, 3))
-    optimizer, whole, parts = make_optimizer(*about), np.ones(3), np.ones(3)
+    optimizer, whole, parts = OPTIMIZERS[name](), np.ones(3), np.ones(3)
+    assert optimizer.state is None
     for gradient in gradients:
         optimizer.update(whole, gradient, 0.01)
-    kept = None
+    state = None
     for gradient in gradients:
-        again = make_optimizer(*about, memory=kept)
-        again.update(parts, gradient, 0.01)
-        kept = again.memory
+        other = OPTIMIZERS[name]()
+        other.state = state
+        other.update(parts, gradient, 0.01)
+        state = other.state
     np.testing.assert_array_equal(parts, whole)
-    with pytest.raises(ValueError, match=r"of 4 weights it must be \(\d,\)"):
-        make_optimizer(name, 4, 1e-8, "float64", memory=kept)
+    with pytest.raises(ValueError, match="other weights: 4 float64 weights .* new optimizer"):
+        other.update(np.ones(4), np.ones(4), 0.01)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_update_without_a_rate_uses_the_optimizers_own(name):
+    by_default, given = OPTIMIZERS[name](learning_rate=0.3), OPTIMIZERS[name]()
+    weights, others, gradient = np.ones(3), np.ones(3), np.array([1.0, -2.0, 0.5])
+    by_default.update(weights, gradient)
+    given.update(others, gradient, 0.3)
+    np.testing.assert_array_equal(weights, others)
+
+
+@pytest.mark.parametrize("kind", [RMSprop, Adam, SGD])
+def test_the_number_of_weights_of_version_1_is_an_error(kind):
+    with pytest.raises(TypeError, match=rf"by keyword, as in {kind.__name__}\(learning_rate=0.01"):
+        kind(1000)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: RMSprop(learning_rate=0), "learning_rate is 0"),
+        (lambda: RMSprop(rho=1), "rho is 1"),
+        (lambda: Adam(beta2=-0.1), "beta2 is -0.1"),
+        (lambda: Adam(epsilon=math.nan), "epsilon is nan"),
+        (lambda: SGD(momentum=1.5), "momentum is 1.5"),
+        (lambda: SGD().update(np.ones((2, 2)), np.ones((2, 2))), r"one shape \(n,\)"),
+        (lambda: SGD().update(np.ones(2), np.ones(3)), r"got \(2,\) float64 and \(3,\)"),
+        (lambda: SGD().update(np.ones(2, int), np.ones(2)), "floating point"),
+    ],
+)
+def test_wrong_arguments(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_no_subnormal_is_left_behind(name):
-    optimizer = make_optimizer(name, 3, 1e-12, "float32")
+    optimizer = OPTIMIZERS[name](**({} if name == "sgd" else {"epsilon": 1e-12}))
     weights = np.zeros(3, np.float32)
     gradients = np.zeros((15000, 3), np.float32)
     gradients[0] = 1e-3
     for gradient in gradients:
         optimizer.update(weights, gradient, 0.01)
-    assert (np.abs(optimizer.memory) >= np.finfo(np.float32).tiny).all()
-    assert optimizer.memory.dtype == weights.dtype == np.float32
+    assert (np.abs(optimizer.state) >= np.finfo(np.float32).tiny).all()
+    assert optimizer.state.dtype == weights.dtype == np.float32
     assert np.isfinite(weights).all()
 
 
@@ -125,8 +154,11 @@ def test_schedules():
     assert learning_rate_at("constant", 0.02, 9, 10) == 0.02
     cosine = [learning_rate_at("cosine", 0.02, step, 4) for step in (0, 1, 2, 4)]
     assert cosine == pytest.approx([0.02, 0.01 + 0.01 / math.sqrt(2), 0.01, 0])
+    assert learning_rate_at(lambda progress: progress**2, 0.02, 1, 2) == 0.005
     with pytest.raises(ValueError, match="'step'; expected one of linear, cosine, constant"):
-        learning_rate_at("step", 0.02, 1, 2)
+        npchar.Schedule("step")
+    with pytest.raises(ValueError, match="schedule returned nan for the progress 0.5"):
+        learning_rate_at(lambda progress: math.nan, 0.02, 1, 2)
 
 
 def test_warm_up_rises_to_the_rate_and_never_is_zero():
@@ -156,9 +188,9 @@ def test_cross_entropy_names_shapes():
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("size", [1, 16, 17, 101])
 def test_what_is_done_in_parts_is_done_once_to_each(count, size, monkeypatch):
-    monkeypatch.setattr(cores, "PART", 8)
-    monkeypatch.setattr(cores, "available_cores", lambda: count)
-    cores._threads_of.cache_clear()
+    monkeypatch.setattr(threads, "PART", 8)
+    monkeypatch.setattr(threads, "available_cores", lambda: count)
+    threads._threads_of.cache_clear()
     numbers, seen = np.zeros(size), set()
 
     def visit(part):
@@ -166,13 +198,13 @@ def test_what_is_done_in_parts_is_done_once_to_each(count, size, monkeypatch):
         seen.add(threading.get_ident())
         return part.start, len(numbers[part])
 
-    found = cores.in_parts(size, visit)
+    found = threads.in_parts(size, visit)
     assert numbers.tolist() == [1] * size
     assert [start for start, _ in found] == np.cumsum([0, *(n for _, n in found[:-1])]).tolist()
     assert len(found) == (1 if size <= 16 else -(-size // 8))
     assert threading.get_ident() in seen
     assert (len(seen) > 1) == (count > 1 and size > 16)
-    cores._threads_of.cache_clear()
+    threads._threads_of.cache_clear()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -180,17 +212,17 @@ def test_parts_change_no_bit(name, monkeypatch):
     rng = np.random.default_rng(0)
     gradients, results = rng.standard_normal((3, 101)).astype("float32"), []
     for size in (1 << 17, 8):
-        monkeypatch.setattr(cores, "PART", size)
-        weights, optimizer = np.ones(101, "float32"), make_optimizer(name, 101, 1e-7, "float32")
+        monkeypatch.setattr(threads, "PART", size)
+        weights, optimizer = np.ones(101, "float32"), OPTIMIZERS[name]()
         for gradient in gradients:
             optimizer.update(weights, gradient, 0.01)
-        results.append([weights, optimizer.memory])
+        results.append([weights, optimizer.state])
     for whole, in_parts in zip(*results):
         np.testing.assert_array_equal(in_parts, whole)
 
 
 def test_a_long_gradient_is_clipped_in_parts(monkeypatch):
-    monkeypatch.setattr(cores, "PART", 8)
+    monkeypatch.setattr(threads, "PART", 8)
     gradient = np.random.default_rng(0).standard_normal(101)
     before = gradient.copy()
     norm = clip_by_global_norm(gradient, 1.0)
@@ -199,25 +231,25 @@ def test_a_long_gradient_is_clipped_in_parts(monkeypatch):
 
 
 def test_an_error_in_a_part_is_raised(monkeypatch):
-    monkeypatch.setattr(cores, "PART", 8)
+    monkeypatch.setattr(threads, "PART", 8)
     with pytest.raises(ZeroDivisionError):
-        cores.in_parts(100, lambda part: 1 / (part.start - 48))
+        threads.in_parts(100, lambda part: 1 / (part.start - 48))
 
 
 def test_others_cores_are_left_to_them():
-    before = cores.available_cores()
-    with cores.at_most(1):
-        assert cores.available_cores() == 1
-        with cores.at_most(1000):
-            assert cores.available_cores() == before
-    assert cores.available_cores() == before
+    before = threads.available_cores()
+    with threads.at_most(1):
+        assert threads.available_cores() == 1
+        with threads.at_most(1000):
+            assert threads.available_cores() == before
+    assert threads.available_cores() == before
 
 
 def test_without_threads_the_work_is_done_all_the_same(monkeypatch):
     """As in a thread of a script whose main thread has ended."""
     pool = ThreadPoolExecutor(1)
     pool.shutdown()
-    monkeypatch.setattr(cores, "PART", 8)
-    monkeypatch.setattr(cores, "available_cores", lambda: 2)
-    monkeypatch.setattr(cores, "_threads_of", lambda _: pool)
-    assert cores.in_parts(20, lambda part: part.start) == [0, 8, 16]
+    monkeypatch.setattr(threads, "PART", 8)
+    monkeypatch.setattr(threads, "available_cores", lambda: 2)
+    monkeypatch.setattr(threads, "_threads_of", lambda _: pool)
+    assert threads.in_parts(20, lambda part: part.start) == [0, 8, 16]

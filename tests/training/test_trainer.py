@@ -1,9 +1,10 @@
-"""The training loop against a plain one, written from its docstring: `plain.train`."""
+"""The trainer against a plain loop, written from its docstring: `plain.train`."""
 
 import numpy as np
 import plain
 import pytest
 
+import npchar
 from npchar import Model, Vocabulary
 from npchar.layers.network import Network
 from npchar.training.optimizers import RMSprop
@@ -21,6 +22,19 @@ def some_text(n=170):
     rng = np.random.default_rng(1)
     ids = np.cumsum(rng.choice(3, n, p=[0.1, 0.7, 0.2])) % len(WORDS)
     return "".join(WORDS[k] for k in ids)
+
+
+def fit(model, text, **settings):
+    """Train by settings as `plain.train` takes them."""
+    kind = {"rmsprop": npchar.RMSprop, "adam": npchar.Adam, "sgd": npchar.SGD}
+    name = settings.pop("optimizer", "rmsprop")
+    arguments = {"learning_rate": settings.pop("learning_rate")}
+    epsilon = settings.pop("epsilon")
+    if name != "sgd":
+        arguments["epsilon"] = epsilon
+    schedule = npchar.Schedule(settings.pop("schedule"), settings.pop("warm_up"))
+    optimizer = kind[name](**arguments)
+    return model.fit(text, optimizer=optimizer, schedule=schedule, verbose=False, **settings)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +86,7 @@ def test_it_is_the_plain_loop(changes):
     ids = model.vocabulary.encode(text).astype(int)
     weights, expected, steps = plain.train(begun, ids, **dropped, **settings)
     assert steps >= 30
-    history = model.fit(text, workers=1, verbose=False, **settings)
+    history = fit(model, text, workers=1, **settings)
     for name, values in expected.items():
         np.testing.assert_allclose(getattr(history, name), values, rtol=1e-9, err_msg=name)
     for name, array in weights.items():
@@ -93,23 +107,23 @@ def test_the_weights_are_whole_while_some_are_dropped_and_after_an_error(monkeyp
 
     monkeypatch.setattr(Network, "gradients", fails)
     with pytest.raises(MemoryError):
-        model.fit(text, workers=1, verbose=False, **SETTINGS)
+        fit(model, text, workers=1, **SETTINGS)
     np.testing.assert_array_equal(model.parameters.flat, before)
 
 
 @pytest.mark.parametrize(
     ("chosen", "expected"),
     [
-        ({}, {"step": 6, "epsilon": 1e-12, "learning_rate": 0.05, "warm_up": 0.1, "epochs": 40}),
+        ({}, {"learning_rate": 0.05, "epochs": 40}),
         (
             {"targets": "last"},
             {"step": 3, "epsilon": 1e-7, "learning_rate": 0.01, "warm_up": 0.0, "epochs": 20},
         ),
-        ({"layer": "gru"}, {"learning_rate": 0.01, "epsilon": 1e-12}),
-        ({"layer": "rnn", "dropout": 0.1}, {"learning_rate": 0.005}),
-        ({"layer": "conv"}, {"learning_rate": 0.02}),
+        ({"layer": "gru"}, {"learning_rate": 0.01, "epochs": 40}),
+        ({"layer": "rnn", "dropout": 0.1}, {"learning_rate": 0.005, "epochs": 40}),
+        ({"layer": "conv"}, {"learning_rate": 0.02, "epochs": 40}),
         ({"hidden_size": 256, "epochs": 1}, {"learning_rate": 0.05 * 0.5**0.75}),
-        ({"optimizer": "adam"}, {"learning_rate": 0.04, "epsilon": 1e-8}),
+        ({"optimizer": "adam"}, {"learning_rate": 0.04, "epsilon": 1e-8, "epochs": 40}),
     ],
 )
 def test_what_is_not_given_is_as_the_docstring_says(chosen, expected):
@@ -119,15 +133,21 @@ def test_what_is_not_given_is_as_the_docstring_says(chosen, expected):
 
     def fitted(**settings):
         model = Model(Vocabulary.from_text(text), **of_model)
-        model.fit(text, maxlen=6, workers=1, verbose=False, **chosen, **settings)
-        return model.parameters.flat
+        options = {"maxlen": 6, "workers": 1} | dict(chosen) | settings
+        if "warm_up" in options:
+            return fit(model, text, **options), model.parameters.flat
+        return model.fit(text, verbose=False, **options), model.parameters.flat
 
     given = {
         "batch_size": 32 if chosen.get("targets") else 4, "schedule": "linear", "clip_norm": 1.0,
-        "validation_split": 0.1,
+        "validation_split": 0.1, "step": 6, "warm_up": 0.1, "epsilon": 1e-12,
         "seed": 0, "restore_best": True, "patience": None,
     }  # fmt: skip
-    np.testing.assert_array_equal(fitted(), fitted(**given, **expected))
+    expected = given | expected
+    (history, weights), (_, same) = fitted(), fitted(**expected)
+    np.testing.assert_array_equal(weights, same)
+    config = history.config | history.config["optimizer_arguments"]
+    assert {name: config[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize("schedule", ["linear", "constant"])
@@ -149,7 +169,7 @@ def test_each_step_has_its_rate(monkeypatch, schedule):
     text = some_text()
     model = Model(Vocabulary.from_text(text), hidden_size=3)
     settings = SETTINGS | {"schedule": schedule, "learning_rate": 0.02}
-    model.fit(text, workers=1, verbose=False, **settings)
+    fit(model, text, workers=1, **settings)
     expected, factor = [], 1.0
     for step, loss in enumerate(losses):
         if np.isnan(loss):  # no update
@@ -168,7 +188,7 @@ def test_workers_and_dropout_are_the_plain_loop_too():
     ids = model.vocabulary.encode(text).astype(int)
     settings = SETTINGS | {"batch_size": 5, "epochs": 2}  # shares of two and three, and a rest
     weights, expected, _ = plain.train(begun, ids, dropout=0.4, **settings)
-    history = model.fit(text, workers=2, verbose=False, **settings)
+    history = fit(model, text, workers=2, **settings)
     np.testing.assert_allclose(history.loss, expected["loss"], rtol=1e-9)
     for name, array in weights.items():
         np.testing.assert_allclose(model.parameters[name], array, rtol=1e-8, atol=1e-10)
@@ -190,3 +210,94 @@ def test_a_batch_is_the_plain_one(targets, layers):
     assert float(found.loss) == pytest.approx(loss, rel=1e-12)
     for name, array in gradient.items():
         np.testing.assert_allclose(found.parameters[name], array, rtol=0, atol=1e-12)
+
+
+# Optimizers, schedules, validation data
+
+QUIET = {"maxlen": 6, "batch_size": 4, "workers": 1, "verbose": False}
+
+
+def test_a_name_starts_afresh_and_an_instance_keeps_its_state():
+    text, optimizer = some_text(), npchar.Adam(learning_rate=0.01)
+
+    def trained(*optimizers):
+        model = Model(Vocabulary.from_text(text), hidden_size=5)
+        for one in optimizers:
+            options = QUIET | ({"learning_rate": 0.01} if isinstance(one, str) else {})
+            model.fit(text, epochs=2, optimizer=one, **options)
+        return model.parameters.flat
+
+    one = trained(optimizer, optimizer)
+    assert 4 * 6 <= optimizer.state[-1] <= 4 * 7  # the number of steps
+    fresh = trained(npchar.Adam(learning_rate=0.01), npchar.Adam(learning_rate=0.01))
+    np.testing.assert_array_equal(trained("adam", "adam"), fresh)
+    assert not np.array_equal(one, fresh)
+
+
+def test_an_optimizer_has_the_learning_rate():
+    text = some_text()
+    model = Model(Vocabulary.from_text(text), hidden_size=5)
+    with pytest.raises(ValueError, match=r"learning_rate is 0\.1, .* optimizer=Adam\("):
+        model.fit(text, optimizer=npchar.Adam(), learning_rate=0.1, **QUIET)
+    with pytest.raises(ValueError, match="optimizer is 'muon'; expected one of rmsprop, adam"):
+        model.fit(text, optimizer="muon", **QUIET)
+    optimizer = npchar.SGD()
+    model.fit(text, epochs=1, optimizer=optimizer, **QUIET)
+    other = Model(Vocabulary.from_text(text), hidden_size=6)
+    with pytest.raises(ValueError, match="used for other weights.*new optimizer"):
+        other.fit(text, epochs=1, optimizer=optimizer, **QUIET)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_schedule_is_a_function_of_progress(workers):
+    """It is called once a step, in this process, without a warm-up."""
+    text, seen = some_text(), []
+    options = QUIET | {"epochs": 2, "learning_rate": 0.01, "workers": workers}
+
+    def schedule(progress):
+        seen.append(progress)
+        return 1 - progress
+
+    model = Model(Vocabulary.from_text(text), hidden_size=5)
+    history = model.fit(text, schedule=schedule, **options)
+    assert seen == [k / 14 for k in range(len(seen))]  # an epoch has 6 or 7 steps
+    assert 12 <= len(seen) <= 14
+    assert (history.config["schedule"], history.config["warm_up"]) == ("function", 0.0)
+    same = Model(Vocabulary.from_text(text), hidden_size=5)
+    same.fit(text, schedule=npchar.Schedule("linear", warm_up=0), **options)
+    np.testing.assert_array_equal(model.parameters.flat, same.parameters.flat)
+
+
+@pytest.mark.parametrize("factor", [-1.0, np.nan, np.inf])
+def test_a_wrong_factor_is_an_error_and_the_weights_stay(factor):
+    text = some_text()
+    model = Model(Vocabulary.from_text(text), hidden_size=5)
+    before = model.parameters.flat.copy()
+    with pytest.raises(ValueError, match="schedule returned .* at least 0"):
+        model.fit(text, epochs=1, schedule=lambda progress: factor, **QUIET)
+    np.testing.assert_array_equal(model.parameters.flat, before)
+
+
+@pytest.mark.parametrize("targets", ["all", "last"])
+def test_validation_data_is_held_out(targets):
+    """The validation loss is that of the other text, and the whole text is trained on."""
+    text, other = some_text(), some_text()[::-1]
+    model = Model(Vocabulary.from_text(text), hidden_size=5, dtype="float64")
+    options = QUIET | {"epochs": 1, "targets": targets, "step": 1}
+    history = model.fit(text, validation_data=other, **options)
+    if targets == "all":
+        assert history.val_loss == [pytest.approx(model.evaluate(other).loss, rel=1e-12)]
+    same = Model(Vocabulary.from_text(text), hidden_size=5, dtype="float64")
+    expected = same.fit(text, validation_split=0, **options)
+    assert expected.val_loss == []
+    assert len(history.val_loss) == 1
+    np.testing.assert_array_equal(model.parameters.flat, same.parameters.flat)
+
+
+def test_validation_documents():
+    names, others = ["abc", "bcd", "cde"] * 9, ["abd", "bce"]
+    model = Model(Vocabulary.from_documents([*names, *others]), hidden_size=5)
+    history = model.fit(names, epochs=1, validation_data=others, **QUIET)
+    assert history.val_loss == [pytest.approx(model.evaluate(others).loss, rel=1e-6)]
+    with pytest.raises(ValueError, match="targets is 'last', which needs windows"):
+        model.fit("abcd" * 20, validation_data=others, targets="last", **QUIET)

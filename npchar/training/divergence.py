@@ -1,13 +1,12 @@
-"""The guard of a training: keeps the best weights, and goes back to them when it goes wrong.
+"""The divergence guard: keeps the best weights, and restores them if the training diverges.
 
-``training/loop.py`` shows it every loss. It knows the weights and the optimizer's
-memory as flat vectors only.
+``training/trainer.py`` passes every loss. The guard knows the weights and the optimizer's state as
+flat vectors only.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from npchar.arrays import Array
 from npchar.training.optimizers import Optimizer
@@ -18,6 +17,10 @@ MAX_ROLLBACKS = 5
 RATE_FACTOR = 0.25  # of the learning rate, after each
 UNTRAINED = 0.1  # nats by which initial weights may be better than the uniform baseline
 TOLERANCE = 0.5  # nats: a loss this far above the best has diverged
+COUNTERS = ("best_loss", "best_epoch", "epochs_since_best", "rollbacks", "lowest", "total",
+            "targets", "steps")  # fmt: skip
+
+Counters = dict[str, float]
 
 
 class TrainingDiverged(ArithmeticError):
@@ -36,11 +39,11 @@ class TrainingDiverged(ArithmeticError):
     """
 
 
-class Guard:
+class DivergenceGuard:
     """Watches the losses of a training.
 
     A step's loss says little, so losses are averaged over blocks of at least 50
-    steps and, if an epoch has so many, 5,000 targets. A block whose mean is half
+    steps and 5,000 targets, or an epoch if that is shorter. A block whose mean is half
     a nat above the best so far, or above the uniform baseline, and by more than
     chance could bring, is a spike. The training rolls back then, as it does for a
     number that is not finite.
@@ -48,15 +51,14 @@ class Guard:
     Parameters
     ----------
     weights, optimizer
-        What is trained, and its optimizer, as they are at the beginning.
+        The weights and the optimizer at the start of the training.
     uniform
         The loss of taking every character as equally probable, log V.
     """
 
     def __init__(self, weights: Array, optimizer: Optimizer, uniform: float) -> None:
         self.weights, self.optimizer, self.uniform = weights, optimizer, uniform
-        self.best = weights.copy()
-        self.best_memory = optimizer.memory.copy()
+        self.best, self.best_state = weights.copy(), optimizer.prepare(weights).copy()
         # Epoch 0 is the start of this training. An epoch that ends above `best_loss` has diverged
         # and is no better than the start.
         self.best_loss, self.best_epoch = uniform + TOLERANCE, 0
@@ -73,10 +75,10 @@ class Guard:
         """What the learning rate is multiplied with."""
         return RATE_FACTOR**self.rollbacks
 
-    def saw(self, loss: float, norm: float, targets: int, end_of_epoch: bool) -> str | None:
+    def update(self, loss: float, norm: float, targets: int, end_of_epoch: bool) -> str | None:
         """Take note of a step's mean loss over its targets and its gradient's norm.
 
-        Returns what is wrong, or None.
+        Returns a description of the problem, or None.
         """
         if not math.isfinite(loss + norm):
             return f"the loss came out as {loss:.4g} and its gradient's norm as {norm:.4g}"
@@ -116,12 +118,12 @@ class Guard:
         if loss < self.best_loss:
             self.best_loss, self.best_epoch, self.epochs_since_best = loss, epoch, 0
             self.best[...] = self.weights
-            self.best_memory[...] = self.optimizer.memory
+            self.best_state[...] = self.optimizer.prepare(self.weights)
 
     def restore(self) -> None:
         """Put the best weights back."""
         self.weights[...] = self.best
-        self.optimizer.memory[...] = self.best_memory
+        self.optimizer.prepare(self.weights)[...] = self.best_state
 
     def roll_back(self, where: str, reason: str, rate: float) -> str:
         """Go back to the best weights, on with a lower rate; returns what happened.
@@ -129,7 +131,7 @@ class Guard:
         Parameters
         ----------
         where, reason
-            In the middle of which epoch, and what `saw` returned.
+            The place in the training, and the problem that `update` returned.
         rate
             The learning rate that led there.
 
@@ -155,14 +157,12 @@ class Guard:
             f"on with a quarter of the learning rate, {rate * RATE_FACTOR:.3g}"
         )
 
-    def state(self) -> dict[str, Any]:
-        """All but the arrays, for a checkpoint."""
-        names = ("best_loss", "best_epoch", "epochs_since_best", "rollbacks", "lowest", "total",
-                 "targets", "steps")  # fmt: skip
-        return {name: getattr(self, name) for name in names}
+    def counters(self) -> Counters:
+        """All except the arrays, for a checkpoint."""
+        return {name: getattr(self, name) for name in COUNTERS}
 
-    def load(self, state: dict[str, Any], best: Array, best_memory: Array) -> None:
-        """Go on from a checkpoint, whose state is of the same kinds as `state()`'s."""
-        for name in self.state():
-            setattr(self, name, state[name])
-        self.best[...], self.best_memory[...] = best, best_memory
+    def load(self, counters: Counters, best: Array, best_state: Array) -> None:
+        """Resume from a checkpoint."""
+        for name in COUNTERS:
+            setattr(self, name, counters[name])
+        self.best[...], self.best_state[...] = best, best_state

@@ -1,4 +1,4 @@
-"""The guard: spikes, best weights, patience, and what is said about them."""
+"""The divergence guard: spikes, best weights, patience, and what is said about them."""
 
 import json
 import math
@@ -8,7 +8,7 @@ import pytest
 
 import npchar
 from npchar import Model, TrainingDiverged, Vocabulary
-from npchar.training.guard import Guard
+from npchar.training.divergence import DivergenceGuard
 from npchar.training.optimizers import RMSprop
 
 QUIET = {"maxlen": 20, "batch_size": 8, "verbose": False, "workers": 1}
@@ -16,12 +16,12 @@ QUIET = {"maxlen": 20, "batch_size": 8, "verbose": False, "workers": 1}
 
 def guard(weights=None):
     weights = np.zeros(3, np.float32) if weights is None else weights
-    return Guard(weights, RMSprop(len(weights)), math.log(50))
+    return DivergenceGuard(weights, RMSprop(), math.log(50))
 
 
 def feed(watch, loss, steps=50):
     """The first thing wrong in so many steps of 200 targets."""
-    return next(filter(None, (watch.saw(loss, 1.0, 200, False) for _ in range(steps))), None)
+    return next(filter(None, (watch.update(loss, 1.0, 200, False) for _ in range(steps))), None)
 
 
 def test_a_falling_loss_is_right():
@@ -69,7 +69,7 @@ def test_a_guard_from_a_checkpoint_sees_what_it_would_have_seen():
     watch.epoch_ended(2, 1.95)
     feed(watch, 2.1, steps=20)
     other = guard(np.zeros(3, np.float32))
-    other.load(json.loads(json.dumps(watch.state())), watch.best, watch.best_memory)
+    other.load(json.loads(json.dumps(watch.counters())), watch.best, watch.best_state)
     for one in (watch, other):
         assert feed(one, 2.2, steps=29) is None
     assert feed(watch, 2.2, steps=1) == feed(other, 2.2, steps=1)
@@ -89,25 +89,27 @@ def test_chance_is_no_spike():
     for batch in (1, 8, 128):
         watch = guard()
         for _ in range(20_000):  # a target's loss scatters by about 1.5
-            assert watch.saw(1.5 + rng.normal(0, 1.5 / math.sqrt(batch)), 1, batch, False) is None
+            assert (
+                watch.update(1.5 + rng.normal(0, 1.5 / math.sqrt(batch)), 1, batch, False) is None
+            )
 
 
 def test_what_is_no_number_is_seen_at_once():
-    assert "loss came out as nan" in guard().saw(math.nan, 1, 9, False)
-    assert "norm as inf" in guard().saw(1.0, math.inf, 9, False)
+    assert "loss came out as nan" in guard().update(math.nan, 1, 9, False)
+    assert "norm as inf" in guard().update(1.0, math.inf, 9, False)
 
 
 def test_rolling_back_restores_weights_and_memory_and_lowers_the_rate():
     weights = np.ones(3, np.float32)
     watch = guard(weights)
     watch.epoch_ended(1, 2.0)
-    memory = watch.optimizer.memory.copy()
+    memory = watch.optimizer.state.copy()
     weights += 5
-    watch.optimizer.memory += 7
+    watch.optimizer.state += 7
     watch.epoch_ended(2, 2.5)  # worse: not kept
     said = watch.roll_back("in epoch 3, after 9 steps", "the loss rose", 0.01)
     assert weights.tolist() == [1, 1, 1]
-    np.testing.assert_array_equal(watch.optimizer.memory, memory)
+    np.testing.assert_array_equal(watch.optimizer.state, memory)
     assert watch.rate_factor == 0.25
     assert said == (
         "in epoch 3, after 9 steps, the loss rose: its steps were too long. Back to the best "
@@ -208,14 +210,14 @@ def test_patience_without_a_held_out_part(text):
 
 
 def test_a_step_without_a_finite_norm_does_not_count(text, monkeypatch):
-    original = npchar.training.steps.clip_by_global_norm
+    original = npchar.training.step.clip_by_global_norm
     norms = []
 
     def spoilt(gradient, limit):
         norms.append(original(gradient, limit))
         return math.inf if len(norms) == 3 else norms[-1]
 
-    monkeypatch.setattr(npchar.training.steps, "clip_by_global_norm", spoilt)
+    monkeypatch.setattr(npchar.training.step, "clip_by_global_norm", spoilt)
     model = Model(Vocabulary.from_text(text), hidden_size=12)
     settings = QUIET | {"targets": "last", "step": 20, "validation_split": 0.0}
     history = model.fit(text[:820], epochs=1, **settings)  # five whole batches

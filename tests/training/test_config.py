@@ -1,13 +1,13 @@
-"""What is chosen where nobody says otherwise."""
+"""Defaults that depend on the text and the model."""
 
 import pytest
 
 from npchar.layers.network import Sizes
-from npchar.training import recipe
+from npchar.training import config
 
 
 def epochs(n, **changes):
-    return recipe.epochs(n, Sizes(57, 128, 1, 0.0)._replace(**changes))
+    return config.default_epochs(n, Sizes(57, 128, 1, 0.0)._replace(**changes))
 
 
 def test_a_short_text_is_passed_over_more_often_but_in_fewer_steps():
@@ -28,17 +28,20 @@ def test_the_numbers_of_the_docstring():
 
 @pytest.mark.parametrize("layer", ["lstm", "gru", "rnn", "conv"])
 def test_a_long_text_gets_a_larger_model(layer):
-    small, large = recipe.model_for(50_000, layer), recipe.model_for(10**6, layer)
+    small, large = (
+        config.default_model_arguments(50_000, layer),
+        config.default_model_arguments(10**6, layer),
+    )
     assert small == {"hidden_size": 128, "dropout": 0.3}
     assert large == {"hidden_size": 256 if layer in ("lstm", "gru") else 128, "dropout": 0.2}
 
 
 def test_a_large_model_has_a_lower_rate():
     sizes = [Sizes(57, H, 1, 0.0) for H in (16, 128, 256, 2048)]
-    rates = [recipe.learning_rate("rmsprop", one) for one in sizes]
+    rates = [config.default_learning_rate("rmsprop", one) for one in sizes]
     assert rates == pytest.approx([0.05, 0.05, 0.02973, 0.00625], rel=1e-3)
-    assert recipe.learning_rate("adam", sizes[0]) == 0.04
+    assert config.default_learning_rate("adam", sizes[0]) == 0.04
 
 
 def test_a_short_text_has_several_steps_an_epoch():
-    assert [recipe.batch_size(n, 60) for n in (1, 3_000, 10_000, 100_000)] == [4, 5, 16, 32]
+    assert [config.default_batch_size(n, 60) for n in (1, 3_000, 10_000, 100_000)] == [4, 5, 16, 32]

@@ -1,0 +1,236 @@
+"""Batches of ids to train on: windows of one text, or pieces of many documents.
+
+Ids come from ``text/vocabulary.py``, and ``training/trainer.py`` iterates over their batches.
+Windows and batches index one array of ids: no one-hot tensor, no copy of the corpus.
+"""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from npchar.arguments import require_positive
+from npchar.arrays import Array
+from npchar.text.documents import stack
+
+__all__ = ["windows"]
+
+
+def windows(ids: Array, maxlen: int = 60, step: int = 3) -> Array:
+    """Every `step`-th window of `maxlen` ids and the one after it.
+
+    Parameters
+    ----------
+    ids
+        A text's ids, (n,).
+    maxlen
+        Input characters of a window.
+    step
+        Characters between the starts of two windows.
+
+    Returns
+    -------
+    Array
+        (windows, maxlen + 1), a read-only view of `ids`: nothing is copied.
+
+    Raises
+    ------
+    ValueError
+        For a text too short for one window, or a `maxlen` or `step` below 1.
+
+    Examples
+    --------
+    >>> npchar.windows(np.arange(10), maxlen=4, step=3)
+    array([[0, 1, 2, 3, 4],
+           [3, 4, 5, 6, 7]])
+    """
+    require_positive(maxlen=maxlen, step=step)
+    if len(ids) < maxlen + 1:
+        raise ValueError(
+            f"expected at least {maxlen + 1} symbols, for a window of maxlen={maxlen} and the next "
+            f"symbol, got {len(ids)}; pass a longer text or a smaller maxlen"
+        )
+    return sliding_window_view(ids, maxlen + 1)[::step]
+
+
+def shuffled(n: int, rng: np.random.Generator) -> Array:
+    """The numbers below n in a random order, (n,), in the smallest unsigned type."""
+    order = np.arange(n, dtype=np.min_scalar_type(n))
+    rng.shuffle(order)
+    return order
+
+
+class Batches(ABC):
+    """The sequences of one epoch, in batches."""
+
+    targets_per_weight: int
+    """Targets in a batch of weight 1."""
+
+    @property
+    @abstractmethod
+    def batch_count(self) -> int:
+        """The number of batches."""
+
+    @property
+    @abstractmethod
+    def batch_width(self) -> int:
+        """The largest number of sequences in a batch."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of sequences."""
+
+    @abstractmethod
+    def shifted(self, rng: np.random.Generator) -> Batches:
+        """The batches of another epoch, whose windows may begin at other places in the text."""
+
+    @abstractmethod
+    def batches(self, order: Array, first: int = 0) -> Iterator[Array]:
+        """All sequences once.
+
+        Parameters
+        ----------
+        order
+            The numbers of the sequences in a random order.
+        first
+            The number of the batch to begin with.
+
+        Yields
+        ------
+        Array
+            (T + 1, B) ids, time first. The rows up to the last are a batch's inputs, the rows
+            from the second its targets. Ids of -1 are padding.
+        """
+
+    @abstractmethod
+    def weight(self, batch: Array) -> int:
+        """The weight of a batch in the mean loss of an epoch."""
+
+
+class WindowBatches(Batches):
+    """The windows of one text.
+
+    Parameters
+    ----------
+    ids
+        The ids of the text, (n,).
+    maxlen, step
+        As for `windows`.
+    batch_size
+        Windows in a batch. The last batch has the rest.
+    targets
+        "all": every character of a window is a target. "last": the character after it.
+    """
+
+    def __init__(self, ids: Array, maxlen: int, step: int, batch_size: int, targets: str) -> None:
+        require_positive(batch_size=batch_size)
+        self.ids, self.maxlen, self.step, self.targets = ids, maxlen, step, targets
+        self.batch_size = batch_size
+        self.view = windows(ids, maxlen, step)
+        self.targets_per_weight = maxlen if targets == "all" else 1
+
+    @property
+    def batch_count(self) -> int:
+        """The number of batches."""
+        return -(-len(self) // self.batch_size)
+
+    @property
+    def batch_width(self) -> int:
+        """The largest number of windows in a batch."""
+        return min(self.batch_size, len(self))
+
+    def __len__(self) -> int:
+        """Return the number of windows."""
+        return len(self.view)
+
+    def shifted(self, rng: np.random.Generator) -> WindowBatches:
+        """The windows from a random place on.
+
+        With other windows in each epoch, a character has another distance from the start of its
+        window, which lowers the validation loss.
+        """
+        if self.targets != "all":
+            return self
+        first = int(rng.integers(min(self.step, len(self.ids) - self.maxlen)))
+        return WindowBatches(
+            self.ids[first:], self.maxlen, self.step, self.batch_size, self.targets
+        )
+
+    def batches(self, order: Array, first: int = 0) -> Iterator[Array]:
+        """All windows once: see `Batches`."""
+        for start in range(first * self.batch_size, len(order), self.batch_size):
+            yield np.ascontiguousarray(self.view[order[start : start + self.batch_size]].T)
+
+    def weight(self, batch: Array) -> int:
+        """The number of windows."""
+        return int(batch.shape[1])
+
+
+class DocumentBatches(Batches):
+    """Pieces of at most `maxlen` symbols of documents.
+
+    Pieces of similar length are batched together. The number of pieces in a batch is chosen such
+    that it has about as many symbols as a batch of windows, so that short documents train as fast
+    as long texts.
+
+    Parameters
+    ----------
+    ids, ends
+        As of `Ids`.
+    maxlen
+        The largest number of input symbols of a piece.
+    batch_size
+        The number of pieces in a batch whose pieces have `maxlen` symbols.
+    """
+
+    targets_per_weight = 1
+
+    def __init__(self, ids: Array, ends: Array, maxlen: int, batch_size: int) -> None:
+        self.ids = ids
+        each = [np.arange(a, b, maxlen) for a, b in itertools.pairwise(ends)]
+        self.starts = np.concatenate(each)
+        last = np.repeat(ends[1:], [len(starts) for starts in each])
+        self.lengths = np.minimum(last - self.starts, maxlen)
+        # Batch boundaries in the order of lengths: the same in each epoch.
+        ordered = np.sort(self.lengths)[::-1]
+        self.bounds = [0]
+        while self.bounds[-1] < len(ordered):
+            longest = int(ordered[self.bounds[-1]])
+            count = max(1, batch_size * maxlen // longest)
+            self.bounds.append(min(len(ordered), self.bounds[-1] + count))
+
+    @property
+    def batch_count(self) -> int:
+        """The number of batches."""
+        return len(self.bounds) - 1
+
+    @property
+    def batch_width(self) -> int:
+        """The largest number of pieces in a batch."""
+        return int(np.diff(self.bounds).max())
+
+    def __len__(self) -> int:
+        """Return the number of pieces."""
+        return len(self.starts)
+
+    def shifted(self, rng: np.random.Generator) -> DocumentBatches:  # noqa: ARG002
+        """The same pieces: documents always begin at their beginning."""
+        return self
+
+    def batches(self, order: Array, first: int = 0) -> Iterator[Array]:
+        """All pieces once, in batches in a random order: see `Batches`."""
+        by_length = order[np.argsort(-self.lengths[order], kind="stable")]
+        groups = [by_length[a:b] for a, b in itertools.pairwise(self.bounds)]
+        place = np.empty(len(order), np.intp)
+        place[order] = np.arange(len(order))
+        groups.sort(key=lambda group: int(place[group[0]]))
+        for group in groups[first:]:
+            yield stack(self.ids, self.starts[group], self.lengths[group])
+
+    def weight(self, batch: Array) -> int:
+        """The number of targets."""
+        return int((batch[1:] >= 0).sum())

@@ -1,0 +1,184 @@
+"""Threads: the processors that may be used, long vectors in parts, and the threads of the BLAS.
+
+With a large vocabulary a network has millions of weights, and the gradient's norm and the
+optimizer's step read and write all of them. A part at a time stays in the cache for all that is
+done to it, and NumPy lets other threads run meanwhile. Results do not depend on the number of
+threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import glob
+import importlib
+import importlib.util
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from npchar.version import in_browser
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+PART = 1 << 17  # numbers: a few such arrays fit in a core's cache
+FEW = 2  # parts, for which it is not worth waking a thread
+
+_limit: int | None = None
+
+Result = TypeVar("Result")
+
+
+def in_parts(size: int, work: Callable[[slice], Result]) -> list[Result]:
+    """Call `work` with each part of vectors of a size; return its results in their order.
+
+    Short vectors are one part. NumPy's `errstate` belongs to a thread: it applies only to the
+    parts in the calling thread.
+    """
+    if size <= FEW * PART:
+        return [work(slice(0, size))]
+    parts = [slice(start, min(start + PART, size)) for start in range(0, size, PART)]
+    share = math.ceil(len(parts) / available_cores())
+
+    def work_from(first: int) -> list[Result]:
+        return [work(part) for part in parts[first : first + share]]
+
+    # The calling thread takes a share too: waking a thread takes as long as two or three parts.
+    others = [
+        begin(functools.partial(work_from, first)) for first in range(share, len(parts), share)
+    ]
+    try:
+        results = work_from(0)
+    finally:  # also after an error: no thread may write later
+        rest = [other() for other in others]
+    return sum(rest, results)
+
+
+def begin(work: Callable[[], Result]) -> Callable[[], Result]:
+    """Start some work in another thread; return a function that waits for its result.
+
+    Where there is no thread, on one core or while Python ends, that function does the work.
+    """
+    if available_cores() == 1:
+        return work
+    try:
+        return _threads_of(os.getpid()).submit(work).result
+    except RuntimeError:
+        return work
+
+
+@contextlib.contextmanager
+def at_most(count: int) -> Iterator[None]:
+    """Use no more than `count` cores in the body."""
+    global _limit
+    before, _limit = _limit, count
+    try:
+        yield
+    finally:
+        _limit = before
+
+
+def available_cores() -> int:
+    """The number of processors that this process may use, as limited by affinity and cgroup."""
+    if in_browser():
+        return 1
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    count = max(1, round(min(count, cpu_quota())))
+    return count if _limit is None else min(count, _limit)
+
+
+@functools.cache
+def cpu_quota(root: str = "/") -> float:
+    """The number of processors that the cgroup of this process may use, as containers set it.
+
+    Infinite without a limit. `root` is the folder that contains ``proc`` and ``sys``.
+    """
+    quota = math.inf
+    with contextlib.suppress(OSError), open(os.path.join(root, "proc/self/cgroup")) as file:
+        for line in file:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            if controllers and "cpu" not in controllers.split(","):
+                continue
+            mount = os.path.join(root, "sys/fs/cgroup", "cpu" if controllers else "")
+            group = PurePosixPath(path)
+            for folder in (group, *group.parents):  # each may have a limit
+                quota = min(quota, _cgroup_quota(os.path.join(mount, str(folder).lstrip("/"))))
+    return quota
+
+
+def _cgroup_quota(folder: str) -> float:
+    """The limit of one cgroup, from the files of version 2 or 1."""
+    numbers: list[str] = []
+    for name in ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"):
+        with contextlib.suppress(OSError), open(os.path.join(folder, name)) as file:
+            numbers += file.read().split()
+    if len(numbers) != 2 or numbers[0] in ("max", "-1"):
+        return math.inf
+    return int(numbers[0]) / int(numbers[1])
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Use one thread in the body, in NumPy's BLAS as well."""
+    with at_most(1), one_blas_thread():
+        yield
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Use one thread of NumPy's BLAS in the body, if `can_limit_blas`."""
+    with contextlib.ExitStack() as stack:
+        functions = _openblas()
+        if functions is not None:
+            get_threads, set_threads = functions
+            stack.callback(set_threads, get_threads())
+            set_threads(1)
+        elif can_limit_blas():
+            from threadpoolctl import threadpool_limits
+
+            stack.enter_context(threadpool_limits(1))
+        yield
+
+
+def can_limit_blas() -> bool:
+    """Whether the number of threads of NumPy's BLAS can be set in a running process.
+
+    It can for OpenBLAS, and with threadpoolctl for others.
+    """
+    return _openblas() is not None or importlib.util.find_spec("threadpoolctl") is not None
+
+
+@functools.cache
+def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
+    """The functions that get and set the number of threads of NumPy's OpenBLAS."""
+    import ctypes
+
+    # A search in NumPy's extension module includes the libraries that it is linked with, except
+    # on Windows, where they lie in a folder beside NumPy.
+    modules = [importlib.import_module("numpy.linalg._umath_linalg").__file__]
+    for path in modules + glob.glob(f"{os.path.dirname(np.__file__)}.libs/*openblas*.dll"):
+        with contextlib.suppress(OSError):
+            library = ctypes.CDLL(path)
+            for prefix in ("scipy_openblas", "openblas"):
+                for suffix in ("64_", ""):
+                    names = [f"{prefix}_{verb}_num_threads{suffix}" for verb in ("get", "set")]
+                    if all(hasattr(library, name) for name in names):
+                        get_threads, set_threads = (getattr(library, name) for name in names)
+                        return get_threads, set_threads
+    return None
+
+
+@functools.cache
+def _threads_of(process: int) -> ThreadPoolExecutor:  # noqa: ARG001
+    """Threads, as many as cores, made when first needed, and again in a process that was forked."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(available_cores(), "npchar")

@@ -1,0 +1,192 @@
+"""The configuration of a training: the arguments of `Model.fit` with all defaults resolved.
+
+Defaults depend on the text length and the model size. They were found by
+``benchmarks/recipes.py`` on two corpora and on short parts of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from npchar.arguments import require_positive, require_seed
+from npchar.layers.network import Sizes
+from npchar.training.optimizers import OPTIMIZERS, Optimizer, RMSprop
+from npchar.training.schedule import FUNCTION, Schedule
+
+RATES = {"lstm": 0.05, "gru": 0.01, "rnn": 0.005, "conv": 0.02}  # RMSprop's, up to 128 units
+OTHER_RATES = {"adam": 0.04, "sgd": 1.0}
+LONG = 300_000  # characters, from which a larger model pays
+USUAL = 540_000  # characters, on which the rates were compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How to train. `Model.fit` describes the arguments of the same names.
+
+    Raises
+    ------
+    ValueError
+        For a value out of its range, naming it.
+    """
+
+    epochs: int
+    maxlen: int
+    step: int
+    targets: str
+    batch_size: int
+    optimizer: str  # the lower-case name of its class
+    optimizer_arguments: dict[str, float]  # except the learning rate
+    learning_rate: float
+    schedule: str
+    warm_up: float
+    clip_norm: float | None
+    validation_split: float
+    patience: int | None
+    restore_best: bool
+    seed: int
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):  # files have Python's numbers only
+                object.__setattr__(self, field.name, value.item())
+        if self.targets not in ("all", "last"):
+            raise ValueError(f"targets is {self.targets!r}; it must be 'all' or 'last'")
+        require_positive(epochs=self.epochs, maxlen=self.maxlen, step=self.step,
+                         batch_size=self.batch_size)  # fmt: skip
+        if self.patience is not None:
+            require_positive(patience=self.patience)
+        require_seed(self.seed)
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate is {self.learning_rate!r}; it must be above 0")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm is {self.clip_norm!r}; it must be above 0, or None")
+        if not 0 <= self.validation_split < 1:
+            raise ValueError(
+                f"validation_split is {self.validation_split!r}; it must be from 0 to below 1"
+            )
+
+
+def resolve_config(
+    arguments: dict[str, Any], n: int, sizes: Sizes, saved: dict[str, Any] | None = None
+) -> TrainingConfig:
+    """Replace each argument that is None by its default.
+
+    Parameters
+    ----------
+    arguments
+        The arguments of `Model.fit` that have a field in `TrainingConfig`. `optimizer` and
+        `schedule` may be names or instances, `schedule` also a function.
+    n
+        The length of the text.
+    sizes
+        The sizes of the network.
+    saved
+        The configuration of the training to resume: its values are the defaults.
+
+    Raises
+    ------
+    ValueError
+        For a value out of its range, or arguments that exclude each other.
+    """
+    saved = {} if saved is None else saved
+    last = arguments["targets"] == "last"
+    optimizer, schedule = arguments["optimizer"], arguments["schedule"]
+    defaults: dict[str, Any] = {
+        "epochs": 20 if last else default_epochs(n, sizes),
+        "batch_size": 32 if last else default_batch_size(n, arguments["maxlen"]),
+        "step": 3 if last else arguments["maxlen"],
+        "warm_up": 0.0 if last else 0.1,
+        "seed": int(np.random.default_rng().integers(1 << 31)),
+    }
+    given = dict(arguments)
+    if isinstance(optimizer, Optimizer):
+        if given["learning_rate"] is not None:
+            raise ValueError(
+                f"learning_rate is {given['learning_rate']!r}, but the optimizer has its own; "
+                f"pass it to the optimizer, as in optimizer={optimizer!r}"
+            )
+        given["optimizer"] = type(optimizer).__name__.lower()
+        given["learning_rate"] = optimizer.learning_rate
+        given["optimizer_arguments"] = optimizer.arguments
+    elif not isinstance(optimizer, str) or optimizer not in OPTIMIZERS:
+        raise ValueError(
+            f"optimizer is {optimizer!r}; expected one of {', '.join(OPTIMIZERS)}, or an instance "
+            "such as npchar.Adam(learning_rate=0.01)"
+        )
+    else:
+        chosen = OPTIMIZERS[optimizer]()
+        if isinstance(chosen, RMSprop) and not last:
+            chosen = RMSprop(epsilon=1e-12)  # gradients of 1e-4 are usual
+        given["optimizer_arguments"] = None
+        defaults["optimizer_arguments"] = chosen.arguments
+        defaults["learning_rate"] = 0.01 if last else default_learning_rate(optimizer, sizes)
+        if saved.get("optimizer", optimizer) != optimizer:
+            del saved["optimizer_arguments"]
+    if callable(schedule):
+        given |= {"schedule": FUNCTION, "warm_up": 0.0}
+    elif saved.get("schedule") == FUNCTION:
+        raise ValueError(
+            "the training has a schedule that is a function, which a checkpoint does not store; "
+            "pass the same function as schedule= to resume it"
+        )
+    else:
+        if not isinstance(schedule, Schedule):
+            schedule = Schedule(schedule)
+        given |= {"schedule": schedule.decay, "warm_up": schedule.warm_up}
+    for name, value in defaults.items():
+        if given[name] is None:
+            given[name] = saved.get(name, value)
+    return TrainingConfig(**given)
+
+
+def resolve_optimizer(optimizer: str | Optimizer, config: TrainingConfig) -> Optimizer:
+    """The optimizer of a training: the user's own, or a new one by name."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    return OPTIMIZERS[optimizer](learning_rate=config.learning_rate, **config.optimizer_arguments)
+
+
+def resolve_schedule(
+    schedule: str | Schedule | Callable[[float], float], config: TrainingConfig
+) -> str | Callable[[float], float]:
+    """The schedule as `learning_rate_at` takes it: a user's function, or a name."""
+    return schedule if callable(schedule) else config.schedule
+
+
+def default_model_arguments(n: int, layer: str = "lstm") -> dict[str, Any]:
+    """The arguments of `Model` for a text of n symbols: a larger model for a longer text.
+
+    Dropout keeps a model from learning a short text by heart.
+    """
+    hidden_size = 256 if n >= LONG and layer in ("lstm", "gru") else 128
+    return {"hidden_size": hidden_size, "dropout": 0.2 if n >= LONG else 0.3}
+
+
+def default_epochs(n: int, sizes: Sizes) -> int:
+    """Passes over a text of n symbols: more over a short text, though fewer symbols in all.
+
+    With dropout there are more, because the model learns more slowly and overfits later.
+    """
+    passes: float = 5 * (USUAL / max(n, 1)) ** (1 / 3 if n < USUAL else 1 / 6)
+    if sizes.dropout or sizes.recurrent_dropout:
+        passes *= 1.6
+    return round(min(40, max(2, passes)))
+
+
+def default_batch_size(n: int, maxlen: int) -> int:
+    """Windows in a step: fewer for a short text, so that an epoch has ten steps."""
+    return min(32, max(4, n // max(1, maxlen) // 10))
+
+
+def default_learning_rate(optimizer: str, sizes: Sizes) -> float:
+    """The initial rate: lower for more units, because a step changes more weights."""
+    rate = OTHER_RATES.get(optimizer, RATES[sizes.layer])
+    share: float = min(1.0, 128 / sizes.hidden_size) ** 0.75
+    return rate * share

@@ -1,0 +1,86 @@
+"""Learning rate schedules: how the learning rate changes from the first step to the last."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["Schedule"]
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "linear": lambda progress: 1 - progress,
+    "cosine": lambda progress: (1 + math.cos(math.pi * progress)) / 2,
+    "constant": lambda progress: 1.0,  # noqa: ARG005
+}
+FUNCTION = "function"  # the name of a schedule that is a user's function
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A schedule with a warm-up: ``fit(schedule=npchar.Schedule("cosine", warm_up=0.05))``.
+
+    Parameters
+    ----------
+    decay
+        "linear", to zero at the end of the training. "cosine", to zero along half a wave
+        (Loshchilov & Hutter 2017). "constant".
+    warm_up
+        The share of all steps, from the first, in which the rate rises from zero, because the
+        first steps of RMSprop are its longest. Default: 0.1 (0 for ``targets="last"``).
+
+    Raises
+    ------
+    ValueError
+        For another decay, or a `warm_up` outside 0 to below 1.
+
+    Examples
+    --------
+    >>> npchar.Schedule("cosine", warm_up=0.05)
+    Schedule(decay='cosine', warm_up=0.05)
+    """
+
+    decay: str = "linear"
+    warm_up: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.decay not in SCHEDULES:
+            raise ValueError(
+                f"schedule is {self.decay!r}; expected one of {', '.join(SCHEDULES)}, an "
+                "npchar.Schedule, or a function of progress"
+            )
+        if self.warm_up is not None and not 0 <= self.warm_up < 1:
+            raise ValueError(f"warm_up is {self.warm_up!r}; expected a number from 0 to below 1")
+
+
+def learning_rate_at(
+    schedule: str | Callable[[float], float],
+    learning_rate: float,
+    step: int,
+    total_steps: int,
+    warm_up: float = 0.0,
+) -> float:
+    """The learning rate of a step. The first step is 0.
+
+    Parameters
+    ----------
+    schedule
+        The name of a decay, or a function of progress, 0 to 1, that returns a factor.
+    learning_rate
+        The rate that the schedule multiplies.
+    warm_up
+        As for `Schedule`.
+    """
+    progress = step / total_steps
+    if callable(schedule):
+        factor = float(schedule(progress))
+        if not 0 <= factor < math.inf:
+            raise ValueError(
+                f"schedule returned {factor} for the progress {progress:.3g}; expected a finite "
+                "number of at least 0"
+            )
+    else:
+        factor = SCHEDULES[schedule](progress)
+    if step + 1 < warm_up * total_steps:
+        learning_rate *= (step + 1) / (warm_up * total_steps)
+    return learning_rate * factor
