@@ -30,12 +30,13 @@ Follow the data. A package imports only from those before it here, which a test 
   ``vocabulary``: characters or tokens to ids and back. ``documents``: many texts instead of one.
   ``batches``: shuffled batches of them, views, no copies. ``ngrams``: baselines. ``examine``:
   checks of a text before training.
-- ``layers/``: ``lstm``: the LSTM as in the papers, and ``lstm_fast``, the same made fast; ``gru``,
-  ``rnn``, ``conv`` likewise, with ``gru_fast``, ``rnn_fast`` and what these share, ``fast``, and
-  ``products``, matrix products in tiles. ``layer``: the interface of a layer, and ``kinds``, the
-  layers by name. ``dense``, ``loss``, and ``dense_fast``, both as one. ``parameters``: one flat
-  vector with named views. ``network``: the layers as one function. ``gradcheck``: complex step and
-  central differences.
+- ``layers/``: ``lstm``: the LSTM as in the papers; ``gru``, ``rnn`` and ``conv`` in the same form.
+  ``layer``: the interface of a layer. ``dense`` and ``loss``. ``parameters``: one flat vector with
+  named views. ``kinds``: the layers by name. ``network``: the layers as one function.
+  ``gradcheck``: complex step and central differences.
+- ``fast/``: the same layers made fast. ``lstm``, ``gru``, ``rnn``: the equations of a step on
+  views of buffers. ``recurrent``: buffers, the loop over time, products and the stepper of any of
+  them. ``dense``: the output layer with the loss. ``matmul``: matrix products in tiles.
 - ``files/``: ``archive``: files written whole or not at all, and validated when read.
   ``description``: the JSON that describes a model. ``resume``: checkpoints of a training.
 - ``generation/``: ``sampling``: temperature, top-k and top-p. ``stream``: prefill of prompts, and
@@ -68,6 +69,9 @@ from npchar.analysis.originality import Originality, originality
 from npchar.analysis.plots import plot_entropies
 from npchar.analysis.scoring import Evaluation, Score
 from npchar.exchange import from_keras, from_torch, to_keras, to_onnx, to_torch
+from npchar.fast.gru import FastGRU
+from npchar.fast.lstm import FastLSTM
+from npchar.fast.rnn import FastRNN
 from npchar.files.archive import CheckpointError
 from npchar.files.description import training_settings
 from npchar.generation.sampling import entropies, entropy, reweight_distribution, sample
@@ -75,13 +79,10 @@ from npchar.layers.conv import Conv
 from npchar.layers.dense import Dense
 from npchar.layers.gradcheck import check_gradients
 from npchar.layers.gru import GRU
-from npchar.layers.gru_fast import FastGRU
 from npchar.layers.loss import mean_squared_error, softmax_cross_entropy
 from npchar.layers.lstm import LSTM
-from npchar.layers.lstm_fast import FastLSTM
 from npchar.layers.parameters import Parameters
 from npchar.layers.rnn import RNN
-from npchar.layers.rnn_fast import FastRNN
 from npchar.model import Model
 from npchar.text.batches import windows
 from npchar.text.corpus import load_corpus

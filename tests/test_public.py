@@ -113,6 +113,10 @@ LAW = (
     {"version"},
     {"arrays", "arguments", "threads"},
     {"text", "layers"},
+    {"fast"},
+    {"layers.kinds"},
+    {"layers.network"},
+    {"layers.gradcheck"},
     {"files", "generation", "analysis"},
     {"training"},
     {"model"},
@@ -120,6 +124,11 @@ LAW = (
     {"command"},
 )
 FLOORS = {wing: floor for floor, wings in enumerate(LAW) for wing in wings}
+
+
+def wing_of(name):
+    """A module that the law names, or the package that it is in."""
+    return name if name in FLOORS else name.split(".")[0]
 
 
 def imports_of(name):
@@ -138,9 +147,9 @@ def imports_of(name):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_the_law(name):
-    wing = name.split(".")[0]
+    wing = wing_of(name)
     for other in imports_of(name):
-        theirs = other.split(".")[0]
+        theirs = wing_of(other)
         assert wing == theirs or FLOORS[theirs] < FLOORS[wing], f"{name} must not import {other}"
 
 

@@ -5,7 +5,7 @@ then a class in which every line is one of them. `npchar.LSTM` (Hochreiter & Sch
 Gers et al. 2000) is the one to read first; `npchar.GRU` (Cho et al. 2014), `npchar.RNN` (Elman
 1990) and the causal convolution `npchar.Conv` (van den Oord et al. 2016; Dauphin et al. 2017; Bai
 et al. 2018) are written alike. Models train with the same layers made fast, `npchar.FastLSTM`,
-`npchar.FastGRU` and `npchar.FastRNN`, which tests hold to the plain ones.
+`npchar.FastGRU` and `npchar.FastRNN` (`npchar.fast`), which tests compare with the plain ones.
 
 T time, B batch, V vocabulary, H hidden, D a layer's input. A layer maps ids, (T, B), or vectors,
 (T, B, D), to outputs, (T, B, H). The state between two steps is a value that goes in and comes out,
@@ -30,11 +30,8 @@ Next: `npchar.training`, which makes steps of these gradients.
 
 __all__ = [  # noqa: RUF022  (in the order of reading)
     "lstm",
-    "lstm_fast",
     "gru",
-    "gru_fast",
     "rnn",
-    "rnn_fast",
     "conv",
     "layer",
     "dense",

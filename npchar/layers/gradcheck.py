@@ -165,7 +165,7 @@ def check_gradients(
     """Compare a model's gradients with numerical ones, array by array.
 
     The numerical ones are of the plain layers' forward pass (``layers/lstm.py``), the
-    model's of the fast layers that train (``layers/lstm_fast.py``). Done on a float64
+    model's of the fast layers that train (``fast/lstm.py``). Done on a float64
     copy of the weights, from a random initial state, for every array of the model, the
     input (as one-hot vectors) and the initial states. The model itself stays as it is.
 

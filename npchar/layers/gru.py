@@ -1,4 +1,4 @@
-"""The GRU in the form of cuDNN, written for reading; ``layers/gru_fast.py`` is used to train.
+"""The GRU in the form of cuDNN, written for reading; ``fast/gru.py`` is used to train.
 
 A gated recurrent unit (Cho et al. 2014) has no cell beside the hidden state, and three
 weight matrices where the LSTM has four. Here, as in cuDNN, PyTorch and Keras, the reset gate
@@ -120,7 +120,7 @@ class GRU(Layer):
     name = "gru"
     state_type = HiddenState
     tape_type: ClassVar[type[Any]] = GRUTape
-    kept = 9
+    kept = 5
 
     def __init__(self, Wx: Array, Wh: Array, b: Array, bq: Array) -> None:
         self.Wx, self.Wh, self.b, self.bq = Wx, Wh, b, bq

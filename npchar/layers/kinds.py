@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from npchar.fast.gru import FastGRU
+from npchar.fast.lstm import FastLSTM
+from npchar.fast.rnn import FastRNN
 from npchar.layers.conv import Conv
 from npchar.layers.gru import GRU
-from npchar.layers.gru_fast import FastGRU
 from npchar.layers.layer import Layer
 from npchar.layers.lstm import LSTM
-from npchar.layers.lstm_fast import FastLSTM
 from npchar.layers.rnn import RNN
-from npchar.layers.rnn_fast import FastRNN
 
 # For training and generation
 FAST: dict[str, type[Layer]] = {"lstm": FastLSTM, "gru": FastGRU, "rnn": FastRNN, "conv": Conv}

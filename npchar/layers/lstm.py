@@ -1,4 +1,4 @@
-"""The LSTM as in the papers, written for reading; ``layers/lstm_fast.py`` is used to train.
+"""The LSTM as in the papers, written for reading; ``fast/lstm.py`` is used to train.
 
 Ids or vectors come from ``text/batches.py`` or a layer below; the hidden states go to the
 next layer or to ``layers/dense.py``.

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from npchar.arrays import Array
+from npchar.fast.dense import FastDense
 from npchar.layers.dense import Dense
-from npchar.layers.dense_fast import FastDense
 from npchar.layers.kinds import FAST, PLAIN
 from npchar.layers.layer import Layer
 from npchar.layers.loss import log_probabilities, softmax_cross_entropy

@@ -6,9 +6,9 @@ from plain import sigma
 
 import npchar
 from npchar.analysis.activations import gradient_flow
+from npchar.fast.lstm import FastLSTM
 from npchar.layers.gradcheck import complex_step
 from npchar.layers.lstm import LSTM
-from npchar.layers.lstm_fast import FastLSTM
 from npchar.layers.rnn import RNN
 
 

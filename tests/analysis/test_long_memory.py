@@ -66,7 +66,7 @@ def test_a_chaotic_network():
 
 def test_the_shipped_models_on_text_that_must_be_remembered():
     rng = np.random.default_rng(0)
-    words = "a an and as at can".split()
+    words = ["a", "an", "and", "as", "at", "can"]
     quotes = "".join('"' + "-".join(rng.choice(words, 60)) + '" ' for _ in range(40))
     model = Model.pretrained("structure")
     check(model, model.vocabulary.encode(quotes, "skip"))

@@ -8,9 +8,9 @@ import pytest
 from conftest import TESTS, randomised
 
 import npchar
+from npchar.fast.lstm import FastLSTM
 from npchar.layers import gradcheck
 from npchar.layers.gradcheck import central_difference, complex_step
-from npchar.layers.lstm_fast import FastLSTM
 from npchar.layers.network import Network, Sizes
 from npchar.layers.parameters import Parameters
 from npchar.training.optimizers import RMSprop

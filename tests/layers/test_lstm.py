@@ -9,8 +9,8 @@ from conftest import randomised
 from hypothesis import given
 from hypothesis import strategies as st
 
+from npchar.fast.lstm import FastLSTM
 from npchar.layers.lstm import LSTM, State
-from npchar.layers.lstm_fast import FastLSTM
 from npchar.layers.network import Network, Sizes
 
 T, B, D, H = 7, 3, 5, 4

@@ -1,0 +1,81 @@
+"""Matrix products in tiles, and the memory that they read and write."""
+
+import numpy as np
+import pytest
+
+from npchar.arrays import aligned_empty
+from npchar.fast import matmul
+from npchar.fast.matmul import MatmulPlan
+
+
+@pytest.fixture
+def small_kernels(monkeypatch):
+    """As on a processor with kernels for small matrices, with a small limit for their size."""
+    monkeypatch.setattr(matmul, "HAS_SMALL_KERNELS", True)
+    monkeypatch.setattr(matmul, "SMALL", 5000)
+
+
+SIZES = [(24, 10, 64), (16, 7, 48), (40, 12, 96), (9, 20, 34)]  # M, K, N
+
+
+@pytest.mark.usefixtures("small_kernels")
+@pytest.mark.parametrize("left_gates", [1, 3])
+@pytest.mark.parametrize(("M", "K", "N"), SIZES)
+def test_a_product_in_tiles_is_the_product(M, K, N, left_gates):
+    rng = np.random.default_rng(0)
+    a, W = rng.standard_normal((left_gates, M, K)), rng.standard_normal((3, K, N))
+    scale = np.array([1.0, 0.5, 2.0])[:, None, None]
+    plan = MatmulPlan(M, K, N, a.dtype)
+    assert plan.is_tiled
+    assert plan.rows * plan.columns * K <= matmul.SMALL
+    c = np.full((3, M, N), np.nan)
+    np.matmul(plan.left(a), plan.right(W, scale), out=plan.out(c))
+    np.testing.assert_allclose(c, a @ (W * scale), rtol=0, atol=1e-13)
+
+
+@pytest.mark.usefixtures("small_kernels")
+@pytest.mark.parametrize(("M", "K", "N"), SIZES)
+def test_joined_matrices_sum_over_gates(M, K, N):
+    """Also where they are views, as transposed weights are."""
+    rng = np.random.default_rng(1)
+    a, W = rng.standard_normal((M, 2 * K)), rng.standard_normal((2, N, K)).swapaxes(1, 2)
+    plan = MatmulPlan(M, 2 * K, N, a.dtype)
+    c = np.full((1, M, N), np.nan)
+    np.matmul(plan.left(a[None]), plan.right(W, is_joined=True), out=plan.out(c))
+    np.testing.assert_allclose(c[0], a[:, :K] @ W[0] + a[:, K:] @ W[1], rtol=0, atol=1e-13)
+
+
+def test_one_tile_where_tiles_are_not_faster(monkeypatch):
+    def is_tiled(M, K, N, dtype="float32"):
+        plan = MatmulPlan(M, K, N, dtype)
+        assert plan.is_tiled == ((plan.rows, plan.columns) != (M, N))
+        assert (M % plan.rows, N % plan.columns) == (0, 0)
+        return plan.is_tiled
+
+    monkeypatch.setattr(matmul, "HAS_SMALL_KERNELS", True)
+    assert is_tiled(64, 512, 128)
+    assert is_tiled(16, 512, 512)
+    assert not is_tiled(4, 8, 8)  # small as a whole
+    assert not is_tiled(64, 512, 128, "complex128")
+    assert not is_tiled(61, 512, 127)  # primes: no tile divides them
+    assert not is_tiled(64, 2048, 512)  # a tile would not stay in the cache
+    monkeypatch.setattr(matmul, "HAS_SMALL_KERNELS", False)
+    assert not is_tiled(64, 512, 128)
+
+
+@pytest.mark.parametrize("shape", [7, (), (0, 3), (3, 5, 2)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+def test_aligned_memory_begins_a_line_of_the_cache(shape, dtype):
+    arrays = [aligned_empty(shape, dtype) for _ in range(20)]  # at different places
+    for array in arrays:
+        assert array.__array_interface__["data"][0] % 64 == 0 or not array.size
+        assert (array.shape, array.dtype) == (np.empty(shape).shape, np.dtype(dtype))
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+
+
+def test_packed_matrices_are_aligned():
+    W = np.ones((3, 16, 48), np.float32)
+    for is_joined in (False, True):
+        tiles = MatmulPlan(8, 16, 48, W.dtype).right(W, is_joined=is_joined)
+        assert tiles.__array_interface__["data"][0] % 64 == 0
