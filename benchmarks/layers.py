@@ -161,7 +161,7 @@ def recall(kind: str, distance: int, rate: float, seed: int) -> dict[str, Any]:
 
     Returns the share that is recalled then, of 320 new sequences.
     """
-    from npchar.layers.network import Network, Sizes
+    from npchar.network.network import Network, Sizes
 
     V = 2 * MEMORY["symbols"] + 1
     layer = kind.split("-")[0]

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 import npchar
-from npchar.layers.kinds import FAST
 from npchar.layers.lstm import State, Step
-from npchar.layers.network import Network
+from npchar.network.network import Network
+from npchar.network.registry import FAST
 
 FILE = Path(__file__).with_name("recipes.json")
 TEXTS = ("nietzsche", "shakespeare")

@@ -32,11 +32,12 @@ Follow the data. A package imports only from those before it here, which a test 
   checks of a text before training.
 - ``layers/``: ``lstm``: the LSTM as in the papers; ``gru``, ``rnn`` and ``conv`` in the same form.
   ``layer``: the interface of a layer. ``dense`` and ``loss``. ``parameters``: one flat vector with
-  named views. ``kinds``: the layers by name. ``network``: the layers as one function.
-  ``gradcheck``: complex step and central differences.
+  named views.
 - ``fast/``: the same layers made fast. ``lstm``, ``gru``, ``rnn``: the equations of a step on
   views of buffers. ``recurrent``: buffers, the loop over time, products and the stepper of any of
   them. ``dense``: the output layer with the loss. ``matmul``: matrix products in tiles.
+- ``network/``: ``network``: a stack of layers as one function. ``registry``: the layers by name.
+  ``gradcheck``: complex step and central differences.
 - ``files/``: ``archive``: files written whole or not at all, and validated when read.
   ``description``: the JSON that describes a model. ``resume``: checkpoints of a training.
 - ``generation/``: ``sampling``: temperature, top-k and top-p. ``stream``: prefill of prompts, and
@@ -77,13 +78,13 @@ from npchar.files.description import training_settings
 from npchar.generation.sampling import entropies, entropy, reweight_distribution, sample
 from npchar.layers.conv import Conv
 from npchar.layers.dense import Dense
-from npchar.layers.gradcheck import check_gradients
 from npchar.layers.gru import GRU
 from npchar.layers.loss import mean_squared_error, softmax_cross_entropy
 from npchar.layers.lstm import LSTM
 from npchar.layers.parameters import Parameters
 from npchar.layers.rnn import RNN
 from npchar.model import Model
+from npchar.network.gradcheck import check_gradients
 from npchar.text.batches import windows
 from npchar.text.corpus import load_corpus
 from npchar.text.download import CorpusError, DownloadError

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npchar.arrays import Array
-from npchar.layers.network import Network
 from npchar.model import Model
+from npchar.network.network import Network
 from npchar.text.vocabulary import Vocabulary
 
 

@@ -1,7 +1,7 @@
 """The model: a vocabulary and a network that is trained, scores texts and generates them.
 
 The methods that users call are here; they are implemented in the modules it imports:
-``layers/network.py``, ``training/trainer.py``, ``generation/stream.py``, ``files/archive.py``.
+``network/network.py``, ``training/trainer.py``, ``generation/stream.py``, ``files/archive.py``.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from npchar.generation.stream import (
     start_streams,
     until,
 )
-from npchar.layers.kinds import DEFAULT_LAYERS, FAST
-from npchar.layers.network import Network, Sizes, require_batch
 from npchar.layers.parameters import Parameters
+from npchar.network.network import Network, Sizes, require_batch
+from npchar.network.registry import DEFAULT_LAYERS, FAST
 from npchar.text.documents import Ids, as_text, is_documents, read_text, require_end
 from npchar.text.examine import examine
 from npchar.text.ngrams import baselines
@@ -116,7 +116,7 @@ class Model:
     vocabulary: Vocabulary
     """The characters, and their ids."""
     network: Network
-    """The layers as one function, ids to logits: see ``layers/network.py``."""
+    """The layers as one function, ids to logits: see ``network/network.py``."""
     history: History
     """The `History` of the latest `fit`, an interrupted one too; empty before the first."""
     lower_case: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from npchar.layers.kinds import FAST
+from npchar.network.registry import FAST
 from npchar.training.optimizers import OPTIMIZERS
 from npchar.training.schedule import SCHEDULES
 from npchar.version import __version__

@@ -11,8 +11,8 @@ import npchar
 from npchar import Model, Vocabulary
 from npchar.analysis.colouring import as_ansi
 from npchar.command import main
-from npchar.layers.kinds import FAST
-from npchar.layers.network import Network, Sizes
+from npchar.network.network import Network, Sizes
+from npchar.network.registry import FAST
 
 TEXT = "the cat sat on the mat, and the rat sat on the cat. " * 20
 SETTINGS = {"epochs": 3, "maxlen": 12, "batch_size": 8, "learning_rate": 0.02, "verbose": False}

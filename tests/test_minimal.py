@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import npchar
-from npchar.layers.network import Network, Sizes
+from npchar.network.network import Network, Sizes
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "minimal.py"
 

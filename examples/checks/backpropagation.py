@@ -23,8 +23,8 @@ from checks.checking import (
     softmax,
     some_lstm,
 )
-from npchar.layers.gradcheck import complex_step
 from npchar.layers.lstm import LSTM, State
+from npchar.network.gradcheck import complex_step
 
 
 @exercise("3.1", "logits_gradient")

@@ -9,7 +9,7 @@ import numpy as np
 
 from checks.checking import B, D, H, call, exercise, expect, parts, sigma, some_lstm
 from npchar.layers.lstm import State
-from npchar.layers.network import Sizes
+from npchar.network.network import Sizes
 
 
 @exercise("2.1", "sigmoid")

@@ -15,7 +15,7 @@ from npchar.analysis.colouring import as_ansi, as_html
 from npchar.arguments import require_positive
 from npchar.arrays import Array
 from npchar.layers.layer import Layer
-from npchar.layers.network import Network
+from npchar.network.network import Network
 from npchar.text.vocabulary import Text, Vocabulary
 
 __all__ = ["Activations", "gradient_flow", "saliency"]

@@ -1,6 +1,6 @@
 """Models as a page: one HTML file that generates text in a browser, without a server.
 
-The weights come from ``layers/network.py``, the characters from ``text/vocabulary.py``. They are
+The weights come from ``network/network.py``, the characters from ``text/vocabulary.py``. They are
 put into ``page.html``, with its looks (``page.css``) and its script. Of that, two parts are to be
 read beside their Python: ``page_network.js`` has the equations of ``layers/``, forward and
 backward, and samples as ``generation/sampling.py`` does; ``page_features.js`` finds the units that
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from npchar.layers.network import Network
+from npchar.network.network import Network
 from npchar.text.vocabulary import Vocabulary
 from npchar.version import __version__
 

@@ -1,6 +1,6 @@
 """The scores of a text: its loss, and the surprise at each character.
 
-``model.py`` makes these from the log-probabilities of ``layers/network.py``;
+``model.py`` makes these from the log-probabilities of ``network/network.py``;
 ``analysis/colouring.py`` shows them.
 """
 
@@ -17,7 +17,7 @@ from npchar.analysis.colouring import as_ansi, as_html
 from npchar.arguments import require_positive
 from npchar.arrays import Array
 from npchar.layers.loss import log_probabilities
-from npchar.layers.network import AT_ONCE, SHORTEST, Network
+from npchar.network.network import AT_ONCE, SHORTEST, Network
 from npchar.text.documents import Ids, stack
 from npchar.text.vocabulary import Text
 

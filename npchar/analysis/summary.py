@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 
-from npchar.layers.network import Network
+from npchar.network.network import Network
 from npchar.text.vocabulary import Vocabulary
 
 BATCH, MAXLEN = 32, 60  # of a training by default

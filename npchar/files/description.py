@@ -15,7 +15,7 @@ from npchar.arguments import require_positive
 from npchar.files import archive
 from npchar.files.archive import Layout
 from npchar.files.resume import require_kind, trained_on, training_layout
-from npchar.layers.network import Network, Sizes
+from npchar.network.network import Network, Sizes
 from npchar.text.vocabulary import END, Vocabulary
 from npchar.version import __version__
 

@@ -22,7 +22,7 @@ from npchar.arguments import require_positive
 from npchar.arrays import Array
 from npchar.files import archive
 from npchar.files.archive import CheckpointError, Layout, lock_file
-from npchar.layers.network import Network
+from npchar.network.network import Network
 from npchar.version import __version__, in_browser
 
 UNITS = ("epochs", "steps", "seconds")

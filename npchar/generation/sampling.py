@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from npchar.arrays import Array, aligned_empty
-from npchar.layers.network import Network
+from npchar.network.network import Network
 from npchar.text.vocabulary import Text, Vocabulary
 from npchar.threads import begin
 

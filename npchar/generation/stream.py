@@ -14,7 +14,7 @@ import numpy as np
 from npchar.arguments import require_seed
 from npchar.arrays import Array
 from npchar.generation.sampling import require_temperature, require_top, sampler
-from npchar.layers.network import AT_ONCE, SHORTEST, Network
+from npchar.network.network import AT_ONCE, SHORTEST, Network
 from npchar.text.vocabulary import Text, Vocabulary
 
 NEVER = -np.inf  # a logit

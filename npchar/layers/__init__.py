@@ -37,5 +37,4 @@ __all__ = [  # noqa: RUF022  (in the order of reading)
     "dense",
     "loss",
     "parameters",
-    "gradcheck",
 ]

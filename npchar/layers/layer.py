@@ -2,7 +2,7 @@
 
 A layer holds its arrays and nothing else. The state between two steps is a value that is passed
 in and returned, and what backward needs of forward is kept on a tape. So a network
-(``layers/network.py``) can run layers of any kind forward, backward, and a step at a time.
+(``network/network.py``) can run layers of any kind forward, backward, and a step at a time.
 
 Read next: ``layers/lstm.py``, the model for other layers.
 """

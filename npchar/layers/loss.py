@@ -1,6 +1,6 @@
 """The losses and their gradients: cross-entropy of logits and target ids, squared error.
 
-Logits come from ``layers/dense.py``; ``layers/network.py`` backpropagates the gradient.
+Logits come from ``layers/dense.py``; ``network/network.py`` backpropagates the gradient.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from npchar.arguments import require_positive, require_seed
-from npchar.layers.network import Sizes
+from npchar.network.network import Sizes
 from npchar.training.optimizers import OPTIMIZERS, Optimizer, RMSprop
 from npchar.training.schedule import FUNCTION, Schedule
 

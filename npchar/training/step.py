@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npchar.arrays import Array
-from npchar.layers.network import Network, Sizes
 from npchar.layers.parameters import Parameters
+from npchar.network.network import Network, Sizes
 from npchar.threads import one_blas_thread, one_thread
 from npchar.training.config import TrainingConfig
 from npchar.training.distributed import Communicator, MPICommunicator, Worker, WorkerError

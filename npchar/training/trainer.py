@@ -20,7 +20,7 @@ import numpy as np
 from npchar.analysis.scoring import mean_loss
 from npchar.arrays import Array
 from npchar.files.resume import Checkpoint, State
-from npchar.layers.network import Network
+from npchar.network.network import Network
 from npchar.text import documents
 from npchar.text.batches import Batches, DocumentBatches, WindowBatches, shuffled
 from npchar.text.documents import Ids

@@ -7,9 +7,9 @@ from plain import sigma
 import npchar
 from npchar.analysis.activations import gradient_flow
 from npchar.fast.lstm import FastLSTM
-from npchar.layers.gradcheck import complex_step
 from npchar.layers.lstm import LSTM
 from npchar.layers.rnn import RNN
+from npchar.network.gradcheck import complex_step
 
 
 def test_gates_and_cells_are_the_equations():

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import npchar
 from npchar.fast import matmul
-from npchar.layers.kinds import FAST, PLAIN
+from npchar.network.registry import FAST, PLAIN
 
 CELLS = ["gru", "lstm", "rnn"]
 

@@ -75,14 +75,14 @@ class Crash(Exception):
 def crash_after(monkeypatch, steps):
     """End the training by an exception in the middle of a later gradient."""
     count = itertools.count()
-    original = npchar.layers.network.Network.gradients
+    original = npchar.network.network.Network.gradients
 
     def gradients(self, *arguments, **named):
         if next(count) == steps:
             raise Crash
         return original(self, *arguments, **named)
 
-    monkeypatch.setattr(npchar.layers.network.Network, "gradients", gradients)
+    monkeypatch.setattr(npchar.network.network.Network, "gradients", gradients)
 
 
 @pytest.mark.parametrize(
@@ -285,14 +285,14 @@ def test_the_best_loss_is_not_that_where_it_goes_on(tmp_path, monkeypatch):
 
 
 def test_an_epochs_seconds_are_those_of_all_its_parts(tmp_path, monkeypatch):
-    now, original = [0.0], npchar.layers.network.Network.gradients
+    now, original = [0.0], npchar.network.network.Network.gradients
 
     def gradients(self, *arguments, **named):
         now[0] += 0.5
         return original(self, *arguments, **named)
 
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    monkeypatch.setattr(npchar.layers.network.Network, "gradients", gradients)
+    monkeypatch.setattr(npchar.network.network.Network, "gradients", gradients)
     with monkeypatch.context() as patch:
         crash_after(patch, 10)  # three steps of the second epoch are done
         with pytest.raises(Crash):
@@ -304,7 +304,7 @@ def test_an_epochs_seconds_are_those_of_all_its_parts(tmp_path, monkeypatch):
 
 def test_a_guard_goes_on_where_it_was(tmp_path, monkeypatch):
     """A roll-back after an interruption, to weights and at a rate from before it."""
-    original = npchar.layers.network.Network.gradients
+    original = npchar.network.network.Network.gradients
     spoilt = (9, 13)  # of all steps, both in the second epoch: back to what the first left
 
     def train(path, until):
@@ -319,7 +319,7 @@ def test_a_guard_goes_on_where_it_was(tmp_path, monkeypatch):
 
         model = make()
         with monkeypatch.context() as patch:
-            patch.setattr(npchar.layers.network.Network, "gradients", gradients)
+            patch.setattr(npchar.network.network.Network, "gradients", gradients)
             return outcome(model, fit(model, path))
 
     expected = train(tmp_path / "whole.npz", 10**9)

@@ -7,9 +7,9 @@ import pytest
 
 import npchar
 from npchar import GRU, LSTM, RNN, Conv, Dense, FastGRU, FastLSTM, FastRNN, Parameters
-from npchar.layers import gradcheck
-from npchar.layers.gradcheck import complex_step
 from npchar.layers.layer import Layer
+from npchar.network import gradcheck
+from npchar.network.gradcheck import complex_step
 
 ALL = [LSTM, FastLSTM, GRU, FastGRU, RNN, FastRNN, Conv]
 FAST_ONES = [FastLSTM, FastGRU, FastRNN]

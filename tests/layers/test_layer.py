@@ -5,11 +5,11 @@ import pytest
 
 import npchar
 from npchar.layers.conv import Conv
-from npchar.layers.gradcheck import complex_step
 from npchar.layers.gru import GRU
-from npchar.layers.kinds import FAST, PLAIN
-from npchar.layers.network import Network, Sizes
 from npchar.layers.rnn import RNN
+from npchar.network.gradcheck import complex_step
+from npchar.network.network import Network, Sizes
+from npchar.network.registry import FAST, PLAIN
 
 T, B, D, H = 7, 3, 5, 4
 KINDS = sorted({*FAST.values(), *PLAIN.values()}, key=lambda kind: kind.__name__)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from npchar.fast.lstm import FastLSTM
 from npchar.layers.lstm import LSTM, State
-from npchar.layers.network import Network, Sizes
+from npchar.network.network import Network, Sizes
 
 T, B, D, H = 7, 3, 5, 4
 

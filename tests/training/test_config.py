@@ -2,7 +2,7 @@
 
 import pytest
 
-from npchar.layers.network import Sizes
+from npchar.network.network import Sizes
 from npchar.training import config
 
 

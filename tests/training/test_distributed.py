@@ -14,7 +14,7 @@ from children import LIMIT, python, run_python, wait_for_ends
 from conftest import config_of, randomised, trained_by
 
 import npchar
-from npchar.layers.network import Network, Sizes
+from npchar.network.network import Network, Sizes
 from npchar.training.distributed import Leader, LocalCommunicator, default_workers
 from npchar.training.step import TrainingStep
 

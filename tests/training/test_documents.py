@@ -7,7 +7,7 @@ import pytest
 
 import npchar
 from npchar import Model, Vocabulary
-from npchar.layers.network import Network, Sizes
+from npchar.network.network import Network, Sizes
 from npchar.text.batches import DocumentBatches
 from npchar.text.documents import END, PADDING, Ids, concatenate, split, stack
 

@@ -126,7 +126,7 @@ def test_ranks_train_what_one_process_does(script, tmp_path, monkeypatch, n, lay
 def test_a_rank_that_fails_in_a_step_ends_the_job_with_its_message(script, failing, module):
     program = script(
         """
-        from npchar.layers.network import Network
+        from npchar.network.network import Network
         gradients = Network.gradients
         calls = []
         def fails(self, *arguments, **named):

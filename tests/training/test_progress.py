@@ -11,7 +11,7 @@ import pytest
 from children import LIMIT, start
 
 import npchar
-from npchar.layers.network import Network
+from npchar.network.network import Network
 from npchar.training.progress import Progress, clock
 
 LIVE = re.compile(r"epoch +(\d+)/(\d+)  loss [\d.]+  ([\d,]+) characters/s  ([\d:]+) left")

@@ -6,7 +6,7 @@ import pytest
 
 import npchar
 from npchar import Model, Vocabulary
-from npchar.layers.network import Network
+from npchar.network.network import Network
 from npchar.training.optimizers import RMSprop
 
 WORDS = "abcdef"

@@ -29,10 +29,10 @@ import numpy as np
 
 from npchar.arguments import require_positive
 from npchar.arrays import Array
-from npchar.layers.kinds import FAST, PLAIN
 from npchar.layers.layer import Layer
-from npchar.layers.network import Network, require_batch
 from npchar.layers.parameters import Parameters
+from npchar.network.network import Network, require_batch
+from npchar.network.registry import FAST, PLAIN
 
 if TYPE_CHECKING:
     from typing import Protocol

@@ -9,10 +9,10 @@ from conftest import TESTS, randomised
 
 import npchar
 from npchar.fast.lstm import FastLSTM
-from npchar.layers import gradcheck
-from npchar.layers.gradcheck import central_difference, complex_step
-from npchar.layers.network import Network, Sizes
 from npchar.layers.parameters import Parameters
+from npchar.network import gradcheck
+from npchar.network.gradcheck import central_difference, complex_step
+from npchar.network.network import Network, Sizes
 from npchar.training.optimizers import RMSprop
 
 GOLDEN = TESTS / "golden.npz"

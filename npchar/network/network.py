@@ -16,10 +16,10 @@ import numpy as np
 from npchar.arrays import Array
 from npchar.fast.dense import FastDense
 from npchar.layers.dense import Dense
-from npchar.layers.kinds import FAST, PLAIN
 from npchar.layers.layer import Layer
 from npchar.layers.loss import log_probabilities, softmax_cross_entropy
 from npchar.layers.parameters import Parameters
+from npchar.network.registry import FAST, PLAIN
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike

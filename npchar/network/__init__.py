@@ -1,0 +1,15 @@
+"""A network: layers in a stack and an output layer, on one vector of parameters.
+
+``network`` runs the layers as one function, from ids to logits, a loss and its gradients.
+``registry`` has the layers by name, plain and fast. ``gradcheck`` compares gradients with numerical
+derivatives, which `npchar.check_gradients` prints.
+
+>>> from npchar.network.network import Network, Sizes
+>>> network = Network(Sizes(vocabulary_size=5, hidden_size=3, num_layers=2, dropout=0.0))
+>>> network.initialise(seed=0)
+>>> logits, states = network.logits(np.array([[0], [4], [2]]))
+>>> logits.shape
+(3, 1, 5)
+"""
+
+__all__ = ["gradcheck", "network", "registry"]
