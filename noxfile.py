@@ -6,6 +6,8 @@ nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 OLDEST, NEWEST = "3.10", "3.13"
+PACKAGES = "text", "layers", "network", "files", "generation", "analysis", "training"
+DOCUMENTED = ["npchar", *(f"npchar.{name}" for name in PACKAGES)]
 
 
 @nox.session
@@ -63,6 +65,7 @@ def coverage(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the API reference and check it."""
     session.install("-e", ".[test,docs]")
+    session.run("pdoc", "-d", "numpy", "-o", "site", *DOCUMENTED)
     session.run("pytest", "-m", "slow", "tests/test_site.py")
 
 

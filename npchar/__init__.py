@@ -64,7 +64,7 @@ versions of npchar and NumPy; a new version may train better, and so differently
 
 __docformat__ = "numpy"
 
-from npchar import analysis, files, generation, layers, text, training
+from npchar import analysis, files, generation, layers, network, text, training  # noqa: F401
 from npchar.analysis.activations import Activations, gradient_flow, saliency
 from npchar.analysis.originality import Originality, originality
 from npchar.analysis.plots import plot_entropies
@@ -145,11 +145,12 @@ __all__ = [  # noqa: RUF022  (in the order of reading: so the API reference prin
     "MissingMPIError",
     "TrainingDiverged",
     "UnknownCharacterError",
-    # the chapters
-    "text",
-    "layers",
-    "files",
-    "generation",
-    "analysis",
-    "training",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Raise an AttributeError, which names the replacement of a name of version 1."""
+    from npchar.arguments import REMOVED
+
+    advice = f"; use {REMOVED[name]}" if name in REMOVED else ""
+    raise AttributeError(f"module 'npchar' has no attribute {name!r}{advice}")

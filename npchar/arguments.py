@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import numbers
+from collections.abc import Mapping
+
 import numpy as np
 
 
@@ -17,3 +21,28 @@ def require_positive(**arguments: int) -> None:
     for name, value in arguments.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} is {value!r}; expected a whole number, 1 or more")
+
+
+def require_number(name: str, value: float, zero: bool = False, below: float = math.inf) -> None:
+    """Raise a ValueError unless `value` is above 0, or with `zero` from 0, and `below` a limit."""
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not (0 < value < below or (zero and value == 0)):
+        lowest = "from 0" if zero else "above 0"
+        limit = "" if math.isinf(below) else f" and below {below:g}"
+        raise ValueError(f"{name} is {value!r}; expected a number {lowest}{limit}")
+
+
+REMOVED = {
+    "rank": "npchar.training.rank()",
+    "WorkerError": "nothing: a training continues when a worker process dies",
+    "epsilon": "an optimizer with it, as in optimizer=npchar.RMSprop(epsilon=1e-7)",
+    "warm_up": "a schedule with it, as in schedule=npchar.Schedule(warm_up=0.1)",
+}
+"""Names and arguments of version 1 that are gone, and their replacements."""
+
+
+def require_known(function: str, arguments: Mapping[str, object]) -> None:
+    """Raise a TypeError for further keyword arguments; it names the replacement of old ones."""
+    for name in arguments:
+        advice = f"; use {REMOVED[name]}" if name in REMOVED else ""
+        raise TypeError(f"{function} got an unexpected keyword argument {name!r}{advice}")

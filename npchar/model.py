@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from npchar.analysis.scoring import Evaluation, Score, log_probabilities_of, mean_loss
-from npchar.arguments import require_positive, require_seed
+from npchar.arguments import require_known, require_positive, require_seed
 from npchar.arrays import Array
 from npchar.files import archive
 from npchar.files.description import DTYPES, STORED, configuration, described, layout
@@ -253,6 +253,7 @@ class Model:
         checkpoint: str | os.PathLike[str] | None = None,
         checkpoint_every: tuple[float, str] = (30, "seconds"),
         resume: bool = False,
+        **removed: object,
     ) -> History:
         """Train on a text.
 
@@ -407,6 +408,7 @@ class Model:
             "restore_best": restore_best,
             "seed": seed,
         }
+        require_known("fit", removed)
         callbacks = require_callbacks(callbacks)
         if checkpoint is None and resume:
             raise ValueError("resume is True, but no checkpoint is named to go on from")

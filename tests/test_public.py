@@ -31,7 +31,6 @@ PUBLIC = """
     load_corpus mean_squared_error originality plot_entropies reweight_distribution
     saliency sample softmax_cross_entropy to_keras to_onnx to_torch training_settings windows
 
-    analysis files generation layers text training
 """
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from npchar.arguments import require_positive, require_seed
+from npchar.arguments import require_number, require_positive, require_seed
 from npchar.network.network import Sizes
 from npchar.training.optimizers import OPTIMIZERS, Optimizer, RMSprop
 from npchar.training.schedule import FUNCTION, Schedule
@@ -63,14 +63,10 @@ class TrainingConfig:
         if self.patience is not None:
             require_positive(patience=self.patience)
         require_seed(self.seed)
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate is {self.learning_rate!r}; it must be above 0")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm is {self.clip_norm!r}; it must be above 0, or None")
-        if not 0 <= self.validation_split < 1:
-            raise ValueError(
-                f"validation_split is {self.validation_split!r}; it must be from 0 to below 1"
-            )
+        require_number("learning_rate", self.learning_rate)
+        if self.clip_norm not in (None, math.inf):
+            require_number("clip_norm", self.clip_norm)
+        require_number("validation_split", self.validation_split, zero=True, below=1)
 
 
 def resolve_config(
@@ -95,6 +91,7 @@ def resolve_config(
     ValueError
         For a value out of its range, or arguments that exclude each other.
     """
+    require_positive(maxlen=arguments["maxlen"])
     saved = {} if saved is None else saved
     last = arguments["targets"] == "last"
     optimizer, schedule = arguments["optimizer"], arguments["schedule"]
