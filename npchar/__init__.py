@@ -6,60 +6,61 @@ r"""Character-level language models in plain NumPy, every gradient by hand.
 >>> len(model.generate("the ", 20, temperature=0.5, seed=1))
 20
 
-Dimensions, everywhere: T time, B batch, V vocabulary, H hidden, D a layer's input. Losses are nats
-per character unless they say bits. Randomness comes from a `seed` alone. All examples here run as
-they stand, after ``import npchar`` and ``import numpy as np``.
+Shapes use these letters: T time, B batch, V vocabulary, H hidden, D a layer's input. Losses are in
+nats per character; bits are called bits. All randomness comes from a `seed`. The examples run
+after ``import npchar`` and ``import numpy as np``.
 
-Where to begin: `Model` has nearly all of it. The chapters, in the order of their dependencies:
+Start with `Model`. The chapters, in the order of their dependencies:
 
-- `npchar.text`: a text, its vocabulary and ids, windows of them, n-gram baselines.
-- `npchar.layers`: ids to logits to a loss, and back: LSTM, GRU, plain RNN, convolution.
-- `npchar.files`: model files and checkpoints, and their format.
+- `npchar.text`: texts, vocabularies, batches, n-gram baselines.
+- `npchar.layers`: LSTM, GRU, plain RNN, convolution, output layer and loss.
+- `npchar.network`: layers in a stack, and the gradient check.
+- `npchar.files`: model files, checkpoints, and their format.
 - `npchar.generation`: temperature, sampling, text from a prompt.
 - `npchar.analysis`: scores, activations, originality, plots and a page.
-- `npchar.training`: the training loop, optimizers, checkpoints, several cores and machines.
+- `npchar.training`: the trainer, optimizers, worker processes and MPI.
 
 The code
 ========
-Follow the data. A package imports only from those before it here, which a test checks.
+A package imports only from the packages before it in this list, which a test checks.
 
-- ``arrays.py``, ``arguments.py``, ``threads.py``, ``version.py``: the type of arrays, checks of
-  arguments, and work for several threads.
-- ``text/``: ``corpus``, ``download``, ``decoding``, ``detection``: text from names, files and
-  addresses, and its encoding.
-  ``vocabulary``: characters or tokens to ids and back. ``documents``: many texts instead of one.
-  ``batches``: shuffled batches of them, views, no copies. ``ngrams``: baselines. ``examine``:
-  checks of a text before training.
-- ``layers/``: ``lstm``: the LSTM as in the papers; ``gru``, ``rnn`` and ``conv`` in the same form.
-  ``layer``: the interface of a layer. ``dense`` and ``loss``. ``parameters``: one flat vector with
-  named views.
-- ``fast/``: the same layers made fast. ``lstm``, ``gru``, ``rnn``: the equations of a step on
-  views of buffers. ``recurrent``: buffers, the loop over time, products and the stepper of any of
-  them. ``dense``: the output layer with the loss. ``matmul``: matrix products in tiles.
-- ``network/``: ``network``: a stack of layers as one function. ``registry``: the layers by name.
-  ``gradcheck``: complex step and central differences.
-- ``files/``: ``archive``: files written whole or not at all, and validated when read.
-  ``description``: the JSON that describes a model. ``resume``: checkpoints of a training.
-- ``generation/``: ``sampling``: temperature, top-k and top-p. ``stream``: prefill of prompts, and
-  generation.
-- ``analysis/``: ``scoring``, ``activations``, ``originality``; and ``colouring``, ``plots``,
-  ``summary``, ``page`` to show them.
-- ``training/``: ``trainer``: epochs, batches, validation, history, checkpoints. ``config``: the
-  arguments of `Model.fit` with their defaults resolved. ``step``: gradient, all-reduce, clip,
-  update, the same on every rank. ``distributed``: how ranks communicate. ``optimizers``,
-  ``schedule``. ``divergence``: best weights, spikes, rolling back. ``history``, ``progress``.
-  ``interrupts``: Ctrl-C between two steps.
-- ``model.py``: the API.
-- ``exchange.py``, ``options.py``, ``command.py``: Keras, PyTorch and ONNX; the command line.
+- ``arrays.py``, ``arguments.py``, ``threads.py``, ``version.py``: the array type and aligned
+  memory, checks of arguments, threads of NumPy and of its BLAS, the version.
+- ``text/``: ``corpus`` loads texts from names, files, folders and addresses. ``download``
+  downloads, ``decoding`` decodes bytes, ``detection`` names a likely encoding. ``vocabulary`` turns
+  characters or tokens into ids. ``documents`` joins many texts. ``batches`` makes shuffled batches
+  of windows or of documents. ``ngrams`` has the baselines. ``examine`` checks a text before
+  training.
+- ``layers/``: the code to read. ``lstm``, ``gru``, ``rnn`` and ``conv`` have the equations and the
+  order of the gates; ``layer`` has the interface of a layer; ``dense``, ``loss``; ``parameters`` is
+  one flat vector with named views.
+- ``fast/``: the code that runs. ``recurrent`` has the buffers, the loop over time and the stepper;
+  ``lstm``, ``gru`` and ``rnn`` have the equations of one step on views of these buffers; ``dense``
+  computes the output layer with its loss; ``matmul`` splits matrix products into tiles.
+- ``network/``: ``network`` stacks layers, ``registry`` lists them by name, ``gradcheck`` compares
+  gradients with complex step and central differences.
+- ``files/``: ``archive`` writes files atomically and validates what it reads. ``description`` has
+  the file format of a model, ``resume`` the checkpoint of a training.
+- ``generation/``: ``sampling`` has temperature, top-k and top-p; ``stream`` reads prompts and
+  generates.
+- ``analysis/``: ``scoring``, ``activations``, ``originality``; ``colouring``, ``plots``,
+  ``summary`` and ``page`` show their results.
+- ``training/``: ``config`` resolves the arguments of `Model.fit`. ``trainer`` has the epochs,
+  validation, history and checkpoints. ``step`` makes one step: gradient, all-reduce, clip, update.
+  ``distributed`` has the communicators for one process, worker processes and MPI. ``optimizers``,
+  ``schedule`` (learning rates). ``divergence`` handles losses that jump, and keeps the best
+  weights. ``interrupts`` handles Ctrl-C. ``history``, ``progress``.
+- ``model.py``: the methods of `Model`, which delegate to these packages.
+- ``exchange.py``: PyTorch, Keras, ONNX. ``options.py``, ``command.py``: the options and the
+  commands of the command line.
 
-What is stable
-==============
-npchar follows semantic versioning. Until version 2 these stay as they are, or grow by arguments
-with a default: the names in ``npchar.__all__`` that are classes, functions and exceptions, their
-documented arguments, methods and results; the commands and options of ``npchar``; and every file
-that a version since 0.1 has written loads. The packages may be rearranged: import from ``npchar``
-itself. The same seed gives the same weights to the bit on the same machine, with the same
-versions of npchar and NumPy; a new version may train better, and so differently.
+Stability
+=========
+npchar follows semantic versioning. These stay compatible within version 2: the names in
+``npchar.__all__`` with their documented arguments, methods and results; the commands and options of
+``npchar``; and model files, which load from every version since 0.1. Import from ``npchar``, since
+modules may move. The same seed gives the same weights to the bit on the same machine with the same
+versions of npchar and NumPy.
 """
 
 __docformat__ = "numpy"

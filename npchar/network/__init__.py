@@ -12,4 +12,4 @@ derivatives, which `npchar.check_gradients` prints.
 (3, 1, 5)
 """
 
-__all__ = ["gradcheck", "network", "registry"]
+__all__ = ["gradcheck"]

@@ -41,7 +41,9 @@ class Schedule:
     """
 
     decay: str = "linear"
+    """The shape of the decay."""
     warm_up: float | None = None
+    """The share of steps in which the rate rises; None for the default."""
 
     def __post_init__(self) -> None:
         if self.decay not in SCHEDULES:
