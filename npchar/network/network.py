@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 # A long text is read in segments side by side: at most SEGMENTS, of at least SEGMENT characters.
 SEGMENTS, SEGMENT = 64, 1000
-# Two passes have the same state if it differs by less than this, relative to 1 + |state|. Rounding
-# makes a difference of up to 3e-6; a state that differs by 4e-6 changes log p by less than 1e-4.
-TOLERANCE = 4e-6
+# States agree that differ by less than this, relative to 1 + |state|: a little more than rounding
+# makes. A larger difference in float32 changes some log-probabilities by more than 1e-4.
+TOLERANCE = {"float32": 4e-6, "float64": 1e-8}
 MARK = 64  # the states of two passes are compared after this many steps, and then again and again
 ROUNDS = 4  # passes over segments, after which longer segments are tried
 
@@ -522,7 +522,8 @@ def _pack(states: Sequence[Any]) -> Array:
 
 def _agree(rows: Array, others: Array) -> Array:
     """Which rows, (n, S), have the same state: (n,) booleans."""
-    agree: Array = np.all(np.isclose(rows, others, TOLERANCE, TOLERANCE), axis=1)
+    tolerance = TOLERANCE[str(rows.dtype)]
+    agree: Array = np.all(np.isclose(rows, others, tolerance, tolerance), axis=1)
     return agree
 
 

@@ -131,8 +131,9 @@ def test_ranks_follow_a_rollback_and_a_callback():
 
 
 def workers_of(pid):
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in children.split()]
+    """The worker processes of a process, without other children such as a resource tracker."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(n) for n in children if b"npchar" in Path(f"/proc/{n}/cmdline").read_bytes()]
 
 
 @POSIX
