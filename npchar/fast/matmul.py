@@ -56,8 +56,8 @@ class MatmulPlan:
 
     def __init__(self, M: int, K: int, N: int, dtype: DTypeLike) -> None:
         self.rows, self.columns = M, N  # of a tile
-        is_small = M * K * N <= SMALL or K > LONGEST
-        if HAS_SMALL_KERNELS and np.dtype(dtype).kind == "f" and not is_small:
+        has_kernels = HAS_SMALL_KERNELS and np.dtype(dtype).kind == "f"
+        if has_kernels and M * K * N > SMALL and K <= LONGEST:
             for widest in (WIDEST, WIDEST // 2):
                 # Tiles of whole vectors of 16 numbers are faster.
                 columns = 16 * _largest_divisor(N // 16, widest // 16) if N % 16 == 0 else 0

@@ -69,8 +69,8 @@ class FastTape(Generic[State]):
         H, dtype, S = layer.sizes[1], layer.dtype, len(layer.state_shapes(B))
         _, Wh, b = layer._by_gate(layer.arrays)
         G, n = len(b), len(Wh)
-        self.description, self.state_type = layer._describe_tape(T, B), layer.state_type
-        self.shape = (T, B)
+        self.key, self.shape = layer._tape_key(T, B), (T, B)
+        self.state_type = layer.state_type
         self.x: Array | None = None
 
         def buffer(*axes: int) -> Array:
@@ -251,9 +251,9 @@ class FastRecurrent(Layer, Generic[State]):
             dh_next += dh
             dh = None
 
-        has_gaps = len(b) > 1
+        has_gaps, steps = len(b) > 1, tape.backward_steps
         for t in reversed(range(T)):
-            step, drows, factor = tape.backward_steps[t]
+            step, drows, factor = steps[t]
             if dh is not None:
                 add(dh_next, dh[t], dh_next)
             dh_direct = step()
@@ -283,15 +283,18 @@ class FastRecurrent(Layer, Generic[State]):
             dx = (rows @ _side_by_side(Wx).T).reshape(x.shape)
         return dx, self.state_type(*tape.dstate.copy())
 
-    def _describe_tape(self, T: int, B: int) -> str:
-        """The layer and the sizes that a tape is for, as errors name them."""
-        return f"a tape of a fast {self.name} of {self.sizes[1]} {self.dtype} units for {T=}, {B=}"
+    def _tape_key(self, T: int, B: int) -> tuple[str, int, str, int, int]:
+        """The layer and the sizes that a tape is made for."""
+        return self.name, self.sizes[1], self.dtype.type.__name__, T, B
 
     def _require_tape(self, tape: FastTape[State], T: int, B: int) -> None:
         """Raise a ValueError unless it is a tape of such a layer for T and B."""
-        found = tape.description if isinstance(tape, FastTape) else f"a {type(tape).__name__}"
-        if found != (expected := self._describe_tape(T, B)):
-            raise ValueError(f"expected {expected}, got {found}")
+        expected = self._tape_key(T, B)
+        found = tape.key if isinstance(tape, FastTape) else type(tape).__name__
+        if found != expected:
+            raise ValueError(
+                f"expected a tape for (layer, units, dtype, T, B) = {expected}, got {found}"
+            )
 
     def _table(self, Wx: Array, b: Array, symbols: Array) -> Array:
         """The sums that each symbol adds to, from its row of Wx and the biases: (G, symbols, H)."""
