@@ -123,7 +123,7 @@ def test_no_other_dtype_appears(kind, dtype):
         result = one.gradients(ids, ids[::-1])
         outputs, tapes = one.forward(ids)
         states = [tape.final_state for tape in tapes]
-        found = [outputs, result.parameters.flat, result.loss, one.steps_from(states)(ids[0])]
+        found = [outputs, result.parameters.flat, result.loss, one.stepper(states)(ids[0])]
         for state in (*states, *result.states):
             found += list(state)
         assert {array.dtype for array in found} == {np.dtype(dtype)}

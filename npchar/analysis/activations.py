@@ -65,7 +65,7 @@ class Activations:
         """
         _, H, layers, *_ = network.sizes
         values: dict[str, Array] = {}
-        for start, _, tapes in network.plain().read(ids[:, None], CHUNK):
+        for start, _, tapes in network.plain().read(ids[:, None], length=CHUNK):
             for k, tape in enumerate(tapes):
                 for name, found in tape.values.items():  # (T, 1, H)
                     if name not in values:
@@ -259,7 +259,7 @@ def saliency(model: LanguageModel, text: Text) -> Array:
     return norms
 
 
-def gradient_flow(layer: Layer, x: Array, dh: Array, state: Any = None) -> list[Any]:
+def gradient_flow(layer: Layer[Any], x: Array, dh: Array, state: Any = None) -> list[Any]:
     """The gradient at the end of a text, backpropagated to each step before it.
 
     Parameters

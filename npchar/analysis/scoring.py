@@ -17,7 +17,8 @@ from npchar.analysis.colouring import as_ansi, as_html
 from npchar.arguments import require_positive
 from npchar.arrays import Array
 from npchar.layers.loss import log_probabilities
-from npchar.network.network import AT_ONCE, SHORTEST, Network
+from npchar.network.long_text import text_log_probabilities
+from npchar.network.network import Network
 from npchar.text.documents import Ids, stack
 from npchar.text.vocabulary import Text
 
@@ -205,7 +206,7 @@ def log_probabilities_of(
     """
     ids, ends = text
     if ends is None:
-        return network.log_probabilities(ids, progress)[0]
+        return text_log_probabilities(network, ids, progress)[0]
     log_p = np.empty(len(ids) - 1, network.parameters.flat.dtype)
     lengths = np.diff(ends)
     left = np.argsort(lengths, kind="stable")
@@ -213,8 +214,7 @@ def log_probabilities_of(
         group = left[: max(16, min(1024, 4096 // int(lengths[left[0]])))]
         left = left[len(group) :]
         batch = stack(ids, ends[group], lengths[group])  # (T + 1, B)
-        length = max(SHORTEST, AT_ONCE // len(group))
-        for start, outputs, _ in network.read(np.maximum(batch[:-1], 0), length):
+        for start, outputs, _ in network.read(np.maximum(batch[:-1], 0)):
             targets = batch[start + 1 : start + 1 + len(outputs)]
             found = log_probabilities(network.dense.forward(outputs), np.maximum(targets, 0))
             t, b = np.nonzero(targets >= 0)
@@ -242,6 +242,8 @@ def mean_loss(
             if progress is not None:
                 progress((start + share * size) / n)
 
-        log_p, states = network.log_probabilities(text.ids[start : start + size + 1], show, states)
+        log_p, states = text_log_probabilities(
+            network, text.ids[start : start + size + 1], show, states
+        )
         total -= float(log_p.sum(dtype=np.float64))
     return total / n

@@ -38,7 +38,7 @@ def notes(network: Network, vocabulary: Vocabulary) -> list[str]:
     """The lines below the table."""
     V, H, *_ = network.sizes
     flat = network.parameters.flat
-    tape = sum(layer.kept for layer in network.layers) * MAXLEN * BATCH * H * flat.itemsize
+    tape = sum(layer.tape_size for layer in network.layers) * MAXLEN * BATCH * H * flat.itemsize
     logits = MAXLEN * BATCH * V * flat.itemsize
     field = network.receptive_field
     return [

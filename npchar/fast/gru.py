@@ -8,36 +8,30 @@ import numpy as np
 from numpy import add, copyto, multiply, subtract, tanh
 
 from npchar.arrays import Array
-from npchar.fast.recurrent import HALF, ONE, FastRecurrent, StepBuffers, Weights
+from npchar.fast.recurrent import HALF, ONE, Cell, FastRecurrent, StepBuffers, Weights
 from npchar.layers.gru import GRU
 from npchar.layers.layer import HiddenState
 
 __all__ = ["FastGRU"]
 
 
-class FastGRU(FastRecurrent[HiddenState], GRU):
-    """A `GRU` made fast: the same arrays, the same results to rounding.
+class GRUCell(Cell):
+    """The equations of ``layers/gru.py``.
 
-    Its gates are in the order q, r, z, n: Wh feeds the first three, and Wx the last three.
-
-    Examples
-    --------
-    >>> plain = npchar.GRU.create(input_size=5, hidden_size=3)
-    >>> fast = npchar.FastGRU(**plain.arrays)
-    >>> x = np.array([[0], [4], [2]])
-    >>> np.allclose(fast.forward(x).outputs, plain.forward(x).outputs, atol=1e-6)
-    True
+    The gates are in the order q, r, z, n: Wh feeds the first three, and Wx the last three.
     """
 
-    _scale = np.array([1, 0.5, 0.5, 1], np.float32)[:, None, None]  # halves: see `FastLSTM`
+    gate_scale = np.array([1, 0.5, 0.5, 1], np.float32)[:, None, None]  # halves: see `LSTMCell`
 
     @staticmethod
-    def _by_gate(arrays: Mapping[str, Array]) -> Weights:
+    def by_gate(arrays: Mapping[str, Array]) -> Weights:
+        """Views of a layer's arrays, or of their gradients."""
         r, z, q = arrays["Wh"]
         return Weights(arrays["Wx"], [q, r, z], [arrays["bq"], *arrays["b"]])
 
     @staticmethod
-    def _bind_forward(buffers: StepBuffers) -> Callable[[], None]:
+    def bind_forward(buffers: StepBuffers) -> Callable[[], None]:
+        """The equations of a step, bound to the buffers."""
         (q, r, z, n), rz = buffers.gates, buffers.gates[1:3]
         q_sum, rz_sums, n_sum = buffers.sums[0], buffers.sums[1:], buffers.x_sums[3]
         (h_,), (h,) = buffers.before, buffers.after
@@ -57,7 +51,8 @@ class FastGRU(FastRecurrent[HiddenState], GRU):
         return step
 
     @staticmethod
-    def _bind_backward(buffers: StepBuffers) -> Callable[[], Array]:
+    def bind_backward(buffers: StepBuffers) -> Callable[[], Array]:
+        """The gradients of a step, bound to the buffers."""
         (q, r, z, n), (dq, da_r, da_z, da_n) = buffers.gates, buffers.dgates
         (h_,), (dh,), a = buffers.before, buffers.dstate, buffers.scratch[0]
         dh_direct: Array = buffers.scratch[1]
@@ -78,3 +73,18 @@ class FastGRU(FastRecurrent[HiddenState], GRU):
             return dh_direct
 
         return step
+
+
+class FastGRU(FastRecurrent[HiddenState], GRU):
+    """A `GRU` made fast: the same arrays, the same results to rounding.
+
+    Examples
+    --------
+    >>> plain = npchar.GRU.create(input_size=5, hidden_size=3)
+    >>> fast = npchar.FastGRU(**plain.arrays)
+    >>> x = np.array([[0], [4], [2]])
+    >>> np.allclose(fast.forward(x).outputs, plain.forward(x).outputs, atol=1e-6)
+    True
+    """
+
+    cell = GRUCell

@@ -8,34 +8,27 @@ import numpy as np
 from numpy import add, multiply, subtract, tanh
 
 from npchar.arrays import Array
-from npchar.fast.recurrent import HALF, ONE, FastRecurrent, StepBuffers, Weights
+from npchar.fast.recurrent import HALF, ONE, Cell, FastRecurrent, StepBuffers, Weights
 from npchar.layers.lstm import LSTM, State
 
 __all__ = ["FastLSTM"]
 
 
-class FastLSTM(FastRecurrent[State], LSTM):
-    """An `LSTM` made fast: the same arrays, the same results to rounding.
-
-    Examples
-    --------
-    >>> plain = npchar.LSTM.create(input_size=5, hidden_size=3)
-    >>> fast = npchar.FastLSTM(**plain.arrays)
-    >>> x = np.array([[0], [4], [2]])
-    >>> np.allclose(fast.forward(x).outputs, plain.forward(x).outputs, atol=1e-6)
-    True
-    """
+class LSTMCell(Cell):
+    """The equations of ``layers/lstm.py``."""
 
     # σ(z) = ½ + ½ tanh(z/2): with halved sums one tanh serves all four gates.
-    _scale = np.array([0.5, 0.5, 0.5, 1], np.float32)[:, None, None]
-    _saved = 1  # tanh(c), which saves backward 5 % of a step on processors without AVX-512
+    gate_scale = np.array([0.5, 0.5, 0.5, 1], np.float32)[:, None, None]
+    saved_arrays = 1  # tanh(c), which saves backward 5 % of a step on processors without AVX-512
 
     @staticmethod
-    def _by_gate(arrays: Mapping[str, Array]) -> Weights:
+    def by_gate(arrays: Mapping[str, Array]) -> Weights:
+        """Views of a layer's arrays, or of their gradients."""
         return Weights(arrays["Wx"], arrays["Wh"], arrays["b"])
 
     @staticmethod
-    def _bind_forward(buffers: StepBuffers) -> Callable[[], None]:
+    def bind_forward(buffers: StepBuffers) -> Callable[[], None]:
+        """The equations of a step, bound to the buffers."""
         sums, gates, ifo, ig = buffers.sums, buffers.gates, buffers.gates[:3], buffers.scratch[0]
         i, f, o, g = gates
         (_, c_), (h, c), (tanh_c,) = buffers.before, buffers.after, buffers.saved
@@ -53,7 +46,7 @@ class FastLSTM(FastRecurrent[State], LSTM):
         return step
 
     @staticmethod
-    def _bind_backward(buffers: StepBuffers) -> Callable[[], None]:
+    def bind_backward(buffers: StepBuffers) -> Callable[[], None]:
         """The lines of the plain layer, regrouped: all four gradients have the same last factor.
 
         dc += dh o (1 − tanh²(c))
@@ -78,3 +71,18 @@ class FastLSTM(FastRecurrent[State], LSTM):
             multiply(dgates, gates, dgates)
 
         return step
+
+
+class FastLSTM(FastRecurrent[State], LSTM):
+    """An `LSTM` made fast: the same arrays, the same results to rounding.
+
+    Examples
+    --------
+    >>> plain = npchar.LSTM.create(input_size=5, hidden_size=3)
+    >>> fast = npchar.FastLSTM(**plain.arrays)
+    >>> x = np.array([[0], [4], [2]])
+    >>> np.allclose(fast.forward(x).outputs, plain.forward(x).outputs, atol=1e-6)
+    True
+    """
+
+    cell = LSTMCell

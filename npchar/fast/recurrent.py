@@ -6,10 +6,10 @@ functions that are bound to views of the buffers. This module does everything el
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple
 
 import numpy as np
 from numpy import add, copyto, dot, matmul
@@ -17,9 +17,8 @@ from numpy import add, copyto, dot, matmul
 from npchar.arrays import Array, aligned_empty
 from npchar.fast.matmul import MatmulPlan
 from npchar.layers.dense import Dense
-from npchar.layers.layer import Layer, require_step
+from npchar.layers.layer import Layer, LayerState, require_step
 
-State = TypeVar("State", bound=tuple[Array, ...])
 ByGate = Array | list[Array]  # one array for each gate
 
 # Arrays spare NumPy the conversion of Python numbers, half of the time of a small operation.
@@ -49,7 +48,7 @@ class StepBuffers(NamedTuple):
     gates: Array  # (G, B, H), written forward; backward may overwrite it
     before: Array  # (S, B, H), the state before the step; in a stepper the same memory as `after`
     after: Array  # (S, B, H), the state after the step
-    saved: Array  # (_saved, B, H), what else backward needs
+    saved: Array  # (saved_arrays, B, H), what else backward needs
     sums: Array  # (n, B, H), forward: the sums of the first gates
     x_sums: Array  # (G, B, H), forward: what the input and the biases add to the sums
     dgates: Array  # (G, B, H), backward: where the gradients of the sums are written
@@ -57,7 +56,32 @@ class StepBuffers(NamedTuple):
     scratch: Array  # (2, B, H)
 
 
-class FastTape(Generic[State]):
+class Cell(ABC):
+    """The equations of one step of a fast layer, on views of buffers."""
+
+    gate_scale: ClassVar[Array]  # of the sums of each gate, (G, 1, 1)
+    saved_arrays: ClassVar[int] = 0  # arrays that backward needs besides the gates and the state
+
+    @staticmethod
+    @abstractmethod
+    def by_gate(arrays: Mapping[str, Array]) -> Weights:
+        """Views of a layer's arrays, or of their gradients."""
+
+    @staticmethod
+    @abstractmethod
+    def bind_forward(buffers: StepBuffers) -> Callable[[], None]:
+        """A function that computes the gates and the state after the step from the sums."""
+
+    @staticmethod
+    @abstractmethod
+    def bind_backward(buffers: StepBuffers) -> Callable[[], Array | None]:
+        """A function that computes the gradients of the sums and of the state before the step.
+
+        Instead of the gradient of h it returns the part that does not pass through Wh, if any.
+        """
+
+
+class FastTape(Generic[LayerState]):
     """The buffers of passes over T steps of B sequences.
 
     A tape is made once for a (T, B) and used for every batch of that size. This saves fresh memory,
@@ -65,11 +89,11 @@ class FastTape(Generic[State]):
     step of 16 sequences.
     """
 
-    def __init__(self, layer: FastRecurrent[State], T: int, B: int) -> None:
+    def __init__(self, layer: FastRecurrent[LayerState], T: int, B: int) -> None:
         H, dtype, S = layer.sizes[1], layer.dtype, len(layer.state_shapes(B))
-        _, Wh, b = layer._by_gate(layer.arrays)
+        _, Wh, b = layer.cell.by_gate(layer.arrays)
         G, n = len(b), len(Wh)
-        self.key, self.shape = layer._tape_key(T, B), (T, B)
+        self.key, self.shape = _tape_key(layer, T, B), (T, B)
         self.state_type = layer.state_type
         self.x: Array | None = None
 
@@ -77,7 +101,7 @@ class FastTape(Generic[State]):
             return aligned_empty((*axes, B, H), dtype)
 
         self.gates, self.states = buffer(T, G), buffer(S, T + 1)
-        self.saved, self.scratch = buffer(T, layer._saved), buffer(2)
+        self.saved, self.scratch = buffer(T, layer.cell.saved_arrays), buffer(2)
         self.sums, self.x_sums = buffer(n), buffer(G)
         self.dgates, self.dstate = buffer(G), buffer(S)
         # The gradients of a step overwrite its gates, the gates of a sequence side by side, which
@@ -90,8 +114,8 @@ class FastTape(Generic[State]):
             StepBuffers(gates, h_, h, saved, self.sums, self.x_sums, d, self.dstate, self.scratch)
             for gates, h_, h, saved, d in zip(self.gates, before, after, self.saved, dgates)
         ]
-        self.forward_steps = [layer._bind_forward(buffers) for buffers in self.buffers]
-        self._bind_backward = layer._bind_backward
+        self.forward_steps = [layer.cell.bind_forward(buffers) for buffers in self.buffers]
+        self._cell = layer.cell
 
         self.plan = MatmulPlan(B, H, H, dtype)
         self.h_tiles = [self.plan.left(h[None]) for h in self.states[0, :-1]]
@@ -114,7 +138,7 @@ class FastTape(Generic[State]):
         (T, B), (n, _, H), left = self.shape, self.sums.shape, self.backward_plan.left
         rows = self.rows.reshape(T, 1, B, -1)[..., : n * H]
         return [
-            (self._bind_backward(s), drows, left(s.dgates[:n] if self.is_split else factor))
+            (self._cell.bind_backward(s), drows, left(s.dgates[:n] if self.is_split else factor))
             for s, drows, factor in zip(self.buffers, self.drows, rows)
         ]
 
@@ -130,13 +154,12 @@ class FastTape(Generic[State]):
         return self.states[0, 1:]
 
     @property
-    def final_state(self) -> State:
+    def final_state(self) -> LayerState:
         """A copy of the state after the last step."""
-        state: State = self.state_type(*self.states[:, -1].copy())
-        return state
+        return self.state_type(*self.states[:, -1].copy())
 
 
-class FastRecurrent(Layer, Generic[State]):
+class FastRecurrent(Layer[LayerState]):
     """A recurrent layer made fast: the arrays and the results of the plain layer.
 
     Examples
@@ -154,49 +177,28 @@ class FastRecurrent(Layer, Generic[State]):
     >>> dx, dstate = fast.backward(tape, np.ones((3, 1, 3)), None, fast.zeros_like())
     """
 
-    tape_type = FastTape
-    _scale: ClassVar[Array]  # of the sums of each gate, (G, 1, 1)
-    _saved: ClassVar[int] = 0  # arrays that a step keeps for backward beside gates and state
+    cell: ClassVar[type[Cell]]
 
-    @staticmethod
-    @abstractmethod
-    def _by_gate(arrays: Mapping[str, Array]) -> Weights:
-        """Views of a layer's arrays, or of their gradients."""
-
-    @staticmethod
-    @abstractmethod
-    def _bind_forward(buffers: StepBuffers) -> Callable[[], None]:
-        """A function that computes the gates and the state after the step from the sums."""
-
-    @staticmethod
-    @abstractmethod
-    def _bind_backward(buffers: StepBuffers) -> Callable[[], Array | None]:
-        """A function that computes the gradients of the sums and of the state before the step.
-
-        Instead of the gradient of h it returns the part that does not pass through Wh, if any.
-        """
-
-    def tape(self, T: int, B: int) -> FastTape[State]:
+    def tape(self, T: int, B: int) -> FastTape[LayerState]:
         """Buffers for passes over T steps of B sequences."""
         return FastTape(self, T, B)
 
-    def stepper(self, state: State, dense: Dense | None = None) -> FastStepper[State]:
-        """A copy to run from a state, a step at a time: see `Layer.stepper`."""
+    def _stepper(self, state: LayerState, dense: Dense | None) -> FastStepper[LayerState]:
         return FastStepper(self, state, dense)
 
     def forward(
-        self, x: Array, state: State | None = None, tape: FastTape[State] | None = None
-    ) -> FastTape[State]:
+        self, x: Array, state: LayerState | None = None, tape: FastTape[LayerState] | None = None
+    ) -> FastTape[LayerState]:
         """Run over T steps: see `Layer.forward`."""
-        x, state = self.begin(x, state)
+        x, state = self._begin(x, state)
         (T, B), (D, H) = x.shape[:2], self.sizes
         tape = self.tape(T, B) if tape is None else tape
         self._require_tape(tape, T, B)
         for array, value in zip(tape.states, state):
             array[0] = value
-        Wx, Wh, b = (np.asarray(gates) for gates in self._by_gate(self.arrays))
+        Wx, Wh, b = (np.asarray(gates) for gates in self.cell.by_gate(self.arrays))
         n, first = len(Wh), len(b) - len(Wx)  # h feeds gates[:n], and x feeds gates[first:]
-        Wh_tiles = tape.plan.right(Wh, self._scale[:n])
+        Wh_tiles = tape.plan.right(Wh, self.cell.gate_scale[:n])
         sums, sum_tiles, x_sums = tape.sums, tape.sum_tiles, tape.x_sums
         x_sums_of_h, rest = x_sums[:n], x_sums[n:]
 
@@ -207,13 +209,13 @@ class FastRecurrent(Layer, Generic[State]):
         if is_ids:
             x = x.astype(np.intp, copy=False)
             symbols, inputs = _symbols_in_use(x)
-            table = self._table(Wx, b, symbols)
+            table = _symbol_table(self.cell, Wx, b, symbols)
         else:
             inputs = tape.drows
             tape.rows[:, : first * H] = 0
-            scaled = _side_by_side(Wx * self._scale[first:])
+            scaled = _side_by_side(Wx * self.cell.gate_scale[first:])
             matmul(x.reshape(T * B, D), scaled, tape.rows[:, first * H :])
-            tape.rows[...] += (b * self._scale[:, 0]).reshape(-1)
+            tape.rows[...] += (b * self.cell.gate_scale[:, 0]).reshape(-1)
         tape.x = x
 
         for x_t, h_tiles, step in zip(inputs, tape.h_tiles, tape.forward_steps):
@@ -229,10 +231,14 @@ class FastRecurrent(Layer, Generic[State]):
         return tape
 
     def backward(
-        self, tape: FastTape[State], dh: Array | None, dstate: State | None, gradient: Layer
-    ) -> tuple[Array | None, State]:
+        self,
+        tape: FastTape[LayerState],
+        dh: Array | None,
+        dstate: LayerState | None,
+        gradient: Layer[LayerState],
+    ) -> tuple[Array | None, LayerState]:
         """Backpropagate through time: see `Layer.backward`. The tape is used up."""
-        dh = self.begin_backward(tape, dh, gradient)
+        dh = self._begin_backward(tape, FastTape, dh, gradient)
         (T, B), (D, H) = tape.shape, self.sizes
         self._require_tape(tape, T, B)
         x, tape.x = tape.x, None
@@ -241,10 +247,10 @@ class FastRecurrent(Layer, Generic[State]):
                 "this tape has no forward pass to backpropagate: a fast layer uses the tape up; "
                 "run forward again, or use the plain layer, whose tapes last"
             )
-        Wx, Wh, b = (np.asarray(gates) for gates in self._by_gate(self.arrays))
+        Wx, Wh, b = (np.asarray(gates) for gates in self.cell.by_gate(self.arrays))
         is_split = tape.is_split
         WhT_tiles = tape.backward_plan.right(Wh.swapaxes(1, 2), is_joined=not is_split)
-        for array, value in zip(tape.dstate, self.state_or_zeros(dstate, B)):
+        for array, value in zip(tape.dstate, self._state_or_zeros(dstate, B)):
             array[...] = value
         dh_next, dgates, dh_tiles = tape.dstate[0], tape.dgates, tape.dh_tiles
         if dh is not None and dh.ndim == 2:  # with respect to the last output
@@ -266,7 +272,7 @@ class FastRecurrent(Layer, Generic[State]):
                 add(dh_next, dh_direct, dh_next)
 
         # A product of (TB, ·) matrices sums over time and batch.
-        dWx, dWh, db = self._by_gate(gradient.arrays)
+        dWx, dWh, db = self.cell.by_gate(gradient.arrays)
         rows, dx = tape.rows, None
         h_ = tape.states[0, :-1].reshape(T * B, H)
         _write(dWh, h_.T @ rows[:, : len(Wh) * H])
@@ -283,52 +289,42 @@ class FastRecurrent(Layer, Generic[State]):
             dx = (rows @ _side_by_side(Wx).T).reshape(x.shape)
         return dx, self.state_type(*tape.dstate.copy())
 
-    def _tape_key(self, T: int, B: int) -> tuple[str, int, str, int, int]:
-        """The layer and the sizes that a tape is made for."""
-        return self.name, self.sizes[1], self.dtype.type.__name__, T, B
-
-    def _require_tape(self, tape: FastTape[State], T: int, B: int) -> None:
+    def _require_tape(self, tape: FastTape[LayerState], T: int, B: int) -> None:
         """Raise a ValueError unless it is a tape of such a layer for T and B."""
-        expected = self._tape_key(T, B)
+        expected = _tape_key(self, T, B)
         found = tape.key if isinstance(tape, FastTape) else type(tape).__name__
         if found != expected:
             raise ValueError(
                 f"expected a tape for (layer, units, dtype, T, B) = {expected}, got {found}"
             )
 
-    def _table(self, Wx: Array, b: Array, symbols: Array) -> Array:
-        """The sums that each symbol adds to, from its row of Wx and the biases: (G, symbols, H)."""
-        first = len(b) - len(Wx)
-        table = aligned_empty((len(b), len(symbols), Wx.shape[2]), Wx.dtype)
-        table[:first] = 0
-        Wx.take(symbols, 1, table[first:], "clip")
-        table += b[:, None]
-        table *= self._scale
-        return table
 
-
-class FastStepper(Generic[State]):
-    """A layer run from a state, a step at a time: the cell on the buffers of one step.
+class FastStepper(Generic[LayerState]):
+    """A layer that runs one step at a time: the cell on the buffers of one step.
 
     Parameters
     ----------
     layer
-        The layer. Its weights are copied: later changes do not count.
+        The layer. Its weights are copied.
     state
-        The initial state, copied too.
+        The initial state, which is copied.
     dense
-        The output layer, if this is the top layer; copied too.
+        The output layer, if this is the top layer. It is copied.
     """
 
     def __init__(
-        self, layer: FastRecurrent[State], state: State, dense: Dense | None = None
+        self, layer: FastRecurrent[LayerState], state: LayerState, dense: Dense | None = None
     ) -> None:
-        state = layer.begin_steps(state, dense)
-        (B, H), (D, _), dtype, scale = state[0].shape, layer.sizes, layer.dtype, layer._scale
+        (B, H), (D, _), dtype, scale = (
+            state[0].shape,
+            layer.sizes,
+            layer.dtype,
+            layer.cell.gate_scale,
+        )
         self.B, self.D = B, D
-        Wx, Wh, b = (np.asarray(gates) for gates in layer._by_gate(layer.arrays))
+        Wx, Wh, b = (np.asarray(gates) for gates in layer.cell.by_gate(layer.arrays))
         G, n, m = len(b), len(Wh), len(Wx)
-        self.table = layer._table(Wx, b, np.arange(D))
+        self.table = _symbol_table(layer.cell, Wx, b, np.arange(D))
         self.Wx, self.b = Wx * scale[-m:], b[-m:, None] * scale[-m:]
         # The state after a step takes the memory of the state before the step.
         states = aligned_empty((len(state), B, H), dtype)
@@ -338,9 +334,11 @@ class FastStepper(Generic[State]):
         gates, self.x_sums = aligned_empty((2, G, B, H), dtype)
         self.x_sums[...] = b[:, None] * scale
         self.x_sums_of_h, self.x_sums_of_x = self.x_sums[:n], self.x_sums[-m:]
-        saved, scratch = (aligned_empty((count, B, H), dtype) for count in (layer._saved, 2))
+        saved, scratch = (
+            aligned_empty((count, B, H), dtype) for count in (layer.cell.saved_arrays, 2)
+        )
         own = gates, states, states, saved, self.sums, self.x_sums, gates, states, scratch
-        self.cell_step = layer._bind_forward(StepBuffers(*own))
+        self.cell_step = layer.cell.bind_forward(StepBuffers(*own))
 
     def step(self, x: Array) -> Array:
         """Run one step with ids, (B,), or vectors, (B, D).
@@ -401,6 +399,22 @@ class StepProducts:
             return self.h
         add(self.logits, self.b, self.logits)
         return self.logits
+
+
+def _tape_key(layer: Layer[Any], T: int, B: int) -> tuple[str, int, str, int, int]:
+    """The layer and the sizes that a tape is made for."""
+    return layer.name, layer.sizes[1], layer.dtype.type.__name__, T, B
+
+
+def _symbol_table(cell: type[Cell], Wx: Array, b: Array, symbols: Array) -> Array:
+    """The sums that each symbol adds to, from its row of Wx and the biases: (G, symbols, H)."""
+    first = len(b) - len(Wx)
+    table = aligned_empty((len(b), len(symbols), Wx.shape[2]), Wx.dtype)
+    table[:first] = 0
+    Wx.take(symbols, 1, table[first:], "clip")
+    table += b[:, None]
+    table *= cell.gate_scale
+    return table
 
 
 def _side_by_side(W: Array) -> Array:

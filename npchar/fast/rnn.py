@@ -8,11 +8,40 @@ import numpy as np
 from numpy import multiply, subtract, tanh
 
 from npchar.arrays import Array
-from npchar.fast.recurrent import ONE, FastRecurrent, StepBuffers, Weights
+from npchar.fast.recurrent import ONE, Cell, FastRecurrent, StepBuffers, Weights
 from npchar.layers.layer import HiddenState
 from npchar.layers.rnn import RNN
 
 __all__ = ["FastRNN"]
+
+
+class RNNCell(Cell):
+    """The equations of ``layers/rnn.py``."""
+
+    gate_scale = np.ones((1, 1, 1), np.float32)
+
+    @staticmethod
+    def by_gate(arrays: Mapping[str, Array]) -> Weights:
+        """Views of a layer's arrays, or of their gradients."""
+        return Weights(*([arrays[name]] for name in ("Wx", "Wh", "b")))
+
+    @staticmethod
+    def bind_forward(buffers: StepBuffers) -> Callable[[], None]:
+        """The equations of a step, bound to the buffers."""
+        sums, h = buffers.sums[0], buffers.after[0]
+        return lambda: tanh(sums, h)
+
+    @staticmethod
+    def bind_backward(buffers: StepBuffers) -> Callable[[], None]:
+        """The gradients of a step, bound to the buffers."""
+        h, dh, dz = buffers.after[0], buffers.dstate[0], buffers.dgates[0]
+
+        def step() -> None:
+            multiply(h, h, dz)
+            subtract(ONE, dz, dz)
+            multiply(dz, dh, dz)
+
+        return step
 
 
 class FastRNN(FastRecurrent[HiddenState], RNN):
@@ -27,24 +56,4 @@ class FastRNN(FastRecurrent[HiddenState], RNN):
     True
     """
 
-    _scale = np.ones((1, 1, 1), np.float32)
-
-    @staticmethod
-    def _by_gate(arrays: Mapping[str, Array]) -> Weights:
-        return Weights(*([arrays[name]] for name in ("Wx", "Wh", "b")))
-
-    @staticmethod
-    def _bind_forward(buffers: StepBuffers) -> Callable[[], None]:
-        sums, h = buffers.sums[0], buffers.after[0]
-        return lambda: tanh(sums, h)
-
-    @staticmethod
-    def _bind_backward(buffers: StepBuffers) -> Callable[[], None]:
-        h, dh, dz = buffers.after[0], buffers.dstate[0], buffers.dgates[0]
-
-        def step() -> None:
-            multiply(h, h, dz)
-            subtract(ONE, dz, dz)
-            multiply(dz, dh, dz)
-
-        return step
+    cell = RNNCell

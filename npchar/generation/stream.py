@@ -14,7 +14,8 @@ import numpy as np
 from npchar.arguments import require_seed
 from npchar.arrays import Array
 from npchar.generation.sampling import require_temperature, require_top, sampler
-from npchar.network.network import AT_ONCE, SHORTEST, Network
+from npchar.network.long_text import read_long_text
+from npchar.network.network import Network
 from npchar.text.vocabulary import Text, Vocabulary
 
 NEVER = -np.inf  # a logit
@@ -86,7 +87,7 @@ def prefill(network: Network, prompts: Sequence[Array]) -> tuple[Array, list[Any
             last, reached = read_long(network, distinct[where[0]])
         else:
             ids = np.stack([distinct[k] for k in where], axis=1)  # (length, B)
-            for _, outputs, tapes in network.read(ids, max(SHORTEST, AT_ONCE // len(where))):
+            for _, outputs, tapes in network.read(ids):
                 last, reached = outputs[-1], [tape.final_state for tape in tapes]
         logits[where] = network.dense.forward(last)
         for state, new in zip(states, reached):
@@ -105,7 +106,7 @@ def read_long(network: Network, ids: Array) -> tuple[Array, list[Any]]:
         t, b = np.nonzero(positions == len(ids) - 1)
         last[: len(t)] = outputs[t, b]
 
-    states = network.read_text(ids, keep_last)
+    states = read_long_text(network, ids, keep_last)
     return last, states
 
 
@@ -120,7 +121,7 @@ def stream(
 
     The id `never`, the unknown symbol, is never drawn.
     """
-    step = network.steps_from(states)
+    step = network.stepper(states)
     while True:
         if never is not None:
             logits[:, never] = NEVER

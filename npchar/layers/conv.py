@@ -28,7 +28,7 @@ to v, and so on:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class ConvTape(NamedTuple):
         return {"v": self.v, "g": self.g, "h": self.h}
 
 
-class Conv(Layer):
+class Conv(Layer[ConvState]):
     """A causal, gated convolution over the inputs of two steps.
 
     Parameters
@@ -104,8 +104,8 @@ class Conv(Layer):
     >>> gradient.W.shape, dstate.last.shape
     ((2, 2, 5, 3), (1, 1, 5))
     >>> h, state = layer.step(np.array([1]), tape.final_state)  # one id more
-    >>> steps = layer.stepper(tape.final_state)  # the same, prepared for many steps
-    >>> np.allclose(steps.step(np.array([1])), h)
+    >>> stepper = layer.stepper(tape.final_state)  # the same, prepared for many steps
+    >>> np.allclose(stepper.step(np.array([1])), h)
     True
     >>> x = layer.vectors(np.array([0]))  # a step by hand: one-hot
     >>> v, g = layer.equations(x, np.zeros_like(x))
@@ -115,12 +115,11 @@ class Conv(Layer):
 
     name = "conv"
     state_type = ConvState
-    tape_type: ClassVar[type[Any]] = ConvTape
-    kept = 5
+    tape_size = 5
 
     def __init__(self, W: Array, b: Array, depth: int = 0) -> None:
         self.W, self.b, self.depth = W, b, depth
-        self.require_shapes()
+        self._require_shapes()
         D, H = self.sizes
         if depth and D != H:
             raise ValueError(
@@ -152,7 +151,7 @@ class Conv(Layer):
 
     def forward(self, x: Array, state: ConvState | None = None, tape: Any = None) -> ConvTape:
         """Run over T steps, all at once: see `Layer.forward`; it makes a new tape each time."""
-        x, (before,) = self.begin(x, state)
+        x, (before,) = self._begin(x, state)
         vectors = self.vectors(x)
         inputs = np.concatenate([before.swapaxes(0, 1), vectors])  # (d + T, B, D)
         v, g = self.equations(vectors, inputs[: len(x)])  # (T, B, H)
@@ -171,24 +170,23 @@ class Conv(Layer):
 
     def step(self, x: Array, state: ConvState) -> tuple[Array, ConvState]:
         """One step, with nothing kept for backward: see `Layer.step`."""
-        x, state = self.begin_step(x, state)
+        x, state = self._begin_step(x, state)
         v, g = self.equations(x, state.last[:, 0])
         inputs = np.concatenate([state.last[:, 1:], x[:, None]], axis=1)
         return (v * g + x if self.depth else v * g), ConvState(inputs)
 
-    def stepper(self, state: ConvState, dense: Dense | None = None) -> ConvSteps:
-        """A copy to run from a state, a step at a time: see `Layer.stepper`."""
-        return ConvSteps(self, state, dense)
+    def _stepper(self, state: ConvState, dense: Dense | None) -> ConvStepper:
+        return ConvStepper(self, state, dense)
 
     def backward(
         self, tape: Any, dh: Array | None, dstate: ConvState | None, gradient: Conv
     ) -> tuple[Array | None, ConvState]:
         """Backpropagate through all steps: see `Layer.backward`."""
-        dh = self.begin_backward(tape, dh, gradient)
+        dh = self._begin_backward(tape, ConvTape, dh, gradient)
         dh = at_every_step(dh, tape.outputs)  # (T, B, H)
         (T, B, H), (D, _) = dh.shape, self.sizes
         dinputs = np.zeros(tape.inputs.shape, self.W.dtype)  # (d + T, B, D)
-        dinputs[T:] = self.state_or_zeros(dstate, B).last.swapaxes(0, 1)
+        dinputs[T:] = self._state_or_zeros(dstate, B).last.swapaxes(0, 1)
 
         dv = dh * tape.g
         dz_g = dh * tape.v * tape.g * (1 - tape.g)
@@ -206,14 +204,14 @@ class Conv(Layer):
         return (None if tape.ids else dinputs[d:]), ConvState(dinputs[:d].swapaxes(0, 1))
 
 
-class ConvSteps:
-    """A convolution run from a state, a step at a time: see `Layer.stepper`.
+class ConvStepper:
+    """A convolution that runs one step at a time: see `Layer.stepper`.
 
-    The last inputs lie in a ring, so that none is moved.
+    The last inputs are in a ring buffer, so that none is moved.
     """
 
     def __init__(self, layer: Conv, state: ConvState, dense: Dense | None) -> None:
-        (last,), (D, H) = layer.begin_steps(state, dense), layer.sizes
+        (last,), (D, H) = state, layer.sizes
         B = len(last)
         self.ring = last.swapaxes(0, 1).copy()  # (d, B, D)
         self.at = 0
@@ -226,7 +224,7 @@ class ConvSteps:
         self.sequences = np.arange(B)
 
     def step(self, x: Array) -> Array:
-        """One step on: ids, (B,), or vectors, (B, D), to outputs or logits."""
+        """Run one step with ids, (B,), or vectors, (B, D); return outputs or logits."""
         inputs, D = self.inputs, self.ring.shape[2]
         now = inputs[:, :D]
         require_step(x, len(now), D)

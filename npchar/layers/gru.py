@@ -33,7 +33,7 @@ the step after:
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -77,7 +77,7 @@ class GRUTape(NamedTuple):
         return {name: np.stack([getattr(s, name) for s in self.steps]) for name in "rznh"}
 
 
-class GRU(Layer):
+class GRU(Layer[HiddenState]):
     """A gated recurrent unit layer.
 
     Parameters
@@ -119,12 +119,11 @@ class GRU(Layer):
 
     name = "gru"
     state_type = HiddenState
-    tape_type: ClassVar[type[Any]] = GRUTape
-    kept = 5
+    tape_size = 5
 
     def __init__(self, Wx: Array, Wh: Array, b: Array, bq: Array) -> None:
         self.Wx, self.Wh, self.b, self.bq = Wx, Wh, b, bq
-        self.require_shapes()
+        self._require_shapes()
 
     @staticmethod
     def shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
@@ -146,7 +145,7 @@ class GRU(Layer):
 
     def forward(self, x: Array, state: HiddenState | None = None, tape: Any = None) -> Any:
         """Run over T steps: see `Layer.forward`; it makes a new `GRUTape` each time."""
-        x, (h,) = self.begin(x, state)
+        x, (h,) = self._begin(x, state)
         steps = []
         for x_t in self.vectors(x):  # (B, D)
             steps.append(self.equations(x_t, h))
@@ -155,7 +154,7 @@ class GRU(Layer):
 
     def step(self, x: Array, state: HiddenState) -> tuple[Array, HiddenState]:
         """One step, with nothing kept for backward: see `Layer.step`."""
-        x, (h_,) = self.begin_step(x, state)
+        x, (h_,) = self._begin_step(x, state)
         h = self.equations(x, h_).h
         return h, HiddenState(h)
 
@@ -172,7 +171,7 @@ class GRU(Layer):
         self, tape: Any, dh: Array | None, dstate: HiddenState | None, gradient: GRU
     ) -> tuple[Array | None, HiddenState]:
         """Backpropagate through time: see `Layer.backward`."""
-        dh = self.begin_backward(tape, dh, gradient)
+        dh = self._begin_backward(tape, GRUTape, dh, gradient)
         above = at_every_step(dh, tape.outputs)  # (T, B, H)
         T, B, _ = above.shape
         dx = np.empty((T, B, self.Wx.shape[1]), self.Wx.dtype)
@@ -180,7 +179,7 @@ class GRU(Layer):
             array[...] = 0
         WxT, WhT = self.Wx.swapaxes(1, 2), self.Wh.swapaxes(1, 2)
 
-        (dh,) = self.state_or_zeros(dstate, B)
+        (dh,) = self._state_or_zeros(dstate, B)
         for t in reversed(range(T)):
             x, h_, r, z, q, n, _ = tape.steps[t]
             dh = dh + above[t]

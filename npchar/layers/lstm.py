@@ -39,7 +39,7 @@ it short at the gates).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -92,7 +92,7 @@ class Tape(NamedTuple):
         return {name: np.stack([getattr(s, name) for s in self.steps]) for name in "ifogch"}
 
 
-class LSTM(Layer):
+class LSTM(Layer[State]):
     """A long short-term memory layer.
 
     Parameters
@@ -133,12 +133,11 @@ class LSTM(Layer):
 
     name = "lstm"
     state_type = State
-    tape_type: ClassVar[type[Any]] = Tape
-    kept = 7
+    tape_size = 7
 
     def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
         self.Wx, self.Wh, self.b = Wx, Wh, b
-        self.require_shapes()
+        self._require_shapes()
 
     @staticmethod
     def shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
@@ -167,7 +166,7 @@ class LSTM(Layer):
 
     def forward(self, x: Array, state: State | None = None, tape: Any = None) -> Any:
         """Run over T steps: see `Layer.forward`; it makes a new `Tape` each time."""
-        x, state = self.begin(x, state)
+        x, state = self._begin(x, state)
         steps = []
         for x_t in self.vectors(x):  # (B, D)
             steps.append(self.equations(x_t, *state))
@@ -176,7 +175,7 @@ class LSTM(Layer):
 
     def step(self, x: Array, state: State) -> tuple[Array, State]:
         """One step, with nothing kept for backward: see `Layer.step`."""
-        x, state = self.begin_step(x, state)
+        x, state = self._begin_step(x, state)
         step = self.equations(x, *state)
         return step.h, State(step.h, step.c)
 
@@ -195,7 +194,7 @@ class LSTM(Layer):
         self, tape: Any, dh: Array | None, dstate: State | None, gradient: LSTM
     ) -> tuple[Array | None, State]:
         """Backpropagate through time: see `Layer.backward`."""
-        dh = self.begin_backward(tape, dh, gradient)
+        dh = self._begin_backward(tape, Tape, dh, gradient)
         above = at_every_step(dh, tape.outputs)  # (T, B, H)
         T, B, _ = above.shape
         dx = np.empty((T, B, self.Wx.shape[1]), self.Wx.dtype)
@@ -203,7 +202,7 @@ class LSTM(Layer):
             array[...] = 0
         WxT, WhT = self.Wx.swapaxes(1, 2), self.Wh.swapaxes(1, 2)
 
-        dh, dc = self.state_or_zeros(dstate, B)
+        dh, dc = self._state_or_zeros(dstate, B)
         for t in reversed(range(T)):
             x, h_, c_, i, f, o, g, c, _ = tape.steps[t]
             dh = dh + above[t]

@@ -22,7 +22,7 @@ like their powers (Bengio et al. 1994).
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class RNNTape(NamedTuple):
         return {"h": self.outputs}
 
 
-class RNN(Layer):
+class RNN(Layer[HiddenState]):
     """A plain recurrent layer.
 
     Parameters
@@ -92,12 +92,11 @@ class RNN(Layer):
 
     name = "rnn"
     state_type = HiddenState
-    tape_type: ClassVar[type[Any]] = RNNTape
-    kept = 2
+    tape_size = 2
 
     def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
         self.Wx, self.Wh, self.b = Wx, Wh, b
-        self.require_shapes()
+        self._require_shapes()
 
     @staticmethod
     def shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
@@ -118,7 +117,7 @@ class RNN(Layer):
 
     def forward(self, x: Array, state: HiddenState | None = None, tape: Any = None) -> Any:
         """Run over T steps: see `Layer.forward`; it makes a new tape each time."""
-        x, state = self.begin(x, state)
+        x, state = self._begin(x, state)
         T, B = x.shape[:2]
         vectors = self.vectors(x)  # (T, B, D)
         h = np.empty((T + 1, B, len(self.b)), self.Wh.dtype)
@@ -129,7 +128,7 @@ class RNN(Layer):
 
     def step(self, x: Array, state: HiddenState) -> tuple[Array, HiddenState]:
         """One step, with nothing kept for backward: see `Layer.step`."""
-        x, state = self.begin_step(x, state)
+        x, state = self._begin_step(x, state)
         h = np.tanh(x @ self.Wx + state.h @ self.Wh + self.b)
         return h, HiddenState(h)
 
@@ -137,12 +136,12 @@ class RNN(Layer):
         self, tape: Any, dh: Array | None, dstate: HiddenState | None, gradient: RNN
     ) -> tuple[Array | None, HiddenState]:
         """Backpropagate through time: see `Layer.backward`."""
-        dh = self.begin_backward(tape, dh, gradient)
+        dh = self._begin_backward(tape, RNNTape, dh, gradient)
         above = at_every_step(dh, tape.outputs)  # (T, B, H)
         for array in gradient.arrays.values():
             array[...] = 0
         dx = np.empty(tape.x.shape, self.Wx.dtype)
-        (dh,) = self.state_or_zeros(dstate, above.shape[1])
+        (dh,) = self._state_or_zeros(dstate, above.shape[1])
         for t in reversed(range(len(above))):
             dh = dh + above[t]
             dz = dh * (1 - tape.h[t + 1] ** 2)  # (B, H)

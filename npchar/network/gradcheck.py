@@ -154,7 +154,7 @@ class GradientCheck(NamedTuple):
 
 
 def check_gradients(
-    model: HasNetwork | Layer,
+    model: HasNetwork | Layer[Any],
     ids: Array | None = None,
     targets: Array | None = None,
     *,
@@ -300,7 +300,7 @@ def check_of_network(
 
 
 def check_of_layer(
-    layer: Layer, samples: int | None, rng: np.random.Generator, T: int = 6, B: int = 3
+    layer: Layer[Any], samples: int | None, rng: np.random.Generator, T: int = 6, B: int = 3
 ) -> GradientCheck:
     """The check of a layer alone, on random vectors; of a fast one against the plain one."""
     D, H = layer.sizes
@@ -316,10 +316,10 @@ def check_of_layer(
     dh = rng.normal(size=(T, B, H))
     dstate = type(zeros)(*(rng.normal(size=array.shape) for array in zeros))
 
-    def run(kind: type[Layer], flat: Array) -> tuple[Layer, Any]:
+    def run(kind: type[Layer[Any]], flat: Array) -> tuple[Layer[Any], Any]:
         values = Parameters(shapes, flat=flat)
         arrays = {name: values[name] for name in layer.arrays}
-        one = layer.of(arrays) if kind is type(layer) else kind(**arrays)
+        one = layer.with_arrays(arrays) if kind is type(layer) else kind(**arrays)
         return one, one.forward(values["x"], type(zeros)(*(values[name] for name in fields)))
 
     def loss(flat: Array) -> Array:

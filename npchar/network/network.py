@@ -1,13 +1,12 @@
-"""The layers as one function: ids in, logits, loss and gradient out.
+"""A stack of layers as one function: ids in, logits, loss and gradient out.
 
-Stacked recurrent layers (``layers/layer.py``) and a Dense layer from ``layers/dense.py``, on
-views of one flat parameter vector. It works on ids alone: ``model.py`` joins it to a vocabulary,
-``training/step.py`` trains copies of it in several processes.
+Recurrent or convolutional layers (``layers/layer.py``) and an output layer, on views of one flat
+parameter vector. A network knows ids only: ``model.py`` connects it to a vocabulary, and
+``training/step.py`` trains it. ``network/long_text.py`` reads long texts with it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,26 +16,18 @@ from npchar.arrays import Array
 from npchar.fast.dense import FastDense
 from npchar.layers.dense import Dense
 from npchar.layers.layer import Layer
-from npchar.layers.loss import log_probabilities, softmax_cross_entropy
+from npchar.layers.loss import softmax_cross_entropy
 from npchar.layers.parameters import Parameters
 from npchar.network.registry import FAST, PLAIN
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-# A long text is read in segments side by side: at most SEGMENTS, of at least SEGMENT characters.
-SEGMENTS, SEGMENT = 64, 1000
-# States agree that differ by less than this, relative to 1 + |state|: a little more than rounding
-# makes. A larger difference in float32 changes some log-probabilities by more than 1e-4.
-TOLERANCE = {"float32": 4e-6, "float64": 1e-8}
-MARK = 64  # the states of two passes are compared after this many steps, and then again and again
-ROUNDS = 4  # passes over segments, after which longer segments are tried
-
-# Steps times sequences that are read at once: more take memory and save no time. But the weights
-# are prepared anew each time, so that some steps there should be.
-AT_ONCE, SHORTEST = 1024, 8
-
-UNLIKELY = 3.0  # nats by which a new symbol's bias is below the lowest
+States = list[Any]  # the state of each layer, a named tuple of arrays
+# Steps times sequences of a pass over a text: more take memory and save no time. Each pass prepares
+# the weights anew, so that a pass needs several steps.
+AT_ONCE, FEWEST_STEPS = 1024, 8
+NEW_SYMBOL_BIAS = -3.0  # nats, relative to the lowest bias: new symbols are improbable at first
 
 
 class Sizes(NamedTuple):
@@ -49,17 +40,12 @@ class Sizes(NamedTuple):
     layer: str = "lstm"
     recurrent_dropout: float = 0.0
 
-    @property
-    def kind(self) -> type[Layer]:
-        """The class of the recurrent layers."""
-        return FAST[self.layer]
-
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The names and shapes of all arrays, from the input to the output."""
         V, H = self.vocabulary_size, self.hidden_size
         shapes = {}
         for k in range(self.num_layers):
-            for name, shape in self.kind.shapes(V if k == 0 else H, H).items():
+            for name, shape in FAST[self.layer].shapes(V if k == 0 else H, H).items():
                 shapes[f"{self.layer}{k}.{name}"] = shape
         for name, shape in Dense.shapes(H, V).items():
             shapes[f"dense.{name}"] = shape
@@ -67,28 +53,27 @@ class Sizes(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """The loss, and its gradients with respect to all it depends on."""
+    """The loss, and its gradients with respect to all that it depends on."""
 
     loss: Array  # a scalar
     parameters: Parameters
     inputs: Array | None  # (T, B, V); None for ids
-    states: list[Any]  # with respect to each layer's initial state
+    states: States  # with respect to each layer's initial state
 
 
 class Network:
-    """Stacked recurrent layers and a Dense layer, on one parameter vector.
+    """A stack of layers and an output layer, on one parameter vector.
 
     Parameters
     ----------
     sizes
-        The network's sizes.
+        The sizes and the kind of layer.
     parameters
-        The weights, of the shapes `sizes.shapes()`; used as they are. Zeros
-        when not given.
+        The weights, of the shapes `sizes.shapes()`, which are not copied. Default: zeros.
     dtype
-        Their type, where `parameters` is not given.
-    kind
-        The class of the recurrent layers; when not given, the fast one of the sizes' layer.
+        The type of the zeros.
+    layer_class
+        The class of the layers. Default: the fast class of the kind of layer.
     """
 
     def __init__(
@@ -96,30 +81,25 @@ class Network:
         sizes: Sizes,
         parameters: Parameters | None = None,
         dtype: DTypeLike = "float32",
-        kind: type[Layer] | None = None,
+        layer_class: type[Layer[Any]] | None = None,
     ) -> None:
         self.sizes = sizes
         self.parameters = Parameters(sizes.shapes(), dtype) if parameters is None else parameters
         self.epochs_trained = 0
         """How many epochs it has been trained, in all calls of `Model.fit`."""
-        self.kind = sizes.kind if kind is None else kind
+        self.layer_class = FAST[sizes.layer] if layer_class is None else layer_class
         self.layers, self.dense = self._layers_on(self.parameters)
-        # The gradient that was passed last, and its layers: training passes the same each time.
-        self._gradient: tuple[Parameters, tuple[list[Layer], FastDense]] | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_gradient": None}
-
-    def _layers_on(self, parameters: Parameters) -> tuple[list[Layer], FastDense]:
-        """The layers whose arrays are the views of `parameters`: weights or a gradient."""
-        name = self.sizes.layer
-        layers = [self.kind(**parameters.part(f"{name}{k}")) for k in range(self.sizes.num_layers)]
-        for k, layer in enumerate(layers):
-            layer.depth = k
+    def _layers_on(self, parameters: Parameters) -> tuple[list[Layer[Any]], FastDense]:
+        """The layers whose arrays are the views of `parameters`, weights or a gradient."""
+        layers = []
+        for k in range(self.sizes.num_layers):
+            layers.append(self.layer_class(**parameters.part(f"{self.sizes.layer}{k}")))
+            layers[k].depth = k
         return layers, FastDense(**parameters.part("dense"))
 
     def initialise(self, seed: int) -> None:
-        """Fill the weights, each layer as its `initialise` says, from a seed."""
+        """Fill the weights with the initial values of each layer."""
         rng = np.random.default_rng(seed)
         for layer in self.layers:
             layer.initialise(rng)
@@ -129,45 +109,40 @@ class Network:
         """A copy with weights of another type."""
         with np.errstate(under="ignore"):
             flat = self.parameters.flat.astype(dtype)
-        return Network(self.sizes, Parameters(self.parameters.shapes, flat=flat), kind=self.kind)
+        parameters = Parameters(self.parameters.shapes, flat=flat)
+        return Network(self.sizes, parameters, layer_class=self.layer_class)
+
+    def plain(self) -> Network:
+        """A network of the plain layers on the same parameters."""
+        return Network(self.sizes, self.parameters, layer_class=PLAIN[self.sizes.layer])
 
     def extended(self, vocabulary_size: int, places: Array) -> Network:
-        """A copy that knows more symbols, and of the old ones what this one knows.
+        """A copy with more symbols, which predicts the old symbols as this network does.
 
-        An input row of a new symbol is the mean of the others'. Its logit is a constant so
-        low that it takes next to no probability from the others until it is trained.
+        The input row of a new symbol is the mean of the other rows. Its logit is a constant so
+        low that it takes next to no probability from the others before it is trained.
 
         Parameters
         ----------
         vocabulary_size
-            How many symbols there are then.
+            The number of symbols of the copy.
         places
             The new ids of the old symbols, (V,).
         """
-        network = Network(
-            self.sizes._replace(vocabulary_size=vocabulary_size),
-            dtype=self.parameters.flat.dtype,
-            kind=self.kind,
-        )
+        sizes = self.sizes._replace(vocabulary_size=vocabulary_size)
+        network = Network(sizes, dtype=self.parameters.flat.dtype)
         for name, new in network.parameters.items():
             old = self.parameters[name]
-            grown = [k for k, (m, n) in enumerate(zip(old.shape, new.shape)) if m != n]
-            if not grown:
+            if new.shape == old.shape:
                 new[...] = old
                 continue
-            (axis,) = grown
+            # The output layer has symbols on its last axis, the input weights on the axis before.
+            axis = -1 if name.startswith("dense.") else -2
+            new[...] = 0 if axis == -1 else old.mean(axis=axis, keepdims=True)
             if name == "dense.b":
-                new[...] = old.min() - UNLIKELY
-            elif name == "dense.W":
-                new[...] = 0
-            else:
-                new[...] = old.mean(axis=axis, keepdims=True)
+                new[...] = old.min() + NEW_SYMBOL_BIAS
             np.moveaxis(new, axis, 0)[places] = np.moveaxis(old, axis, 0)
         return network
-
-    def plain(self) -> Network:
-        """The same network, on the same parameters, of the plain layers."""
-        return Network(self.sizes, self.parameters, kind=PLAIN[self.sizes.layer])
 
     def require_finite(self) -> None:
         """Raise a ValueError if a weight is not a finite number."""
@@ -185,21 +160,19 @@ class Network:
         return None if None in reaches else 1 + sum(reach or 0 for reach in reaches)
 
     def tapes(self, T: int, B: int) -> list[Any]:
-        """Buffers for passes over T steps and B sequences, for each layer that needs them."""
+        """Buffers for passes over T steps of B sequences, one for each layer."""
         return [layer.tape(T, B) for layer in self.layers]
 
-    def zero_states(self, B: int) -> list[Any]:
-        """Each layer's state before the first step of B sequences."""
+    def zero_states(self, B: int) -> States:
+        """The state of each layer before the first step of B sequences."""
         return [layer.zero_state(B) for layer in self.layers]
 
     def dropout_masks(self, B: int, seed: int) -> list[Array]:
         """Random masks, (1, B, H), to multiply the outputs of each layer with.
 
-        A share `dropout` of each is zero and the rest 1 / (1 − dropout), so that
-        the expected value stays (Srivastava et al. 2014). A sequence has the same units dropped
-        at all its steps (Gal & Ghahramani 2016), which on the book's corpus is worth 0.005 nats
-        held out beside others at each step, and spares drawing them. An empty list with no
-        dropout.
+        A share `dropout` of each mask is zero and the rest 1 / (1 − dropout), so that the expected
+        value does not change (Srivastava et al. 2014). All steps of a sequence have the same mask
+        (Gal & Ghahramani 2016). The list is empty without dropout.
         """
         keep = 1 - self.sizes.dropout
         if keep == 1:
@@ -214,14 +187,14 @@ class Network:
     def weights_mask(self, seed: int) -> Array | None:
         """A random mask, flat like the parameters, to multiply weights and gradient with.
 
-        A share `recurrent_dropout` of the recurrent weights of each layer is zero and the rest
-        of them 1 / (1 − recurrent_dropout): DropConnect (Wan et al. 2013) from h to h, which
-        leaves the state itself alone (Merity et al. 2018). None with no such dropout.
+        A share `recurrent_dropout` of the recurrent weights is zero and the rest of them
+        1 / (1 − recurrent_dropout): DropConnect (Wan et al. 2013) on the recurrent weights
+        (Merity et al. 2018). None without recurrent dropout.
         """
         keep = 1 - self.sizes.recurrent_dropout
         if keep == 1:
             return None
-        rng = np.random.default_rng([seed, 1])  # others than dropout_masks draws
+        rng = np.random.default_rng([seed, 1])  # independent of dropout_masks
         mask = self.parameters.zeros_like()
         mask.flat[...] = 1
         for name, W in mask.items():
@@ -233,174 +206,62 @@ class Network:
     def forward(
         self,
         x: Array,
-        states: Sequence[Any] | None = None,
+        states: States | None = None,
         tapes: Sequence[Any] | None = None,
         masks: Sequence[Array] = (),
     ) -> tuple[Array, list[Any]]:
-        """Run the recurrent layers over T steps.
+        """Run the layers over T steps.
 
         Parameters
         ----------
         x
             Ids, (T, B), or vectors, (T, B, V).
         states
-            Each layer's initial state; zeros when not given.
+            The initial state of each layer. Default: zeros.
         tapes
-            What `tapes(T, B)` returned, to use again.
+            The result of `tapes(T, B)`, to use again.
         masks
-            What `dropout_masks` returned, when training.
+            The result of `dropout_masks`, for training.
 
         Returns
         -------
         outputs, tapes
-            The top layer's outputs, (T, B, H), masked, and every layer's tape.
+            The outputs of the top layer, (T, B, H), masked, and the tape of each layer.
         """
-        done = []
+        results = []
         for k, layer in enumerate(self.layers):
             state = None if states is None else states[k]
-            done.append(layer.forward(x, state, None if tapes is None else tapes[k]))
-            x = done[-1].outputs
+            results.append(layer.forward(x, state, None if tapes is None else tapes[k]))
+            x = results[k].outputs
             if masks:
                 x = x * masks[k]
-        return x, done
+        return x, results
 
     def read(
-        self, x: Array, length: int, states: Sequence[Any] | None = None
+        self, x: Array, states: States | None = None, length: int | None = None
     ) -> Iterator[tuple[int, Array, list[Any]]]:
-        """Run over a long text, `length` steps at a time; from the zero state by default.
-
-        The memory depends on `length`, not on the text: a tape takes about 30 H bytes for each
-        step and sequence.
+        """Run over a long text, `length` steps at a time, to save memory.
 
         Yields
         ------
         start, outputs, tapes
-            The number of the first step, and what `forward` returns for these steps.
+            The number of the first step, and the result of `forward` for these steps.
         """
+        length = steps_at_once(x.shape[1]) if length is None else length
         for start in range(0, len(x), length):
             outputs, tapes = self.forward(x[start : start + length], states)
             yield start, outputs, tapes
             states = [tape.final_state for tape in tapes]
 
-    def read_text(
-        self,
-        ids: Array,
-        write: Callable[[Array, Array], object],
-        progress: Callable[[float], object] | None = None,
-        states: list[Any] | None = None,
-    ) -> list[Any]:
-        """Run over one long text, in segments side by side; return the states after it.
-
-        A batch takes far less time than the same characters one after another, but each segment
-        has to start in the state in which the segment before it ends. So all segments are first
-        read from the zero state. Then each segment is read again from the state in which the
-        segment before it ended, up to the step at which its state agrees with the earlier pass:
-        from there on, the earlier pass was right. Recurrent networks forget, so this takes one or
-        two hundred steps on ordinary text.
-
-        If the network remembers for longer than a segment, a second pass changes the end of the
-        segment too, and the next segment is read again. If this does not settle in a few rounds,
-        the text is read in fewer and longer segments, and in the end as one sequence.
-
-        Parameters
-        ----------
-        ids
-            (n,).
-        write
-            Called with positions in the text, (T, B), and the top layer's outputs after the
-            characters there, (T, B, H). If a position comes more than once, the last call is right.
-        progress
-            Called with the fraction that is read, 0 to 1, now and then.
-        states
-            Each layer's state before the text, of one sequence; zeros by default.
-
-        Returns
-        -------
-        list of states
-            Each layer's state after the text, of one sequence.
-        """
-        states = self.zero_states(1) if states is None else states
-        count = min(SEGMENTS, len(ids) // SEGMENT)
-        if self.receptive_field is not None:  # convolutions read all steps of a sequence at once
-            count = 1
-        last = None
-        while last is None:
-            count = max(1, count)
-            last = self._read_segments(ids, count, write, progress, states)
-            rest = len(ids) - len(ids) % count  # fewer characters than there are segments
-            count, progress = count // 8, None
-        for start, outputs, tapes in self.read(ids[rest:, None], AT_ONCE, last):
-            write(rest + start + np.arange(len(outputs))[:, None], outputs)
-            last = [tape.final_state for tape in tapes]
-        return last
-
-    def _read_segments(
-        self,
-        ids: Array,
-        count: int,
-        write: Callable[[Array, Array], object],
-        progress: Callable[[float], object] | None,
-        states: list[Any],
-    ) -> list[Any] | None:
-        """Run over equal segments of a text; return the last states, None if they do not settle."""
-        length = len(ids) // count
-        begin = _pack(self.zero_states(count))  # (count, S): each segment's state at its start
-        begin[:1] = _pack(states)
-        marks = [MARK]
-        while marks[-1] < length:
-            marks.append(marks[-1] + max(MARK, marks[-1] // 4))
-        marks[-1] = length
-        # The states at the marks in the latest pass; NaN agrees with nothing.
-        known = {mark: np.full_like(begin, np.nan) for mark in marks}
-        which = np.arange(count)  # the segments to read
-        shape: tuple[int, ...] = ()
-        for _ in range(ROUNDS):
-            step, states = 0, self._unpack(begin[which])
-            for mark in marks:
-                while step < mark:
-                    stop = min(mark, step + max(SHORTEST, AT_ONCE // len(which)))
-                    positions = which * length + np.arange(step, stop)[:, None]  # (T, B)
-                    if positions.shape != shape:
-                        shape, tapes = positions.shape, self.tapes(*positions.shape)
-                    outputs, tapes = self.forward(ids[positions], states, tapes)
-                    write(positions, outputs)
-                    states, step = [tape.final_state for tape in tapes], stop
-                    if progress is not None and step < length:
-                        progress(step / length)
-                reached = _pack(states)
-                again = ~_agree(reached, known[mark][which])
-                known[mark][which] = reached
-                which, states = which[again], self._unpack(reached[again])
-                if not len(which):
-                    break
-            end, progress = known[length], None
-            which = 1 + np.flatnonzero(~_agree(begin[1:], end[:-1]))
-            if not len(which):
-                return self._unpack(end[-1:])
-            begin[which] = end[which - 1]
-        return None
-
-    def _unpack(self, rows: Array) -> list[Any]:
-        """Each layer's state from the rows that `_pack` made."""
-        states, start = [], 0
-        for zeros in self.zero_states(len(rows)):
-            arrays = []
-            for array in zeros:
-                stop = start + math.prod(array.shape[1:])
-                arrays.append(rows[:, start:stop].reshape(array.shape))
-                start = stop
-            states.append(type(zeros)(*arrays))
-        return states
-
-    def logits(self, x: Array, states: Sequence[Any] | None = None) -> tuple[Array, list[Any]]:
-        """Logits after each character, (T, B, V), and each layer's final state."""
+    def logits(self, x: Array, states: States | None = None) -> tuple[Array, States]:
+        """Logits after each character, (T, B, V), and the final state of each layer."""
         outputs, tapes = self.forward(x, states)
         return self.dense.forward(outputs), [tape.final_state for tape in tapes]
 
-    def steps_from(self, states: Sequence[Any]) -> Callable[[Array], Array]:
-        """A function that takes ids, (B,), runs one step, and returns logits, (B, V).
+    def stepper(self, states: States) -> Callable[[Array], Array]:
+        """A function that runs one step: ids, (B,), to logits, (B, V).
 
-        It begins at `states`, with a copy of the weights, and keeps its state between calls.
+        It begins at `states`, has a copy of the weights, and keeps its state between calls.
         """
         top = len(self.layers) - 1
         steppers = [
@@ -415,63 +276,26 @@ class Network:
 
         return step
 
-    def loss(
-        self,
-        x: Array,
-        targets: Array,
-        states: Sequence[Any] | None = None,
-        tapes: Sequence[Any] | None = None,
-    ) -> Array:
+    def loss(self, x: Array, targets: Array, states: States | None = None) -> Array:
         """The mean cross-entropy, without dropout: a scalar, nats per character.
 
         Parameters
         ----------
-        x, states, tapes
+        x, states
             As for `forward`.
         targets
-            The ids that come next: (T, B), after every character; or (B,),
-            after the last alone.
+            The ids that come next: (T, B), after every character; or (B,), after the last
+            character only.
         """
-        outputs, _ = self.forward(x, states, tapes)
+        outputs, _ = self.forward(x, states)
         logits = self.dense.forward(outputs if targets.ndim == 2 else outputs[-1])
         return softmax_cross_entropy(logits, targets)[0]
-
-    def log_probabilities(
-        self,
-        ids: Array,
-        progress: Callable[[float], object] | None = None,
-        states: list[Any] | None = None,
-    ) -> tuple[Array, list[Any]]:
-        """The log-probability of each character of a text after its first, given all before it.
-
-        Parameters
-        ----------
-        ids
-            A text's ids, (n,), at least two.
-        progress, states
-            As for `read_text`.
-
-        Returns
-        -------
-        log_probabilities, states
-            (n − 1,) nats, of the weights' type; and each layer's state before the last character.
-        """
-        log_p = np.empty(len(ids) - 1, self.parameters.flat.dtype)
-
-        def write(positions: Array, outputs: Array) -> None:
-            logits = self.dense.forward(outputs)
-            log_p[positions] = log_probabilities(logits, ids[positions + 1])
-
-        states = self.read_text(ids[:-1], write, progress, states)
-        if progress is not None:
-            progress(1.0)
-        return log_p, states
 
     def gradients(
         self,
         x: Array,
         targets: Array,
-        states: Sequence[Any] | None = None,
+        states: States | None = None,
         tapes: Sequence[Any] | None = None,
         masks: Sequence[Array] = (),
         gradient: Parameters | None = None,
@@ -486,25 +310,18 @@ class Network:
         targets
             As for `loss`.
         gradient
-            Where the parameters' gradient is written; a new one when not given.
+            Where the gradient of the parameters is written. Default: a new one.
         count
-            The number of targets, where these are only some of those whose mean is asked for.
+            The number of targets in the mean, if `targets` has only part of them.
         """
         if gradient is None:
             gradient = self.parameters.zeros_like()
-            layers = self._layers_on(gradient)
-        else:
-            known = self._gradient
-            if known is None or known[0] is not gradient:
-                known = self._gradient = gradient, self._layers_on(gradient)
-            layers = known[1]
-        layer_gradients, dense_gradient = layers
-
+        layer_gradients, dense_gradient = self._layers_on(gradient)
         outputs, tapes = self.forward(x, states, tapes, masks)
         h = outputs if targets.ndim == 2 else outputs[-1]
         loss, dh = self.dense.cross_entropy(h, targets, dense_gradient, count)
 
-        dstates: list[Any] = []
+        dstates: States = []
         dx: Array | None = dh
         for k in reversed(range(len(self.layers))):
             if masks:
@@ -515,16 +332,9 @@ class Network:
         return Gradients(loss, gradient, dx, dstates)
 
 
-def _pack(states: Sequence[Any]) -> Array:
-    """The states of all layers as one row for each sequence, (B, S)."""
-    return np.concatenate([a.reshape(len(a), -1) for state in states for a in state], axis=1)
-
-
-def _agree(rows: Array, others: Array) -> Array:
-    """Which rows, (n, S), have the same state: (n,) booleans."""
-    tolerance = TOLERANCE[str(rows.dtype)]
-    agree: Array = np.all(np.isclose(rows, others, tolerance, tolerance), axis=1)
-    return agree
+def steps_at_once(B: int) -> int:
+    """How many steps of B sequences a pass over a text has."""
+    return max(FEWEST_STEPS, AT_ONCE // B)
 
 
 def require_batch(ids: Array, targets: Array, V: int) -> None:

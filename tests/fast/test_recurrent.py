@@ -151,7 +151,7 @@ def test_a_tape_keeps_as_many_numbers_as_it_says(name):
         sum(a.size for a in vars(layer.tape(T, 3)).values() if isinstance(a, np.ndarray))
         for T in (10, 110)
     )
-    assert long - short == 100 * 3 * 4 * layer.kept
+    assert long - short == 100 * 3 * 4 * layer.tape_size
 
 
 @pytest.mark.parametrize("name", CELLS)

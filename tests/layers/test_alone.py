@@ -184,9 +184,18 @@ MISTAKES = [
     (lambda layer: type(layer).create(0, H), "input_size is 0"),
     (lambda layer: type(layer).create(D, -1), "hidden_size is -1"),
     (lambda layer: type(layer).create(D, H, dtype="int64"), "expected a floating-point type"),
-    (lambda layer: layer.of({n: a[None] for n, a in layer.arrays.items()}), "shapes such as {"),
-    (lambda layer: layer.of(layer.arrays | {"b": np.zeros(H + 1)}), "got {.*'b': \\(5,\\)"),
-    (lambda layer: layer.of({n: np.zeros(3) for n in layer.arrays}), "got {.*'b': \\(3,\\)"),
+    (
+        lambda layer: layer.with_arrays({n: a[None] for n, a in layer.arrays.items()}),
+        "shapes such as {",
+    ),
+    (
+        lambda layer: layer.with_arrays(layer.arrays | {"b": np.zeros(H + 1)}),
+        "got {.*'b': \\(5,\\)",
+    ),
+    (
+        lambda layer: layer.with_arrays({n: np.zeros(3) for n in layer.arrays}),
+        "got {.*'b': \\(3,\\)",
+    ),
 ]
 
 

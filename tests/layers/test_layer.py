@@ -55,7 +55,7 @@ def test_every_gradient_by_complex_step(layer, vectors, last_alone):
     def loss(flat, name):
         values = {n: array.astype(flat.dtype) for n, array in parts.items()}
         values[name] = flat.reshape(parts[name].shape)
-        changed = layer.of({n: values[n] for n in layer.arrays})
+        changed = layer.with_arrays({n: values[n] for n in layer.arrays})
         tape = changed.forward(values.get("x", x), type(state)(*(values[n] for n in state._fields)))
         outputs = tape.outputs[-1] if last_alone else tape.outputs
         final = sum((a * d).sum() for a, d in zip(tape.final_state, dstate))
@@ -170,7 +170,7 @@ def test_a_network_is_made_of_any(name, targets, num_layers):
         "dense", "input", *(f"{name}{k}" for k in range(num_layers)),
     }  # fmt: skip
     logits, states = network.logits(ids[:-1])
-    np.testing.assert_allclose(network.steps_from(states)(ids[-1]), network.logits(ids)[0][-1])
+    np.testing.assert_allclose(network.stepper(states)(ids[-1]), network.logits(ids)[0][-1])
     plain, _ = network.plain().logits(ids[:-1])
     np.testing.assert_allclose(plain, logits, rtol=0, atol=1e-12)
 

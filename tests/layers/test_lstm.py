@@ -122,7 +122,7 @@ def test_no_other_dtype_appears(dtype, targets):
     assert result.loss.dtype == result.parameters.flat.dtype == dtype
     assert {a.dtype for state in result.states for a in state} == {np.dtype(dtype)}
     states = [tape.final_state for tape in tapes]
-    assert network.steps_from(states)(ids[0]).dtype == dtype
+    assert network.stepper(states)(ids[0]).dtype == dtype
     assert network.layers[0].step(ids[0], states[0])[1].c.dtype == dtype
 
 

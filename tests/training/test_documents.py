@@ -78,7 +78,7 @@ def test_the_gradient_of_a_batch_of_unequal_lengths_by_complex_steps(layer):
 def symbol_by_symbol(model, name):
     """log p of a document, read a step at a time from the zero state."""
     ids = model.vocabulary.encode(END + name + END)
-    step = model.network.steps_from(model.network.zero_states(1))
+    step = model.network.stepper(model.network.zero_states(1))
     total = 0.0
     for a, b in itertools.pairwise(ids):
         z = step(np.array([a]))[0]

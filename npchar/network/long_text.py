@@ -1,0 +1,158 @@
+"""Reading one long text in segments side by side, with the results of a single sequence.
+
+A batch of segments takes far less time than the same characters one after another, but a segment
+has to start in the state in which the segment before it ends. Recurrent networks forget: after some
+hundred characters, the state no longer depends on the state before them. So each segment is read
+from a warm-up before its start, and the state after the warm-up is then compared with the state at
+the end of the segment before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from npchar.arrays import Array
+from npchar.layers.loss import log_probabilities
+from npchar.network.network import Network, States, steps_at_once
+
+Write = Callable[[Array, Array], None]  # of positions, (T, B), and outputs, (T, B, H)
+Progress = Callable[[float], Any]  # of the fraction that is read
+
+SEGMENTS = 64  # at most
+SHORTEST_SEGMENT = 1000  # characters
+WARM_UP = 256  # characters, at least
+# Two states agree if they differ by less than this, relative to 1 + |state|: a little more than by
+# rounding. A larger difference in float32 changes some log-probabilities by more than 1e-4.
+TOLERANCE = {"float32": 4e-6, "float64": 1e-8}
+
+
+def read_long_text(
+    network: Network,
+    ids: Array,
+    write: Write,
+    progress: Progress | None = None,
+    states: States | None = None,
+) -> States:
+    """Run over one long text.
+
+    If the states of two segments do not agree, the text is read again with longer warm-ups, then in
+    fewer segments, and in the end as one sequence.
+
+    Parameters
+    ----------
+    ids
+        (n,).
+    write
+        Called with positions in the text, (T, B), and the outputs of the top layer after the
+        characters there, (T, B, H). If a position is written more than once, the last call is
+        right.
+    progress
+        Called now and then with the fraction that is read, 0 to 1.
+    states
+        Each layer's state before the text, of one sequence. Default: zeros.
+
+    Returns
+    -------
+    list of states
+        Each layer's state after the text, of one sequence.
+    """
+    states = network.zero_states(1) if states is None else states
+    count = min(SEGMENTS, len(ids) // SHORTEST_SEGMENT)
+    if network.receptive_field is not None:  # convolutions read all steps of a sequence at once
+        count = 1
+    start = 0
+    while count > 1 and not start:
+        length = len(ids) // count
+        for warm_up in (max(WARM_UP, length // 16), length):
+            end = _read_segments(network, ids, count, warm_up, write, progress, states)
+            progress = None  # never goes back
+            if end is not None:
+                start, states = count * length, end
+                break
+        count //= 8
+    rest = len(ids) - start
+    return _read(network, ids, np.array([start]), rest, states, write, progress)
+
+
+def text_log_probabilities(
+    network: Network,
+    ids: Array,
+    progress: Progress | None = None,
+    states: States | None = None,
+) -> tuple[Array, States]:
+    """The log-probability of each character of a text after its first, given all before it.
+
+    Parameters
+    ----------
+    ids
+        The ids of a text, (n,), at least two.
+    progress, states
+        As for `read_long_text`.
+
+    Returns
+    -------
+    log_probabilities, states
+        (n − 1,) nats, of the weights' type; and each layer's state before the last character.
+    """
+    log_p = np.empty(len(ids) - 1, network.parameters.flat.dtype)
+
+    def write(positions: Array, outputs: Array) -> None:
+        logits = network.dense.forward(outputs)
+        log_p[positions] = log_probabilities(logits, ids[positions + 1])
+
+    states = read_long_text(network, ids[:-1], write, progress, states)
+    if progress is not None:
+        progress(1.0)
+    return log_p, states
+
+
+def _read_segments(
+    network: Network,
+    ids: Array,
+    count: int,
+    warm_up: int,
+    write: Write,
+    progress: Progress | None,
+    states: States,
+) -> States | None:
+    """Run over equal segments of a text; return the last states, None if states disagree."""
+    length = len(ids) // count
+    starts = length * np.arange(count)
+    warm = _read(network, ids, starts[1:] - warm_up, warm_up, network.zero_states(count - 1))
+    begin = [type(w)(*map(np.concatenate, zip(s, w))) for s, w in zip(states, warm)]
+    end = _read(network, ids, starts, length, begin, write, progress)
+    tolerance = TOLERANCE[str(network.parameters.flat.dtype)]
+    for e, b in zip(end, begin):
+        for ends, begins in zip(e, b):
+            if not np.allclose(ends[:-1], begins[1:], tolerance, tolerance):
+                return None
+    return [type(e)(*(array[-1:] for array in e)) for e in end]
+
+
+def _read(
+    network: Network,
+    ids: Array,
+    starts: Array,
+    length: int,
+    states: States,
+    write: Write | None = None,
+    progress: Progress | None = None,
+) -> States:
+    """Run from the positions `starts`, (B,), over `length` characters; return the last states."""
+    steps = steps_at_once(len(starts))
+    tapes: list[Any] | None = None
+    for first in range(0, length, steps):
+        positions = starts + np.arange(first, min(first + steps, length))[:, None]  # (T, B)
+        if len(positions) < steps:
+            tapes = None
+        tapes = network.tapes(*positions.shape) if tapes is None else tapes
+        outputs, tapes = network.forward(ids[positions], states, tapes)
+        states = [tape.final_state for tape in tapes]
+        if write is not None:
+            write(positions, outputs)
+        if progress is not None:
+            progress(first / length)
+    return states
