@@ -2,7 +2,7 @@
 
 import sys
 
-from npchar.command import main
+from npchar.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

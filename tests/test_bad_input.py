@@ -5,7 +5,7 @@ import pytest
 
 import npchar
 from npchar import load_corpus
-from npchar.command import main
+from npchar.cli import main
 
 NAMES = ["anna", "nina"]
 

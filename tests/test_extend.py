@@ -5,7 +5,7 @@ import pytest
 
 import npchar
 from npchar import Model, Vocabulary
-from npchar.command import main
+from npchar.cli import main
 from npchar.training.config import default_learning_rate
 
 OLD = "the cat sat on the mat, and the rat sat on the cat. " * 40
@@ -115,7 +115,7 @@ def test_what_cannot_be(text, message):
 @pytest.mark.slow
 def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(npchar.command, "FORGETTING", 640)
+    monkeypatch.setattr(npchar.cli.commands, "FORGETTING", 640)
     new = NEW[:800]
     (tmp_path / "new.txt").write_text(new)
     options = ("--maxlen", "20", "--epochs", "2", "--seed", "5")

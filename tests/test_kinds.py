@@ -10,7 +10,7 @@ from conftest import randomised
 import npchar
 from npchar import Model, Vocabulary
 from npchar.analysis.colouring import as_ansi
-from npchar.command import main
+from npchar.cli import main
 from npchar.network.network import Network, Sizes
 from npchar.network.registry import FAST
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import npchar
-from npchar.options import parser
+from npchar.cli.options import parser
 
 README = Path(__file__).parents[1] / "README.md"
 SHORT = (

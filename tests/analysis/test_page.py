@@ -24,7 +24,7 @@ from conftest import ROOT, randomised
 
 import npchar
 from npchar.analysis.page import Shown, page
-from npchar.command import main
+from npchar.cli import main
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (

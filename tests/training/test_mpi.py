@@ -323,7 +323,7 @@ def test_the_command_trains_on_all_ranks(tmp_path, loopback):
     corpus.write_text("the cat sat on the mat, and the rat sat on the cat. " * 60)
     command = ("train", corpus, "--save", saved, "--hidden-size", "8", "--epochs", "1")
     (tmp_path / "npchar_main.py").write_text(
-        "from npchar.command import main\nraise SystemExit(main())"
+        "from npchar.cli import main\nraise SystemExit(main())"
     )
     process = mpirun(2, tmp_path / "npchar_main.py", *command, "--workers", "mpi")
     out, errors = process.communicate(timeout=LIMIT)

@@ -1,0 +1,152 @@
+"""The models and texts that a command names."""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
+
+from npchar.cli.options import STANDARD_INPUT
+from npchar.files.archive import CheckpointError
+from npchar.files.description import training_settings, unfinished
+from npchar.model import PRETRAINED, Model
+from npchar.text.corpus import lines_of, load_corpus
+from npchar.text.decoding import decode
+from npchar.text.download import CorpusError
+from npchar.text.vocabulary import END
+
+NEEDS_DOCUMENTS = "{} is a model of documents: add --documents lines, or --documents files"
+
+TextOrDocuments = TypeVar("TextOrDocuments", str, "str | list[str]")
+
+
+def say(sentence: str) -> None:
+    """Print to standard error, so that standard output has results only."""
+    if sys.stderr is not None:  # print would use standard output for None
+        print(sentence, file=sys.stderr, flush=True)
+
+
+def load_model(name: str, *, warn: bool = True) -> Model:
+    """A model by the name of its file, or a shipped model; warn about an unfinished training."""
+    if is_shipped(name):
+        return Model.pretrained(name)
+    if name in PRETRAINED:
+        say(f"{name} is the file in this folder, not npchar's model of that name")
+    if os.path.isdir(name):
+        raise ValueError(f"{name} is a folder; expected a model's file")
+    if not os.path.exists(name):
+        raise ValueError(f"there is no file {name}; `npchar train` makes one")
+    model = Model.load(name)
+    if model.vocabulary.tokens:
+        raise ValueError(f"expected a model of characters, got one of tokens, {name}; use it from "
+                         "Python, with npchar.Model.load")  # fmt: skip
+    if warn and (epochs := unfinished(name)):
+        say(f"{name} is an unfinished training, after {epochs}; `npchar resume` continues it")
+    return model
+
+
+def is_shipped(name: str) -> bool:
+    """Whether a name means a shipped model, not a model file in the current folder."""
+    if name not in PRETRAINED or not os.path.isfile(name):
+        return name in PRETRAINED
+    try:
+        training_settings(name)
+    except (CheckpointError, OSError):
+        return True
+    return False
+
+
+def load_texts(options: Namespace, held_out: float = 0.0) -> str | list[str]:
+    """The text of all files with a share of each at the end, or the documents in the files."""
+    text: str | list[str]
+    if STANDARD_INPUT not in options.files:
+        text = load_corpus(
+            options.files,
+            encoding=options.encoding,
+            errors=options.errors,
+            documents=options.documents,
+            held_out=held_out,
+        )
+        if 0 < held_out < 1 and isinstance(text, str) and len(options.files) > 1:
+            say(f"held out: the last {held_out:.0%} of each of {len(options.files)} files")
+    elif len(options.files) > 1:
+        raise CorpusError("- is standard input, which cannot be combined with other files")
+    else:
+        text = read_standard_input(options)
+        if options.documents:
+            text = lines_of(text) if options.documents == "lines" else [text]
+    if isinstance(text, list) and (n := sum(document.count(END) for document in text)):
+        say(f"U+0003 marks the end of a document: removed {n:,} of it from the documents")
+        text = [document.replace(END, "") for document in text]
+        text = [document for document in text if document.strip()]
+    return text
+
+
+def read_standard_input(options: Namespace) -> str:
+    """The decoded text of standard input."""
+    if sys.stdin is None:
+        raise CorpusError("standard input is closed")
+    text, notes = decode(
+        sys.stdin.buffer.read(), options.encoding, "standard input", options.errors
+    )
+    if notes:
+        say(f"standard input: {'; '.join(notes)}")
+    return text
+
+
+def load_model_and_text(options: Namespace) -> tuple[Model, str | list[str], str]:
+    """The model, the text as the model can read it, and a note on unknown characters."""
+    model = load_model(options.model)
+    vocabulary = model.vocabulary
+    text = as_trained(load_texts(options), model)
+    if vocabulary.documents and not options.documents:
+        unknown = vocabulary.stand_in is None and not set(text) <= set(vocabulary)
+        if unknown and options.unknown == "error":
+            raise ValueError(NEEDS_DOCUMENTS.format(options.model))
+        say(NEEDS_DOCUMENTS.format(options.model))
+    if options.unknown == "error":
+        return model, text, ""
+    counts = Counter("".join(text))
+    total = counts.total()
+    n = sum(count for character, count in counts.items() if character not in vocabulary)
+    verb = "skipped" if options.unknown == "skip" else "replaced"
+    note = f"{verb}: {n:,} of {total:,} characters ({n / total:.0%}), unknown to it" if n else ""
+    known = _map(lambda one: vocabulary.decode(vocabulary.encode(one, options.unknown)), text)
+    return model, known, note
+
+
+def as_trained(text: TextOrDocuments, model: Model) -> TextOrDocuments:
+    """The text with the line ends, accents and case of the model's vocabulary."""
+    known = frozenset(model.vocabulary.characters)
+    if "\r" not in known:
+        text = _map(lambda one: one.replace("\r\n", "\n").replace("\r", "\n"), text)
+    if not known.issuperset("".join(text)):
+        composed = _map(lambda one: unicodedata.normalize("NFC", one), text)
+        if len(set("".join(composed)) - known) < len(set("".join(text)) - known):
+            text = composed
+    return lower_as_trained(text, model)
+
+
+def lower_as_trained(text: TextOrDocuments, model: Model) -> TextOrDocuments:
+    """The text in lower case, if the model was trained on a lower-cased text.
+
+    Files of version 1.0 and files written from Python do not say so. Then a lower-case vocabulary
+    decides, unless it has an unknown symbol, which may replace rare capitals.
+    """
+    known = model.vocabulary.characters
+    lower = model.lower_case
+    if known == known.lower() and model.vocabulary.stand_in is None:
+        lower |= not frozenset(known).issuperset("".join(text))
+    lowered = _map(str.lower, text) if lower else text
+    if lowered != text:
+        say("the model's vocabulary is lower-case: the text is read in lower case")
+    return lowered
+
+
+def _map(function: Callable[[str], str], text: TextOrDocuments) -> TextOrDocuments:
+    """Apply a function to a text, or to each document."""
+    return function(text) if isinstance(text, str) else [function(one) for one in text]
