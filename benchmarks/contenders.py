@@ -55,6 +55,7 @@ def npchar_steps(
     maxlen: int = T,
     layer: str = "lstm",
     symbols: int = V,
+    workers: int | None = None,
 ) -> None:
     """Plain ``Model.fit``, an epoch a turn."""
     import npchar
@@ -77,7 +78,7 @@ def npchar_steps(
     settings = {
         "epochs": 1_000_000, "targets": targets, "step": step, "batch_size": B, "maxlen": maxlen,
         "learning_rate": 0.01, "schedule": constant, "warm_up": 0.0, "validation_split": 0.0,
-        "callbacks": [one_turn], "verbose": False,
+        "callbacks": [one_turn], "verbose": False, "workers": workers,
     }  # fmt: skip
     taken = inspect.signature(npchar.Model.fit).parameters  # an earlier commit's may have fewer
     model.fit(text, **{name: value for name, value in settings.items() if name in taken})

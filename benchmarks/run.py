@@ -8,9 +8,11 @@ minute of the machine is everyone's; the figures are medians over the turns,
 with the quartiles. A peer that is not installed is left out, and said so.
 Takes about half an hour with all peers; ``--only`` picks sections.
 
-    python benchmarks/run.py --compare HEAD~1 --rounds 5 --batches 16 64
+    python benchmarks/run.py --compare HEAD~1
+    python benchmarks/run.py --compare HEAD~1 --case B=32 layer=gru --case streams=64
 
-runs this tree and another commit, taking turns, and prints how their times relate.
+compares this tree with another commit: the two take turns of a few tenths of a second, and the
+ratios of their times are printed, for 16 cases or for the cases given.
 """
 
 from __future__ import annotations
@@ -40,6 +42,18 @@ ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_
 BATCHES = (16, 32, 64, 128, 256)
 SOME = (32, 128)  # of them, for what is slower
 V = 57  # symbols
+USUAL = {"targets": "all", "H": 128, "layers": 1, "symbols": V}
+COMPARED: list[dict[str, Any]] = [
+    *({"B": B} for B in (16, 32, 64, 128)),
+    *({"B": B, "targets": "last"} for B in SOME),
+    {"B": 32, "workers": 1},
+    *({"B": 32, "H": H} for H in (256, 512)),
+    *({"B": 32, "symbols": n} for n in (1000, 4000)),
+    *({"B": B, "layer": "gru"} for B in SOME),
+    {"streams": 1},
+    {"streams": 64},
+    {"streams": 1, "symbols": 4000},
+]
 GOAL = 1.45  # nats per character, held out
 PAUSE = 0.25  # seconds between two turns: idle threads of the last one have gone to sleep
 
@@ -150,7 +164,7 @@ def peer_steps(peer: str, **arguments: Any) -> Contender:
 
 def measure_steps(rounds: int, batches: Sequence[int]) -> list[dict[str, Any]]:
     """Seconds of a training step, of the usual network at every batch and of larger ones."""
-    usual = {"H": 128, "layers": 1, "symbols": V}
+    usual = {key: USUAL[key] for key in ("H", "layers", "symbols")}
     cases = [usual | {"B": B, "targets": t} for t in ("last", "all") for B in batches]
     larger = [{"H": 256}, {"H": 512, "layers": 2}, {"symbols": 1000}, {"symbols": 4000}]
     cases += [
@@ -352,52 +366,41 @@ def measure_growth(rounds: int) -> dict[str, Any]:
     return found
 
 
-def measure_flatness(corpus: str, steps: int) -> dict[str, float]:
-    """Milliseconds of a step in each epoch of a run of the book's listing, by the steps so far."""
-    code = f"""
-import json, npchar
-text = npchar.load_corpus({corpus!r}).lower()
-model = npchar.Model(npchar.Vocabulary.from_text(text))
-steps = -(-len(range(0, len(text) - 60, 3)) // 128)  # of an epoch
-history = model.fit(text, epochs=max(1, {steps} // steps), targets="last", schedule="constant",
-                    batch_size=128, step=3, validation_split=0.0, verbose=False)
-print(json.dumps({{(k + 1) * steps: 1e3 * s / steps for k, s in enumerate(history.seconds)}}))
-"""
-    found = json.loads(subprocess.check_output([sys.executable, "-c", code]))
-    print("    ms a step up to step " + ", ".join(f"{k}: {v:.1f}" for k, v in found.items()))
-    return found
-
-
-def compare(revision: str, rounds: int, batches: Sequence[int]) -> None:
-    """This tree beside another commit of it, taking turns: prints how their times relate."""
-    root = HERE.parent
+def compare(revision: str, rounds: int, cases: list[dict[str, Any]]) -> None:
+    """Print the ratio of the times of this tree and of another commit, which take turns."""
+    medians = []
     with tempfile.TemporaryDirectory() as folder:
         archive = subprocess.run(
-            ["git", "-C", root, "archive", revision, "npchar"], check=True, stdout=subprocess.PIPE
-        )
+            ["git", "-C", HERE.parent, "archive", revision, "npchar"],
+            check=True, stdout=subprocess.PIPE,
+        )  # fmt: skip
         subprocess.run(["tar", "-x", "-C", folder], check=True, input=archive.stdout)
-        trees = {"this tree": str(root), revision: folder}
-        jobs: list[tuple[str, str, dict[str, Any]]] = [
-            (f"a step, batch {B}, targets {targets}", "npchar_steps",
-             {"B": B, "targets": targets, "H": 128, "layers": 1, "turn": max(3, 640 // B)})
-            for targets in ("all", "last")
-            for B in batches
-        ]  # fmt: skip
-        jobs += [
-            ("a character, one stream", "npchar_generation", {"streams": 1, "n": 4000}),
-            ("a character, 64 streams", "npchar_generation", {"streams": 64, "n": 200}),
-        ]
-        for what, job, arguments in jobs:
-            contenders = [
-                Contender(name, job, {"PYTHONPATH": path}, **arguments)
-                for name, path in trees.items()
+        for case in cases:
+            if "streams" in case:
+                job, arguments = "npchar_generation", {"n": 8000 // case["streams"]} | case
+            else:
+                job, arguments = "npchar_steps", USUAL | {"turn": 640 // case["B"]} | case
+                if case.keys() & {"H", "symbols"}:
+                    arguments["turn"] = max(2, arguments["turn"] // 4)
+            pair = [
+                Contender(path, job, {"PYTHONPATH": path}, **arguments)
+                for path in (str(HERE.parent), folder)
             ]
-            found = interleaved(contenders, rounds)
-            if len(found) < 2:
-                continue
-            ours, theirs = found["this tree"]["median"], found[revision]["median"]
-            ratio = ours / theirs if job == "npchar_steps" else theirs / ours  # of times
-            print(f"  {what:<32} {ratio:.2f} of {revision}", flush=True)
+            with ready(pair) as able:
+                ratios = []
+                for k in range(rounds + 2 if len(able) == 2 else 0):
+                    order = 1 - 2 * (k % 2)  # the other version first in every second round
+                    ours, theirs = [one.turn() for one in pair[::order]][::order]
+                    ratios.append(ours / theirs if job == "npchar_steps" else theirs / ours)
+            if ratios:
+                s = summary(ratios[2:])
+                medians.append(s["median"])
+                name = ", ".join(f"{key} {value}" for key, value in case.items())
+                print(f"  {name:<32} {s['median']:.3f}  ({s['low']:.2f} to {s['high']:.2f})",
+                      flush=True)  # fmt: skip
+    if medians:
+        print(f"times of {revision}: median {statistics.median(medians):.3f}, largest "
+              f"{max(medians):.3f}, in {len(medians)} cases of {rounds} turns")  # fmt: skip
 
 
 def machine() -> dict[str, Any]:
@@ -484,12 +487,21 @@ def plot(results: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
+def parse_setting(word: str) -> tuple[str, Any]:
+    """A setting of a case, such as B=32."""
+    name, _, value = word.partition("=")
+    return name, int(value) if value.isdecimal() else value
+
+
 def main() -> None:
     """Measure, print, write."""
-    sections = ("steps", "generation", "to_loss", "memory", "import", "growth", "flatness")
+    sections = ("steps", "generation", "to_loss", "memory", "import", "growth")
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     parser.add_argument("--corpus", metavar="PATH", help="the Nietzsche text")
     parser.add_argument("--compare", metavar="REV", help="instead: this tree beside a commit")
+    parser.add_argument("--case", action="append", nargs="+", metavar="NAME=VALUE",
+                        help="a case to compare, of B, targets, H, layers, layer, symbols, "
+                        "workers, streams; may be repeated")  # fmt: skip
     parser.add_argument("--show", action="store_true", help="instead: the tables of --write")
     parser.add_argument("--only", nargs="+", choices=sections, default=sections)
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES, metavar="N",
@@ -501,7 +513,8 @@ def main() -> None:
                         help="where the figures go; the plot stands beside them")  # fmt: skip
     options = parser.parse_args()
     if options.compare:
-        return compare(options.compare, options.rounds, options.batches)
+        cases = [dict(map(parse_setting, settings)) for settings in options.case or ()]
+        return compare(options.compare, options.rounds, cases or COMPARED)
     if options.show:
         return print(tables(json.loads(options.write.read_text())))
     if not options.corpus:
@@ -516,7 +529,6 @@ def main() -> None:
         "memory": lambda: measure_memory(options.corpus),
         "import": lambda: measure_import(options.rounds),
         "growth": lambda: measure_growth(min(options.rounds, 5)),
-        "flatness": lambda: measure_flatness(options.corpus, 10_000),
     }
     results = json.loads(options.write.read_text()) if options.write.exists() else {}
     results["machine"] = machine()
