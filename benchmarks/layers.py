@@ -188,7 +188,7 @@ def recall(kind: str, distance: int, rate: float, seed: int) -> dict[str, Any]:
             recent = [*recent[-3:], right.mean()]
             if len(recent) == 4 and np.mean(recent) >= 0.99:
                 return {"share": 1.0, "steps": step}
-        network.gradients(ids, targets, tapes=tapes, gradient=gradient)
+        network.gradients(ids, targets, tapes=tapes, gradient=Network(network.sizes, gradient))
         npchar.clip_by_global_norm(gradient.flat, 1.0)
         optimizer.update(flat, gradient.flat, rate)
     shares = []

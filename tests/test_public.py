@@ -117,8 +117,8 @@ LAW = (
     {"files", "generation", "analysis"},
     {"training"},
     {"model"},
-    {"exchange", "options"},
-    {"command"},
+    {"exchange"},
+    {"cli"},
 )
 FLOORS = {wing: floor for floor, wings in enumerate(LAW) for wing in wings}
 

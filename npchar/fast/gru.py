@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from numpy import add, copyto, multiply, subtract, tanh
@@ -24,10 +24,10 @@ class GRUCell(Cell):
     gate_scale = np.array([1, 0.5, 0.5, 1], np.float32)[:, None, None]  # halves: see `LSTMCell`
 
     @staticmethod
-    def by_gate(arrays: Mapping[str, Array]) -> Weights:
-        """Views of a layer's arrays, or of their gradients."""
-        r, z, q = arrays["Wh"]
-        return Weights(arrays["Wx"], [q, r, z], [arrays["bq"], *arrays["b"]])
+    def by_gate(layer: GRU) -> Weights:
+        """The arrays of a layer, or of its gradient, by gate."""
+        r, z, q = layer.Wh
+        return Weights(layer.Wx, [q, r, z], [layer.bq, *layer.b])
 
     @staticmethod
     def bind_forward(buffers: StepBuffers) -> Callable[[], None]:

@@ -7,7 +7,7 @@ functions that are bound to views of the buffers. This module does everything el
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Generic, NamedTuple
 
@@ -64,8 +64,8 @@ class Cell(ABC):
 
     @staticmethod
     @abstractmethod
-    def by_gate(arrays: Mapping[str, Array]) -> Weights:
-        """Views of a layer's arrays, or of their gradients."""
+    def by_gate(layer: Any) -> Weights:
+        """The arrays of a layer, or of its gradient, by gate."""
 
     @staticmethod
     @abstractmethod
@@ -91,7 +91,7 @@ class FastTape(Generic[LayerState]):
 
     def __init__(self, layer: FastRecurrent[LayerState], T: int, B: int) -> None:
         H, dtype, S = layer.sizes[1], layer.dtype, len(layer.state_shapes(B))
-        _, Wh, b = layer.cell.by_gate(layer.arrays)
+        _, Wh, b = layer.cell.by_gate(layer)
         G, n = len(b), len(Wh)
         self.key, self.shape = _tape_key(layer, T, B), (T, B)
         self.state_type = layer.state_type
@@ -156,7 +156,8 @@ class FastTape(Generic[LayerState]):
     @property
     def final_state(self) -> LayerState:
         """A copy of the state after the last step."""
-        return self.state_type(*self.states[:, -1].copy())
+        state: LayerState = self.state_type(*self.states[:, -1].copy())
+        return state
 
 
 class FastRecurrent(Layer[LayerState]):
@@ -196,7 +197,7 @@ class FastRecurrent(Layer[LayerState]):
         self._require_tape(tape, T, B)
         for array, value in zip(tape.states, state):
             array[0] = value
-        Wx, Wh, b = (np.asarray(gates) for gates in self.cell.by_gate(self.arrays))
+        Wx, Wh, b = (np.asarray(gates) for gates in self.cell.by_gate(self))
         n, first = len(Wh), len(b) - len(Wx)  # h feeds gates[:n], and x feeds gates[first:]
         Wh_tiles = tape.plan.right(Wh, self.cell.gate_scale[:n])
         sums, sum_tiles, x_sums = tape.sums, tape.sum_tiles, tape.x_sums
@@ -247,7 +248,7 @@ class FastRecurrent(Layer[LayerState]):
                 "this tape has no forward pass to backpropagate: a fast layer uses the tape up; "
                 "run forward again, or use the plain layer, whose tapes last"
             )
-        Wx, Wh, b = (np.asarray(gates) for gates in self.cell.by_gate(self.arrays))
+        Wx, Wh, b = (np.asarray(gates) for gates in self.cell.by_gate(self))
         is_split = tape.is_split
         WhT_tiles = tape.backward_plan.right(Wh.swapaxes(1, 2), is_joined=not is_split)
         for array, value in zip(tape.dstate, self._state_or_zeros(dstate, B)):
@@ -272,7 +273,7 @@ class FastRecurrent(Layer[LayerState]):
                 add(dh_next, dh_direct, dh_next)
 
         # A product of (TB, ·) matrices sums over time and batch.
-        dWx, dWh, db = self.cell.by_gate(gradient.arrays)
+        dWx, dWh, db = self.cell.by_gate(gradient)
         rows, dx = tape.rows, None
         h_ = tape.states[0, :-1].reshape(T * B, H)
         _write(dWh, h_.T @ rows[:, : len(Wh) * H])
@@ -322,7 +323,7 @@ class FastStepper(Generic[LayerState]):
             layer.cell.gate_scale,
         )
         self.B, self.D = B, D
-        Wx, Wh, b = (np.asarray(gates) for gates in layer.cell.by_gate(layer.arrays))
+        Wx, Wh, b = (np.asarray(gates) for gates in layer.cell.by_gate(layer))
         G, n, m = len(b), len(Wh), len(Wx)
         self.table = _symbol_table(layer.cell, Wx, b, np.arange(D))
         self.Wx, self.b = Wx * scale[-m:], b[-m:, None] * scale[-m:]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from numpy import multiply, subtract, tanh
 
-from npchar.arrays import Array
 from npchar.fast.recurrent import ONE, Cell, FastRecurrent, StepBuffers, Weights
 from npchar.layers.layer import HiddenState
 from npchar.layers.rnn import RNN
@@ -21,9 +20,9 @@ class RNNCell(Cell):
     gate_scale = np.ones((1, 1, 1), np.float32)
 
     @staticmethod
-    def by_gate(arrays: Mapping[str, Array]) -> Weights:
-        """Views of a layer's arrays, or of their gradients."""
-        return Weights(*([arrays[name]] for name in ("Wx", "Wh", "b")))
+    def by_gate(layer: RNN) -> Weights:
+        """The arrays of a layer, or of its gradient, by gate."""
+        return Weights([layer.Wx], [layer.Wh], [layer.b])
 
     @staticmethod
     def bind_forward(buffers: StepBuffers) -> Callable[[], None]:

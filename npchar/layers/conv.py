@@ -119,7 +119,7 @@ class Conv(Layer[ConvState]):
 
     def __init__(self, W: Array, b: Array, depth: int = 0) -> None:
         self.W, self.b, self.depth = W, b, depth
-        self._require_shapes()
+        self._set_sizes()
         D, H = self.sizes
         if depth and D != H:
             raise ValueError(

@@ -123,7 +123,7 @@ class GRU(Layer[HiddenState]):
 
     def __init__(self, Wx: Array, Wh: Array, b: Array, bq: Array) -> None:
         self.Wx, self.Wh, self.b, self.bq = Wx, Wh, b, bq
-        self._require_shapes()
+        self._set_sizes()
 
     @staticmethod
     def shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
@@ -138,10 +138,6 @@ class GRU(Layer[HiddenState]):
         self.Wx[...] = rng.uniform(-limit, limit, self.Wx.shape)
         self.Wh[...] = orthogonal(rng, 3 * H, H).reshape(3, H, H).swapaxes(1, 2)
         self.b[...] = self.bq[...] = 0
-
-    def state_shapes(self, B: int) -> tuple[tuple[int, ...], ...]:
-        """The shape of h."""
-        return ((B, len(self.bq)),)
 
     def forward(self, x: Array, state: HiddenState | None = None, tape: Any = None) -> Any:
         """Run over T steps: see `Layer.forward`; it makes a new `GRUTape` each time."""

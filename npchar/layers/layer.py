@@ -10,7 +10,6 @@ Read next: ``layers/lstm.py``, the model for other layers.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -79,10 +78,14 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
 
     name: ClassVar[str]
     """The prefix of the names of its arrays in a model, as in lstm0.Wx."""
-    state_type: Callable[..., LayerState]
-    """The named tuple of a state."""
+    state_type: Any
+    """The class of a state, a named tuple."""
     tape_size: ClassVar[int]
     """Numbers on a tape of the fast layer for each step, sequence and unit."""
+    sizes: tuple[int, int]
+    """The sizes of its input and its output, D and H."""
+    b: Array
+    """The biases."""
     depth = 0
     """Its number in a stack, from 0. It decides how far back a convolution looks, and whether its
     input is added to its output. Other layers do not depend on it."""
@@ -95,10 +98,6 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
     @abstractmethod
     def initialise(self, rng: np.random.Generator) -> None:
         """Fill the arrays with initial values, for training."""
-
-    @abstractmethod
-    def state_shapes(self, B: int) -> tuple[tuple[int, ...], ...]:
-        """The shapes of the arrays in the state of B sequences."""
 
     @abstractmethod
     def forward(
@@ -215,18 +214,6 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         return {name: getattr(self, name) for name in self.shapes(1, 1)}
 
     @property
-    def sizes(self) -> tuple[int, int]:
-        """The sizes of its input and its output, D and H.
-
-        Examples
-        --------
-        >>> npchar.RNN.create(input_size=5, hidden_size=3).sizes
-        (5, 3)
-        """
-        D, H = next(iter(self.arrays.values())).shape[-2:]
-        return D, H
-
-    @property
     def reach(self) -> int | None:
         """How many steps back its output depends on its input; None if on all.
 
@@ -246,7 +233,17 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         >>> npchar.RNN.create(input_size=5, hidden_size=3).dtype
         dtype('float32')
         """
-        return next(iter(self.arrays.values())).dtype
+        return self.b.dtype
+
+    def state_shapes(self, B: int) -> tuple[tuple[int, ...], ...]:
+        """The shapes of the arrays in the state of B sequences: (B, H) each by default.
+
+        Examples
+        --------
+        >>> npchar.LSTM.create(5, 3).state_shapes(2)
+        ((2, 3), (2, 3))
+        """
+        return ((B, self.sizes[1]),) * len(self.state_type._fields)
 
     def zero_state(self, B: int) -> LayerState:
         """The state before the first step of B sequences: all zeros.
@@ -256,7 +253,10 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         >>> npchar.LSTM.create(5, 3).zero_state(2)._fields
         ('h', 'c')
         """
-        return self.state_type(*(np.zeros(shape, self.dtype) for shape in self.state_shapes(B)))
+        state: LayerState = self.state_type(
+            *(np.zeros(shape, self.dtype) for shape in self.state_shapes(B))
+        )
+        return state
 
     def vectors(self, x: Array) -> Array:
         """Ids, (...), as one-hot vectors, (..., D); vectors unchanged.
@@ -331,13 +331,14 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
 
     # Checks of what a pass takes
 
-    def _require_shapes(self) -> None:
-        """Raise a ValueError unless its arrays fit each other; `__init__` calls it."""
+    def _set_sizes(self) -> None:
+        """Set `sizes`; raise a ValueError unless the arrays fit each other."""
         shapes = {name: array.shape for name, array in self.arrays.items()}
         first = next(iter(shapes.values()))
         expected = self.shapes(*first[-2:]) if len(first) >= 2 else self.shapes(1, 1)
         if shapes != expected:
             raise ValueError(f"expected arrays of shapes such as {expected}, got {shapes}")
+        self.sizes = first[-2], first[-1]
 
     def _begin(self, x: Array, state: LayerState | None) -> tuple[Array, LayerState]:
         """The input, (T, B) or (T, B, D), and the state of a forward pass, checked."""
@@ -373,7 +374,8 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         shapes, expected = tuple(np.shape(array) for array in state), self.state_shapes(B)
         if shapes != expected:
             raise ValueError(f"expected a state of the shapes {expected}, got {shapes}")
-        return self.state_type(*(np.asarray(array, self.dtype) for array in state))
+        state = self.state_type(*(np.asarray(array, self.dtype) for array in state))
+        return state
 
     def _begin_backward(
         self, tape: Any, tape_type: type[Any], dh: Array | None, gradient: Layer[LayerState]
@@ -390,13 +392,10 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
                 f"expected dh of the shape {(T, B, H)}, or {(B, H)} for the last step alone, got "
                 f"{np.shape(dh)}"
             )
-        expected = {name: array.shape for name, array in self.arrays.items()}
-        shapes = {name: array.shape for name, array in gradient.arrays.items()}
-        if gradient is self or shapes != expected:
+        if gradient is self or (gradient.name, gradient.sizes) != (self.name, self.sizes):
             raise ValueError(
-                f"expected another layer with arrays of the shapes {expected} for the gradient, "
-                f"got {'the layer itself' if gradient is self else shapes}; make one by "
-                "zeros_like()"
+                f"expected another layer such as {self!r} for the gradient, got "
+                f"{'the layer itself' if gradient is self else gradient}; make one by zeros_like()"
             )
         return None if dh is None else np.asarray(dh, self.dtype)
 

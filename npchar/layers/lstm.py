@@ -137,7 +137,7 @@ class LSTM(Layer[State]):
 
     def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
         self.Wx, self.Wh, self.b = Wx, Wh, b
-        self._require_shapes()
+        self._set_sizes()
 
     @staticmethod
     def shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
@@ -158,11 +158,6 @@ class LSTM(Layer[State]):
         self.Wh[...] = orthogonal(rng, 4 * H, H).reshape(4, H, H).swapaxes(1, 2)
         self.b[...] = 0
         self.b[1] = 1
-
-    def state_shapes(self, B: int) -> tuple[tuple[int, ...], ...]:
-        """The shapes of h and c."""
-        H = len(self.Wh[0])
-        return (B, H), (B, H)
 
     def forward(self, x: Array, state: State | None = None, tape: Any = None) -> Any:
         """Run over T steps: see `Layer.forward`; it makes a new `Tape` each time."""

@@ -96,7 +96,7 @@ class RNN(Layer[HiddenState]):
 
     def __init__(self, Wx: Array, Wh: Array, b: Array) -> None:
         self.Wx, self.Wh, self.b = Wx, Wh, b
-        self._require_shapes()
+        self._set_sizes()
 
     @staticmethod
     def shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
@@ -110,10 +110,6 @@ class RNN(Layer[HiddenState]):
         self.Wh[...] = orthogonal(rng, *self.Wh.shape)
         self.Wx[...] = rng.uniform(-limit, limit, self.Wx.shape)
         self.b[...] = 0
-
-    def state_shapes(self, B: int) -> tuple[tuple[int, ...], ...]:
-        """The shape of h."""
-        return ((B, len(self.b)),)
 
     def forward(self, x: Array, state: HiddenState | None = None, tape: Any = None) -> Any:
         """Run over T steps: see `Layer.forward`; it makes a new tape each time."""

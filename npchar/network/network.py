@@ -88,15 +88,12 @@ class Network:
         self.epochs_trained = 0
         """How many epochs it has been trained, in all calls of `Model.fit`."""
         self.layer_class = FAST[sizes.layer] if layer_class is None else layer_class
-        self.layers, self.dense = self._layers_on(self.parameters)
-
-    def _layers_on(self, parameters: Parameters) -> tuple[list[Layer[Any]], FastDense]:
-        """The layers whose arrays are the views of `parameters`, weights or a gradient."""
-        layers = []
-        for k in range(self.sizes.num_layers):
-            layers.append(self.layer_class(**parameters.part(f"{self.sizes.layer}{k}")))
-            layers[k].depth = k
-        return layers, FastDense(**parameters.part("dense"))
+        self.layers = []
+        for k in range(sizes.num_layers):
+            layer = self.layer_class(**self.parameters.part(f"{sizes.layer}{k}"))
+            layer.depth = k
+            self.layers.append(layer)
+        self.dense = FastDense(**self.parameters.part("dense"))
 
     def initialise(self, seed: int) -> None:
         """Fill the weights with the initial values of each layer."""
@@ -298,7 +295,7 @@ class Network:
         states: States | None = None,
         tapes: Sequence[Any] | None = None,
         masks: Sequence[Array] = (),
-        gradient: Parameters | None = None,
+        gradient: Network | None = None,
         count: int | None = None,
     ) -> Gradients:
         """The loss and its gradients with respect to parameters, input and initial states.
@@ -310,16 +307,16 @@ class Network:
         targets
             As for `loss`.
         gradient
-            Where the gradient of the parameters is written. Default: a new one.
+            A network of the same sizes, whose parameters are overwritten with the gradient.
+            Default: a new one.
         count
             The number of targets in the mean, if `targets` has only part of them.
         """
         if gradient is None:
-            gradient = self.parameters.zeros_like()
-        layer_gradients, dense_gradient = self._layers_on(gradient)
+            gradient = Network(self.sizes, self.parameters.zeros_like())
         outputs, tapes = self.forward(x, states, tapes, masks)
         h = outputs if targets.ndim == 2 else outputs[-1]
-        loss, dh = self.dense.cross_entropy(h, targets, dense_gradient, count)
+        loss, dh = self.dense.cross_entropy(h, targets, gradient.dense, count)
 
         dstates: States = []
         dx: Array | None = dh
@@ -327,9 +324,9 @@ class Network:
             if masks:
                 assert dx is not None
                 dx *= masks[k] if dx.ndim == 3 else masks[k][0]
-            dx, dstate = self.layers[k].backward(tapes[k], dx, None, layer_gradients[k])
+            dx, dstate = self.layers[k].backward(tapes[k], dx, None, gradient.layers[k])
             dstates.insert(0, dstate)
-        return Gradients(loss, gradient, dx, dstates)
+        return Gradients(loss, gradient.parameters, dx, dstates)
 
 
 def steps_at_once(B: int) -> int:

@@ -96,7 +96,8 @@ class TrainingStep:
         """The number of steps that may have changed the weights."""
         weights = network.parameters
         self._buffer = self.communicator.buffer(weights.flat.size + 1, weights.flat.dtype)
-        self._gradient = Parameters(weights.shapes, flat=self._buffer[:-1])
+        parameters = Parameters(weights.shapes, flat=self._buffer[:-1])
+        self._gradient = Network(network.sizes, parameters)
         self._tapes: dict[tuple[int, ...], list[Any]] = {}  # for the last two shapes of x
         self._masked = network  # with recurrent dropout a copy, whose weights are masked
         if network.sizes.recurrent_dropout:
@@ -201,7 +202,7 @@ class TrainingStep:
             count, x = int((y >= 0).sum()), np.maximum(x, 0)
         y = y[..., first:last]
         if not y.size or y.max() < 0:  # no target for this rank
-            self._gradient.flat[...] = 0
+            self._gradient.parameters.flat[...] = 0
             return 0.0
         if x.shape not in self._tapes:
             if len(self._tapes) > 1:
@@ -216,7 +217,7 @@ class TrainingStep:
             x, y, tapes=self._tapes[x.shape], masks=masks, gradient=self._gradient, count=count
         )
         if weights_mask is not None:
-            self._gradient.flat *= weights_mask
+            self._gradient.parameters.flat *= weights_mask
         return float(found.loss)
 
 

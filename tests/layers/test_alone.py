@@ -177,7 +177,7 @@ MISTAKES = [
         lambda layer: layer.backward(
             layer.forward(ids(T, B)), None, None, type(layer).create(D + 1, H)
         ),
-        "expected another layer with arrays of the shapes",
+        "expected another layer such as",
     ),
     (lambda layer: layer.backward(object(), None, None, layer.zeros_like()), "got a object"),
     # making one

@@ -154,6 +154,6 @@ def test_a_gradient_is_written_where_it_is_wanted():
     batches = np.random.default_rng(0).integers(0, 5, (4, 7, 2))
     expected = [network.gradients(ids[:-1], ids[1:]).parameters for ids in batches]
     for gradient, (ids, right) in zip((one, two, one, one), zip(batches, expected)):
-        network.gradients(ids[:-1], ids[1:], gradient=gradient)
+        network.gradients(ids[:-1], ids[1:], gradient=Network(network.sizes, gradient))
         np.testing.assert_array_equal(gradient.flat, right.flat)
     np.testing.assert_array_equal(two.flat, expected[1].flat)
