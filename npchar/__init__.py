@@ -151,7 +151,6 @@ __all__ = [  # noqa: RUF022  (in the order of reading: so the API reference prin
 
 def __getattr__(name: str) -> object:
     """Raise an AttributeError, which names the replacement of a name of version 1."""
-    from npchar.arguments import REMOVED
+    from npchar.arguments import removed_name
 
-    advice = f"; use {REMOVED[name]}" if name in REMOVED else ""
-    raise AttributeError(f"module 'npchar' has no attribute {name!r}{advice}")
+    raise removed_name("npchar", name)

@@ -247,7 +247,7 @@ def run_resume(options: Namespace) -> int:
     if known.documents and not options.documents:
         raise ValueError(OF_DOCUMENTS.format(options.save))
     text = lowered(texts(options, float(settings.get("validation_split", 0.1))), model)
-    if (unknown := set("".join(text)) - set(known.characters)) and known.stand_in is None:
+    if (unknown := set("".join(text)) - set(known.characters)) and known.unknown_symbol is None:
         raise ValueError(
             f"{options.save} is of a training on another text: in that there is no "
             f"{min(unknown)!r}, as there is in {' '.join(options.files)}. {advice}"
@@ -323,7 +323,7 @@ def run_generate(options: Namespace) -> int:
     how["stop"] = [readable(unescaped(one), model) for one in options.stop or ()] or None
     if options.document or known.documents:  # nothing comes after the end of a document
         length = options.length or sys.maxsize
-        for text in model.generate_document(options.count, length, beginning=prompt, **how):
+        for text in model.generate_documents(options.count, length, beginning=prompt, **how):
             print(text)
         return 0
     shown = prompt
@@ -496,7 +496,7 @@ def loaded_with_text(options: Namespace) -> tuple[Model, str | list[str], str]:
     known = model.vocabulary
     text = readable(texts(options), model)
     if known.documents and not options.documents:
-        wrong = known.stand_in is None and not set(text) <= set(known)
+        wrong = known.unknown_symbol is None and not set(text) <= set(known)
         if wrong and options.unknown == "error":
             raise ValueError(OF_DOCUMENTS.format(options.model))
         say(OF_DOCUMENTS.format(options.model))
@@ -583,7 +583,7 @@ def lowered(text: Given, model: Model) -> Given:
     """
     known = model.vocabulary.characters
     needed = model.lower_case
-    if known == known.lower() and model.vocabulary.stand_in is None:
+    if known == known.lower() and model.vocabulary.unknown_symbol is None:
         needed |= not frozenset(known).issuperset("".join(text))
     lower = each(str.lower, text) if needed else text
     if lower != text:

@@ -89,16 +89,3 @@ def test_texts_in_several_blocks(monkeypatch):
     assert loss == pytest.approx(-stepwise(model, ids).mean(), abs=1e-5)
     assert shares == sorted(shares)
     assert shares[-1] == 1
-
-
-@pytest.mark.parametrize("layer", ["lstm", "conv"])
-def test_a_long_prompt(layer, monkeypatch):
-    """It leads to the same distribution as when it is read from the first symbol on."""
-    model = Model(Vocabulary("abcdef"), layer=layer, hidden_size=8)
-    randomised(model.network, seed=1)
-    prompt = model.vocabulary.decode(random_ids(12_345))
-    p = model.next_probabilities(prompt)
-    text = model.generate(prompt, 30, seed=1)
-    monkeypatch.setattr(npchar.generation.stream, "LONG", 10**9)
-    np.testing.assert_allclose(p, model.next_probabilities(prompt), atol=1e-5)
-    assert text == model.generate(prompt, 30, seed=1)

@@ -97,7 +97,7 @@ def test_how_much_is_enough_for_many_symbols():
     assert not any("of each" in found for found in examine(many * 300))
 
 
-def test_rare_ones_with_a_stand_in_are_taken_care_of(capsys):
+def test_rare_ones_with_a_unknown_symbol_are_taken_care_of(capsys):
     rare = "".join(chr(0x4E00 + k) for k in range(40))
     for min_count, told in ((1, True), (5, False)):
         vocabulary = Vocabulary.from_text(rare + GOOD, min_count=min_count)
