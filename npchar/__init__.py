@@ -27,7 +27,7 @@ A package imports only from the packages before it in this list, which a test ch
 - ``arrays.py``, ``arguments.py``, ``threads.py``, ``version.py``: the array type and aligned
   memory, checks of arguments, threads of NumPy and of its BLAS, the version.
 - ``text/``: ``corpus`` loads texts from names, files, folders and addresses. ``download``
-  downloads, ``decoding`` decodes bytes, ``detection`` names a likely encoding. ``vocabulary`` turns
+  downloads, ``encoding`` decodes bytes and names a likely encoding. ``vocabulary`` turns
   characters or tokens into ids. ``documents`` joins many texts. ``batches`` makes shuffled batches
   of windows or of documents. ``ngrams`` has the baselines. ``examine`` checks a text before
   training.

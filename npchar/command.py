@@ -30,8 +30,8 @@ from npchar.files.description import training_settings, unfinished
 from npchar.model import PRETRAINED, Model
 from npchar.options import SHIPPED, STANDARD_INPUT, parser
 from npchar.text.corpus import lines_of, load_corpus
-from npchar.text.decoding import EncodingError, Errors, decode
 from npchar.text.download import CorpusError
+from npchar.text.encoding import Errors, decode
 from npchar.text.vocabulary import END, UnknownCharacterError, Vocabulary
 from npchar.training import rank
 from npchar.training.config import default_learning_rate, default_model_arguments, resolve_config
@@ -113,13 +113,11 @@ def run(arguments: Sequence[str] | None, replaced: list[str]) -> int:
             f"model's vocabulary; leave it out, or skip all such by --unknown skip"
         )
         return 2
-    except EncodingError as error:
-        say("npchar: " + error.message(lambda name, value: f"--{name} {value}"))
-        return 2
     except EXPECTED as error:  # their messages say what to do
         message = str(error)
         for argument, option in IN_OPTIONS.items():
             message = message.replace(argument, option)
+        message = re.sub(r"\b(encoding|errors)='([^']*)'", r"--\1 \2", message)
         say(f"npchar: {message}")
         return 2
     except KeyboardInterrupt:

@@ -1,7 +1,7 @@
 """Loads texts from files, folders, named corpora and https addresses.
 
 This is the first step of the pipeline; the next is ``text/vocabulary.py``. ``text/download.py``
-downloads, ``text/decoding.py`` decodes.
+downloads, ``text/encoding.py`` decodes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple, TypeAlias, overload
 
-from npchar.text.decoding import Errors, NotTextError, decode
 from npchar.text.download import CorpusError, fetched
+from npchar.text.encoding import Errors, NotTextError, decode
 
 __all__ = ["load_corpus"]
 

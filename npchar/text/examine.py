@@ -1,6 +1,6 @@
 """Checks a text before training.
 
-``text/decoding.py`` checks the bytes of a file; this module checks the decoded text and does not
+``text/encoding.py`` checks the bytes of a file; this module checks the decoded text and does not
 change it. ``Model.fit`` prints the findings before the first step.
 """
 

