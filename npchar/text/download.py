@@ -56,7 +56,7 @@ class DownloadError(CorpusError):
     ...     text = "another text"
     ... except npchar.CorpusError as error:
     ...     print(error)
-    cannot fetch http://example.org/text: only https:// addresses are fetched
+    cannot download http://example.org/text: only https:// addresses are supported
     """
 
 

@@ -340,7 +340,7 @@ def test_several_files(tmp_path):
         (tmp_path / name).write_text(content)
     paths = [tmp_path / name for name in "abc"]
     assert load_corpus(paths) == "one\ntwo\nthree"
-    with pytest.raises(CorpusError, match="at least one corpus"):
+    with pytest.raises(CorpusError, match="at least one name"):
         load_corpus([])
     with pytest.raises(CorpusError, match="no file"):
         load_corpus([paths[0], tmp_path / "d"])
@@ -353,7 +353,7 @@ def test_what_is_not_a_text(tmp_path):
     for source, message in (
         (tmp_path / "zeros", r"1 .*zero byte"),
         (tmp_path / "empty", "is empty"),
-        (tmp_path / "folder", "is a folder without files"),
+        (tmp_path / "folder", "is a folder without texts"),
         (tmp_path / "none.txt", "no file"),
         ("nietsche", "no file 'nietsche', nor a corpus.*nietzsche"),
         ("http://localhost/a.txt", "only https"),
@@ -380,7 +380,7 @@ def test_files_in_a_folder_that_are_not_text_are_left_out(tmp_path, capsys):
     assert load_corpus(folder) == expected
     (line,) = capsys.readouterr().err.splitlines()
     for name, reason in (("__init__.py", "empty"), ("cover.png", "a picture"),
-                         ("gone", "a broken link"), ("a.pyc", "a binary file")):  # fmt: skip
+                         ("gone", "not a file"), ("a.pyc", "a binary file")):  # fmt: skip
         assert f"{name} ({reason})" in line
     assert line.endswith("and 2 more")
     assert load_corpus(folder, progress=False) == expected
@@ -430,7 +430,7 @@ def test_special_files(tmp_path):
         "        print(error)\n"
     )
     done = run_python("-c", program, tmp_path)
-    assert "fifo (a FIFO)" in done.stderr
+    assert "fifo (not a file)" in done.stderr
     assert re.fullmatch(r"hello\n(/dev/(zero|null) is a device.*\n){2}", done.stdout), done
 
 
@@ -452,8 +452,8 @@ def test_a_local_path_takes_precedence_over_a_named_corpus(tmp_path, monkeypatch
     (tmp_path / "nietzsche").write_text("the will")
     assert load_corpus(["shakespeare", "nietzsche"]) == "to be\nthe will"
     folder, file = capsys.readouterr().err.splitlines()
-    assert "the local folder 'shakespeare'" in folder
-    assert "the local file 'nietzsche'" in file
+    assert "the local 'shakespeare'" in folder
+    assert "the local 'nietzsche'" in file
     assert load_corpus("./nietzsche") == load_corpus("nietzsche", progress=False) == "the will"
     assert capsys.readouterr().err == ""
 
