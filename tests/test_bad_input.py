@@ -44,7 +44,7 @@ BAD = [
     ("an old size", lambda m, r: npchar.RMSprop(1000), "keyword"),
     ("a rare count of 0", lambda m, r: m.vocabulary.from_text("a", min_count=0), "min_count is 0"),
     ("a folder without texts", lambda m, r: load_corpus("empty"), "a folder without files"),
-    ("a folder of none", lambda m, r: load_corpus("empty", documents="files"), "without files"),
+    ("a folder of none", lambda m, r: load_corpus("empty", documents="files"), "without texts"),
     ("parts by words", lambda m, r: load_corpus("names.txt", documents="words"), "'lines'"),
 ]  # fmt: skip
 
@@ -65,8 +65,8 @@ def test_it_is_told_and_nothing_changes(give, message, namer, reader, tmp_path, 
     [
         (["train", "--from", "no-model.npz", "names.txt"], "damaged or not a saved model"),
         (["train", "--from", "gone.npz", "names.txt"], "there is no file gone.npz"),
-        (["train", "empty"], "is a folder without files; name one with texts"),
-        (["train", "empty", "--documents", "lines"], "is a folder without files"),
+        (["train", "empty"], "is a folder without texts"),
+        (["train", "empty", "--documents", "lines"], "is a folder without texts"),
         (["train", "names.txt", "--min-count", "0"], "min_count is 0; expected"),
         (["generate", "--document"], "not of documents"),
     ],

@@ -182,7 +182,8 @@ def _load_folder(folder: str, encoding: str, errors: Errors, progress: bool) -> 
     more = len(left_out) - MOST_LEFT_OUT
     names = ", ".join(left_out[:MOST_LEFT_OUT]) + (f" and {more:,} more" if more > 0 else "")
     if not texts:
-        raise CorpusError(f"{folder} is a folder without texts; left out: {names or 'nothing'}")
+        note = f"; left out: {names}" if left_out else ""
+        raise CorpusError(f"{folder} is a folder without texts{note}")
     if left_out and progress:
         _report(f"left out of {folder}: {names}")
     return texts

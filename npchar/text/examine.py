@@ -109,8 +109,7 @@ def _not_normalized(text: str, counts: Counter[Hashable]) -> list[str]:
     gone = counts - Counter[Hashable](unicodedata.normalize("NFC", text))
     changed = f"{_named(gone, gone)} have" if gone else "accents in an unusual order have"
     return [
-        f"{changed} another form in Unicode normalization NFC, as in most texts; use text = "
-        "unicodedata.normalize('NFC', text)"
+        f"{changed} another form in Unicode normalization NFC, as in most texts; normalize the text"
     ]
 
 
