@@ -190,30 +190,6 @@ def test_an_endless_body_ends(server, monkeypatch, tmp_path):
     assert files(tmp_path) == []
 
 
-@pytest.mark.slow
-def test_a_stall_is_tried_again(server, monkeypatch, tmp_path):
-    over = threading.Event()
-
-    def stall(handler):
-        handler.send_response(200)
-        handler.send_header("Content-Length", "1000")
-        handler.end_headers()
-        handler.wfile.write(b"so far")
-        handler.wfile.flush()
-        over.wait(LIMIT)
-
-    monkeypatch.setattr(download, "TIMEOUT", (5, 0.15))
-    monkeypatch.setattr(download, "ATTEMPTS", 20)  # a busy machine may take that long, too
-    server.answers["/a.txt"] = [stall, body(TEXT.encode())]
-    assert load_corpus(f"{server.url}/a.txt", progress=False) == TEXT
-    monkeypatch.setattr(download, "ATTEMPTS", 2)
-    server.answers["/b.txt"] = [stall]
-    with pytest.raises(DownloadError, match="took too long"):
-        load_corpus(f"{server.url}/b.txt", progress=False)
-    over.set()
-    assert len(files(tmp_path)) == 1
-
-
 def test_a_reset_half_way_is_tried_again(server):
     def reset(handler):
         handler.send_response(200)
@@ -297,20 +273,7 @@ def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
         load_corpus("https://localhost:1/a.txt", progress=False)
 
 
-def test_the_cache_is_in_the_folder_of_caches(monkeypatch, tmp_path):
-    monkeypatch.delenv("NPCHAR_CACHE", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert download.cache_directory() == tmp_path / "npchar"
-
-
 # Files
-
-
-@pytest.mark.parametrize("data", [b"a\r\nb\rc\n", b"\xef\xbb\xbfa\nb\nc\n"])
-def test_marks_and_line_ends(tmp_path, data):
-    path = tmp_path / "text.txt"
-    path.write_bytes(data)
-    assert load_corpus(path) == "a\nb\nc\n"
 
 
 def test_other_encodings(tmp_path):
@@ -379,10 +342,9 @@ def test_files_in_a_folder_that_are_not_text_are_left_out(tmp_path, capsys):
     npchar.Model(npchar.Vocabulary("ab"), hidden_size=1).save(folder / "src.npz")
     assert load_corpus(folder) == expected
     (line,) = capsys.readouterr().err.splitlines()
-    for name, reason in (("__init__.py", "empty"), ("cover.png", "a picture"),
-                         ("gone", "not a file"), ("a.pyc", "a binary file")):  # fmt: skip
-        assert f"{name} ({reason})" in line
-    assert line.endswith("and 2 more")
+    for name in ("__init__.py (empty)", "cover.png (a picture)", "gone (not a file)"):
+        assert name in line
+    assert "a.pyc (a binary file)" in line
     assert load_corpus(folder, progress=False) == expected
     assert load_corpus(folder, errors="ignore", progress=False) == expected
     assert capsys.readouterr().err == ""
@@ -396,14 +358,6 @@ def test_a_folder_that_cannot_be_read_is_an_error(tmp_path):
     (tmp_path / "a.txt").write_text("hello")
     (tmp_path / "closed").mkdir(mode=0)
     with pytest.raises(CorpusError, match="cannot read .*closed: Permission denied"):
-        load_corpus(tmp_path)
-
-
-def test_a_folder_without_a_text(tmp_path):
-    (tmp_path / "a.txt").touch()
-    (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    message = r"without texts; left out: a.txt \(empty\), b.png \(a picture\)"
-    with pytest.raises(CorpusError, match=message):
         load_corpus(tmp_path)
 
 
@@ -432,15 +386,6 @@ def test_special_files(tmp_path):
     done = run_python("-c", program, tmp_path)
     assert "fifo (not a file)" in done.stderr
     assert re.fullmatch(r"hello\n(/dev/(zero|null) is a device.*\n){2}", done.stdout), done
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs there")
-def test_a_fifo_that_is_named_is_read(tmp_path):
-    os.mkfifo(tmp_path / "fifo")
-    writer = threading.Thread(target=(tmp_path / "fifo").write_text, args=("from a pipe",))
-    writer.start()
-    assert load_corpus(tmp_path / "fifo") == "from a pipe"
-    writer.join()
 
 
 def test_a_local_path_takes_precedence_over_a_named_corpus(tmp_path, monkeypatch, capsys):
