@@ -148,7 +148,7 @@ def softmax_weights(logits: Array, temperature: float) -> Array:
         np.put_along_axis(z, most_probable, 0, axis=-1)
     elif math.isinf(temperature):
         z[z > -np.inf] = 0
-    with np.errstate(over="ignore", under="ignore"):  # to −∞ and 0, as intended
+    with np.errstate(over="ignore", under="ignore"):  # to −∞ and 0, which is right
         if 0 < temperature < math.inf:
             z /= max(temperature, TINY_TEMPERATURE)
         np.exp(z, out=z)
@@ -300,7 +300,7 @@ def _cumulative_sampler(T: Array, rngs: Sequence[np.random.Generator]) -> Callab
 
     def draw(logits: Array) -> Array:
         weights = logits - logits.max(axis=1, keepdims=True)  # (n, V)
-        with np.errstate(over="ignore", under="ignore"):  # to −∞ and 0, as intended
+        with np.errstate(over="ignore", under="ignore"):  # to −∞ and 0, which is right
             weights *= factors
             np.exp(weights, out=weights)
         cumulative = weights.cumsum(axis=1, dtype=np.float64)
