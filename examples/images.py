@@ -133,7 +133,7 @@ def main() -> int:
 
     made = []  # twenty of each digit
     for k, digit in enumerate(STROKES):
-        made += model.generate_document(20, LENGTH, beginning=digit, seed=seed + 20 * k)
+        made += model.generate_documents(20, LENGTH, beginning=digit, seed=seed + 20 * k)
     copied = npchar.originality(made, train, least=1).copied * len(made)
     print(f"\n{len(made)} new images; {copied:.0f} of them stand in the training data")
     for name, images in {"of new images": made, "of held-out ones": held_out}.items():
@@ -146,7 +146,7 @@ def main() -> int:
         print("  ".join("".join(2 * SHADES[shade] for shade in line) for line in row))
 
     half = 1 + ROWS // 2 * (COLUMNS + 1)
-    completed = [model.generate_document(beginning=image[:half], length=LENGTH, seed=seed)[0]
+    completed = [model.generate_documents(beginning=image[:half], length=LENGTH, seed=seed)[0]
                  for image in held_out[:10]]  # fmt: skip
     rows = [("training", train[:10]), *(("new", made[k::20]) for k in range(3)),
             ("nearest to those", nearest(made[2::20], train)[0]), ("held out", held_out[:10]),

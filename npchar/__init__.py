@@ -27,7 +27,7 @@ A package imports only from the packages before it in this list, which a test ch
 - ``arrays.py``, ``arguments.py``, ``threads.py``, ``version.py``: the array type and aligned
   memory, checks of arguments, threads of NumPy and of its BLAS, the version.
 - ``text/``: ``corpus`` loads texts from names, files, folders and addresses. ``download``
-  downloads, ``decoding`` decodes bytes, ``detection`` names a likely encoding. ``vocabulary`` turns
+  downloads, ``encoding`` decodes bytes and names a likely encoding. ``vocabulary`` turns
   characters or tokens into ids. ``documents`` joins many texts. ``batches`` makes shuffled batches
   of windows or of documents. ``ngrams`` has the baselines. ``examine`` checks a text before
   training.
@@ -151,7 +151,6 @@ __all__ = [  # noqa: RUF022  (in the order of reading: so the API reference prin
 
 def __getattr__(name: str) -> object:
     """Raise an AttributeError, which names the replacement of a name of version 1."""
-    from npchar.arguments import REMOVED
+    from npchar.arguments import removed_name
 
-    advice = f"; use {REMOVED[name]}" if name in REMOVED else ""
-    raise AttributeError(f"module 'npchar' has no attribute {name!r}{advice}")
+    raise removed_name("npchar", name)

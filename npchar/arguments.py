@@ -37,8 +37,16 @@ REMOVED = {
     "WorkerError": "nothing: a training continues when a worker process dies",
     "epsilon": "an optimizer with it, as in optimizer=npchar.RMSprop(epsilon=1e-7)",
     "warm_up": "a schedule with it, as in schedule=npchar.Schedule(warm_up=0.1)",
+    "generate_document": "generate_documents",
+    "stand_in": "unknown_symbol",
 }
 """Names and arguments of version 1 that are gone, and their replacements."""
+
+
+def removed_name(owner: str, name: str) -> AttributeError:
+    """The error for an attribute that does not exist; it names the replacement of old ones."""
+    advice = f"; use {REMOVED[name]}" if name in REMOVED else ""
+    return AttributeError(f"{owner} has no attribute {name!r}{advice}")
 
 
 def require_known(function: str, arguments: Mapping[str, object]) -> None:

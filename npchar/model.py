@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from npchar.analysis.scoring import Evaluation, Score, log_probabilities_of, mean_loss
-from npchar.arguments import require_known, require_positive, require_seed
+from npchar.arguments import removed_name, require_known, require_positive, require_seed
 from npchar.arrays import Array
 from npchar.files import archive
 from npchar.files.description import DTYPES, STORED, configuration, described, layout
@@ -28,19 +28,12 @@ from npchar.files.resume import (
     text_digest,
     trained_on,
 )
-from npchar.generation.sampling import reweight_distribution, softmax_weights
-from npchar.generation.stream import (
-    generated,
-    prefill,
-    prompt_list,
-    require_stops,
-    start_streams,
-    until,
-)
+from npchar.generation import stream as generation
+from npchar.generation.stream import GenerationOptions, Prompt, Texts
 from npchar.layers.parameters import Parameters
 from npchar.network.network import Network, Sizes, require_batch
 from npchar.network.registry import DEFAULT_LAYERS, FAST
-from npchar.text.documents import Ids, as_text, is_documents, read_text, require_end
+from npchar.text.documents import Ids, as_text, is_documents, read_text
 from npchar.text.examine import examine
 from npchar.text.ngrams import baselines
 from npchar.text.vocabulary import END, Text, Vocabulary
@@ -64,16 +57,16 @@ PRETRAINED = (
 )  # files of the package, in its folder ``pretrained``
 
 
-def findings(text: Text, ids: Ids, config: TrainingConfig, vocabulary: Vocabulary) -> list[str]:
+def findings(text: Any, ids: Ids, config: TrainingConfig, vocabulary: Vocabulary) -> list[str]:
     """What `npchar.examine` finds in a text; of documents, in all of them.
 
     Rare symbols that have a stand-in are taken care of.
     """
     if ids.ends is None:
-        if vocabulary.stand_in is not None:
+        if vocabulary.unknown_symbol is not None:
             text = vocabulary.decode(vocabulary.encode(text, "skip"))
         return examine(text, maxlen=config.maxlen, validation_split=config.validation_split)
-    together: Text = [symbol for document in text for symbol in document]
+    together: Any = [symbol for document in text for symbol in document]
     if isinstance(text[0], str):
         together = "".join(text)
     return examine(together, maxlen=1, validation_split=0)
@@ -216,6 +209,11 @@ class Model:
         >>> model.parameters["dense.b"][:] = 0  # a view: the model has it at once
         """
         return self.network.parameters
+
+    if not TYPE_CHECKING:  # a type checker reports unknown attributes by itself
+
+        def __getattr__(self, name):
+            raise removed_name("Model", name)
 
     def __repr__(self) -> str:
         V, H, layers, dropout, layer, recurrent_dropout = self.network.sizes
@@ -522,20 +520,19 @@ class Model:
         Vocabulary('abcd')
         """
         own = self.vocabulary
-        text = as_text(text, own.tokens)
-        if is_documents(text, own.tokens):
-            texts, new = text, Vocabulary.from_documents(text, min_count=min_count)
+        texts = as_text(text, own.tokens)
+        if is_documents(texts, own.tokens):
+            new = Vocabulary.from_documents(texts, min_count=min_count)
         else:
-            text = own.require_text(text)
-            texts, new = [text], Vocabulary.from_text(text, min_count=min_count)
-        symbols, stand_in = {*own} | ({*new} - {new.stand_in}), own.stand_in
-        if stand_in is None and not all(map(symbols.issuperset, texts)):
-            stand_in = new.stand_in
-            symbols.add(stand_in)
+            texts, new = [text], Vocabulary.from_text(own.require_text(text), min_count=min_count)
+        symbols, unknown_symbol = {*own} | ({*new} - {new.unknown_symbol}), own.unknown_symbol
+        if unknown_symbol is None and not all(map(symbols.issuperset, texts)):
+            unknown_symbol = new.unknown_symbol
+            symbols.add(unknown_symbol)
         vocabulary = Vocabulary(
             symbols,
             tokens=own.tokens,
-            stand_in=stand_in,
+            unknown_symbol=unknown_symbol,
             documents=own.documents or new.documents,
         )
         places = vocabulary.encode(own.join(own))
@@ -692,7 +689,7 @@ class Model:
         ]
 
     def next_probabilities(
-        self, prompt: Text, *, temperature: float = 1.0, unknown: Any = "error"
+        self, prompt: Text, *, temperature: float = 1.0, unknown: Hashable = "error"
     ) -> Array:
         """The distribution that `generate` draws the next character from: (V,), in ids' order.
 
@@ -723,85 +720,52 @@ class Model:
         >>> model.vocabulary.decode([p.argmax()]), round(float(p.sum()), 6)
         ('r', 1.0)
         """
-        ids = self.vocabulary.encode(prompt, unknown)
-        if not len(ids):
-            raise ValueError(f"the prompt {prompt!r} is empty; expected at least one symbol")
-        logits, _ = prefill(self.network, [ids])
-        if self.vocabulary.unknown_id is not None:
-            logits[:, self.vocabulary.unknown_id] = -np.inf
-        return reweight_distribution(softmax_weights(logits[0], 1.0), temperature)
+        return generation.next_probabilities(
+            self.network, self.vocabulary, prompt, temperature, unknown
+        )
 
     # Generating
 
-    @overload
     def generate(
         self,
-        prompt: str,
-        length: int = ...,
-        *,
-        temperature: float = ...,
-        top_k: int | None = ...,
-        top_p: float | None = ...,
-        stop: str | Sequence[str] | None = ...,
-        seed: int | None = ...,
-        unknown: str = ...,
-    ) -> str: ...
-
-    @overload
-    def generate(
-        self,
-        prompt: Sequence[Any],
-        length: int = ...,
-        *,
-        temperature: float | Sequence[float] = ...,
-        top_k: int | None = ...,
-        top_p: float | None = ...,
-        stop: Any = ...,
-        seed: int | Sequence[int] | None = ...,
-        unknown: Any = ...,
-    ) -> list[Any]: ...
-
-    def generate(
-        self,
-        prompt: str | Sequence[Any],
+        prompt: Prompt,
         length: int = 400,
         *,
         temperature: float | Sequence[float] = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
-        stop: Any = None,
+        stop: Texts | None = None,
         seed: int | Sequence[int] | None = None,
-        unknown: Any = "error",
-    ) -> str | list[Any]:
+        unknown: Hashable = "error",
+    ) -> Prompt:
         """Generate text from a prompt.
 
         Parameters
         ----------
         prompt
-            The text to go on from, at least one character; or a list of several, which
-            are continued side by side, for much less than one after the other.
+            The text to continue, at least one character; or a list of texts, which are continued
+            together in much less time than one after the other.
         length
-            Characters to write, at most where there is a `stop`.
+            The number of characters to generate; with a `stop`, at most this number.
         temperature
-            0 always takes the most probable character, 1 samples from the unchanged
-            distribution, infinity from the uniform one. With several prompts, one
-            for all or one for each.
+            0 always takes the most probable character, 1 samples from the model's distribution,
+            infinity from the uniform one. With several prompts, one value for all or one for each.
         top_k, top_p
-            Sample among the k most probable alone, or among the most probable whose
-            probabilities sum up to p.
+            Sample only from the k most probable characters, or from the most probable ones whose
+            probabilities sum to p.
         stop
-            A text, or several, that end what is written; left out of what is returned.
+            A text, or several, that end the generated text. They are not part of it.
         seed
-            The same seed gives the same text; without one it differs each time. With
-            several prompts, one for each, or a number that counts up from the first.
+            The same seed gives the same text (default: another text each time). With several
+            prompts, one for each, or one number, to which the index of the prompt is added.
         unknown
-            What to do with a prompt's characters outside the vocabulary, as for
+            The policy for characters of the prompt outside the vocabulary, as for
             `Vocabulary.encode`.
 
         Returns
         -------
         str, list of tokens, or list of these
-            What was written, without the prompt; of several prompts a list.
+            The generated text, without the prompt; for several prompts, a list.
 
         Raises
         ------
@@ -819,19 +783,8 @@ class Model:
         >>> [len(text) for text in texts]
         [30, 30]
         """
-        require_positive(length=length)
-        vocabulary = self.vocabulary
-        stops = require_stops(stop, vocabulary)
-        prompts = prompt_list(prompt, vocabulary)
-        streams = start_streams(
-            self.network,
-            vocabulary,
-            [prompt] if prompts is None else prompts,
-            *(temperature, top_k, top_p, seed, unknown),
-        )
-        n = 1 if prompts is None else len(prompts)
-        texts = generated(streams, n, length, stops, vocabulary)
-        return texts[0] if prompts is None else texts
+        options = GenerationOptions(temperature, top_k, top_p, stop, seed, unknown)
+        return generation.generate(self.network, self.vocabulary, prompt, length, options)
 
     def stream(
         self,
@@ -840,13 +793,13 @@ class Model:
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
-        stop: Any = None,
+        stop: Texts | None = None,
         seed: int | None = None,
-        unknown: Any = "error",
+        unknown: Hashable = "error",
     ) -> Iterator[Any]:
         """Generate text from a prompt, a character at a time, without end or up to a `stop`.
 
-        The arguments are `generate`'s, and so is the text for the same seed. With
+        The arguments are those of `generate`, and the same seed gives the same text. With a
         `stop`, characters that may be its beginning are held back until they are not.
 
         Yields
@@ -861,14 +814,10 @@ class Model:
         ...     print(character, end="")
         er
         """
-        stops = require_stops(stop, self.vocabulary)
-        streams = start_streams(
-            self.network, self.vocabulary, [prompt], temperature, top_k, top_p, seed, unknown
-        )
-        symbols = (self.vocabulary.symbols[ids[0]] for ids in streams)
-        return until(symbols, stops) if stops else symbols
+        options = GenerationOptions(temperature, top_k, top_p, stop, seed, unknown)
+        return generation.stream(self.network, self.vocabulary, prompt, options)
 
-    def generate_document(
+    def generate_documents(
         self,
         n: int = 1,
         length: int = 1000,
@@ -876,62 +825,51 @@ class Model:
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
-        stop: Any = None,
+        stop: Texts | None = None,
         seed: int | None = None,
         beginning: Text | None = None,
-        unknown: Any = "error",
+        unknown: Hashable = "error",
     ) -> list[Any]:
         """Generate whole documents, from their first character to their end.
 
-        For a model that was trained on documents: see `fit`.
+        The model must have been trained on documents: see `fit`.
 
         Parameters
         ----------
         n
-            How many.
+            The number of documents.
         length
-            Characters of one at most: what has no end by then is cut off.
+            The maximum number of characters of a document. Longer documents are cut off.
         temperature, top_k, top_p, stop, unknown
             As for `generate`.
         seed
-            The same seed gives the same documents; the k-th has the seed `seed + k`.
+            The same seed gives the same documents. Document k has the seed `seed + k`.
         beginning
-            What each is to begin with; it is part of what is returned.
+            The beginning of each document, which is part of the result.
 
         Returns
         -------
         list of str, or of lists of tokens
+            The documents.
 
         Raises
         ------
         ValueError
-            For a model without an end of documents in its vocabulary.
+            For a model that was not trained on documents.
 
         Examples
         --------
         >>> names = ["anna", "hannah", "nathan"] * 40
         >>> model = npchar.Model(npchar.Vocabulary.from_documents(names), hidden_size=16)
         >>> history = model.fit(names, epochs=2, workers=1, verbose=False)
-        >>> made = model.generate_document(3, seed=1, beginning="na")
-        >>> [name[:2] for name in made]
+        >>> documents = model.generate_documents(3, seed=1, beginning="na")
+        >>> [name[:2] for name in documents]
         ['na', 'na', 'na']
         """
-        require_positive(n=n, length=length)
-        require_end(self.vocabulary)
-        stops = require_stops(stop, self.vocabulary)
-        end: Any = [END] if self.vocabulary.tokens else END
-        first: Any = ([] if self.vocabulary.tokens else "") if beginning is None else beginning
-        self.vocabulary.require_text(first)
-        if END in first:
-            raise ValueError("expected a beginning without U+0003, which ends a document")
-        self.vocabulary.encode(first, unknown)  # raises the error that names the place in it
-        # The end of the one before is where each begins: see ``text/documents.py``
-        prompts = [end + first] * n
-        streams = start_streams(
-            self.network, self.vocabulary, prompts, temperature, top_k, top_p, seed, unknown
+        options = GenerationOptions(temperature, top_k, top_p, stop, seed, unknown)
+        return generation.generate_documents(
+            self.network, self.vocabulary, n, length, beginning, options
         )
-        texts = generated(streams, n, length, [end, *stops], self.vocabulary)
-        return [first + text for text in texts]
 
     # Analysis
 

@@ -406,12 +406,12 @@ def test_documents_from_the_lines_of_a_file(tmp_path, here):
 
     options = ("--model", "names.npz", "--seed", 1, "--temperature", 0.8)
     status, out, _ = here("generate", "--document", "--count", 20, *options)
-    expected = model.generate_document(20, seed=1, temperature=0.8)
+    expected = model.generate_documents(20, seed=1, temperature=0.8)
     assert (status, out.splitlines()) == (0, expected)
     assert set(expected) & set(NAMES)
     assert here("generate", "--count", 20, *options)[1] == out  # such a model writes nothing else
     status, out, _ = here("generate", "--document", "--prompt", "an", *options)
-    assert out == model.generate_document(seed=1, temperature=0.8, beginning="an")[0] + "\n"
+    assert out == model.generate_documents(seed=1, temperature=0.8, beginning="an")[0] + "\n"
 
     status, out, _ = here("evaluate", "--model", "names.npz", "names.txt", "--documents", "lines")
     assert out.startswith(f"{model.evaluate(NAMES).loss:.4f} nats")
@@ -748,7 +748,7 @@ def test_rare_characters_of_a_text_to_go_on_with(tmp_path, here):
     assert status == 0, err
     assert "fine-tuning begun.npz: 2 new characters" in err
     made = npchar.Model.load("rare.npz").vocabulary
-    assert made == npchar.Vocabulary(TEXT + "☃\ufffd", stand_in="\ufffd")
+    assert made == npchar.Vocabulary(TEXT + "☃\ufffd", unknown_symbol="\ufffd")
 
 
 @pytest.fixture

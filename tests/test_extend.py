@@ -86,16 +86,16 @@ def test_documents_and_tokens():
 def test_rare_new_symbols_become_one_unknown_symbol():
     model = Model(Vocabulary("abc"), hidden_size=4)
     more = model.extend("dddd" + "axyz", min_count=2)
-    assert more.vocabulary == Vocabulary("abcd\ufffd", stand_in="\ufffd")
+    assert more.vocabulary == Vocabulary("abcd\ufffd", unknown_symbol="\ufffd")
     np.testing.assert_array_equal(more.parameters["lstm0.Wx"][:, :3], model.parameters["lstm0.Wx"])
     assert more.vocabulary.decode(more.vocabulary.encode("adz")) == "ad\ufffd"
     # Old symbols are known however rare they are in the new text
     assert model.extend("add", min_count=2).vocabulary == Vocabulary("abcd")
     names = model.extend(["dad", "ax"], min_count=2).vocabulary
-    assert names == Vocabulary("abcd\x03\ufffd", stand_in="\ufffd", documents=True)
+    assert names == Vocabulary("abcd\x03\ufffd", unknown_symbol="\ufffd", documents=True)
     # A vocabulary with an unknown symbol keeps that one
-    own = Model(Vocabulary("ab?", stand_in="?"), hidden_size=2)
-    assert own.extend("ddx", min_count=2).vocabulary == Vocabulary("ab?d", stand_in="?")
+    own = Model(Vocabulary("ab?", unknown_symbol="?"), hidden_size=2)
+    assert own.extend("ddx", min_count=2).vocabulary == Vocabulary("ab?d", unknown_symbol="?")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ from npchar.cli.inputs import say
 from npchar.cli.options import DEFAULT_MODEL, STANDARD_INPUT, parser
 from npchar.files.archive import write_whole
 from npchar.files.description import unfinished
-from npchar.text.decoding import EncodingError
 from npchar.training import rank
 from npchar.training.config import default_learning_rate, default_model_arguments
 from npchar.training.trainer import Callback
@@ -63,11 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"npchar: the character {error.character!r} at position {error.position} is not in the "
             "model's vocabulary; leave it out, or add --unknown skip")  # fmt: skip
         return 2
-    except EncodingError as error:
-        say("npchar: " + error.message(lambda name, value: f"--{name} {value}"))
-        return 2
     except USER_ERRORS as error:
-        say("npchar: " + re.sub(r"\b(workers|validation_split)=(\d)", _as_option, str(error)))
+        say(
+            "npchar: "
+            + re.sub(
+                r"\b(workers|validation_split|encoding|errors)='?([\w-]+)'?", _as_option, str(error)
+            )
+        )
         return 2
     except KeyboardInterrupt:
         say("")
@@ -177,7 +178,7 @@ def _resume(options: Namespace) -> int:
     text = inputs.load_texts(options, float(settings.get("validation_split", 0.1)))
     text = inputs.lower_as_trained(text, model)
     unknown = set("".join(text)) - set(vocabulary.characters)
-    if unknown and vocabulary.stand_in is None:
+    if unknown and vocabulary.unknown_symbol is None:
         raise ValueError(
             f"{path} was trained on another text: {min(unknown)!r} is in {' '.join(options.files)} "
             f"but not in its vocabulary. {advice}"
@@ -251,7 +252,7 @@ def _generate(options: Namespace) -> int:
     sampling["stop"] = stops or None
     if options.document or known.documents:
         length = options.length or sys.maxsize
-        for text in model.generate_document(options.count, length, beginning=prompt, **sampling):
+        for text in model.generate_documents(options.count, length, beginning=prompt, **sampling):
             print(text)
         return 0
     first = prompt or ("\n" if "\n" in known else known.characters[0])

@@ -15,8 +15,8 @@ from npchar.files.archive import CheckpointError
 from npchar.files.description import training_settings, unfinished
 from npchar.model import PRETRAINED, Model
 from npchar.text.corpus import lines_of, load_corpus
-from npchar.text.decoding import decode
 from npchar.text.download import CorpusError
+from npchar.text.encoding import decode
 from npchar.text.vocabulary import END
 
 NEEDS_DOCUMENTS = "{} is a model of documents: add --documents lines, or --documents files"
@@ -104,7 +104,7 @@ def load_model_and_text(options: Namespace) -> tuple[Model, str | list[str], str
     vocabulary = model.vocabulary
     text = as_trained(load_texts(options), model)
     if vocabulary.documents and not options.documents:
-        unknown = vocabulary.stand_in is None and not set(text) <= set(vocabulary)
+        unknown = vocabulary.unknown_symbol is None and not set(text) <= set(vocabulary)
         if unknown and options.unknown == "error":
             raise ValueError(NEEDS_DOCUMENTS.format(options.model))
         say(NEEDS_DOCUMENTS.format(options.model))
@@ -139,7 +139,7 @@ def lower_as_trained(text: TextOrDocuments, model: Model) -> TextOrDocuments:
     """
     known = model.vocabulary.characters
     lower = model.lower_case
-    if known == known.lower() and model.vocabulary.stand_in is None:
+    if known == known.lower() and model.vocabulary.unknown_symbol is None:
         lower |= not frozenset(known).issuperset("".join(text))
     lowered = _map(str.lower, text) if lower else text
     if lowered != text:

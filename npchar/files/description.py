@@ -43,8 +43,8 @@ def configuration(
     other: dict[str, Any] = {} if stored in (None, dtype) else {"stored": stored}
     if recurrent_dropout:
         other["recurrent_dropout"] = recurrent_dropout
-    if vocabulary.stand_in is not None:
-        other["stand_in"] = vocabulary.stand_in
+    if vocabulary.unknown_symbol is not None:
+        other["stand_in"] = vocabulary.unknown_symbol
     # About the texts: beside "model", where version 1.0 ignores keys that it does not know
     texts = {"lower_case": True} if lower_case else {}
     if END in vocabulary and not vocabulary.documents:
@@ -77,12 +77,14 @@ def described(configuration: dict[str, Any]) -> tuple[Vocabulary, dict[str, Any]
         symbols = as_tuples(symbols)
     elif isinstance(symbols, list):
         symbols = "".join(symbols)
-    stand_in = as_tuples(sizes.pop("stand_in", None))
+    unknown_symbol = as_tuples(sizes.pop("stand_in", None))
     documents = configuration.get("documents", END in symbols)  # version 1.0 did not write it
     lower_case = configuration.get("lower_case", False)
     if not isinstance(documents, bool) or not isinstance(lower_case, bool):
         raise ValueError(f"documents is {documents!r} and lower_case {lower_case!r}")
-    vocabulary = Vocabulary(symbols, tokens=tokens, stand_in=stand_in, documents=documents)
+    vocabulary = Vocabulary(
+        symbols, tokens=tokens, unknown_symbol=unknown_symbol, documents=documents
+    )
     if vocabulary.symbols != symbols or len(vocabulary) < 2:
         raise ValueError("its characters are not two or more in their order")
     return vocabulary, sizes

@@ -1,192 +1,232 @@
-"""Generating text from prompts, a character at a time.
+"""Generation of texts from prompts, one character at a time.
 
-Prompts come from ``model.py`` as text; the prefill runs the network over them, then each next
-character is drawn by ``generation/sampling.py`` and fed back to the network.
+The network reads the prompts (the *prefill*). Then ``generation/sampling.py`` draws each next
+character, which is fed back to the network. The methods of `npchar.Model` call this module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+import itertools
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
-from npchar.arguments import require_seed
+from npchar.arguments import require_positive, require_seed
 from npchar.arrays import Array
-from npchar.generation.sampling import require_temperature, require_top, sampler
+from npchar.generation.sampling import (
+    require_temperature,
+    require_top,
+    reweight_distribution,
+    sampler,
+    softmax_weights,
+)
 from npchar.network.long_text import read_long_text
-from npchar.network.network import Network
-from npchar.text.vocabulary import Text, Vocabulary
+from npchar.network.network import Network, States
+from npchar.text.documents import as_text, is_documents, require_end
+from npchar.text.vocabulary import END, Text, Vocabulary
 
-NEVER = -np.inf  # a logit
-LONG = 10_000  # symbols of a prompt that is read in segments, which is quicker
+Texts: TypeAlias = Sequence[Hashable | Sequence[Hashable]]  # a text, or a list of texts
+Prompt = TypeVar("Prompt", bound=Texts)
+
+LONG_PROMPT = 10_000  # symbols, from which segments side by side are faster
 
 
-def start_streams(
+class GenerationOptions(NamedTuple):
+    """The common arguments of `Model.generate`, `Model.stream` and `Model.generate_documents`."""
+
+    temperature: float | Sequence[float]
+    top_k: int | None
+    top_p: float | None
+    stop: Texts | None
+    seed: int | Sequence[int] | None
+    unknown: Hashable
+
+
+def generate(
     network: Network,
     vocabulary: Vocabulary,
-    prompts: Sequence[Text],
-    temperature: float | Sequence[float],
-    top_k: int | None,
-    top_p: float | None,
-    seed: int | Sequence[int] | None,
-    unknown: Any,
-) -> Iterator[Array]:
-    """Check the arguments, prefill the prompts; then yield the next ids, (n,), without end."""
-    require_top(top_k, top_p)
+    prompt: Prompt,
+    length: int,
+    options: GenerationOptions,
+) -> Prompt:
+    """The continuation of a prompt, or of each prompt in a list: see `Model.generate`."""
+    require_positive(length=length)
+    prompts, is_list = _text_list(prompt, vocabulary)
     if not prompts:
         raise ValueError("expected at least one prompt, got none; pass one text or a list of them")
-    temperatures = np.ravel(temperature).tolist()
-    if len(temperatures) not in (1, len(prompts)):
-        raise ValueError(
-            f"expected one temperature, or one for each of {len(prompts)} prompts, got "
-            f"{len(temperatures)}"
-        )
-    temperatures = [require_temperature(value) for value in temperatures]
-    temperatures *= len(prompts) // len(temperatures)
-    encoded = [vocabulary.encode(prompt, unknown) for prompt in prompts]
-    for prompt, ids in zip(prompts, encoded):
-        if not len(ids):
-            raise ValueError(
-                f"the prompt {prompt!r} has no {vocabulary.symbol_name} of the vocabulary; "
-                "expected at least one"
-            )
-    rngs = [np.random.default_rng(one) for one in seeds(seed, len(prompts))]
-    logits, states = prefill(network, encoded)
-    draw = sampler(temperatures, len(vocabulary), rngs, top_k, top_p)
-    return stream(network, logits, states, draw, vocabulary.unknown_id)
-
-
-def seeds(seed: int | Sequence[int] | None, n: int) -> list[int | None]:
-    """A seed for each of n streams: one number counts up, so that all differ."""
-    if seed is None:
-        return [None] * n
-    if isinstance(seed, Sequence) and not isinstance(seed, str):
-        if len(seed) != n:
-            raise ValueError(f"expected one seed, or one for each of {n} prompts, got {len(seed)}")
-        for one in seed:
-            require_seed(one)
-        return list(seed)
-    require_seed(seed)
-    return [seed + k for k in range(n)]
-
-
-def prefill(network: Network, prompts: Sequence[Array]) -> tuple[Array, list[Any]]:
-    """The logits, (n, V), and states after each prompt.
-
-    Prompts of equal length are batched, and those that are the same are read once.
-    """
-    network.require_finite()
-    known: dict[bytes, Array] = {ids.tobytes(): ids for ids in prompts}
-    distinct, V = list(known.values()), network.sizes.vocabulary_size
-    logits = np.empty((len(distinct), V), network.parameters.flat.dtype)
-    states = network.zero_states(len(distinct))
-    for length in {len(ids) for ids in distinct}:
-        where = [k for k, ids in enumerate(distinct) if len(ids) == length]
-        if len(where) == 1 and length > LONG:
-            last, reached = read_long(network, distinct[where[0]])
-        else:
-            ids = np.stack([distinct[k] for k in where], axis=1)  # (length, B)
-            for _, outputs, tapes in network.read(ids):
-                last, reached = outputs[-1], [tape.final_state for tape in tapes]
-        logits[where] = network.dense.forward(last)
-        for state, new in zip(states, reached):
-            for array, values in zip(state, new):
-                array[where] = values
-    places = {key: k for k, key in enumerate(known)}
-    of_each = [places[ids.tobytes()] for ids in prompts]
-    return logits[of_each], [type(s)(*(array[of_each] for array in s)) for s in states]
-
-
-def read_long(network: Network, ids: Array) -> tuple[Array, list[Any]]:
-    """The top layer's output, (1, H), and the states after one long prompt."""
-    last = np.empty((1, network.sizes.hidden_size), network.parameters.flat.dtype)
-
-    def keep_last(positions: Array, outputs: Array) -> None:
-        t, b = np.nonzero(positions == len(ids) - 1)
-        last[: len(t)] = outputs[t, b]
-
-    states = read_long_text(network, ids, keep_last)
-    return last, states
+    encoded = [_encode(text, vocabulary, options.unknown) for text in prompts]
+    stops = _stop_list(options.stop, vocabulary)
+    texts = _continue(network, vocabulary, encoded, length, options, stops)
+    return texts if is_list else texts[0]  # type: ignore[return-value]
 
 
 def stream(
+    network: Network, vocabulary: Vocabulary, prompt: Text, options: GenerationOptions
+) -> Iterator[Any]:
+    """The symbols that continue a prompt, without end or up to a stop: see `Model.stream`."""
+    stops = _stop_list(options.stop, vocabulary)
+    ids = _streams(network, vocabulary, [_encode(prompt, vocabulary, options.unknown)], options)
+    return until((vocabulary.symbols[row[0]] for row in ids), stops)
+
+
+def generate_documents(
     network: Network,
-    logits: Array,
-    states: list[Any],
-    draw: Callable[[Array], Array],
-    never: int | None = None,
-) -> Iterator[Array]:
-    """Draw ids, (n,), from the logits, yield them and feed them to the network, without end.
-
-    The id `never`, the unknown symbol, is never drawn.
-    """
-    step = network.stepper(states)
-    while True:
-        if never is not None:
-            logits[:, never] = NEVER
-        ids = draw(logits)
-        yield ids
-        logits = step(ids)
-
-
-def prompt_list(prompt: Any, vocabulary: Vocabulary) -> list[Text] | None:
-    """The prompts, if there are several: a list of strings, or of lists of tokens."""
-    if vocabulary.tokens:
-        lists = isinstance(prompt, list) and prompt and all(isinstance(p, list) for p in prompt)
-        return list(prompt) if lists else None
-    if not isinstance(prompt, (str, Sequence)):
-        raise TypeError(f"prompt is {prompt!r}; expected a str or a list of them")
-    return None if isinstance(prompt, str) else list(prompt)
-
-
-def generated(
-    streams: Iterator[Array], n: int, length: int, stops: Sequence[Text], vocabulary: Vocabulary
+    vocabulary: Vocabulary,
+    n: int,
+    length: int,
+    beginning: Text | None,
+    options: GenerationOptions,
 ) -> list[Any]:
-    """The texts of n streams, of a given length or up to the first of the stops."""
-    if not stops:
-        ids = np.stack([next(streams) for _ in range(length)], axis=1)  # (n, length)
-        return [vocabulary.decode(row) for row in ids]
-    texts: list[list[Any]] = [[] for _ in range(n)]
-    going = set(range(n))
-    for _ in range(length):
-        ids = next(streams)
-        for k in going:
+    """Documents from their beginning to their end: see `Model.generate_documents`."""
+    require_positive(n=n, length=length)
+    require_end(vocabulary)
+    beginning = vocabulary.join([] if beginning is None else vocabulary.require_text(beginning))
+    if END in beginning:
+        raise ValueError("expected a beginning without U+0003, which ends a document")
+    # A document begins after the end of the previous one: see ``text/documents.py``
+    end = vocabulary.join([END])
+    prompt = np.append(vocabulary.encode(end), vocabulary.encode(beginning, options.unknown))
+    stops = [end, *_stop_list(options.stop, vocabulary)]
+    texts = _continue(network, vocabulary, [prompt] * n, length, options, stops)
+    return [beginning + text for text in texts]
+
+
+def next_probabilities(
+    network: Network, vocabulary: Vocabulary, prompt: Text, temperature: float, unknown: Hashable
+) -> Array:
+    """The distribution of the next character, (V,): see `Model.next_probabilities`."""
+    logits, _ = prefill(network, [_encode(prompt, vocabulary, unknown)])
+    if vocabulary.unknown_id is not None:
+        logits[:, vocabulary.unknown_id] = -np.inf
+    return reweight_distribution(softmax_weights(logits[0], 1.0), temperature)
+
+
+def prefill(network: Network, prompts: Sequence[Array]) -> tuple[Array, States]:
+    """The logits, (n, V), and states after each prompt. Prompts of equal length are batched."""
+    network.require_finite()
+    dtype = network.parameters.flat.dtype
+    logits = np.empty((len(prompts), network.sizes.vocabulary_size), dtype)
+    states = network.zero_states(len(prompts))
+    for length in {len(ids) for ids in prompts}:
+        rows = [k for k, ids in enumerate(prompts) if len(ids) == length]
+        batch = np.stack([prompts[k] for k in rows], axis=1)  # (length, B)
+        before = None
+        if length > LONG_PROMPT and len(rows) == 1:
+            before = read_long_text(network, batch[:-1, 0])
+            batch = batch[-1:]
+        for _, outputs, tapes in network.read(batch, before):
+            last, final = outputs[-1], [tape.final_state for tape in tapes]
+        logits[rows] = network.dense.forward(last)
+        for state, new in zip(states, final):
+            for array, values in zip(state, new):
+                array[rows] = values
+    return logits, states
+
+
+def _streams(
+    network: Network,
+    vocabulary: Vocabulary,
+    prompts: Sequence[Array],
+    options: GenerationOptions,
+) -> Iterator[list[int]]:
+    """Check the options and prefill the prompts; yield the next id of each, without end."""
+    require_top(options.top_k, options.top_p)
+    n, seed = len(prompts), options.seed
+    temperatures = [require_temperature(value) for value in np.ravel(options.temperature).tolist()]
+    temperatures *= n if len(temperatures) == 1 else 1
+    require_seed(None if isinstance(seed, Sequence) else seed)
+    seeds = [None] * n if seed is None else seed
+    seeds = seeds if isinstance(seeds, Sequence) else [seeds + k for k in range(n)]
+    for name, values in (("temperature", temperatures), ("seed", seeds)):
+        if len(values) != n:
+            raise ValueError(
+                f"expected one {name}, or one for each of {n} prompts, got {len(values)}"
+            )
+    for value in seeds:
+        require_seed(value)
+    logits, states = prefill(network, prompts)
+    rngs = [np.random.default_rng(value) for value in seeds]
+    draw = sampler(temperatures, len(vocabulary), rngs, options.top_k, options.top_p)
+    step = network.stepper(states)
+
+    def ids() -> Iterator[list[int]]:
+        row = logits
+        while True:
+            if vocabulary.unknown_id is not None:
+                row[:, vocabulary.unknown_id] = -np.inf
+            drawn = draw(row)
+            yield drawn.tolist()
+            row = step(drawn)
+
+    return ids()
+
+
+def _continue(
+    network: Network,
+    vocabulary: Vocabulary,
+    prompts: Sequence[Array],
+    length: int,
+    options: GenerationOptions,
+    stops: Sequence[Text],
+) -> list[Any]:
+    """The texts after prompts, of a maximum length or up to the first of the stops."""
+    texts: list[list[Hashable]] = [[] for _ in prompts]
+    active = set(range(len(prompts)))
+    for ids in itertools.islice(_streams(network, vocabulary, prompts, options), length):
+        for k in list(active):
             texts[k].append(vocabulary.symbols[ids[k]])
-        going = {k for k in going if not stop_at_end(texts[k], stops)}
-        if not going:
+            if stop := _stop_at_end(texts[k], stops):
+                del texts[k][-len(stop) :]
+                active.remove(k)
+        if not active:
             break
-    return [vocabulary.join(until(iter(text), stops)) for text in texts]
+    return [vocabulary.join(text) for text in texts]
 
 
-def require_stops(stop: Any, vocabulary: Vocabulary) -> list[Text]:
-    """The stop texts as a list; a ValueError for an empty one."""
-    one = isinstance(stop, str) or (vocabulary.tokens and prompt_list(stop, vocabulary) is None)
-    stops: list[Text] = [] if stop is None else [stop] if one else list(stop)
-    kinds = (list, tuple) if vocabulary.tokens else (str,)
-    if not all(isinstance(each, kinds) and each for each in stops):
-        what = "list of tokens" if vocabulary.tokens else "string"
-        raise ValueError(f"stop is {stop!r}; expected a {what} or several, none of them empty")
+def until(symbols: Iterator[Hashable], stops: Sequence[Text]) -> Iterator[Hashable]:
+    """The symbols before the first of the stops.
+
+    Symbols that may be the beginning of a stop are held back until they are not.
+    """
+    held_back: list[Hashable] = []
+    for symbol in symbols:
+        held_back.append(symbol)
+        if stop := _stop_at_end(held_back, stops):
+            yield from held_back[: -len(stop)]
+            return
+        while held_back and not any(list(stop[: len(held_back)]) == held_back for stop in stops):
+            yield held_back.pop(0)
+    yield from held_back
+
+
+def _stop_at_end(symbols: Sequence[Hashable], stops: Sequence[Text]) -> Text | None:
+    """The longest stop at the end of the symbols."""
+    at_end = (stop for stop in stops if symbols[-len(stop) :] == list(stop))
+    return max(at_end, key=len, default=None)
+
+
+def _stop_list(stop: Texts | None, vocabulary: Vocabulary) -> list[Text]:
+    """The stops as a list; a ValueError for an empty one."""
+    stops = [] if stop is None else _text_list(stop, vocabulary)[0]
+    if not all(len(vocabulary.require_text(text)) for text in stops):
+        raise ValueError(f"stop is {stop!r}; expected a text or several, none of them empty")
     return stops
 
 
-def stop_at_end(symbols: list[Any], stops: Sequence[Text]) -> Text | None:
-    """The longest of the stops that the symbols end with."""
-    found = [stop for stop in stops if symbols[-len(stop) :] == list(stop)]
-    return max(found, key=len, default=None)
+def _text_list(text: Texts, vocabulary: Vocabulary) -> tuple[list[Any], bool]:
+    """The texts of an argument that takes a text or a list of texts, and whether it is a list."""
+    text = as_text(text, vocabulary.tokens)
+    is_list = is_documents(text, vocabulary.tokens)
+    return (list(text) if is_list else [text]), is_list
 
 
-def until(symbols: Iterator[Any], stops: Sequence[Text]) -> Iterator[Any]:
-    """The symbols up to the first of the stops, which is left out.
-
-    What may be the beginning of one is held back until it turns out not to be.
-    """
-    held: list[Any] = []
-    for symbol in symbols:
-        held.append(symbol)
-        if stop := stop_at_end(held, stops):
-            yield from held[: len(held) - len(stop)]
-            return
-        while held and not any(list(stop[: len(held)]) == held for stop in stops):
-            yield held.pop(0)
-    yield from held
+def _encode(prompt: Text, vocabulary: Vocabulary, unknown: Hashable) -> Array:
+    """The ids of a prompt; a ValueError if there are none."""
+    ids = vocabulary.encode(prompt, unknown)
+    if not len(ids):
+        raise ValueError(
+            f"the prompt {prompt!r} has no {vocabulary.symbol_name} of the vocabulary; "
+            "expected at least one"
+        )
+    return ids

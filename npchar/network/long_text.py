@@ -32,7 +32,7 @@ TOLERANCE = {"float32": 4e-6, "float64": 1e-8}
 def read_long_text(
     network: Network,
     ids: Array,
-    write: Write,
+    write: Write | None = None,
     progress: Progress | None = None,
     states: States | None = None,
 ) -> States:
@@ -114,7 +114,7 @@ def _read_segments(
     ids: Array,
     count: int,
     warm_up: int,
-    write: Write,
+    write: Write | None,
     progress: Progress | None,
     states: States,
 ) -> States | None:

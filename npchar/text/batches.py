@@ -7,8 +7,9 @@ Windows and batches index one array of ids: no one-hot tensor, no copy of the co
 from __future__ import annotations
 
 import itertools
-from abc import ABC, abstractmethod
+import math
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -64,31 +65,22 @@ def shuffled(n: int, rng: np.random.Generator) -> Array:
     return order
 
 
-class Batches(ABC):
+class Batches(Protocol):
     """The sequences of one epoch, in batches."""
 
     targets_per_weight: int
-    """Targets in a batch of weight 1."""
+    """The number of targets in a batch of weight 1."""
+    batch_count: int
+    """The number of batches."""
+    batch_width: int
+    """The largest number of sequences in a batch."""
 
-    @property
-    @abstractmethod
-    def batch_count(self) -> int:
-        """The number of batches."""
-
-    @property
-    @abstractmethod
-    def batch_width(self) -> int:
-        """The largest number of sequences in a batch."""
-
-    @abstractmethod
     def __len__(self) -> int:
         """Return the number of sequences."""
 
-    @abstractmethod
     def shifted(self, rng: np.random.Generator) -> Batches:
         """The batches of another epoch, whose windows may begin at other places in the text."""
 
-    @abstractmethod
     def batches(self, order: Array, first: int = 0) -> Iterator[Array]:
         """All sequences once.
 
@@ -106,12 +98,11 @@ class Batches(ABC):
             from the second its targets. Ids of -1 are padding.
         """
 
-    @abstractmethod
     def weight(self, batch: Array) -> int:
         """The weight of a batch in the mean loss of an epoch."""
 
 
-class WindowBatches(Batches):
+class WindowBatches:
     """The windows of one text.
 
     Parameters
@@ -132,16 +123,8 @@ class WindowBatches(Batches):
         self.batch_size = batch_size
         self.view = windows(ids, maxlen, step)
         self.targets_per_weight = maxlen if targets == "all" else 1
-
-    @property
-    def batch_count(self) -> int:
-        """The number of batches."""
-        return -(-len(self) // self.batch_size)
-
-    @property
-    def batch_width(self) -> int:
-        """The largest number of windows in a batch."""
-        return min(self.batch_size, len(self))
+        self.batch_count = math.ceil(len(self) / batch_size)
+        self.batch_width = min(batch_size, len(self))
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -170,7 +153,7 @@ class WindowBatches(Batches):
         return int(batch.shape[1])
 
 
-class DocumentBatches(Batches):
+class DocumentBatches:
     """Pieces of at most `maxlen` symbols of documents.
 
     Pieces of similar length are batched together. The number of pieces in a batch is chosen such
@@ -187,8 +170,6 @@ class DocumentBatches(Batches):
         The number of pieces in a batch whose pieces have `maxlen` symbols.
     """
 
-    targets_per_weight = 1
-
     def __init__(self, ids: Array, ends: Array, maxlen: int, batch_size: int) -> None:
         self.ids = ids
         each = [np.arange(a, b, maxlen) for a, b in itertools.pairwise(ends)]
@@ -202,16 +183,9 @@ class DocumentBatches(Batches):
             longest = int(ordered[self.bounds[-1]])
             count = max(1, batch_size * maxlen // longest)
             self.bounds.append(min(len(ordered), self.bounds[-1] + count))
-
-    @property
-    def batch_count(self) -> int:
-        """The number of batches."""
-        return len(self.bounds) - 1
-
-    @property
-    def batch_width(self) -> int:
-        """The largest number of pieces in a batch."""
-        return int(np.diff(self.bounds).max())
+        self.targets_per_weight = 1
+        self.batch_count = len(self.bounds) - 1
+        self.batch_width = int(np.diff(self.bounds).max())
 
     def __len__(self) -> int:
         """Return the number of pieces."""

@@ -1,7 +1,7 @@
 """Loads texts from files, folders, named corpora and https addresses.
 
 This is the first step of the pipeline; the next is ``text/vocabulary.py``. ``text/download.py``
-downloads, ``text/decoding.py`` decodes.
+downloads, ``text/encoding.py`` decodes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Literal, NamedTuple, TypeAlias, overload
 
-from npchar.text.decoding import Errors, NotTextError, decode
 from npchar.text.download import CorpusError, fetched
+from npchar.text.encoding import Errors, NotTextError, decode
 
 __all__ = ["load_corpus"]
 
@@ -39,13 +39,6 @@ CORPORA = {
     ),
 }
 
-# Not read in folders; a FIFO that is named directly is read, for process substitution
-SPECIAL = {
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
-}
 MOST_LEFT_OUT = 5  # names in a message
 
 Name: TypeAlias = str | os.PathLike[str]
@@ -72,7 +65,6 @@ def load_corpus(
     errors: Errors = ...,
     progress: bool = ...,
     documents: Documents,
-    held_out: float = ...,
 ) -> list[str]: ...
 
 
@@ -94,8 +86,8 @@ def load_corpus(
         of these. A local file or folder takes precedence over a named corpus. Several texts are
         joined in their order, with a line feed after each that does not end with one. A folder
         stands for the files in it and in its subfolders, sorted by name, without hidden files.
-        Files in a folder that are not plain text are left out: empty files, pictures, archives
-        and other binary files, broken links, links to folders, FIFOs, sockets and devices.
+        Files in a folder that are not plain text are left out: empty files, pictures, archives,
+        other binary files, broken links, links to folders and devices.
         Downloads are cached in `npchar.text.download.cache_directory()`.
     encoding
         The encoding of all files. A byte order mark at the beginning of a file overrides it and
@@ -140,15 +132,12 @@ def load_corpus(
         raise CorpusError(f"documents is {documents!r}; expected 'lines', 'files' or None")
     sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     if not sources:
-        raise CorpusError(
-            "expected at least one corpus, got none; pass a name, a path or an address"
-        )
+        raise CorpusError("expected at least one name, path or address of a corpus, got none")
     texts: list[str] = []
     for name in [os.path.expanduser(os.fspath(one)) for one in sources]:
         is_folder = os.path.isdir(name)
         if progress and name in CORPORA and os.path.lexists(name):
-            kind = "folder" if is_folder else "file"
-            _report(f"reading the local {kind} {name!r}; the named corpus of that name is not used")
+            _report(f"reading the local {name!r}, not the corpus of that name")
         if is_folder:
             texts += _load_folder(name, encoding, errors, progress)
         else:
@@ -161,9 +150,9 @@ def load_corpus(
 
 
 def joined(texts: list[str], held_out: float = 0.0) -> str:
-    """Several texts as one; with their ends, of the share `held_out`, at its end.
+    """Concatenate texts, with the share `held_out` of each at the end of the result.
 
-    The share is of the whole, to the character, as `Model.fit` holds it out.
+    `Model.fit` holds out these ends, to the character.
     """
     texts = [text if text.endswith("\n") else text + "\n" for text in texts[:-1]] + texts[-1:]
     if not 0 < held_out < 1 or len(texts) == 1:
@@ -185,18 +174,16 @@ def _load_folder(folder: str, encoding: str, errors: Errors, progress: bool) -> 
     left_out: list[str] = []
     for path in _files_in(folder):
         try:
-            if kind := "a link to a folder" if os.path.isdir(path) else _special_kind(path):
-                raise NotTextError(f"{path} is {kind}", kind)
+            if not os.path.isfile(path):
+                raise NotTextError(f"{path} is not a file", "not a file")
             texts.append(_read(path, encoding, errors, progress))
         except NotTextError as error:
             left_out.append(f"{os.path.relpath(path, folder)} ({error.kind})")
     more = len(left_out) - MOST_LEFT_OUT
     names = ", ".join(left_out[:MOST_LEFT_OUT]) + (f" and {more:,} more" if more > 0 else "")
     if not texts:
-        raise CorpusError(
-            f"{folder} is a folder without "
-            + (f"texts; left out: {names}" if left_out else "files; name one with texts")
-        )
+        note = f"; left out: {names}" if left_out else ""
+        raise CorpusError(f"{folder} is a folder without texts{note}")
     if left_out and progress:
         _report(f"left out of {folder}: {names}")
     return texts
@@ -224,23 +211,13 @@ def _load_file(name: str, encoding: str, errors: Errors, progress: bool) -> str:
     elif name.startswith("https://"):
         path = fetched(name, None, progress)
     elif re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE):
-        raise CorpusError(f"cannot fetch {name}: only https:// addresses are fetched")
-    elif not os.path.lexists(name):
-        raise CorpusError(
-            f"there is no file {name!r}, nor a corpus of that name; the named ones are: "
-            + ", ".join(CORPORA)
-        )
-    elif (kind := _special_kind(name)) and kind != SPECIAL[stat.S_IFIFO]:
-        raise CorpusError(f"{name} is {kind}; expected a file with text, or - for standard input")
+        raise CorpusError(f"cannot download {name}: only https:// addresses are supported")
+    elif not os.path.exists(name):
+        corpora = ", ".join(CORPORA)
+        raise CorpusError(f"there is no file {name!r}, nor a corpus of that name ({corpora})")
+    elif stat.S_ISCHR(os.stat(name).st_mode):  # /dev/zero has no end
+        raise CorpusError(f"{name} is a device; expected a file with text")
     return _read(path, encoding, errors, progress)
-
-
-def _special_kind(path: str) -> str | None:
-    """What a path is other than a file: a device, a FIFO, a socket, a broken link."""
-    try:
-        return SPECIAL.get(stat.S_IFMT(os.stat(path).st_mode))
-    except OSError:
-        return "a broken link" if os.path.islink(path) else None
 
 
 def _read(path: Name, encoding: str, errors: Errors, progress: bool) -> str:

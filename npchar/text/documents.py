@@ -56,9 +56,9 @@ def read_text(text: Any, vocabulary: Vocabulary, at_least: int = 0) -> tuple[Any
 
 
 def is_documents(text: Any, tokens: bool) -> bool:
-    """Whether it is a list of texts, not a text: of strings, or of lists of tokens."""
+    """Whether `text` is a list of texts: of strings, or of lists of tokens."""
     if tokens:
-        return len(text) > 0 and all(isinstance(one, list) for one in text)
+        return len(text) > 0 and all(isinstance(item, list) for item in text)
     return not isinstance(text, (str, bytes))
 
 
@@ -95,9 +95,9 @@ def require_end(vocabulary: Vocabulary) -> None:
 
 
 def split(n: int, share: float, seed: int) -> tuple[Array, Array]:
-    """Which of n documents are trained on and which are held out, drawn by a seed.
+    """The indices of the documents of the training and the validation set, drawn by a seed.
 
-    At least one is trained on; and one is held out where a share is to be and there are two.
+    Neither set is empty if `share` is above 0 and n above 1.
     """
     held_out = min(n - 1, max(1, int(n * share))) if share else 0
     order = np.random.default_rng([seed, n]).permutation(n)
@@ -105,7 +105,7 @@ def split(n: int, share: float, seed: int) -> tuple[Array, Array]:
 
 
 def only(text: Ids, which: Array) -> Ids:
-    """Some of the documents."""
+    """The documents with the indices `which`."""
     ids, ends = text
     assert ends is not None
     parts = [ids[:1], *(ids[ends[k] + 1 : ends[k + 1] + 1] for k in which)]

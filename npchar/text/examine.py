@@ -1,6 +1,6 @@
 """Checks a text before training.
 
-``text/decoding.py`` checks the bytes of a file; this module checks the decoded text and does not
+``text/encoding.py`` checks the bytes of a file; this module checks the decoded text and does not
 change it. ``Model.fit`` prints the findings before the first step.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from typing import Any
+from collections.abc import Hashable, Iterable
 
 from npchar.text.vocabulary import Text
 
@@ -18,7 +18,6 @@ RARE = 5  # a model cannot learn a symbol with fewer occurrences
 LARGE, ENOUGH = 500, 200  # a large vocabulary, and the occurrences that its symbols need on average
 MANY = 30  # rare symbols; Chinese has more, English has fewer
 LEAST = 20_000  # characters; with fewer a model overfits
-CHUNK = 1 << 20  # characters examined at a time
 
 
 def examine(text: Text, *, maxlen: int = 60, validation_split: float = 0.1) -> list[str]:
@@ -43,7 +42,7 @@ def examine(text: Text, *, maxlen: int = 60, validation_split: float = 0.1) -> l
     """
     findings = []
     split = len(text) - int(len(text) * validation_split)
-    train, held_out = _count(text, 0, split), _count(text, split, len(text))
+    train, held_out = Counter[Hashable](text[:split]), Counter[Hashable](text[split:])
     counts = train + held_out
     needed = maxlen + 1
     symbols = "characters" if isinstance(text, str) else "tokens"
@@ -58,7 +57,7 @@ def examine(text: Text, *, maxlen: int = 60, validation_split: float = 0.1) -> l
             "more"
         )
     if isinstance(text, str):
-        findings += _odd_characters(text, counts) + _not_normalized(text)
+        findings += _odd_characters(text, counts) + _not_normalized(text, counts)
     elif len(counts) > 0.9 * len(text):
         findings.append(
             f"{len(counts):,} of {len(text):,} tokens are different: if each is a whole text, such "
@@ -84,10 +83,10 @@ def examine(text: Text, *, maxlen: int = 60, validation_split: float = 0.1) -> l
     return findings
 
 
-def _odd_characters(text: str, counts: Counter[Any]) -> list[str]:
+def _odd_characters(text: str, counts: Counter[Hashable]) -> list[str]:
     """Findings on characters that suggest a fault in earlier processing of the text."""
     findings = []
-    if controls := [c for c in counts if unicodedata.category(c) == "Cc" and c not in "\n\t"]:
+    if controls := [c for c in set(text) if unicodedata.category(c) == "Cc" and c not in "\n\t"]:
         findings.append(f"control characters, which are kept: {_named(controls, counts)}")
     if "\ufffd" in counts:
         findings.append(
@@ -103,57 +102,26 @@ def _odd_characters(text: str, counts: Counter[Any]) -> list[str]:
     return findings
 
 
-def _not_normalized(text: str) -> list[str]:
-    """Findings on characters that Unicode normalization to NFC changes."""
-    gone: Counter[str] | None = None
-    for start in range(0, len(text), CHUNK):
-        chunk = text[start : start + CHUNK]
-        if not unicodedata.is_normalized("NFC", chunk):
-            gone = gone or Counter()
-            normal = unicodedata.normalize("NFC", chunk)
-            for c in set(chunk):
-                if _is_part_of_letter(c) or not unicodedata.is_normalized("NFC", c):
-                    gone[c] += chunk.count(c) - normal.count(c)
-    if gone is None:
+def _not_normalized(text: str, counts: Counter[Hashable]) -> list[str]:
+    """A finding on characters that Unicode normalization to NFC changes."""
+    if unicodedata.is_normalized("NFC", text):
         return []
-    gone = +gone  # without characters that NFC only moves
-    single = [c for c in gone if not unicodedata.is_normalized("NFC", c)]
-    parts = [c for c in gone if c not in single]
-    findings = []
-    if parts:
-        findings.append(
-            f"accents or other parts of letters as separate characters: {_named(parts, gone)}; "
-            "Unicode normalization to NFC joins them with their letters"
-        )
-    if single:
-        findings.append(
-            f"characters in a compatibility form: {_named(single, gone)}; Unicode normalization "
-            "to NFC gives them their usual form"
-        )
-    return findings or ["accents in an unusual order; Unicode normalization to NFC sorts them"]
+    gone = counts - Counter[Hashable](unicodedata.normalize("NFC", text))
+    changed = f"{_named(gone, gone)} have" if gone else "accents in an unusual order have"
+    return [
+        f"{changed} another form in Unicode normalization NFC, as in most texts; normalize the text"
+    ]
 
 
-def _is_part_of_letter(c: str) -> bool:
-    """Whether a character is a combining mark or one of the Jamo of Hangul."""
-    return unicodedata.category(c)[0] == "M" or "\u1100" <= c <= "\u11ff"
-
-
-def _count(text: Text, start: int, stop: int) -> Counter[Any]:
-    """The occurrences of each symbol in a part of a text, without a copy of the part."""
-    counts: Counter[Any] = Counter()
-    for at in range(start, stop, CHUNK):
-        counts.update(text[at : min(at + CHUNK, stop)])
-    return counts
-
-
-def _named(symbols: list[Any], counts: Counter[Any], most: int = 8) -> str:
+def _named(symbols: Iterable[Hashable], counts: Counter[Hashable], most: int = 8) -> str:
     """Symbols and their counts, the most frequent first; characters with code points."""
     ordered = sorted(symbols, key=lambda c: (-counts[c], str(c)))
     parts = []
     for c in ordered[:most]:
-        is_character = isinstance(c, str) and len(c) == 1
-        point = f"U+{ord(c):04X} " if is_character else ""
-        shown = not is_character or (c.isprintable() and not unicodedata.combining(c))
-        parts.append((f"{c!r} " if shown else "") + f"{point}×{counts[c]:,}")
+        name = repr(c)
+        if isinstance(c, str) and len(c) == 1:
+            is_visible = c.isprintable() and not unicodedata.combining(c)
+            name = f"{name} U+{ord(c):04X}" if is_visible else f"U+{ord(c):04X}"
+        parts.append(f"{name} ×{counts[c]:,}")
     rest = len(ordered) - most
     return ", ".join(parts) + (f" and {rest} more" if rest > 0 else "")

@@ -46,13 +46,13 @@ def baselines(train: Array, held_out: Array, vocabulary_size: int) -> dict[str, 
         grams, counts = np.unique(before, return_counts=True)
         contexts, starts = np.unique(grams // V, return_index=True)
         totals = np.add.reduceat(counts, starts)
-        followers = np.diff(np.append(starts, len(grams)))  # different ones, of each context
+        followers = np.diff(np.append(starts, len(grams)))  # distinct ones of each context
 
-        # The held-out text has a beginning of its own: its first characters have
-        # less before them, and stay with the order below.
+        # The first characters of the held-out text have a shorter context, so they keep the
+        # probabilities of the lower order.
         wanted = codes(held_out, n, V)[1 if n == 1 else 0 :]
-        count = np.where(found(grams, wanted), counts[place(grams, wanted)], 0)
-        known = found(contexts, wanted // V)
+        count = np.where(contains(grams, wanted), counts[place(grams, wanted)], 0)
+        known = contains(contexts, wanted // V)
         at = place(contexts, wanted // V)
         later = p[len(p) - len(wanted) :]
         interpolated = (count + followers[at] * later) / (totals[at] + followers[at])
@@ -62,7 +62,7 @@ def baselines(train: Array, held_out: Array, vocabulary_size: int) -> dict[str, 
 
 
 def codes(ids: Array, n: int, V: int) -> Array:
-    """A number for each run of n ids, (len(ids) − n + 1,); its last id is the code modulo V."""
+    """A number for each n-gram, (len(ids) − n + 1,). Its last id is the number modulo V."""
     size = max(0, len(ids) - n + 1)
     code = np.zeros(size, np.int64)
     for k in range(n):
@@ -72,11 +72,11 @@ def codes(ids: Array, n: int, V: int) -> Array:
 
 
 def place(values: Array, wanted: Array) -> Array:
-    """Where in sorted values each wanted one stands or would stand, but for the end."""
+    """The index of each wanted value in sorted values, or of the next larger one."""
     return np.minimum(np.searchsorted(values, wanted), len(values) - 1)
 
 
-def found(values: Array, wanted: Array) -> Array:
-    """Whether each wanted one is among sorted values."""
+def contains(values: Array, wanted: Array) -> Array:
+    """Whether sorted values contain each wanted one, as booleans."""
     same: Array = values[place(values, wanted)] == wanted
     return same

@@ -1,40 +1,36 @@
 """Text to ids and back.
 
-Text comes from ``text/corpus.py`` or from the user; ids go to ``text/batches.py``. A text is
-a str, made of characters; or a list of tokens: words, notes, or other symbols in
-sequence. Everything after this works on ids alone, stored in the smallest unsigned
-type: a byte a character for most texts.
+``text/corpus.py`` loads a text, or the user brings one; ``text/batches.py`` takes the ids. A text
+is a string of characters, or a list of tokens such as words or notes. All later modules work on
+ids, stored in the smallest unsigned type: one byte a character for most texts.
 """
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from npchar.arguments import require_positive
+from npchar.arguments import removed_name, require_known, require_positive
 from npchar.arrays import Array
 
 __all__ = ["UnknownCharacterError", "Vocabulary"]
 
 END = "\x03"  # U+0003, END OF TEXT: the end of each document, in a vocabulary for documents
-STAND_IN = "\ufffd"  # U+FFFD, REPLACEMENT CHARACTER: for all rare symbols, where asked for
-ENCODE_CHUNK = 1 << 20  # characters turned into code points at a time, 4 bytes each
+UNKNOWN = "\ufffd"  # U+FFFD, REPLACEMENT CHARACTER: the unknown symbol
+ENCODE_CHUNK = 1 << 20  # characters converted at a time, since a code point takes 4 bytes
 
-# What to do about an unknown symbol where there is no argument `unknown`
-ADVICE = (
-    "leave it out, with all such: text = vocabulary.decode(vocabulary.encode(text, "
-    "unknown='skip')); or make a model of a vocabulary that has it"
-)
-
-Text: TypeAlias = str | Sequence[Any]  # characters, or tokens
+Text: TypeAlias = str | Sequence[Hashable]  # characters, or tokens
+Decoded: TypeAlias = Any  # a str or a list of tokens, which depends on the vocabulary
+Item = TypeVar("Item")
 
 
 class UnknownCharacterError(ValueError):
-    """A character, or token, that the vocabulary does not have.
+    """A character or token that is not in the vocabulary.
 
     Examples
     --------
@@ -45,45 +41,42 @@ class UnknownCharacterError(ValueError):
     t 2
     """
 
-    def __init__(
-        self, character: Hashable, position: int, token: bool = False, advice: str | None = None
-    ) -> None:
-        what = f"the token {character!r}"
-        stand_in = "one of its tokens"
-        if not token:
-            what = f"the character {character!r} (U+{ord(str(character)):04X})"
-            stand_in = "' '"
-        if advice is None:  # where there is an argument `unknown`
-            advice = (
-                "leave it out, or pass unknown='skip' to skip all such, or "
-                f"unknown={stand_in} to put that in their place"
-            )
-        super().__init__(f"{what} at position {position} is not in the vocabulary; {advice}")
+    def __init__(self, character: Hashable, position: int, is_token: bool = False) -> None:
+        name = f"the token {character!r}"
+        if not is_token:
+            name = f"the character {character!r} (U+{ord(str(character)):04X})"
+        super().__init__(
+            f"{name} at position {position} is not in the vocabulary; pass unknown='skip' to "
+            "`generate` or `encode`, or leave out all such characters with text = "
+            "vocabulary.decode(vocabulary.encode(text, unknown='skip')); or use a vocabulary that "
+            "has it"
+        )
         self.character = character
-        """The first such character or token."""
+        """The first unknown character or token."""
         self.position = position
-        """Where in the text it stands, from 0."""
+        """Its position in the text, from 0."""
 
 
 @dataclass(frozen=True, init=False, repr=False)
 class Vocabulary:
-    """The symbols of a model's texts, sorted; a symbol's id is its place among them.
+    """The symbols of a model's texts, sorted. The id of a symbol is its position.
 
-    Of characters, for texts that are strings; or of tokens, for texts that are lists
-    of them. Immutable, and the same for the same symbols in any order.
+    Symbols are characters if texts are strings, or tokens if texts are lists of tokens. A
+    vocabulary is immutable. It does not depend on the order in which symbols are passed.
 
     Parameters
     ----------
     symbols
-        Characters; or tokens, which are strings, whole numbers or tuples of these, so
-        that files can keep them. Duplicates count once.
+        Characters, or tokens: strings, whole numbers or tuples of these, which model files can
+        store. Duplicates count once.
     tokens
-        Whether they are tokens even if each is a single character; when not given,
-        they are tokens if one is not.
-    stand_in
-        The one of them that is put in the place of every other symbol; None for an error.
+        Whether texts are lists of tokens. By default they are if a symbol is not a single
+        character.
+    unknown_symbol
+        The symbol that replaces all symbols outside the vocabulary. Without one, such symbols
+        are an error.
     documents
-        Whether U+0003, one of the symbols, marks the end of a document, as in `from_documents`.
+        Whether the symbol U+0003 marks the end of a document, as in `from_documents`.
 
     Examples
     --------
@@ -100,47 +93,42 @@ class Vocabulary:
     """
 
     symbols: str | tuple[Hashable, ...]
-    """In the order of their ids: a string, or tokens."""
+    """The symbols in the order of their ids: a string, or tokens."""
     tokens: bool
     """Whether texts are lists of tokens, not strings."""
-    stand_in: Hashable | None
-    """What is put in the place of unknown symbols; None for an error."""
+    unknown_symbol: Hashable | None
+    """The symbol that replaces unknown symbols; None if they are an error."""
     documents: bool
-    """Whether U+0003 marks the end of a document; if not, it is a character like any other."""
-    _table: Array | dict[Hashable, int] = field(compare=False)
+    """Whether U+0003 marks the end of a document. Otherwise it is an ordinary character."""
 
     def __init__(
         self,
-        symbols: Iterable[Any],
+        symbols: Iterable[Hashable],
         *,
         tokens: bool | None = None,
-        stand_in: Hashable | None = None,
+        unknown_symbol: Hashable | None = None,
         documents: bool = False,
+        **removed: object,
     ) -> None:
-        distinct = in_order({storable(symbol) for symbol in symbols})
-        if not distinct:
+        require_known("Vocabulary", removed)
+        ordered = _in_order({_storable(symbol) for symbol in symbols})
+        if not ordered:
             raise ValueError("expected at least one symbol for a vocabulary, got none")
-        all_characters = all(isinstance(s, str) and len(s) == 1 for s in distinct)
-        if tokens is None:
-            tokens = not all_characters
-        elif not tokens and not all_characters:
-            raise ValueError("tokens is False, but not all of the symbols are single characters")
-        n = len(distinct)
-        table: Array | dict[Hashable, int] = {symbol: k for k, symbol in enumerate(distinct)}
-        if not tokens:
-            # From code point to id; n, one past the last id, means unknown.
-            code_points = [ord(str(character)) for character in distinct]
-            table = np.full(code_points[-1] + 2, n, np.min_scalar_type(n))
-            table[code_points] = np.arange(n)
-        object.__setattr__(self, "symbols", tuple(distinct) if tokens else "".join(distinct))
-        object.__setattr__(self, "_table", table)
-        object.__setattr__(self, "tokens", tokens)
-        object.__setattr__(self, "stand_in", stand_in)
-        if stand_in is not None and stand_in not in self:
-            raise ValueError(f"stand_in is {stand_in!r}; expected one of the symbols")
-        if documents and END not in self:
+        if unknown_symbol not in (None, *ordered):
+            raise ValueError(f"unknown_symbol is {unknown_symbol!r}; expected one of the symbols")
+        if documents and END not in ordered:
             raise ValueError("documents is True; expected U+0003 as one of the symbols")
-        object.__setattr__(self, "documents", documents)
+        is_text = all(isinstance(symbol, str) and len(symbol) == 1 for symbol in ordered)
+        if tokens is None:
+            tokens = not is_text
+        elif not tokens and not is_text:
+            raise ValueError("tokens is False; expected only single characters as symbols")
+        self.__dict__.update(  # the attributes of a frozen dataclass cannot be assigned
+            symbols=tuple(ordered) if tokens else "".join(map(str, ordered)),
+            tokens=tokens,
+            unknown_symbol=unknown_symbol,
+            documents=documents,
+        )
 
     @classmethod
     def from_text(cls, text: Text, *, min_count: int = 1) -> Vocabulary:
@@ -149,10 +137,10 @@ class Vocabulary:
         Parameters
         ----------
         text
-            The text: a string, or a list, array or Series of tokens.
+            A string, or a list, array or Series of tokens.
         min_count
-            How often a symbol must come to be one of the vocabulary. For all rarer ones there
-            is then one more, U+FFFD: they are read as it, and it is never generated.
+            Symbols that occur fewer times are left out. In their place, the vocabulary has one
+            unknown symbol, U+FFFD, which is read but never generated.
 
         Raises
         ------
@@ -167,21 +155,18 @@ class Vocabulary:
         >>> vocabulary.decode(vocabulary.encode("abracadabra"))
         'abra\ufffda\ufffdabra'
         """
-        if isinstance(text, bytes):
-            raise TypeError("expected a str or a list of tokens, got bytes; decode them to a str")
         if not isinstance(text, str):
             text = as_list(text, "a str or a list of tokens")
         if not len(text):
             raise ValueError("the text is empty; a vocabulary needs at least one character")
-        chunks = (text[at : at + ENCODE_CHUNK] for at in range(0, len(text), ENCODE_CHUNK))
-        return cls._counted(chunks, not isinstance(text, str), min_count, documents=False)
+        return cls._count([text], min_count, documents=False)
 
     @classmethod
     def from_documents(cls, documents: Collection[Text], *, min_count: int = 1) -> Vocabulary:
         r"""The vocabulary of independent texts, such as names or poems.
 
-        It also has U+0003, which marks the end of each. `Model.fit`, `Model.evaluate` and
-        `Model.score` of a model with this vocabulary take a list of documents.
+        It includes U+0003, which marks the end of each document. `Model.fit`, `Model.evaluate`
+        and `Model.score` of a model with this vocabulary take a list of documents.
 
         Parameters
         ----------
@@ -206,21 +191,20 @@ class Vocabulary:
             raise ValueError(f"expected a list of texts, got one, {documents[:20]!r}")
         documents = as_list(documents, "a list of texts")
         require_documents(documents)
-        return cls._counted(documents, not isinstance(documents[0], str), min_count, documents=True)
+        return cls._count(documents, min_count, documents=True)
 
     @classmethod
-    def _counted(
-        cls, texts: Iterable[Text], tokens: bool, min_count: int, documents: bool
-    ) -> Vocabulary:
+    def _count(cls, texts: Sequence[Text], min_count: int, documents: bool) -> Vocabulary:
         """The vocabulary of the symbols that occur at least `min_count` times in all texts."""
         require_positive(min_count=min_count)
-        counts: Counter[Any] = Counter()
+        tokens = not isinstance(texts[0], str)
+        counts: Counter[Hashable] = Counter()
         for text in texts:
-            counts.update(map(storable, text) if tokens else text)
+            counts.update(map(_storable, text) if tokens else text)
         symbols = [symbol for symbol, n in counts.items() if n >= min_count]
-        stand_in = STAND_IN if len(symbols) < len(counts) else None
-        symbols += [END] * documents + [STAND_IN] * (stand_in is not None)
-        return cls(symbols, tokens=tokens, stand_in=stand_in, documents=documents)
+        unknown_symbol = UNKNOWN if len(symbols) < len(counts) else None
+        symbols += [END] * documents + [UNKNOWN] * (unknown_symbol is not None)
+        return cls(symbols, tokens=tokens, unknown_symbol=unknown_symbol, documents=documents)
 
     @property
     def characters(self) -> str:
@@ -232,30 +216,30 @@ class Vocabulary:
         'abc'
         """
         if not isinstance(self.symbols, str):
-            raise AttributeError("this vocabulary is of tokens: `symbols` has them")
+            raise TypeError("a vocabulary of tokens has no characters; use its `symbols`")
         return self.symbols
 
-    def encode(self, text: Text, unknown: Any = "error") -> Array:
-        """The ids of a text, (n,), in the smallest unsigned type that holds them.
+    def encode(self, text: Text, unknown: Hashable = "error") -> Array:
+        """The ids of a text, (n,), in the smallest unsigned type.
 
         Parameters
         ----------
         text
-            A string; for a vocabulary of tokens a list, array or Series of them.
+            A string. For a vocabulary of tokens, a list, array or Series of tokens.
         unknown
-            What to do with a symbol outside the vocabulary: "error", or the `stand_in` if
-            there is one; "skip" it, or put a symbol of the vocabulary, given here, in its
-            place (any but a token that is one of these two words).
+            The policy for symbols outside the vocabulary: "error" raises an error, or puts the
+            `unknown_symbol` in their place if there is one; "skip" leaves them out; any symbol
+            of the vocabulary replaces them. A token cannot be named "error" or "skip" here.
 
         Returns
         -------
         Array
-            (n,), of the type `id_dtype`; shorter where symbols are skipped.
+            (n,), of the type `id_dtype`; shorter if symbols are skipped.
 
         Raises
         ------
         UnknownCharacterError
-            With `unknown="error"`, naming the first one and its position.
+            With `unknown="error"`, for the first unknown symbol.
 
         Examples
         --------
@@ -269,28 +253,26 @@ class Vocabulary:
                 f"unknown is {unknown!r}; expected 'error', 'skip' or a "
                 f"{self.symbol_name} of the vocabulary"
             )
-        chunks = []
-        for start in range(0, len(text), ENCODE_CHUNK):
-            chunk = text[start : start + ENCODE_CHUNK]
-            ids = self._looked_up(chunk)
-            is_unknown = ids == len(self)
-            if is_unknown.any():
-                if unknown == "error" and self.stand_in is not None:
-                    ids[is_unknown] = self.symbols.index(self.stand_in)  # type: ignore[arg-type]
-                elif unknown == "error":
-                    position = int(is_unknown.argmax())
-                    raise UnknownCharacterError(chunk[position], start + position, self.tokens)
-                elif unknown == "skip":
-                    ids = ids[~is_unknown]
-                else:
-                    ids[is_unknown] = self.symbols.index(unknown)
-            chunks.append(ids.astype(self.id_dtype, copy=False))
-        return np.concatenate(chunks) if chunks else np.empty(0, self.id_dtype)
+        ids = self._look_up(text)
+        is_unknown = ids == len(self)
+        if is_unknown.any():
+            replacement = self.unknown_symbol if unknown == "error" else unknown
+            if unknown == "skip":
+                ids = ids[~is_unknown]
+            elif replacement is not None:
+                ids[is_unknown] = self._ids[replacement]
+            else:
+                position = int(is_unknown.argmax())
+                raise UnknownCharacterError(text[position], position, self.tokens)
+        return ids.astype(self.id_dtype, copy=False)
 
     def ids_of(self, text: Text, at_least: int = 0) -> Array:
-        """`encode` for a text of which every symbol must be known, and so many there.
+        """Encode a text that needs a minimum length.
 
-        The error for an unknown one says what to do where no argument `unknown` is taken.
+        Raises
+        ------
+        ValueError
+            For a text shorter than `at_least`.
 
         Examples
         --------
@@ -302,56 +284,60 @@ class Vocabulary:
             raise ValueError(
                 f"expected a text of at least {at_least} {self.symbol_name}s, got {text!r}"
             )
-        try:
-            return self.encode(text)
-        except UnknownCharacterError as error:
-            raise UnknownCharacterError(
-                error.character, error.position, self.tokens, ADVICE
-            ) from None
+        return self.encode(text)
 
-    def _looked_up(self, chunk: Text) -> Array:
-        """The ids of a piece of text; len(self) for symbols that are unknown."""
-        if not isinstance(self._table, dict):
-            assert isinstance(chunk, str)
-            code_points = np.frombuffer(chunk.encode("utf-32-le", "surrogatepass"), "<u4")
-            return self._table.take(code_points, mode="clip")
-        n = len(self)
-        try:
-            ids = [self._table.get(token, n) for token in chunk]
-        except TypeError:  # a list in the list
-            odd = next(token for token in chunk if not hashable(token))
-            raise ValueError(f"expected a list of tokens, got one with {odd!r} in it") from None
-        return np.array(ids, np.min_scalar_type(n))
+    @functools.cached_property
+    def _ids(self) -> dict[Hashable, int]:
+        """The id of each symbol."""
+        return {symbol: k for k, symbol in enumerate(self.symbols)}
 
-    def decode(self, ids: Iterable[int] | Array) -> Any:
+    @functools.cached_property
+    def _table(self) -> Array:
+        """The id of each code point up to the largest; V for unknown ones and the last entry."""
+        V, code_points = len(self), [ord(character) for character in self.characters]
+        table = np.full(code_points[-1] + 2, V, np.min_scalar_type(V))
+        table[code_points] = np.arange(V)
+        return table
+
+    def _look_up(self, text: Text) -> Array:
+        """The ids of a text, with V for unknown symbols."""
+        V = len(self)
+        if not isinstance(text, str):
+            ids = (self._ids.get(token, V) for token in text)
+            return np.fromiter(ids, np.min_scalar_type(V), len(text))
+        pieces = [np.empty(0, self._table.dtype)]
+        for start in range(0, len(text), ENCODE_CHUNK):
+            chunk = text[start : start + ENCODE_CHUNK].encode("utf-32-le", "surrogatepass")
+            pieces.append(self._table.take(np.frombuffer(chunk, "<u4"), mode="clip"))
+        return np.concatenate(pieces)
+
+    def decode(self, ids: Iterable[int] | Array) -> Decoded:
         """The text of a sequence of ids: a string, or a list of tokens.
 
         Parameters
         ----------
         ids
-            Whole numbers from 0 to below V.
+            Whole numbers from 0 to V − 1.
 
         Raises
         ------
         ValueError
-            For anything else.
+            For other numbers, and for anything else.
 
         Examples
         --------
         >>> npchar.Vocabulary("abc").decode([2, 0, 1])
         'cab'
         """
-        numbers = np.asarray(ids if isinstance(ids, (str, np.ndarray)) else list(ids))
+        numbers = ids if isinstance(ids, np.ndarray) else np.array(list(ids))
         if not numbers.size:
             return self.join([])
-        if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+        is_valid = numbers.ndim == 1 and numbers.dtype.kind in "iu"
+        if not (is_valid and numbers.min() >= 0 and numbers.max() < len(self)):
             raise ValueError(f"expected whole numbers from 0 to {len(self) - 1}, got {ids!r:.60}")
-        if not 0 <= numbers.min() <= numbers.max() < len(self):
-            wrong = numbers[(numbers < 0) | (numbers >= len(self))][0]
-            raise ValueError(f"expected whole numbers from 0 to {len(self) - 1}, got {wrong}")
         return self.join(map(self.symbols.__getitem__, numbers.tolist()))
 
-    def join(self, symbols: Iterable[Any]) -> Any:
+    def join(self, symbols: Iterable[Hashable]) -> Decoded:
         """Symbols as a text: a string, or a list of tokens.
 
         Examples
@@ -359,10 +345,10 @@ class Vocabulary:
         >>> npchar.Vocabulary("abc").join(["c", "a"]), npchar.Vocabulary(["to", "be"]).join(["be"])
         ('ca', ['be'])
         """
-        return list(symbols) if self.tokens else "".join(symbols)
+        return list(symbols) if self.tokens else "".join(map(str, symbols))
 
-    def require_text(self, text: Any) -> Text:
-        """The text as a str or a list, or a TypeError if it is not one of this vocabulary.
+    def require_text(self, text: Text) -> Text:
+        """Return the text as a str or a list; raise a TypeError for any other type.
 
         Examples
         --------
@@ -370,32 +356,26 @@ class Vocabulary:
         Traceback (most recent call last):
         TypeError: expected a str, got list
         """
-        if not self.tokens:
-            if not isinstance(text, str):
-                raise TypeError(f"expected a str, got {type(text).__name__}")
-            return text
-        expected = f"a list of tokens such as [{self.symbols[0]!r}]"
-        if isinstance(text, (str, bytes)):
-            raise TypeError(
-                f"expected {expected}, got {type(text).__name__}; split the text into tokens as "
-                "the vocabulary's was"
-            )
-        return as_list(text, expected)
+        if self.tokens:
+            return as_list(text, f"a list of tokens such as [{self.symbols[0]!r}]")
+        if not isinstance(text, str):
+            raise TypeError(f"expected a str, got {type(text).__name__}")
+        return text
 
     @property
     def unknown_id(self) -> int | None:
-        """The id of the unknown symbol, which is read but never generated; None without one.
+        """The id of the unknown symbol; None without one.
 
         Examples
         --------
         >>> npchar.Vocabulary.from_text("abracadabra", min_count=2).unknown_id
         3
         """
-        return None if self.stand_in is None else list(self.symbols).index(self.stand_in)
+        return None if self.unknown_symbol is None else self._ids[self.unknown_symbol]
 
     @property
     def symbol_name(self) -> str:
-        """What a symbol is called: "character" or "token".
+        """The word for a symbol: "character" or "token".
 
         Examples
         --------
@@ -406,7 +386,7 @@ class Vocabulary:
 
     @property
     def id_dtype(self) -> np.dtype[np.unsignedinteger]:
-        """The smallest unsigned integer type that holds every id.
+        """The smallest unsigned integer type for all ids.
 
         Examples
         --------
@@ -421,20 +401,26 @@ class Vocabulary:
     def __iter__(self) -> Iterator[Any]:
         return iter(self.symbols)
 
-    def __contains__(self, symbol: object) -> bool:
-        if isinstance(self.symbols, str):
-            return isinstance(symbol, str) and len(symbol) == 1 and symbol in self.symbols
-        return hashable(symbol) and symbol in self._table
+    def __contains__(self, symbol: Hashable) -> bool:
+        try:
+            return symbol in self._ids
+        except TypeError:  # a list, or a tuple with a list in it
+            return False
 
     def __repr__(self) -> str:
         tokens = ", tokens=True" if self.tokens else ""
-        stand_in = "" if self.stand_in is None else f", stand_in={self.stand_in!r}"
+        unknown = "" if self.unknown_symbol is None else f", unknown_symbol={self.unknown_symbol!r}"
         documents = ", documents=True" if self.documents else ""
-        return f"Vocabulary({self.symbols!r}{tokens}{stand_in}{documents})"
+        return f"Vocabulary({self.symbols!r}{tokens}{unknown}{documents})"
+
+    if not TYPE_CHECKING:  # a type checker reports unknown attributes by itself
+
+        def __getattr__(self, name):
+            raise removed_name("Vocabulary", name)
 
     def _repr_html_(self) -> str:
-        """For notebooks: each symbol, its id when pointed at."""
-        import html  # here, as it would add 2 ms to `import npchar`
+        """For notebooks: the symbols, each with its id as a tooltip."""
+        import html  # here, for a fast `import npchar`
 
         boxes = " ".join(
             f'<code title="id {k}" style="border:1px solid #8888;padding:0 .3em">'
@@ -444,7 +430,7 @@ class Vocabulary:
         return f"<div>{len(self)} {self.symbol_name}s: {boxes}</div>"
 
 
-def as_list(items: Any, expected: str) -> Sequence[Any]:
+def as_list(items: Iterable[Item], expected: str) -> Sequence[Item]:
     """The items of a list, array, Series or the like; a TypeError for anything else.
 
     Iterators are refused because they can be read only once, and sets, mappings and tables
@@ -452,11 +438,12 @@ def as_list(items: Any, expected: str) -> Sequence[Any]:
     """
     if isinstance(items, (list, tuple)):
         return items
-    refused = (str, bytes, Mapping, Set)
-    one_dimension = getattr(items, "ndim", 1) == 1
-    if isinstance(items, Collection) and not isinstance(items, refused) and one_dimension:
+    is_text = isinstance(items, (str, bytes))
+    is_list = isinstance(items, Collection) and not isinstance(items, (Mapping, Set))
+    if is_list and not is_text and getattr(items, "ndim", 1) == 1:
         return list(items)
-    hint = "; pass list(...) of its texts or tokens" if isinstance(items, Iterable) else ""
+    hint = "; pass list(...) of its texts or tokens"
+    hint *= isinstance(items, Iterable) and not is_text
     raise TypeError(f"expected {expected}, got {type(items).__name__}{hint}")
 
 
@@ -467,33 +454,20 @@ def require_documents(documents: Sequence[Text]) -> None:
     kind = str if isinstance(documents[0], str) else list
     for k, document in enumerate(documents):
         if not isinstance(document, kind):
-            collection = isinstance(document, Iterable) and not isinstance(document, (str, bytes))
-            hint = "; pass list(...) of its tokens" if collection else ""
+            hint = "; pass list(...) of its tokens" if isinstance(document, Collection) else ""
             raise TypeError(f"expected texts, got {type(document).__name__}: document {k}{hint}")
         if not len(document):
             raise ValueError(f"document {k} is empty; leave out the empty ones")
         if END in document:
-            raise ValueError(
-                f"document {k} has a U+0003 in it, which stands for the end of a document; "
-                "remove it"
-            )
+            raise ValueError(f"document {k} has a U+0003, which marks ends of documents; remove it")
 
 
-def hashable(symbol: object) -> bool:
-    """Whether it can be looked up; a tuple with a list in it cannot."""
-    try:
-        hash(symbol)
-    except TypeError:
-        return False
-    return True
-
-
-def storable(symbol: Any) -> Hashable:
-    """A symbol in the form that files keep; a ValueError for one that they cannot."""
+def _storable(symbol: Hashable) -> Hashable:
+    """A symbol in the form that files store; a ValueError for symbols of other types."""
     if isinstance(symbol, np.generic):
         symbol = symbol.item()
     if isinstance(symbol, tuple):
-        return tuple(storable(part) for part in symbol)
+        return tuple(_storable(part) for part in symbol)
     if isinstance(symbol, bool) or not isinstance(symbol, (str, int)):
         raise ValueError(
             "expected single characters, or tokens that are strings, whole numbers or tuples of "
@@ -502,16 +476,16 @@ def storable(symbol: Any) -> Hashable:
     return symbol
 
 
-def in_order(symbols: set[Hashable]) -> list[Any]:
-    """Symbols sorted: those of a kind by their value."""
+def _in_order(symbols: set[Hashable]) -> list[Hashable]:
+    """Symbols sorted by type and value."""
     try:
         return sorted(symbols, key=lambda symbol: (type(symbol).__name__, symbol))
-    except TypeError:  # tuples of different make-up
+    except TypeError:  # tuples of different types cannot be compared
         return sorted(symbols, key=repr)
 
 
 def visible(symbol: Hashable) -> str:
-    """A symbol made visible: what cannot be printed, and a space, as a sign."""
+    """A symbol with signs in place of spaces and unprintable characters."""
     if not isinstance(symbol, str):
         return str(symbol)
     signs = {" ": "\u2423", "\n": "\u23ce", "\t": "\u21e5"}

@@ -99,6 +99,6 @@ def test_a_long_prompt(layer, monkeypatch):
     prompt = model.vocabulary.decode(random_ids(12_345))
     p = model.next_probabilities(prompt)
     text = model.generate(prompt, 30, seed=1)
-    monkeypatch.setattr(npchar.generation.stream, "LONG", 10**9)
+    monkeypatch.setattr(npchar.generation.stream, "LONG_PROMPT", 10**9)
     np.testing.assert_allclose(p, model.next_probabilities(prompt), atol=1e-5)
     assert text == model.generate(prompt, 30, seed=1)

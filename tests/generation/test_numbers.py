@@ -62,8 +62,7 @@ def test_scores_give_the_unknown_symbol_its_probability(with_unknown):
 # Weights that are no numbers
 
 USES = {
-    "generate": lambda m: m.generate("the", 5, seed=1),
-    "generate several": lambda m: m.generate(["the", "cat"], 5, seed=1, top_p=0.5),
+    "generate": lambda m: m.generate(["the", "cat"], 5, seed=1, top_p=0.5),
     "stream": lambda m: next(m.stream("the", seed=1)),
     "next_probabilities": lambda m: m.next_probabilities("the"),
     "score": lambda m: m.score("the cat"),
@@ -83,20 +82,13 @@ def test_weights_that_are_no_numbers_are_an_error(use, name, value):
         USES[use](model)
 
 
-def test_an_infinite_weight_with_many_symbols_is_an_error():
-    model = Model(Vocabulary(list(range(300))), hidden_size=4)
-    model.parameters["dense.b"][1] = np.inf
-    with pytest.raises(ValueError, match=r"not finite numbers, in dense\.b"):
-        model.generate([[0], [1]], 4, seed=1, top_p=0.5)
-
-
 # Temperatures
 
 
-@pytest.mark.parametrize("temperature", [10**400, Fraction(1, 2), np.float32(0.5), np.int8(1), 1])
+@pytest.mark.parametrize("temperature", [Fraction(1, 2), np.float32(0.5), np.int8(1), 1])
 def test_every_real_number_is_a_temperature(temperature):
     model = Model(Vocabulary.from_text(TEXT), hidden_size=4)
-    usual = math.inf if isinstance(temperature, int) and temperature > 1 else float(temperature)
+    usual = float(temperature)
     for prompt in ("the", ["the", "cat"]):
         text = model.generate(prompt, 20, temperature=temperature, seed=1)
         assert text == model.generate(prompt, 20, temperature=usual, seed=1)
@@ -106,12 +98,14 @@ def test_every_real_number_is_a_temperature(temperature):
     )
 
 
-@pytest.mark.parametrize("temperature", ["0.5", None, -1, math.nan, 1j, Decimal("0.5"), -(10**400)])
+@pytest.mark.parametrize("temperature", ["0.5", None, -1e-9, math.nan, 1j, Decimal("0.5")])
 def test_what_is_no_temperature_is_an_error(temperature):
     model = Model(Vocabulary.from_text(TEXT), hidden_size=4)
     for use in (model.generate, model.next_probabilities, model.stream):
-        with pytest.raises(ValueError, match="temperature is .*expected a number from 0"):
+        with pytest.raises(ValueError, match="temperature is .* from 0"):
             use("the", temperature=temperature)
+    with pytest.raises(ValueError, match="temperature is .* from 0"):
+        npchar.sample([0.5, 0.5], temperature)
 
 
 # NumPy's error state
@@ -119,7 +113,10 @@ def test_what_is_no_temperature_is_an_error(temperature):
 
 @pytest.mark.parametrize("layer", ["lstm", "gru", "rnn", "conv"])
 def test_everything_runs_where_numpy_raises_every_error(layer):
+    many = Model(Vocabulary(list(range(300))), hidden_size=4)
+    many.parameters["dense.W"][...] *= 300
     with np.errstate(all="raise"):
+        many.generate([[0], [1]], 20, temperature=1e-9, top_p=0.5, seed=1)
         model = Model(Vocabulary.from_text(TEXT), layer=layer, hidden_size=8)
         model.fit(TEXT, epochs=1, maxlen=20, workers=1, verbose=False)
         for temperature in (1e-300, 1e-9, 1, 1e30):
@@ -134,15 +131,6 @@ def test_everything_runs_where_numpy_raises_every_error(layer):
         npchar.originality(TEXT[:100], TEXT)
         if layer == "lstm":
             npchar.check_gradients(Model(Vocabulary("abc"), hidden_size=3, dtype="float64"))
-
-
-def test_many_symbols_where_numpy_raises_every_error():
-    model = Model(Vocabulary(list(range(300))), hidden_size=4)
-    model.parameters["dense.W"][...] *= 300
-    with np.errstate(all="raise"):
-        for temperature in (1e-9, 1):
-            model.generate([[0], [1]], 20, temperature=temperature, top_p=0.5, seed=1)
-            model.generate([0], 20, temperature=temperature, seed=1)
 
 
 def test_activations_of_nothing_are_an_error():

@@ -1,6 +1,5 @@
 """Temperature and chance."""
 
-import itertools
 import math
 import warnings
 
@@ -15,7 +14,6 @@ from npchar.generation.sampling import (
     reweight_distribution,
     sample,
     sampler,
-    softmax_weights,
 )
 
 probabilities = arrays(
@@ -78,8 +76,7 @@ def _both_ways(request, monkeypatch):
     """As of few ids, and as of many."""
     if request.param != "noise":
         monkeypatch.setattr("npchar.generation.sampling.MANY", 1)
-        monkeypatch.setattr("npchar.generation.sampling.NOISE", 64)  # of a stream, at once
-        monkeypatch.setattr("npchar.generation.sampling.BLOCK", 2)
+        monkeypatch.setattr("npchar.generation.sampling.NOISE", 64)  # numbers drawn at once
 
 
 @pytest.mark.usefixtures("_both_ways")
@@ -111,16 +108,13 @@ def test_choices_of_rows_and_times_are_independent():
         assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.03
 
 
+@pytest.mark.parametrize("V", [20, 300])
 @pytest.mark.parametrize("temperature", [0.0, 1e-3, 0.5, 1.0, math.inf])
-def test_a_row_alone_is_drawn_as_among_others(temperature):
-    logits = np.random.default_rng(1).standard_normal((500, 3, 300)).astype("float32") * 3
-    together, alone = (sampler([temperature] * n, 300, generators(n)) for n in (3, 1))
+def test_a_row_alone_is_drawn_as_among_others(temperature, V, monkeypatch):
+    monkeypatch.setattr("npchar.generation.sampling.NOISE", 1000)
+    logits = np.random.default_rng(1).standard_normal((500, 3, V)).astype("float32") * 3
+    together, alone = (sampler([temperature] * n, V, generators(n)) for n in (3, 1))
     assert [int(alone(rows[:1])[0]) for rows in logits] == [int(together(r)[0]) for r in logits]
-
-
-def test_of_logits_that_are_not_numbers_any_id_may_come():
-    draw = sampler([1.0], 300, generators(1))
-    assert 0 <= draw(np.full((1, 300), np.nan, "float32"))[0] < 300
 
 
 def chances(temperature, **limits):
@@ -134,18 +128,14 @@ def chances(temperature, **limits):
 @pytest.mark.parametrize(
     ("temperature", "limits", "kept"),
     [
-        (1.0, {"top_k": 1}, [0]),
         (1.0, {"top_k": 3}, [0, 2, 3]),
         (1.0, {"top_k": 99}, [0, 1, 2, 3, 4]),
-        (1.0, {"top_p": 0.39}, [0]),
         (1.0, {"top_p": 0.69}, [0, 2]),
         (1.0, {"top_p": 0.71}, [0, 2, 3]),
-        (1.0, {"top_p": 1}, [0, 1, 2, 3, 4]),
         (0.5, {"top_p": 0.71}, [0, 2]),  # it is sharper there: 0.56, 0.32, 0.08, ...
         (math.inf, {"top_k": 2}, [0, 2]),
         (math.inf, {"top_p": 0.5}, [0, 2, 3]),
         (2.0, {"top_k": 2, "top_p": 0.2}, [0]),
-        (1.0, {"top_k": 2, "top_p": 0.99}, [0, 2]),
         (1.0, {"top_k": 4, "top_p": 0.5}, [0, 2]),
         (0.0, {"top_k": 4, "top_p": 0.9}, [0]),
     ],
@@ -162,12 +152,7 @@ def test_top_k_and_top_p(temperature, limits, kept):
 @pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize(
     ("temperature", "limits"),
-    [
-        (0.0, {}),
-        *itertools.product(
-            [0.0, 0.5, 1.0], [{"top_k": 1}, {"top_p": 0.1}, {"top_k": 1, "top_p": 0.5}]
-        ),
-    ],
+    [(0.0, {}), (0.5, {"top_k": 1}), (1.0, {"top_p": 0.1}), (0.5, {"top_k": 1, "top_p": 0.5})],
 )
 def test_of_equals_the_first_is_kept(temperature, limits):
     """As at temperature 0, which takes the first of the most probable."""
@@ -179,29 +164,9 @@ def test_of_equals_the_first_is_kept(temperature, limits):
 @pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize("temperature", [0.0, 1.0, math.inf])
 def test_an_id_that_may_not_be_is_never_chosen(temperature):
-    """The stand-in for what a vocabulary does not know, at any temperature."""
+    """The unknown symbol, at any temperature."""
     choose = sampler([temperature], 3, generators(1))
     assert 1 not in {int(choose(np.array([[0.0, -np.inf, 1.0]]))[0]) for _ in range(200)}
-
-
-@pytest.mark.parametrize("cores", [1, 2])
-def test_each_row_draws_what_it_would_alone(cores, monkeypatch):
-    """With noise made beforehand or not, some of it for one row, some for many."""
-    monkeypatch.setattr("npchar.threads.available_cores", lambda: cores)
-    monkeypatch.setattr("npchar.generation.sampling.NOISE", 1000)
-    rows, V = 9, 20
-    logits = np.random.default_rng(0).standard_normal((rows, V)).astype("float32")
-    temperatures = np.linspace(0, 1.2, rows).tolist()
-    drawn = []
-    for some in ([slice(0, rows)], [slice(k, k + 1) for k in range(rows)]):
-        draws = [
-            sampler(temperatures[r], V, [np.random.default_rng(k) for k in range(rows)[r]])
-            for r in some
-        ]
-        drawn.append(
-            [np.concatenate([d(logits[r]) for d, r in zip(draws, some)]) for _ in range(77)]
-        )
-    np.testing.assert_array_equal(*drawn)
 
 
 def test_entropy():
@@ -213,26 +178,6 @@ def test_entropy():
     rising = [entropy(reweight_distribution(p[0], T)) for T in (0, 0.2, 0.5, 1, 1.2, math.inf)]
     assert rising == sorted(rising)
     assert (rising[0], rising[-1]) == (0, pytest.approx(math.log(3)))
-
-
-def test_float32_probabilities_that_multinomial_refuses():
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        p = rng.random(57).astype(np.float32)
-        p /= p.sum()
-        assert 0 <= sample(p, 0.5, rng) < 57
-
-
-def test_softmax_weights_do_not_overflow():
-    with np.errstate(over="ignore"):
-        weights = softmax_weights(np.array([[1e300, 0, -1e300], [-5, -5, -5]]), 1e-10)
-    assert weights.tolist() == [[1, 0, 0], [1, 1, 1]]
-
-
-@pytest.mark.parametrize("temperature", [-1, -1e-9, math.nan, "hot", None])
-def test_bad_temperatures(temperature):
-    with pytest.raises(ValueError, match="temperature is .* from 0"):
-        sample([0.5, 0.5], temperature)
 
 
 @pytest.mark.parametrize("p", [[], [-0.1, 1.1], [math.nan, 1], [0, 0], [math.inf, 1], 0.5])

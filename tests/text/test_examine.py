@@ -23,12 +23,10 @@ def test_a_good_text_has_nothing():
         ("\ufffd" * 9 + GOOD, "9 replacement characters"),
         ("cafÃ©" * 9 + GOOD, "UTF-8 read in another encoding"),
         ("\u200b" * 9 + GOOD, "invisible characters.*: U+200B ×9"),
-        ("cafe\u0301" * 9 + GOOD, "accents.*: U+0301 ×9; .*NFC joins them"),
-        ("e\u0301\u0323" * 9 + GOOD, "accents.*: U+0323 ×9; .*NFC joins them"),
-        ("\u1112\u1161\u11ab" * 9 + GOOD, "U+1112 ×9.* U+1161 ×9.* U+11AB ×9; .*NFC joins them"),
-        ("\uf90a" * 9 + GOOD, "compatibility form: .*U+F90A ×9; .*NFC"),
-        ("5 \u212b" * 9 + GOOD, "compatibility form: .*U+212B ×9; .*NFC"),
-        ("\u05d1\u05bc\u05b0" * 9 + GOOD, "accents in an unusual order; .*NFC"),
+        ("cafe\u0301" * 9 + GOOD, "U+0301 ×9.*another form in Unicode normalization NFC"),
+        ("\u1112\u1161\u11ab" * 9 + GOOD, "U+1112 ×9.* U+1161 ×9.* U+11AB ×9.*NFC"),
+        ("\uf90a" * 9 + GOOD, "U+F90A ×9.*NFC"),
+        ("\u05d1\u05bc\u05b0" * 9 + GOOD, "accents in an unusual order.*NFC"),
         ("öö☃" + GOOD, "2 of 31 characters occur fewer than 5 times.*'ö' U.00F6 ×2, '☃' U.2603 ×1"),
         (GOOD + "ö" * 9, "only in the held-out part.*'ö'"),
     ],
@@ -97,7 +95,7 @@ def test_how_much_is_enough_for_many_symbols():
     assert not any("of each" in found for found in examine(many * 300))
 
 
-def test_rare_ones_with_a_stand_in_are_taken_care_of(capsys):
+def test_rare_ones_with_a_unknown_symbol_are_taken_care_of(capsys):
     rare = "".join(chr(0x4E00 + k) for k in range(40))
     for min_count, told in ((1, True), (5, False)):
         vocabulary = Vocabulary.from_text(rare + GOOD, min_count=min_count)

@@ -205,15 +205,15 @@ def learned():
 
 
 def test_whole_documents_are_generated(learned):
-    found = learned.generate_document(200, seed=1)
+    found = learned.generate_documents(200, seed=1)
     assert {"to", "be", "beat"} == {word for word in found if found.count(word) > 2}
     counts = [found.count(word) / 200 for word in ("to", "be", "beat")]
     assert counts == pytest.approx([0.5, 0.25, 0.25], abs=0.12)
     assert not any(END in word for word in found)
-    assert found[3:] == learned.generate_document(197, seed=4)
-    assert set(learned.generate_document(20, beginning="bea", temperature=0)) == {"beat"}
-    assert learned.generate_document(2, 1, beginning="be", top_k=1)[0][:2] == "be"
-    assert len(learned.generate_document(1, 1, temperature=5.0, seed=3)[0]) <= 1
+    assert found[3:] == learned.generate_documents(197, seed=4)
+    assert set(learned.generate_documents(20, beginning="bea", temperature=0)) == {"beat"}
+    assert learned.generate_documents(2, 1, beginning="be", top_k=1)[0][:2] == "be"
+    assert len(learned.generate_documents(1, 1, temperature=5.0, seed=3)[0]) <= 1
 
 
 def test_documents_of_tokens():
@@ -222,7 +222,7 @@ def test_documents_of_tokens():
     history = model.fit(lines, epochs=8, batch_size=2, maxlen=10, workers=1, verbose=False)
     assert history.val_loss[-1] < history.val_loss[0]
     assert model.score(lines[:1])[0].text == [END, "to", "be", END]
-    made = model.generate_document(5, seed=1, beginning=["or"])
+    made = model.generate_documents(5, seed=1, beginning=["or"])
     assert all(document[0] == "or" and END not in document for document in made)
 
 
@@ -237,14 +237,14 @@ def test_documents_of_tokens():
         (lambda m: m.fit(["anna", "ben"], targets="last"), "targets is 'last', which needs"),
         (lambda m: m.evaluate([]), "at least one document, got none"),
         (lambda m: m.score(["ben", ""]), "document 1 is empty"),
-        (lambda m: m.generate_document(0), "n is 0"),
-        (lambda m: m.generate_document(beginning="b" + END), r"without U\+0003"),
-        (lambda m: m.generate_document(beginning="anx"), "the character 'x' .* at position 2"),
-        (lambda m: m.generate_document(beginning=3), "expected a str, got int"),
+        (lambda m: m.generate_documents(0), "n is 0"),
+        (lambda m: m.generate_documents(beginning="b" + END), r"without U\+0003"),
+        (lambda m: m.generate_documents(beginning="anx"), "the character 'x' .* at position 2"),
+        (lambda m: m.generate_documents(beginning=3), "expected a str, got int"),
         (lambda _: Vocabulary.from_documents([]), "at least one document, got none"),
         (lambda _: Vocabulary.from_documents("anna"), "expected a list of texts, got one, 'anna'"),
         (lambda _: Model(Vocabulary("ab")).fit(["ab", "ba"]), "Vocabulary.from_documents"),
-        (lambda _: Model(Vocabulary("ab")).generate_document(), "Vocabulary.from_documents"),
+        (lambda _: Model(Vocabulary("ab")).generate_documents(), "Vocabulary.from_documents"),
     ],
 )
 def test_what_cannot_be(call, message):
@@ -253,13 +253,13 @@ def test_what_cannot_be(call, message):
 
 
 def test_generated_documents_end_before_a_stop(learned):
-    whole = learned.generate_document(50, seed=1)
+    whole = learned.generate_documents(50, seed=1)
     assert any("e" in word for word in whole)
     for stop in ("e", ["e", "zz"]):
-        found = learned.generate_document(50, seed=1, stop=stop)
+        found = learned.generate_documents(50, seed=1, stop=stop)
         assert found == [word.partition("e")[0] for word in whole]
     with pytest.raises(ValueError, match="stop is"):
-        learned.generate_document(stop=[""])
+        learned.generate_documents(stop=[""])
 
 
 class Series:
@@ -360,7 +360,7 @@ def test_the_end_of_documents_is_a_character_of_a_text(tmp_path):
     with pytest.raises(ValueError, match="from_documents"):
         model.fit([text.replace(END, "")])
     with pytest.raises(ValueError, match="from_documents"):
-        model.generate_document()
+        model.generate_documents()
     model.save(tmp_path / "text.npz")
     assert Model.load(tmp_path / "text.npz").vocabulary == model.vocabulary
     small().save(tmp_path / "documents.npz")

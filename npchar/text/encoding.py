@@ -1,0 +1,294 @@
+"""Decodes a file's bytes: byte order marks, odd bytes, line ends, and files that are not text.
+
+``text/corpus.py`` reads the bytes, and ``text/examine.py`` checks the decoded text. For a file that
+is not text in the expected encoding, `likely_encoding` compares readings in other encodings: a
+wrong encoding turns the usual letters of a language into unusual ones.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+from npchar.text.download import CorpusError
+
+Errors: TypeAlias = Literal["strict", "replace", "ignore"]
+
+BYTE_ORDER_MARKS = {  # UTF-32 first, because its mark begins like the mark of UTF-16
+    b"\xff\xfe\x00\x00": "utf-32",
+    b"\x00\x00\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+    b"\xef\xbb\xbf": "utf-8-sig",
+}
+FORMATS = {  # the first bytes of files that are not plain text
+    b"%PDF": "a PDF",
+    b"PK\x03\x04": "a .docx, .odt, .epub or another archive",
+    b"\xd0\xcf\x11\xe0": "an old Word or Excel file",
+    b"{\\rtf": "an RTF file",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"GIF8": "a picture",
+    b"\x93NUMPY": "a NumPy array",
+    b"SQLite format 3": "a database",
+}
+# Control characters, which texts have in no encoding except UTF-16 and UTF-32
+CONTROLS = bytes([*range(0x01, 0x07), *range(0x10, 0x1B), *range(0x1C, 0x20)])
+# In a decoded text: a zero byte, or a byte that could not be decoded ("surrogateescape")
+ODD = re.compile("[\udc80-\udcff\0]")
+# A character outside the Basic Multilingual Plane in CESU-8: two surrogates of three bytes each
+CESU_8 = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]")
+MOST_LINES = 5  # line numbers in a message
+
+# Encodings, the usual one first, and the non-ASCII letters of their languages by frequency
+LETTERS = {
+    "cp1252 mac-roman cp850": (
+        "éàçñ’“”—‘–…", "üäöß", "éàèêçôîâûùœëï", "óíáéñúü¿¡", "ãéçáíêóúõàâô", "èàùòéì", "äåöøæé",
+    ),
+    "cp1250 iso8859-2 cp852": (
+        "łężąóśćńź", "íáěžřéčšýůúťľôďňóä", "éáöóőüíúű", "ščžćđ", "ăşîţâ",
+    ),
+    "cp1257": ("ėųšžąįūčę", "āīēšūņļžķģč", "äõüöšž"),
+    "cp1254": ("ıüşçğöâî",),
+    "cp1251 koi8-u cp866 iso8859-5": (
+        "оеаитнсрвлкдмпуяыьгбзчйжхшюцэщфё", "оаніивтерскудлмпзябьгйчцхжїюшщєфґ",
+    ),
+    "cp1253 iso8859-7": ("ατοσιςενρπκμηυλίάόέγδωήχθύφώβξζψ",),
+    "cp1255": ("יוהלאתרבמשענםדכחקפסןגזצטךףץ",),
+    "cp1256 iso8859-6": (
+        "اليمنورتعبدةفهكسأقحجىصشطخذإضثزغءئظآؤ", "ایرندهومبتسکشلزفخگعقجحپآچطصضغظذثئژ",
+    ),
+    "cp874": ("านรอกเงมยลวดทส่ต้ปบคหะิีแัขจพใชุไูำโถณึศธผซ์ื็ภญษฟฉๆ",),
+    "cp932 euc-jp iso-2022-jp": (
+        "、。ーのいてなにたでしるとはがかっをすもらうんれまだこりあくよさそけきおどえわちねめつじせみゃろ"
+        "ンストイルラリクア大本見出一分時事中言思年行間気生自人日",
+    ),
+    "cp949 iso-2022-kr": (
+        "이다는에하고가을지의로서은아한어도기사니있를나해리시그요인들자일게대라으스수만보제면정주전부여거과장했"
+        "상안마구었데오야내원우신적것성국되세위와무할동생소트드모미진문중말화공까러비습간없",
+    ),
+    "gb18030": (
+        "，。、？！“”的是一在不了有人我国这为中个们他大会和年来以上要到时对么你能就可发也地生说家于出后之而所"
+        "与成学过行用日自现多都没作下得还开经动法好方事分看子里当",
+    ),
+    "big5": (
+        "，。、？！「」的是不我一有大在人了中到資要以可這個你會好為上來學就交也用能如時文說沒他看那問生提下過請"
+        "天們所多想得之還出對都自後子而去心只家國成何道地無然",
+    ),
+}  # fmt: skip
+WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+SYMBOLS = "’“”–\u00a0«»—‘…„°·•§©€£"  # usual in texts of any language
+SAMPLE = 8_000  # bytes to compare, a multiple of 4
+ENOUGH, LEAD = 0.5, 0.1  # points per character: of the best reading, and ahead of the next
+
+
+class NotTextError(CorpusError):
+    """A file without plain text: empty, or of another format.
+
+    Attributes
+    ----------
+    kind
+        The format in a few words.
+    """
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def decode(
+    data: bytes, encoding: str, name: str, errors: Errors = "strict"
+) -> tuple[str, list[str]]:
+    """The text of a file's bytes, and notes on changes and oddities.
+
+    Parameters
+    ----------
+    data, encoding
+        The bytes and their expected encoding. A byte order mark overrides it.
+    name
+        The file's name, for messages.
+    errors
+        What happens to bytes that cannot be decoded and to zero bytes: "strict" raises an error,
+        "replace" puts U+FFFD in their place, "ignore" drops them. The latter two decode CESU-8.
+
+    Raises
+    ------
+    CorpusError
+        With ``errors="strict"``, for such bytes.
+    NotTextError
+        For a file without plain text.
+    """
+    if errors not in ("strict", "replace", "ignore"):
+        raise CorpusError(f"expected errors 'strict', 'replace' or 'ignore', got {errors!r}")
+    for beginning, kind in FORMATS.items():
+        if data.startswith(beginning):
+            raise NotTextError(f"{name} is {kind}; open it and save it as plain text", kind)
+    notes = []
+    mark = next((mark for mark in BYTE_ORDER_MARKS if data.startswith(mark)), None)
+    if mark:
+        encoding = BYTE_ORDER_MARKS[mark]
+        notes.append(f"a byte order mark says {encoding.removesuffix('-sig')}; it is left out")
+    try:
+        codec = codecs.lookup(encoding).name
+        if errors != "strict" and codec.startswith("utf-8"):
+            data = CESU_8.sub(_join_surrogates, data)
+        text = data.decode(encoding)
+    except LookupError:
+        raise CorpusError(f"there is no encoding {encoding!r}") from None
+    except UnicodeDecodeError:
+        text = _decode_marked(data, encoding)
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        notes.append("its line ends became line feeds")
+    if odd := _odd_bytes(text):
+        hint = None if mark else likely_encoding(data, text, codec)
+        is_wide = codec.startswith(("utf-16", "utf-32")) or (hint and hint[0] in WIDE)
+        if not is_wide and _is_binary(data):
+            raise NotTextError(f"{name} is a binary file; expected a text", "a binary file")
+        if errors == "strict":
+            raise _encoding_error(f"{name} is not {codec} text: it has {odd}", hint)
+        notes.append(f"{odd}: {'replaced by U+FFFD' if errors == 'replace' else 'dropped'}")
+        text = ODD.sub("\ufffd" if errors == "replace" else "", text)
+    elif codec == "utf-8" and b"\x1b$" in data and (hint := likely_encoding(data, text, codec)):
+        raise _encoding_error(f"{name} has the escape sequences of another encoding", hint)
+    if not text:
+        raise NotTextError(f"{name} is empty", "empty")
+    if markup := _markup(text):
+        notes.append(f"it looks like {markup}, and the model will learn the markup too")
+    return text, notes
+
+
+def _decode_marked(data: bytes, encoding: str) -> str:
+    """The text, with a lone surrogate for each byte that cannot be decoded."""
+    try:
+        return data.decode(encoding, "surrogateescape")
+    except UnicodeDecodeError:  # UTF-16 and UTF-32 cannot do that
+        return data.decode(encoding, "replace").replace("\ufffd", "\udcff")
+
+
+def _join_surrogates(pair: re.Match[bytes]) -> bytes:
+    """A character in UTF-8 from its two surrogates in CESU-8."""
+    surrogates = pair[0].decode("utf-8", "surrogatepass")
+    return surrogates.encode("utf-16", "surrogatepass").decode("utf-16").encode("utf-8")
+
+
+def _odd_bytes(text: str) -> str:
+    """The number of odd bytes of a text, and their lines; "" if there are none."""
+    if not (count := len(ODD.findall(text))):
+        return ""
+    lines = [str(k) for k, line in enumerate(text.split("\n"), 1) if ODD.search(line)]
+    more = ", ..." if len(lines) > MOST_LINES else ""
+    return f"{count:,} undecodable or zero bytes (in line {', '.join(lines[:MOST_LINES])}{more})"
+
+
+def _encoding_error(fault: str, hint: tuple[str, str] | None) -> CorpusError:
+    """The error for a fault, with advice."""
+    if hint:
+        advice = (
+            f"use encoding={hint[0]!r}, which applies to all files, if {hint[1]!r} is how it "
+            "should read"
+        )
+    else:
+        advice = (
+            "name its encoding with encoding='NAME', or use errors='replace' to put U+FFFD in "
+            "their place, or errors='ignore' to drop them"
+        )
+    return CorpusError(f"{fault}; {advice}")
+
+
+def _is_binary(data: bytes) -> bool:
+    """Whether bytes have many control characters of several kinds, as no text has."""
+    controls = data.translate(None, bytes({*range(256)} - {*CONTROLS}))
+    return len(set(controls)) >= 4 and len(controls) > 0.002 * (len(data) - data.count(0))
+
+
+def _markup(text: str) -> str | None:
+    """The kind of a text with markup; None for other texts."""
+    begins = text[:1000].lstrip().lower()
+    if begins.startswith(("<!doctype html", "<html", "<?xml")):
+        return "HTML or XML"
+    if begins.startswith(('{"', "[{", '["')):
+        return "JSON"
+    lines = [line for line in text[:5000].split("\n")[:-1] if line][:10]
+    for separator in (",", ";", "\t"):
+        counts = {line.count(separator) for line in lines}
+        if len(lines) >= 3 and len(counts) == 1 and counts.pop() >= 2:
+            return "a table (CSV)"
+    return None
+
+
+def likely_encoding(data: bytes, text: str, codec: str) -> tuple[str, str] | None:
+    """The likely encoding of bytes and a few words in it; None if no encoding is clearly the best.
+
+    Parameters
+    ----------
+    data
+        The bytes.
+    text, codec
+        Their reading in the expected encoding, as `decode` makes it, and its name.
+    """
+    good = len(re.findall("[^\x00-\x7f\udc80-\udcff]", text))
+    if not codec.startswith("utf-8") and (utf_8 := data.decode("utf-8", "ignore")).encode() == data:
+        return None if "\0" in utf_8 else ("utf-8", _words(utf_8))
+    if good and good >= len(ODD.findall(text)):
+        return None  # most of it is text in the expected encoding
+    readings = list(_readings(data))
+    score, _, sample = max(readings)
+    rival = max((score for score, _, other in readings if other != sample), default=-1.0)
+    if score < ENOUGH or score - rival < max(LEAD, 0.25 / max(1, len(_non_ascii(sample)))):
+        return None
+    # Of encodings with the same reading, the usual one comes first.
+    encoding = next(
+        name for points, name, other in readings if other == sample and points >= ENOUGH
+    )
+    return None if codecs.lookup(encoding).name == codec else (encoding, _words(sample))
+
+
+def _readings(data: bytes) -> Iterator[tuple[float, str, str]]:
+    """For each encoding the score, the encoding, and a sample of the text."""
+    lines = b"\n".join(line for line in data.split(b"\n") if not line.isascii())
+    for encodings, alphabets in LETTERS.items():
+        for k, encoding in enumerate(encodings.split()):
+            text = (lines or data)[:SAMPLE].decode(encoding, "replace")
+            score = max(_score(text, letters) for letters in alphabets)
+            yield score - 0.1 * (k > 0), encoding, text  # the others are rare
+    if b"\0" in data:
+        every = [letters for alphabets in LETTERS.values() for letters in alphabets]
+        for encoding in WIDE:
+            text = data[: min(SAMPLE, len(data) // 4 * 4)].decode(encoding, "replace")
+            yield max(_score(text, letters) for letters in every), encoding, text
+
+
+def _score(text: str, letters: str) -> float:
+    """The mean points of the non-ASCII characters: from 1 for usual letters to −1."""
+    # Of ideographs, only half of the characters in a text are listed, so these count twice.
+    is_latin, is_ideographic = letters < "\u0370", len(letters) > 70
+    points = 0.0
+    characters = _non_ascii(text)
+    for c, n in Counter(characters).items():
+        if c in letters:
+            points += n * (2 if is_ideographic else 1 - letters.index(c) / 30)
+        elif c in SYMBOLS:
+            points += n / 2
+        elif c.lower() in letters:
+            points += n / 5
+        elif not (is_ideographic and c.isalpha()):
+            points -= n
+    if not is_latin:  # "café" in another alphabet is "cafй"
+        points -= len(re.findall(r"[A-Za-z][^\W\x00-\x7f]|[^\W\x00-\x7f][A-Za-z]", text))
+    return points / len(characters) if characters else 1.0
+
+
+def _non_ascii(text: str) -> str:
+    """The characters that are not ASCII, and control characters."""
+    return re.sub("[\t\n\f\r -\x7f]", "", text)
+
+
+def _words(text: str) -> str:
+    """The words around the first non-ASCII character of a text."""
+    match = re.search(r".{0,10}[^\x00-\x7f].{0,20}", text) or re.search(".{0,30}", text)
+    return match[0].strip() if match else ""
