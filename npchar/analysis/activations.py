@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,9 +16,9 @@ from npchar.arguments import require_positive
 from npchar.arrays import Array
 from npchar.layers.layer import Layer
 from npchar.network.network import Network
-from npchar.text.vocabulary import Text, Vocabulary
+from npchar.text.vocabulary import Text
 
-__all__ = ["Activations", "gradient_flow", "saliency"]
+__all__ = ["Activations", "gradient_flow"]
 
 CHUNK = 1000  # characters read at once
 
@@ -216,45 +216,11 @@ class Coloured(str):
         return str(self)
 
 
-class LanguageModel(Protocol):
-    """What `saliency` needs of a model."""
-
-    @property
-    def network(self) -> Network:
-        """The layers as one function."""
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The symbols and their ids."""
-
-
-def saliency(model: LanguageModel, text: Text) -> Array:
-    """How much each character of a text matters for the prediction of its last.
-
-    Parameters
-    ----------
-    model
-        The model.
-    text
-        Two characters or more.
-
-    Returns
-    -------
-    Array
-        (n − 1,): the norm of the gradient of log p(last character) with respect to
-        each character before it, as a one-hot vector. Near 0, a small change of that
-        character would hardly matter.
-
-    Examples
-    --------
-    >>> model = npchar.Model.pretrained("nietzsche")
-    >>> npchar.saliency(model, "the will to power").shape
-    (16,)
-    """
-    ids = model.vocabulary.ids_of(text, at_least=2)
-    x = model.network.layers[0].vectors(ids[:-1, None])
-    dx = model.network.gradients(x, ids[-1:].astype(np.intp)).inputs  # an id has none
-    assert dx is not None
+def saliency(network: Network, ids: Array) -> Array:
+    """The norms of the gradient of log p(last id) by each one-hot vector before it, (n − 1,)."""
+    x = network.layers[0].vectors(ids[:-1, None])
+    dx = network.gradients(x, ids[-1:].astype(np.intp)).inputs
+    assert dx is not None  # the gradient by vectors; ids have none
     norms: Array = np.linalg.norm(dx[:, 0], axis=1)
     return norms
 

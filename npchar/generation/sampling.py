@@ -13,13 +13,11 @@ import functools
 import math
 import numbers
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from npchar.arrays import Array, aligned_empty
-from npchar.network.network import Network
-from npchar.text.vocabulary import Text, Vocabulary
 from npchar.threads import begin
 
 if TYPE_CHECKING:
@@ -189,48 +187,9 @@ def entropy(probabilities: ArrayLike) -> Array:
     return result
 
 
-class LanguageModel(Protocol):
-    """What `entropies` needs of a model."""
-
-    @property
-    def network(self) -> Network:
-        """The layers as one function."""
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The symbols and their ids."""
-
-
-def entropies(model: LanguageModel, text: Text, temperatures: Sequence[float]) -> Array:
-    """A model's mean entropy over a text, at some temperatures.
-
-    Parameters
-    ----------
-    model
-        The model.
-    text
-        The text that it reads, two characters or more.
-    temperatures
-        From 0 to infinity.
-
-    Returns
-    -------
-    Array
-        For each temperature the mean entropy of the distribution after each
-        character, nats: from 0 at temperature 0 to log V at infinity. The unknown symbol
-        has no share of it, as in `Model.next_probabilities`.
-
-    Examples
-    --------
-    >>> model = npchar.Model.pretrained("nietzsche")
-    >>> found = npchar.entropies(model, "the will to power", [0, 0.5, 1])
-    >>> bool(found[0] == 0 < found[1] < found[2])
-    True
-    """
-    logits, _ = model.network.logits(model.vocabulary.ids_of(text, at_least=2)[:, None])
-    if model.vocabulary.unknown_id is not None:
-        logits[..., model.vocabulary.unknown_id] = -np.inf
-    p = softmax_weights(logits[:, 0], 1.0)  # (n, V)
+def entropies(logits: Array, temperatures: Sequence[float]) -> Array:
+    """The mean entropy of softmax(logits / T) over the rows of logits, (n, V), for each T."""
+    p = softmax_weights(logits, 1.0)  # (n, V)
     return np.array([entropy(reweight_distribution(p, t)).mean() for t in temperatures])
 
 

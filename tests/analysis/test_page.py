@@ -499,11 +499,11 @@ def test_saliency_is_pythons(case):
     exact = npchar.Model(model.vocabulary, hidden_size=1)
     exact.network = model.network.astype("float64")
     for n, theirs in zip((1, 30, len(text) - 1), found["saliency"]):
-        expected = npchar.saliency(exact, text[: n + 1])
+        expected = exact.saliency(text[: n + 1])
         np.testing.assert_allclose(theirs, expected, rtol=1e-9, atol=1e-13)
     whole = text + found["drawn"]
     if len(whole) == len(text) + len(DRAWS):  # no lone surrogates that a browser joins
-        expected = npchar.saliency(exact, whole)[-100:]
+        expected = exact.saliency(whole)[-100:]
         assert expected.max() > 1e-3
         np.testing.assert_allclose(found["late"], expected, rtol=1e-9, atol=1e-13)
 
