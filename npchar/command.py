@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from npchar.analysis.colouring import plain
-from npchar.analysis.page import Shown, page
+from npchar.analysis.page import PageModel, page
 from npchar.files.archive import CheckpointError, write_whole
 from npchar.files.description import training_settings, unfinished
 from npchar.model import PRETRAINED, Model
@@ -409,8 +409,8 @@ def run_page(options: Namespace) -> int:
     else:
         other = Model.pretrained("structure")
         html = page([
-            Shown(SHIPPED, model.network, model.vocabulary, prompt, ABOUT),
-            Shown("structure", other.network, other.vocabulary, *STRUCTURE),
+            PageModel(SHIPPED, model.network, model.vocabulary, prompt, ABOUT),
+            PageModel("structure", other.network, other.vocabulary, *STRUCTURE),
         ])  # fmt: skip
         write_whole(options.save, lambda file: file.write(html.encode("utf-8")))
     print(printable(options.save))

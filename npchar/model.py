@@ -15,7 +15,7 @@ from typing import Any, overload
 import numpy as np
 
 from npchar.analysis.activations import Activations, saliency
-from npchar.analysis.page import Shown, page
+from npchar.analysis.page import PageModel, page
 from npchar.analysis.scoring import Evaluation, Score, log_probabilities_of, mean_loss
 from npchar.analysis.summary import summary, summary_html
 from npchar.arguments import require_known, require_positive, require_seed
@@ -1050,7 +1050,7 @@ class Model:
         --------
         >>> npchar.Model.pretrained("nietzsche").to_html("playground.html", prompt="the soul ")
         """
-        html = page([Shown("this model", self.network, self.vocabulary, prompt)])
+        html = page([PageModel("this model", self.network, self.vocabulary, prompt)])
         archive.write_whole(path, lambda file: file.write(html.encode("utf-8")))
 
     # Files

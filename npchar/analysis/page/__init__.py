@@ -24,7 +24,7 @@ SCRIPTS = ("network.js", "features.js", "state.js", "view.js", "page.js")
 KINDS = ("lstm", "gru", "rnn", "conv")  # the layers that its script runs
 
 
-class Shown(NamedTuple):
+class PageModel(NamedTuple):
     """A model for the page."""
 
     name: str  # in the list to choose from
@@ -34,7 +34,7 @@ class Shown(NamedTuple):
     about: str = ""  # a sentence for the reader
 
 
-def page(models: Sequence[Shown]) -> str:
+def page(models: Sequence[PageModel]) -> str:
     """Models as a page of HTML, to be written to a file in UTF-8.
 
     Opened in a browser, from the disk too, it generates text from any prompt, shows the
@@ -84,7 +84,7 @@ def read(name: str) -> str:
     return (resources.files("npchar.analysis.page") / name).read_text(encoding="utf-8")
 
 
-def description_and_weights(model: Shown) -> tuple[dict[str, Any], str]:
+def description_and_weights(model: PageModel) -> tuple[dict[str, Any], str]:
     """What the page's script has to know of a model, and its weights in base64."""
     import base64
 
