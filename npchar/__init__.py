@@ -66,7 +66,7 @@ versions of npchar and NumPy.
 __docformat__ = "numpy"
 
 from npchar import analysis, files, generation, layers, network, text, training  # noqa: F401
-from npchar.analysis.activations import Activations, gradient_flow, saliency
+from npchar.analysis.activations import Activations, gradient_flow
 from npchar.analysis.originality import Originality, originality
 from npchar.analysis.plots import plot_entropies
 from npchar.analysis.scoring import Evaluation, Score
@@ -76,7 +76,7 @@ from npchar.fast.lstm import FastLSTM
 from npchar.fast.rnn import FastRNN
 from npchar.files.archive import CheckpointError
 from npchar.files.description import training_settings
-from npchar.generation.sampling import entropies, entropy, reweight_distribution, sample
+from npchar.generation.sampling import entropy, reweight_distribution, sample
 from npchar.layers.conv import Conv
 from npchar.layers.dense import Dense
 from npchar.layers.gru import GRU
@@ -108,13 +108,11 @@ __all__ = [  # noqa: RUF022  (in the order of reading: so the API reference prin
     "Score",
     "Evaluation",
     "Activations",
-    "saliency",
     "originality",
     "Originality",
     "reweight_distribution",
     "sample",
     "entropy",
-    "entropies",
     "plot_entropies",
     "LSTM",
     "GRU",

@@ -33,6 +33,8 @@ def require_number(name: str, value: float, zero: bool = False, below: float = m
 
 
 REMOVED = {
+    "saliency": "model.saliency(text)",
+    "entropies": "model.entropies(text, temperatures)",
     "rank": "npchar.training.rank()",
     "WorkerError": "nothing: a training continues when a worker process dies",
     "epsilon": "an optimizer with it, as in optimizer=npchar.RMSprop(epsilon=1e-7)",

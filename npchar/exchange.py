@@ -406,7 +406,7 @@ def assembled(layer: str, arrays: dict[str, Array], vocabulary: Vocabulary) -> M
         )
     H, dtype = len(arrays["dense.W"]), str(types.pop())
     layers = len({name.split(".")[0] for name in arrays}) - 1  # all but dense
-    model = Model._zeros(vocabulary, layer=layer, hidden_size=H, num_layers=layers, dtype=dtype)
+    model = Model(vocabulary, layer=layer, hidden_size=H, num_layers=layers, dtype=dtype)
     model.trained_on = None
     for name, array in model.parameters.items():
         if arrays[name].shape != array.shape:

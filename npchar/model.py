@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from npchar.analysis.activations import Activations, saliency
+from npchar.analysis.page import PageModel, page
 from npchar.analysis.scoring import Evaluation, Score, log_probabilities_of, mean_loss
+from npchar.analysis.summary import summary, summary_html
 from npchar.arguments import removed_name, require_known, require_positive, require_seed
 from npchar.arrays import Array
 from npchar.files import archive
@@ -29,6 +32,7 @@ from npchar.files.resume import (
     trained_on,
 )
 from npchar.generation import stream as generation
+from npchar.generation.sampling import entropies
 from npchar.generation.stream import GenerationOptions, Prompt, Texts
 from npchar.layers.parameters import Parameters
 from npchar.network.network import Network, Sizes, require_batch
@@ -46,9 +50,6 @@ from npchar.training.progress import show
 from npchar.training.schedule import Schedule
 from npchar.training.step import train_on_all_ranks
 from npchar.training.trainer import Callback, require_callbacks, train
-
-if TYPE_CHECKING:
-    from npchar.analysis.activations import Activations
 
 PRETRAINED = (
     "nietzsche",
@@ -882,9 +883,67 @@ class Model:
         >>> seen.c.shape  # T characters, layers, H units
         (8, 1, 300)
         """
-        from npchar.analysis.activations import Activations  # here, for a fast `import npchar`
-
         return Activations.of(self.network, text, self.vocabulary.ids_of(text, at_least=1))
+
+    def saliency(self, text: Text) -> Array:
+        """How much each character of a text matters for the prediction of its last.
+
+        Parameters
+        ----------
+        text
+            Two characters or more.
+
+        Returns
+        -------
+        Array
+            (n − 1,): the norm of the gradient of log p(last character) with respect to each
+            character before it, as a one-hot vector. Near 0, a small change of that character
+            would hardly matter.
+
+        Raises
+        ------
+        ValueError
+            For a text of fewer than two characters.
+
+        Examples
+        --------
+        >>> npchar.Model.pretrained("nietzsche").saliency("the will to power").shape
+        (16,)
+        """
+        return saliency(self.network, self.vocabulary.ids_of(text, at_least=2))
+
+    def entropies(self, text: Text, temperatures: Sequence[float]) -> Array:
+        """The mean entropy of the next character's distribution, for each temperature.
+
+        Parameters
+        ----------
+        text
+            The text that the model reads, two characters or more.
+        temperatures
+            From 0 to infinity.
+
+        Returns
+        -------
+        Array
+            The mean over all positions in nats, for each temperature: from 0 at temperature 0
+            to log V at infinity. The unknown symbol is excluded, as in `next_probabilities`.
+
+        Raises
+        ------
+        ValueError
+            For a text of fewer than two characters, or a temperature below 0.
+
+        Examples
+        --------
+        >>> model = npchar.Model.pretrained("nietzsche")
+        >>> entropies = model.entropies("the will to power", [0, 0.5, 1])
+        >>> bool(entropies[0] == 0 < entropies[1] < entropies[2])
+        True
+        """
+        logits, _ = self.network.logits(self.vocabulary.ids_of(text, at_least=2)[:, None])
+        if self.vocabulary.unknown_id is not None:
+            logits[..., self.vocabulary.unknown_id] = -np.inf
+        return entropies(logits[:, 0], temperatures)
 
     def summary(self) -> None:
         """Print the layers, their sizes, and the memory that they and their training need.
@@ -898,14 +957,10 @@ class Model:
         143 float32 parameters, 0.6 kB; 3 characters
         ...
         """
-        from npchar.analysis.summary import summary
-
         print(summary(self.network, self.vocabulary))
 
     def _repr_html_(self) -> str:
         """For notebooks: the summary as a table."""
-        from npchar.analysis.summary import summary_html
-
         return summary_html(self.network, self.vocabulary)
 
     def to_html(self, path: str | os.PathLike[str], *, prompt: str | None = None) -> None:
@@ -934,9 +989,7 @@ class Model:
         --------
         >>> npchar.Model.pretrained("nietzsche").to_html("playground.html", prompt="the soul ")
         """
-        from npchar.analysis.page import Shown, page
-
-        html = page([Shown("this model", self.network, self.vocabulary, prompt)])
+        html = page([PageModel("this model", self.network, self.vocabulary, prompt)])
         archive.write_whole(path, lambda file: file.write(html.encode("utf-8")))
 
     # Files

@@ -145,7 +145,7 @@ def test_analysis_is_of_any(kind):
         seen.unit(0, of="c")
     with pytest.raises(AttributeError, match="there is no 'c' in"):
         _ = seen.c
-    found = npchar.saliency(model, text)
+    found = model.saliency(text)
     assert found.shape == (29,)
     assert (found[-1:] > 0).all()
     assert f"{kind}1" in model._repr_html_()

@@ -317,7 +317,7 @@ def test_errors_say_what_is_wrong(call, message):
     "verb",
     [
         npchar.Model.fit, npchar.Model.evaluate, npchar.Model.score, npchar.Model.activations,
-        npchar.saliency, functools.partial(npchar.entropies, temperatures=[1]),
+        npchar.Model.saliency, functools.partial(npchar.Model.entropies, temperatures=[1]),
     ],
 )  # fmt: skip
 def test_advice_about_unknown_characters_can_be_followed(verb):

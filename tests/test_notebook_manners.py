@@ -154,12 +154,12 @@ def test_plots(fitted):
         assert line.get_xdata().tolist() == [1, 2]
     assert ax.get_xlabel() == "epoch"
     ax.figure.canvas.draw()
-    entropies = npchar.entropies(model, text, (0, 1, 2))
+    entropies = model.entropies(text, (0, 1, 2))
     ax = npchar.plot_entropies((0, 1, 2), entropies, len(model.vocabulary))
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), entropies)
     assert ax.lines[1].get_ydata()[0] == math.log(len(model.vocabulary))
     ax.figure.canvas.draw()
-    assert npchar.entropies(model, text, [0, math.inf]).tolist() == [
+    assert model.entropies(text, [0, math.inf]).tolist() == [
         0,
         pytest.approx(math.log(len(model.vocabulary))),
     ]

@@ -27,9 +27,9 @@ PUBLIC = """
     Activations Adam CheckpointError Conv CorpusError Dense DownloadError Evaluation FastGRU
     FastLSTM FastRNN GRU History LSTM MissingMPIError Model Originality Parameters RMSprop RNN
     SGD Schedule Score TrainingDiverged UnknownCharacterError Vocabulary check_gradients
-    clip_by_global_norm entropies entropy examine from_keras from_torch gradient_flow
+    clip_by_global_norm entropy examine from_keras from_torch gradient_flow
     load_corpus mean_squared_error originality plot_entropies reweight_distribution
-    saliency sample softmax_cross_entropy to_keras to_onnx to_torch training_settings windows
+    sample softmax_cross_entropy to_keras to_onnx to_torch training_settings windows
 
 """
 

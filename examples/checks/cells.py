@@ -96,7 +96,7 @@ def check_saliency(function, rng):
         return network.astype(x.dtype).loss(x[:, None], ids[-1:])
 
     came = call(function, loss, x)
-    expected = npchar.saliency(model, model.vocabulary.decode(ids))
+    expected = model.saliency(model.vocabulary.decode(ids))
     dx = network.gradients(x[:, None], ids[-1:]).inputs[:, 0]
     small = 1e-4
     raised = [[loss(x + small * place) - loss(x) for place in row] for row in entries(*x.shape)]

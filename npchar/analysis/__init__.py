@@ -2,10 +2,10 @@
 
 `npchar.Model.score` has the log-probability of each character of a text, in nats, and shows the
 text coloured by surprise; `npchar.Model.activations` has every gate and cell after each
-character, and finds the cells that follow a feature (Karpathy et al. 2016); `npchar.saliency` and
-`npchar.gradient_flow` show how far back a prediction depends on the text; `npchar.originality`
-what a text has word for word from its corpus. `npchar.Model.to_html` writes a page that runs a
-model in a browser.
+character, and finds the cells that follow a feature (Karpathy et al. 2016);
+`npchar.Model.saliency` and `npchar.gradient_flow` show how far back a prediction depends on the
+text; `npchar.originality` what a text has word for word from its corpus.
+`npchar.Model.to_html` writes a page that runs a model in a browser.
 
 >>> model = npchar.Model.pretrained("nietzsche")
 >>> model.score("the will xo power").most_surprising(1)[0].character

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,14 +16,14 @@ from npchar.arguments import require_positive
 from npchar.arrays import Array
 from npchar.layers.layer import Layer
 from npchar.network.network import Network
-from npchar.text.vocabulary import Text, Vocabulary
+from npchar.text.vocabulary import Text
 
-__all__ = ["Activations", "gradient_flow", "saliency"]
+__all__ = ["Activations", "gradient_flow"]
 
 CHUNK = 1000  # characters read at once
 
 
-class Found(NamedTuple):
+class UnitCorrelation(NamedTuple):
     """A unit that correlates with a feature."""
 
     layer: int
@@ -114,7 +114,7 @@ class Activations:
             )
         return self.values[self._named(of)][:, layer, unit]
 
-    def html(self, unit: int, *, layer: int = 0, of: str | None = None) -> Coloured:
+    def html(self, unit: int, *, layer: int = 0, of: str | None = None) -> ColouredText:
         """The text coloured by a unit: red above zero, blue below; for notebooks.
 
         What has no bounds, as a cell, is shown through tanh, as an LSTM's output gate sees it.
@@ -126,7 +126,7 @@ class Activations:
         True
         """
         titles = [f"{value:.2f}" for value in self.unit(unit, layer=layer, of=of)]
-        return Coloured(as_html(self.text, self._shades(unit, layer, of), titles))
+        return ColouredText(as_html(self.text, self._shades(unit, layer, of), titles))
 
     def ansi(self, unit: int, *, layer: int = 0, of: str | None = None) -> str:
         """The same for a terminal.
@@ -146,7 +146,7 @@ class Activations:
 
     def find(
         self, feature: Sequence[float] | Array, n: int = 5, *, of: str | None = None
-    ) -> list[Found]:
+    ) -> list[UnitCorrelation]:
         """The n units that correlate most with a feature of the text.
 
         Parameters
@@ -161,7 +161,7 @@ class Activations:
 
         Returns
         -------
-        list of Found
+        list of UnitCorrelation
             By Pearson's correlation, the strongest first, whatever its sign. Among
             hundreds of units some correlate with anything by chance: check them on
             another text too.
@@ -197,64 +197,30 @@ class Activations:
         correlations = wanted @ values / np.where(norms > 0, norms, np.inf)
         best = np.argsort(-np.abs(correlations), kind="stable")[:n]
         H = found.shape[2]
-        return [Found(int(k) // H, int(k) % H, float(correlations[k])) for k in best]
+        return [UnitCorrelation(int(k) // H, int(k) % H, float(correlations[k])) for k in best]
 
     def __repr__(self) -> str:
         T, layers, H = self.values["h"].shape
         return f"Activations({', '.join(self.values)} of {layers} layers of {H} over {T:,})"
 
 
-class Coloured(str):
+class ColouredText(str):
     """HTML that a notebook renders."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return f"Coloured({len(self):,} characters of HTML)"
+        return f"ColouredText({len(self):,} characters of HTML)"
 
     def _repr_html_(self) -> str:
         return str(self)
 
 
-class LanguageModel(Protocol):
-    """What `saliency` needs of a model."""
-
-    @property
-    def network(self) -> Network:
-        """The layers as one function."""
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The symbols and their ids."""
-
-
-def saliency(model: LanguageModel, text: Text) -> Array:
-    """How much each character of a text matters for the prediction of its last.
-
-    Parameters
-    ----------
-    model
-        The model.
-    text
-        Two characters or more.
-
-    Returns
-    -------
-    Array
-        (n − 1,): the norm of the gradient of log p(last character) with respect to
-        each character before it, as a one-hot vector. Near 0, a small change of that
-        character would hardly matter.
-
-    Examples
-    --------
-    >>> model = npchar.Model.pretrained("nietzsche")
-    >>> npchar.saliency(model, "the will to power").shape
-    (16,)
-    """
-    ids = model.vocabulary.ids_of(text, at_least=2)
-    x = model.network.layers[0].vectors(ids[:-1, None])
-    dx = model.network.gradients(x, ids[-1:].astype(np.intp)).inputs  # an id has none
-    assert dx is not None
+def saliency(network: Network, ids: Array) -> Array:
+    """The norms of the gradient of log p(last id) by each one-hot vector before it, (n − 1,)."""
+    x = network.layers[0].vectors(ids[:-1, None])
+    dx = network.gradients(x, ids[-1:].astype(np.intp)).inputs
+    assert dx is not None  # the gradient by vectors; ids have none
     norms: Array = np.linalg.norm(dx[:, 0], axis=1)
     return norms
 

@@ -215,10 +215,9 @@ def common_starts(a: Array, b: Array, k: int) -> Iterator[tuple[Array, Array]]:
 
 def extensible(a: Array, b: Array, i: Array, j: Array, known: Array) -> Iterator[tuple[int, int]]:
     """The places i in a and j in b that may begin a longer run than is known at i."""
-    at, there = i + known[i], j + known[i]
-    inside = (at < len(a)) & (there < len(b))
-    i, j, at, there = i[inside], j[inside], at[inside], there[inside]
-    same = a[at] == b[there]
+    inside = (i + known[i] < len(a)) & (j + known[i] < len(b))
+    i, j = i[inside], j[inside]
+    same = a[i + known[i]] == b[j + known[i]]
     return zip(i[same].tolist(), j[same].tolist())
 
 

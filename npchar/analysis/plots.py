@@ -73,7 +73,7 @@ def plot_entropies(temperatures: Sequence[float], entropies: Array, V: int, ax: 
     Parameters
     ----------
     temperatures, entropies
-        The numbers that `npchar.entropies` was given, and those that it returned.
+        The numbers that `npchar.Model.entropies` was given, and those that it returned.
     V
         The size of the vocabulary, for the line of the uniform distribution, log V.
     ax
@@ -88,7 +88,7 @@ def plot_entropies(temperatures: Sequence[float], entropies: Array, V: int, ax: 
     --------
     >>> model = npchar.Model.pretrained("nietzsche")
     >>> temperatures = [0, 0.5, 1, 2]
-    >>> entropies = npchar.entropies(model, "the will to power", temperatures)
+    >>> entropies = model.entropies("the will to power", temperatures)
     >>> ax = npchar.plot_entropies(temperatures, entropies, len(model.vocabulary))
     >>> ax.get_xlabel()
     'temperature'

@@ -16,20 +16,19 @@ def rows(network: Network) -> list[tuple[str, str, str, int]]:
     V, H, layers, dropout, name, recurrent_dropout = network.sizes
     table = []
     for k in range(layers):
-        shapes = {n: s for n, s in network.parameters.shapes.items() if n.startswith(f"{name}{k}.")}
-        named, count = arrays(shapes)
+        named, count = arrays(network, f"{name}{k}")
         if recurrent_dropout:
             named += f", dropout {recurrent_dropout} of Wh"
         table.append((f"{name}{k}", f"(T, B, {H})", named, count))
         if dropout:
             table.append((f"dropout {dropout}", f"(T, B, {H})", "", 0))
-    shapes = {n: s for n, s in network.parameters.shapes.items() if n.startswith("dense.")}
-    table.append(("dense", f"(T, B, {V})", *arrays(shapes)))
+    table.append(("dense", f"(T, B, {V})", *arrays(network, "dense")))
     return table
 
 
-def arrays(shapes: dict[str, tuple[int, ...]]) -> tuple[str, int]:
-    """Arrays by name and shape, and the numbers in them."""
+def arrays(network: Network, layer: str) -> tuple[str, int]:
+    """The arrays of a layer by name and shape, and the number of its parameters."""
+    shapes = {n: s for n, s in network.parameters.shapes.items() if n.startswith(f"{layer}.")}
     named = ", ".join(f"{name.split('.')[1]} {shape}" for name, shape in shapes.items())
     return named, sum(math.prod(shape) for shape in shapes.values())
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 
 import npchar
 from npchar.analysis.colouring import plain
-from npchar.analysis.page import Shown, page
+from npchar.analysis.page import PageModel, page
 from npchar.cli import inputs
 from npchar.cli.inputs import say
 from npchar.cli.options import DEFAULT_MODEL, STANDARD_INPUT, parser
@@ -39,11 +39,11 @@ FORGETTING = 20_000  # characters that a model generates, to measure how much it
 CHARACTERS_SHOWN = 100  # by info, of a vocabulary
 
 PAGE_NOTE = "Trained on Nietzsche in English, in lower case."
-STRUCTURE_PROMPT = "the cell (was,on,one) can keep\nthe "  # ends a line where the text does
-STRUCTURE_NOTE = (
+STRUCTURE_TEXTS = (
+    "the cell (was,on,one) can keep\nthe ",  # a prompt that ends a line where the text does
     "Trained on a made-up text that must be remembered to be predicted: the same words with spaces "
     'between them, (in,brackets,with,commas), "in-quotation-marks-with-hyphens"; and each line '
-    "ends after 30 characters, wherever that is."
+    "ends after 30 characters, wherever that is.",
 )
 
 
@@ -333,8 +333,8 @@ def _page(options: Namespace) -> int:
     else:
         other = npchar.Model.pretrained("structure")
         html = page([
-            Shown(DEFAULT_MODEL, model.network, model.vocabulary, prompt, PAGE_NOTE),
-            Shown("structure", other.network, other.vocabulary, STRUCTURE_PROMPT, STRUCTURE_NOTE),
+            PageModel(DEFAULT_MODEL, model.network, model.vocabulary, prompt, PAGE_NOTE),
+            PageModel("structure", other.network, other.vocabulary, *STRUCTURE_TEXTS),
         ])  # fmt: skip
         write_whole(options.save, lambda file: file.write(html.encode("utf-8")))
     print(_printable(options.save))

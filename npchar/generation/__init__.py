@@ -11,7 +11,7 @@ array([0.105, 0.658, 0.237])
 1
 
 `npchar.Model.generate` and `npchar.Model.stream` do it for text. `npchar.entropy` measures how
-uncertain a distribution is, `npchar.entropies` what temperature does to a model's.
+uncertain a distribution is, `npchar.Model.entropies` what temperature does to a model's.
 """
 
 __all__ = ["sampling"]

@@ -11,14 +11,12 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from npchar.arguments import require_positive
 from npchar.arrays import Array
-from npchar.network.network import Network
-from npchar.text.vocabulary import Text, Vocabulary
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -182,47 +180,9 @@ def entropy(probabilities: ArrayLike) -> Array:
     return result
 
 
-class LanguageModel(Protocol):
-    """The attributes of a model that `entropies` uses."""
-
-    @property
-    def network(self) -> Network:
-        """The layers as one function."""
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The symbols and their ids."""
-
-
-def entropies(model: LanguageModel, text: Text, temperatures: Sequence[float]) -> Array:
-    """The mean entropy of a model's predictions over a text, for each temperature.
-
-    Parameters
-    ----------
-    model
-        The model.
-    text
-        The text to read, two characters or more.
-    temperatures
-        From 0 to infinity.
-
-    Returns
-    -------
-    Array
-        The mean entropy of the distribution after each character, for each temperature; nats.
-        It is 0 at temperature 0 and log V at infinity. The unknown symbol has probability 0, as
-        in `Model.next_probabilities`.
-
-    Examples
-    --------
-    >>> model = npchar.Model.pretrained("nietzsche")
-    >>> npchar.entropies(model, "the will to power", [0, 0.5, 1]).round(2).tolist()
-    [0.0, 0.63, 1.29]
-    """
-    logits, _ = model.network.logits(model.vocabulary.ids_of(text, at_least=2)[:, None])
-    if model.vocabulary.unknown_id is not None:
-        logits[..., model.vocabulary.unknown_id] = -np.inf
-    p = softmax_weights(logits[:, 0], 1.0)  # (n, V)
+def entropies(logits: Array, temperatures: Sequence[float]) -> Array:
+    """The mean entropy of softmax(logits / T) over the rows of logits, (n, V), for each T."""
+    p = softmax_weights(logits, 1.0)  # (n, V)
     return np.array([entropy(reweight_distribution(p, t)).mean() for t in temperatures])
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -34,15 +34,11 @@ from npchar.layers.parameters import Parameters
 from npchar.network.network import Network, require_batch
 from npchar.network.registry import FAST, PLAIN
 
-if TYPE_CHECKING:
-    from typing import Protocol
 
-    class HasNetwork(Protocol):
-        """A `npchar.Model`, of which only the network is used here."""
+class HasNetwork(Protocol):
+    """A `npchar.Model`, which this package cannot import."""
 
-        @property
-        def network(self) -> Network:
-            """The layers as one function."""
+    network: Network
 
 
 __all__ = ["check_gradients"]
@@ -352,9 +348,9 @@ def compared(
     rows = []
     start = 0
     for name, shape in point.shapes.items():
-        size = analytic[name].size
-        entries = chosen_entries(analytic[name].reshape(-1), samples, rng)
-        expected = analytic[name].reshape(-1)[entries]
+        gradient = analytic[name].reshape(-1)
+        entries = chosen_entries(gradient, samples, rng)
+        expected = gradient[entries]
         norm = float(np.linalg.norm(expected))
         errors = [
             float(np.linalg.norm(method(loss, point.flat, entries + start) - expected))
@@ -362,7 +358,7 @@ def compared(
             for method in (complex_step, central_difference)
         ]
         rows.append(Row(name, shape, len(entries), norm, *errors))
-        start += size
+        start += gradient.size
     return rows
 
 

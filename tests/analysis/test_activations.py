@@ -73,7 +73,7 @@ def test_saliency_is_the_gradient_by_the_input(model):
 
     numeric = complex_step(loss, one_hot.reshape(-1), range(one_hot.size)).reshape(len(ids) - 1, -1)
     np.testing.assert_allclose(
-        npchar.saliency(model, text), np.linalg.norm(numeric, axis=1), rtol=2e-3, atol=1e-7
+        model.saliency(text), np.linalg.norm(numeric, axis=1), rtol=2e-3, atol=1e-7
     )
 
 

@@ -23,7 +23,7 @@ from children import LIMIT, start
 from conftest import ROOT, randomised
 
 import npchar
-from npchar.analysis.page import Shown, page
+from npchar.analysis.page import PageModel, page
 from npchar.cli import main
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -388,7 +388,7 @@ MODELS = models()
 def pages():
     def shown(name):
         model = MODELS[name]
-        return Shown(name, model.network, model.vocabulary, PROMPT if name == "two" else None)
+        return PageModel(name, model.network, model.vocabulary, PROMPT if name == "two" else None)
 
     two_models = {"one": ["one", "gru one"]}
     return {name: page(list(map(shown, two_models.get(name, [name])))) for name in MODELS}
@@ -499,11 +499,11 @@ def test_saliency_is_pythons(case):
     exact = npchar.Model(model.vocabulary, hidden_size=1)
     exact.network = model.network.astype("float64")
     for n, theirs in zip((1, 30, len(text) - 1), found["saliency"]):
-        expected = npchar.saliency(exact, text[: n + 1])
+        expected = exact.saliency(text[: n + 1])
         np.testing.assert_allclose(theirs, expected, rtol=1e-9, atol=1e-13)
     whole = text + found["drawn"]
     if len(whole) == len(text) + len(DRAWS):  # no lone surrogates that a browser joins
-        expected = npchar.saliency(exact, whole)[-100:]
+        expected = exact.saliency(whole)[-100:]
         assert expected.max() > 1e-3
         np.testing.assert_allclose(found["late"], expected, rtol=1e-9, atol=1e-13)
 
@@ -832,13 +832,13 @@ def test_weights_of_16_bits_are_kept_in_16_bits(pages):
 def test_a_large_weight_has_no_16_bits():
     model = npchar.Model(npchar.Vocabulary("ab"), hidden_size=2)
     model.parameters.flat[:] = 2**17  # a round number, but above what 16 bits reach
-    assert '"bits": 32' in page([Shown("", model.network, model.vocabulary)])
+    assert '"bits": 32' in page([PageModel("", model.network, model.vocabulary)])
 
 
 def test_the_stand_in_for_rare_characters_is_never_drawn():
     model = npchar.Model(npchar.Vocabulary.from_text("aaabbbc", min_count=2), hidden_size=2)
     before = model.parameters.flat.copy()
-    text = page([Shown("", model.network, model.vocabulary)])
+    text = page([PageModel("", model.network, model.vocabulary)])
     weights = re.search(r'class="weights">(.*?)</script>', text, re.DOTALL)[1]
     found = np.frombuffer(base64.b64decode(weights), "<f4")
     assert found[-1] == -30_000  # its bias
@@ -856,7 +856,7 @@ def test_its_size(pages):
 def test_a_first_prompt():
     def first(characters, prompt=None):
         model = npchar.Model(npchar.Vocabulary(characters), hidden_size=2)
-        text = page([Shown("", model.network, model.vocabulary, prompt)])
+        text = page([PageModel("", model.network, model.vocabulary, prompt)])
         return json.loads(re.search(r'"prompt": (".*?")', text)[1])
 
     assert first("the ") == "the "
@@ -888,7 +888,7 @@ def test_a_model_writes_its_page_whole_or_not_at_all(model, tmp_path, monkeypatc
     path = tmp_path / "page.html"
     model.to_html(path, prompt="the rat")
     written = path.read_text(encoding="utf-8")
-    assert written == page([Shown("this model", model.network, model.vocabulary, "the rat")])
+    assert written == page([PageModel("this model", model.network, model.vocabulary, "the rat")])
     monkeypatch.setattr("os.fsync", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         model.to_html(path)

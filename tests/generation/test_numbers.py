@@ -47,7 +47,7 @@ def test_the_unknown_symbol_has_no_share_at_any_temperature(with_unknown, temper
 
 
 def test_entropies_are_those_of_the_next_probabilities(with_unknown):
-    found = npchar.entropies(with_unknown, "ab", [0.5, 1, math.inf])
+    found = with_unknown.entropies("ab", [0.5, 1, math.inf])
     for entropy, t in zip(found, [0.5, 1, math.inf], strict=True):
         p = [with_unknown.next_probabilities(text, temperature=t) for text in ("a", "ab")]
         assert entropy == pytest.approx(npchar.entropy(p).mean())
@@ -126,8 +126,8 @@ def test_everything_runs_where_numpy_raises_every_error(layer):
         model.evaluate(TEXT, train_text=TEXT)
         model.score(TEXT)
         model.activations("the cat")
-        npchar.saliency(model, "the cat")
-        npchar.entropies(model, "the cat", [0, 1e-9, 1])
+        model.saliency("the cat")
+        model.entropies("the cat", [0, 1e-9, 1])
         npchar.originality(TEXT[:100], TEXT)
         if layer == "lstm":
             npchar.check_gradients(Model(Vocabulary("abc"), hidden_size=3, dtype="float64"))

@@ -353,7 +353,7 @@ function step({ layers, dense }, id, states, pins = []) {
 }
 
 /**
- * How much the prediction of a character depended on each before it: see npchar.saliency.
+ * How much the prediction of a character depended on each before it: see Model.saliency.
  * The norm of the gradient of log p(target) with respect to each of `ids`, as a one-hot vector,
  * which were read from `states` on.
  */

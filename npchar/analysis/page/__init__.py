@@ -2,10 +2,10 @@
 
 The weights come from ``network/network.py``, the characters from ``text/vocabulary.py``. They are
 put into ``page.html``, with its looks (``page.css``) and its script. Of that, two parts are to be
-read beside their Python: ``page_network.js`` has the equations of ``layers/``, forward and
-backward, and samples as ``generation/sampling.py`` does; ``page_features.js`` finds the units that
-follow something, as ``activations.py`` does. The rest is the page itself: ``page_state.js`` what it
-knows, ``page_view.js`` how it shows that, ``page.js`` what a person does. It loads nothing from the
+read beside their Python: ``network.js`` has the equations of ``layers/``, forward and
+backward, and samples as ``generation/sampling.py`` does; ``features.js`` finds the units that
+follow something, as ``activations.py`` does. The rest is the page itself: ``state.js`` what it
+knows, ``view.js`` how it shows that, ``page.js`` what a person does. It loads nothing from the
 network and sends nothing.
 """
 
@@ -20,11 +20,11 @@ from npchar.network.network import Network
 from npchar.text.vocabulary import Vocabulary
 from npchar.version import __version__
 
-SCRIPTS = ("page_network.js", "page_features.js", "page_state.js", "page_view.js", "page.js")
+SCRIPTS = ("network.js", "features.js", "state.js", "view.js", "page.js")
 KINDS = ("lstm", "gru", "rnn", "conv")  # the layers that its script runs
 
 
-class Shown(NamedTuple):
+class PageModel(NamedTuple):
     """A model for the page."""
 
     name: str  # in the list to choose from
@@ -34,7 +34,7 @@ class Shown(NamedTuple):
     about: str = ""  # a sentence for the reader
 
 
-def page(models: Sequence[Shown]) -> str:
+def page(models: Sequence[PageModel]) -> str:
     """Models as a page of HTML, to be written to a file in UTF-8.
 
     Opened in a browser, from the disk too, it generates text from any prompt, shows the
@@ -81,10 +81,10 @@ def read(name: str) -> str:
     """A part of the page, from the file beside this one."""
     from importlib import resources  # here, for a fast `import npchar`
 
-    return (resources.files("npchar.analysis") / name).read_text(encoding="utf-8")
+    return (resources.files("npchar.analysis.page") / name).read_text(encoding="utf-8")
 
 
-def description_and_weights(model: Shown) -> tuple[dict[str, Any], str]:
+def description_and_weights(model: PageModel) -> tuple[dict[str, Any], str]:
     """What the page's script has to know of a model, and its weights in base64."""
     import base64
 
