@@ -36,8 +36,14 @@ from npchar.generation.sampling import entropies
 from npchar.generation.stream import GenerationOptions, Prompt, Texts
 from npchar.layers.parameters import Parameters
 from npchar.network.network import Network, Sizes, require_batch
-from npchar.network.registry import DEFAULT_LAYERS, FAST
-from npchar.text.documents import Ids, as_text, is_documents, read_text
+from npchar.network.registry import DEFAULT_LAYERS
+from npchar.text.documents import (
+    Ids,
+    as_text,
+    extended_vocabulary,
+    read_text,
+    require_vocabulary,
+)
 from npchar.text.examine import examine
 from npchar.text.ngrams import baselines
 from npchar.text.vocabulary import END, Text, Vocabulary
@@ -135,68 +141,33 @@ class Model:
         dtype: str = "float32",
     ) -> None:
         require_seed(seed)
-        self._make_zeros(
-            vocabulary, layer, hidden_size, num_layers, dropout, recurrent_dropout, dtype
-        )
+        require_vocabulary(vocabulary)
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
+        layers = DEFAULT_LAYERS.get(layer, 1) if num_layers is None else num_layers
+        sizes = Sizes(len(vocabulary), hidden_size, layers, dropout, layer, recurrent_dropout)
+        self._set(vocabulary, Network(sizes, dtype=dtype))
         self.network.initialise(seed)
 
     @classmethod
-    def _zeros(cls, vocabulary: Vocabulary, **sizes: Any) -> Model:
-        """A model whose weights are zeros, to be filled: large random ones take seconds."""
+    def from_network(cls, vocabulary: Vocabulary, network: Network) -> Model:
+        """A model of a network, which is not copied.
+
+        Examples
+        --------
+        >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
+        >>> other = npchar.Model.from_network(npchar.Vocabulary("xyz"), model.network)
+        >>> other.parameters is model.parameters
+        True
+        """
         model = cls.__new__(cls)
-        model._make_zeros(vocabulary, **sizes)
+        model._set(vocabulary, network)
         return model
 
-    def _make_zeros(
-        self,
-        vocabulary: Vocabulary,
-        layer: str = "lstm",
-        hidden_size: int = 128,
-        num_layers: int | None = None,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        dtype: str = "float32",
-    ) -> None:
-        """Check the arguments and make all attributes; the weights are zeros."""
-        if not isinstance(vocabulary, Vocabulary):
-            raise TypeError(
-                f"expected a Vocabulary, got {type(vocabulary).__name__}; make one with "
-                "npchar.Vocabulary.from_text(text)"
-            )
-        if len(vocabulary) < 2:
-            raise ValueError(
-                f"the vocabulary has one {vocabulary.symbol_name}, {vocabulary.symbols!r}; "
-                "expected at least two, to have something to predict"
-            )
-        if layer not in FAST:
-            raise ValueError(f"layer is {layer!r}; expected one of {', '.join(FAST)}")
-        num_layers = DEFAULT_LAYERS.get(layer, 1) if num_layers is None else num_layers
-        require_positive(hidden_size=hidden_size, num_layers=num_layers)
-        for name, share in (("dropout", dropout), ("recurrent_dropout", recurrent_dropout)):
-            if not 0 <= share < 1:
-                raise ValueError(f"{name} is {share!r}; expected a number from 0 to below 1")
-        if recurrent_dropout and "Wh" not in FAST[layer].shapes(1, 1):
-            raise ValueError(
-                f"recurrent_dropout is {recurrent_dropout!r}, but a layer {layer!r} has no "
-                "recurrent weights; pass dropout alone"
-            )
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
-        self.vocabulary = vocabulary
-        self.network = Network(
-            Sizes(
-                len(vocabulary),
-                int(hidden_size),
-                int(num_layers),
-                float(dropout),
-                layer,
-                float(recurrent_dropout),
-            ),
-            dtype=dtype,
-        )
-        self.history = History()
-        self.lower_case = False
-        self.trained_on = {}
+    def _set(self, vocabulary: Vocabulary, network: Network) -> None:
+        """Set all attributes, as in a model without training."""
+        self.vocabulary, self.network, self.history = vocabulary, network, History()
+        self.lower_case, self.trained_on = False, {}
 
     @property
     def parameters(self) -> Parameters:
@@ -222,8 +193,7 @@ class Model:
         flat = self.parameters.flat
         return (
             f"Model(V={V}, layer={layer!r}, hidden_size={H}, num_layers={layers}, "
-            f"dropout={dropout}, {recurrent}{flat.size:,} {flat.dtype} "
-            "parameters)"
+            f"dropout={dropout}, {recurrent}{flat.size:,} {flat.dtype} parameters)"
         )
 
     # Training
@@ -520,26 +490,9 @@ class Model:
         >>> model.extend("bad").vocabulary
         Vocabulary('abcd')
         """
-        own = self.vocabulary
-        texts = as_text(text, own.tokens)
-        if is_documents(texts, own.tokens):
-            new = Vocabulary.from_documents(texts, min_count=min_count)
-        else:
-            texts, new = [text], Vocabulary.from_text(own.require_text(text), min_count=min_count)
-        symbols, unknown_symbol = {*own} | ({*new} - {new.unknown_symbol}), own.unknown_symbol
-        if unknown_symbol is None and not all(map(symbols.issuperset, texts)):
-            unknown_symbol = new.unknown_symbol
-            symbols.add(unknown_symbol)
-        vocabulary = Vocabulary(
-            symbols,
-            tokens=own.tokens,
-            unknown_symbol=unknown_symbol,
-            documents=own.documents or new.documents,
-        )
-        places = vocabulary.encode(own.join(own))
-        model = Model._zeros(vocabulary, hidden_size=1)
-        model.network = self.network.extended(len(vocabulary), places)
-        model.network.epochs_trained = self.network.epochs_trained
+        vocabulary = extended_vocabulary(self.vocabulary, text, min_count)
+        places = vocabulary.encode(self.vocabulary.join(self.vocabulary))
+        model = Model.from_network(vocabulary, self.network.extended(len(vocabulary), places))
         model.trained_on, model.lower_case = None, self.lower_case
         return model
 
@@ -1066,7 +1019,9 @@ class Model:
         """
         found, arrays = archive.read(path, layout)
         vocabulary, sizes = described(found)
-        model = cls._zeros(vocabulary, **sizes)
+        dtype = sizes.pop("dtype")
+        network = Network(Sizes(len(vocabulary), **sizes), dtype=dtype)
+        model = cls.from_network(vocabulary, network)
         model.lower_case = found.get("lower_case", False)
         for name in model.parameters:
             model.parameters[name] = arrays[name]

@@ -246,7 +246,7 @@ def small():
         (lambda: Model(Vocabulary("ab"), recurrent_dropout=-1), "recurrent_dropout is -1"),
         (
             lambda: Model(Vocabulary("ab"), layer="conv", recurrent_dropout=0.1),
-            "a layer 'conv' has no recurrent weights; pass dropout alone",
+            "a layer 'conv' has no recurrent weights; use dropout",
         ),
         (lambda: small().fit("abc" * 900, schedule=npchar.Schedule(warm_up=1)), "warm_up is 1"),
         (lambda: Model(Vocabulary("ab"), dtype="int8"), "dtype is 'int8'"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from npchar.arguments import require_number, require_positive
 from npchar.arrays import Array
 from npchar.fast.dense import FastDense
 from npchar.layers.dense import Dense
@@ -39,6 +40,25 @@ class Sizes(NamedTuple):
     dropout: float
     layer: str = "lstm"
     recurrent_dropout: float = 0.0
+
+    def checked(self) -> Sizes:
+        """The sizes as Python numbers; a ValueError if they are not those of a network."""
+        if self.layer not in FAST:
+            raise ValueError(f"layer is {self.layer!r}; expected one of {', '.join(FAST)}")
+        require_positive(hidden_size=self.hidden_size, num_layers=self.num_layers)
+        for name in ("dropout", "recurrent_dropout"):
+            require_number(name, getattr(self, name), zero=True, below=1)
+        if self.recurrent_dropout and "Wh" not in FAST[self.layer].shapes(1, 1):
+            raise ValueError(
+                f"recurrent_dropout is {self.recurrent_dropout!r}, but a layer {self.layer!r} has "
+                "no recurrent weights; use dropout"
+            )
+        return self._replace(
+            hidden_size=int(self.hidden_size),
+            num_layers=int(self.num_layers),
+            dropout=float(self.dropout),
+            recurrent_dropout=float(self.recurrent_dropout),
+        )
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The names and shapes of all arrays, from the input to the output."""
@@ -83,7 +103,7 @@ class Network:
         dtype: DTypeLike = "float32",
         layer_class: type[Layer[Any]] | None = None,
     ) -> None:
-        self.sizes = sizes
+        self.sizes = sizes = sizes.checked()
         self.parameters = Parameters(sizes.shapes(), dtype) if parameters is None else parameters
         self.epochs_trained = 0
         """How many epochs it has been trained, in all calls of `Model.fit`."""

@@ -119,3 +119,38 @@ def stack(ids: Array, starts: Array, lengths: Array) -> Array:
     batch: Array = ids[np.minimum(starts + t, len(ids) - 1)].astype(np.intp)  # (T + 1, B)
     batch[t > lengths] = PADDING
     return batch
+
+
+def extended_vocabulary(vocabulary: Vocabulary, text: Text, min_count: int) -> Vocabulary:
+    """A vocabulary with the symbols of a text, or of documents, too: see `Model.extend`."""
+    texts = as_text(text, vocabulary.tokens)
+    if is_documents(texts, vocabulary.tokens):
+        new = Vocabulary.from_documents(texts, min_count=min_count)
+    else:
+        texts = [text]
+        new = Vocabulary.from_text(vocabulary.require_text(text), min_count=min_count)
+    symbols = {*vocabulary} | ({*new} - {new.unknown_symbol})
+    unknown_symbol = vocabulary.unknown_symbol
+    if unknown_symbol is None and not all(map(symbols.issuperset, texts)):
+        unknown_symbol = new.unknown_symbol
+        symbols.add(unknown_symbol)
+    return Vocabulary(
+        symbols,
+        tokens=vocabulary.tokens,
+        unknown_symbol=unknown_symbol,
+        documents=vocabulary.documents or new.documents,
+    )
+
+
+def require_vocabulary(vocabulary: Vocabulary) -> None:
+    """Raise an error unless it is a vocabulary of at least two symbols."""
+    if not isinstance(vocabulary, Vocabulary):
+        raise TypeError(
+            f"expected a Vocabulary, got {type(vocabulary).__name__}; make one with "
+            "npchar.Vocabulary.from_text(text)"
+        )
+    if len(vocabulary) < 2:
+        raise ValueError(
+            f"the vocabulary has one {vocabulary.symbol_name}, {vocabulary.symbols!r}; "
+            "expected at least two, to have something to predict"
+        )
