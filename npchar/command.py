@@ -25,8 +25,7 @@ from typing import Any, TypeVar
 
 from npchar.analysis.colouring import plain
 from npchar.analysis.page import Shown, page
-from npchar.files.archive import CheckpointError, write_whole
-from npchar.files.description import training_settings, unfinished
+from npchar.files import CheckpointError, training_settings, unfinished, write_whole
 from npchar.model import PRETRAINED, Model
 from npchar.options import SHIPPED, STANDARD_INPUT, parser
 from npchar.text.corpus import lines_of, load_corpus

@@ -161,8 +161,7 @@ class DivergenceGuard:
         """All except the arrays, for a checkpoint."""
         return {name: getattr(self, name) for name in COUNTERS}
 
-    def load(self, counters: Counters, best: Array, best_state: Array) -> None:
-        """Resume from a checkpoint."""
+    def load(self, counters: Counters) -> None:
+        """Resume from the counters of a checkpoint."""
         for name in COUNTERS:
             setattr(self, name, counters[name])
-        self.best[...], self.best_state[...] = best, best_state

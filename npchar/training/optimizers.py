@@ -2,7 +2,7 @@
 
 The gradient comes from the layers through ``layers/parameters.py``, and ``training/step.py`` calls
 this. All that an optimizer keeps between two steps is one flat vector, its `state`, which
-``training/divergence.py`` restores and ``files/resume.py`` saves.
+``training/divergence.py`` restores and ``training/checkpoint.py`` saves.
 """
 
 from __future__ import annotations
