@@ -17,13 +17,8 @@ from npchar.text.documents import Ids, as_text, read_text
 from npchar.text.examine import examine
 from npchar.text.vocabulary import Text, Vocabulary
 from npchar.training.checkpoint import checkpoint_lock, open_checkpoint, require_every
-from npchar.training.config import (
-    TrainingConfig,
-    resolve_config,
-    resolve_optimizer,
-    resolve_schedule,
-)
-from npchar.training.distributed import Communicator, MPICommunicator, local_communicator
+from npchar.training.config import TrainingConfig, resolve_config, resolve_optimizer
+from npchar.training.distributed import Communicator, MPICommunicator, start_workers
 from npchar.training.history import History
 from npchar.training.interrupts import Interrupts, interrupt
 from npchar.training.optimizers import Optimizer
@@ -140,14 +135,14 @@ def _lead(
         try:
             if communicator is None:
                 width = make_batches(data.training, config).batch_width
-                communicator = stack.enter_context(
-                    local_communicator(workers, width, weights.size + 1, weights.dtype.str)
-                )
+                communicator = start_workers(workers, width, weights.size + 1, weights.dtype.str)
+                stack.callback(communicator.close)
             if checkpoint is not None:
                 corpus = ids.ids if all_ids is None else all_ids
                 checkpoint.begin(dataclasses.asdict(config), corpus, communicator.size)
             optimizer = resolve_optimizer(arguments["optimizer"], config)
-            schedule = resolve_schedule(arguments["schedule"], config)
+            function = arguments["schedule"]
+            schedule = function if callable(function) else config.schedule
             progress = None
             if options.verbose:
                 progress = Progress(
