@@ -312,7 +312,6 @@ def _parse_array(data: bytes) -> Array:
 def describe_model(
     network: Network,
     vocabulary: Vocabulary,
-    *,
     lower_case: bool = False,
     trained_on: dict[str, Any] | None = None,
     stored: str | None = None,
@@ -347,6 +346,20 @@ def describe_model(
     return configuration
 
 
+def weights_as(dtype: str | None, weights: Mapping[str, Array]) -> Mapping[str, Array]:
+    """Convert weights to the type in which a file stores them; None leaves them as they are."""
+    if dtype is None:
+        return weights
+    if dtype not in STORED:
+        raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(STORED)}")
+    with np.errstate(over="ignore", under="ignore"):
+        arrays = {name: array.astype(dtype) for name, array in weights.items()}
+    for name, array in arrays.items():
+        if np.isinf(array).any() and not np.isinf(weights[name]).any():
+            raise ValueError(f"{name} has a weight too large for {dtype}; save it as it is")
+    return arrays
+
+
 def _parse_configuration(
     configuration: Configuration,
 ) -> tuple[Vocabulary, dict[str, Any], dict[str, tuple[Any, tuple[int, ...]]]]:
@@ -365,21 +378,17 @@ def _parse_configuration(
         documents=documents,
     )
     sizes = Sizes(len(vocabulary), **{k: v for k, v in arguments.items() if k != "dtype"})
-    require_positive(
-        hidden_size=sizes.hidden_size,
-        num_layers=sizes.num_layers,
-        epochs_trained_and_one=configuration.get("epochs_trained", 0) + 1,
-    )
-    is_valid = (
-        vocabulary.symbols == symbols
-        and len(vocabulary) >= 2
-        and sizes.num_layers <= MAX_LAYERS
-        and (dtype in DTYPES and stored in STORED)
-        and (0 <= sizes.dropout < 1 and 0 <= sizes.recurrent_dropout < 1)
-        and isinstance(documents, bool)
-        and isinstance(configuration.get("lower_case", False), bool)
-    )
-    if not is_valid:
+    require_positive(hidden_size=sizes.hidden_size, num_layers=sizes.num_layers)
+    epochs_trained = configuration.get("epochs_trained", 0)
+    checks = [
+        vocabulary.symbols == symbols and len(vocabulary) >= 2,
+        isinstance(documents, bool) and isinstance(configuration.get("lower_case", False), bool),
+        isinstance(epochs_trained, int) and epochs_trained >= 0,
+        sizes.num_layers <= MAX_LAYERS,
+        dtype in DTYPES and stored in STORED,
+        0 <= sizes.dropout < 1 and 0 <= sizes.recurrent_dropout < 1,
+    ]
+    if not all(checks):
         raise ValueError(f"its configuration is {configuration!r:.500}")
     trained_on(configuration)
     shapes = sizes.shapes()

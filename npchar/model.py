@@ -18,10 +18,10 @@ from npchar.arguments import require_known, require_positive, require_seed
 from npchar.arrays import Array
 from npchar.files import (
     DTYPES,
-    STORED,
     describe_model,
     read_model_file,
     trained_on,
+    weights_as,
     write_model_file,
     write_whole,
 )
@@ -921,23 +921,10 @@ class Model:
         >>> sorted(np.load("abc.npz"))[:3]
         ['configuration', 'dense.W', 'dense.b']
         """
-        if dtype is not None and dtype not in STORED:
-            raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(STORED)}")
-        arrays: dict[str, Array] = dict(self.parameters)
-        if dtype is not None:
-            with np.errstate(over="ignore", under="ignore"):
-                arrays = {name: array.astype(dtype) for name, array in arrays.items()}
-            for name, array in arrays.items():
-                if np.isinf(array).any() and not np.isinf(self.parameters[name]).any():
-                    raise ValueError(f"{name} has a weight too large for {dtype}; save it as it is")
         configuration = describe_model(
-            self.network,
-            self.vocabulary,
-            lower_case=self.lower_case,
-            trained_on=self.trained_on,
-            stored=dtype,
+            self.network, self.vocabulary, self.lower_case, self.trained_on, stored=dtype
         )
-        write_model_file(path, configuration, arrays)
+        write_model_file(path, configuration, weights_as(dtype, self.parameters))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:

@@ -63,7 +63,7 @@ def fit(
         raise ValueError("resume is True, but no checkpoint is named to go on from")
     if isinstance(workers, str) and workers != "mpi":
         raise ValueError(f"workers is {workers!r}; expected a number of processes or 'mpi'")
-    if isinstance(workers, int):
+    if workers is not None and not isinstance(workers, str):
         require_positive(workers=workers)
     if options.checkpoint is not None:
         require_every(options.checkpoint_every)
@@ -105,14 +105,14 @@ def _lead(
     """Train as rank 0. Without a communicator, start worker processes."""
     network, vocabulary = model.network, model.vocabulary
     _, ids = read_text(text, vocabulary)
-    validation = all_ids = None
+    validation, corpus = None, ids.ids
     if options.validation_data is not None:
         _, validation = read_text(options.validation_data, vocabulary)
-        all_ids = np.concatenate([ids.ids, validation.ids])
+        corpus = np.concatenate([corpus, validation.ids])
     history = model.history = History()
     with contextlib.ExitStack() as stack:
         checkpoint, path = None, options.checkpoint
-        workers = options.workers if isinstance(options.workers, int) else None
+        workers = None if isinstance(options.workers, str) else options.workers
         if path is not None:
             path = os.fspath(path)
             stack.enter_context(checkpoint_lock(path))
@@ -138,7 +138,6 @@ def _lead(
                 communicator = start_workers(workers, width, weights.size + 1, weights.dtype.str)
                 stack.callback(communicator.close)
             if checkpoint is not None:
-                corpus = ids.ids if all_ids is None else all_ids
                 checkpoint.begin(dataclasses.asdict(config), corpus, communicator.size)
             optimizer = resolve_optimizer(arguments["optimizer"], config)
             function = arguments["schedule"]
