@@ -70,7 +70,7 @@ class Checkpoint:
         """The number of processes of the training that is resumed."""
         self.is_longer = False
         """Whether the training has more epochs now than before."""
-        self._counts: dict[str, float] = {}  # at the latest save
+        self._last_count = 0.0  # at the latest save
         self._training: dict[str, Any] = {}
         if saved is None:
             return
@@ -144,18 +144,18 @@ class Checkpoint:
             for name, array in arrays.items():
                 if self.saved.arrays[name].shape != array.shape:
                     raise ValueError(f"{name} has the shape {self.saved.arrays[name].shape}")
-            with warnings.catch_warnings():
-                # NumPy 1 takes numbers that are out of bounds, with this warning.
-                warnings.simplefilter("error", DeprecationWarning)
-                rng.bit_generator.state = saved["generator"]
+            rng.bit_generator.state = saved["generator"]
         for name, array in arrays.items():
             array[...] = self.saved.arrays[name]
         return saved
 
     def is_due(self, epochs: int, steps: int) -> bool:
         """Whether to save after this number of epochs and steps."""
-        counts = {"epochs": epochs, "steps": steps, "seconds": time.monotonic()}
-        return counts[self.unit] - self._counts[self.unit] >= self.number
+        return self._count(epochs, steps) - self._last_count >= self.number
+
+    def _count(self, epochs: int, steps: int) -> float:
+        """The number of epochs, steps or seconds, whichever is counted."""
+        return {"epochs": epochs, "steps": steps, "seconds": time.monotonic()}[self.unit]
 
     def save(
         self, epochs: int, steps: int, epochs_trained: int, tables: dict[str, Any],
@@ -163,7 +163,7 @@ class Checkpoint:
     ) -> None:  # fmt: skip
         """Write the tables and arrays of a training after this number of epochs and steps."""
         # Before writing: after an error the next attempt comes as late as after a success.
-        self._counts = {"epochs": epochs, "steps": steps, "seconds": time.monotonic()}
+        self._last_count = self._count(epochs, steps)
         changed = {"epochs_trained": epochs_trained, "training": self._conditions | tables}
         write_model_file(self.path, self.configuration | changed, arrays)
 
@@ -178,7 +178,7 @@ class Checkpoint:
     def _as_checkpoint_error(self) -> Iterator[None]:
         try:
             yield
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, Warning) as e:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as e:
             why = f"the training in {self.path} makes no sense: {e!r}"
             raise CheckpointError(why) from None
 
