@@ -209,12 +209,8 @@ def _require_like(value: Any, example: Any) -> None:
 
 def require_every(every: tuple[float, str]) -> None:
     """Raise a ValueError unless it is a number above 0 and a unit."""
-    try:
-        number, unit = every
-        is_valid = unit in UNITS and number > 0
-    except (TypeError, ValueError):
-        is_valid = False
-    if not is_valid:
+    is_pair = isinstance(every, (tuple, list)) and len(every) == 2
+    if not is_pair or every[1] not in UNITS or not every[0] > 0:
         raise ValueError(
             f"checkpoint_every is {every!r}; it must be a number above 0 and a unit, as in "
             '(30, "seconds"), (500, "steps") or (1, "epochs")'
