@@ -15,7 +15,7 @@ Start with `Model`. The chapters, in the order of their dependencies:
 - `npchar.text`: texts, vocabularies, batches, n-gram baselines.
 - `npchar.layers`: LSTM, GRU, plain RNN, convolution, output layer and loss.
 - `npchar.network`: layers in a stack, and the gradient check.
-- `npchar.files`: model files, checkpoints, and their format.
+- `npchar.files`: model files and their format.
 - `npchar.generation`: temperature, sampling, text from a prompt.
 - `npchar.analysis`: scores, activations, originality, plots and a page.
 - `npchar.training`: the trainer, optimizers, worker processes and MPI.
@@ -39,17 +39,17 @@ A package imports only from the packages before it in this list, which a test ch
   computes the output layer with its loss; ``matmul`` splits matrix products into tiles.
 - ``network/``: ``network`` stacks layers, ``registry`` lists them by name, ``gradcheck`` compares
   gradients with complex step and central differences.
-- ``files/``: ``archive`` writes files atomically and validates what it reads. ``description`` has
-  the file format of a model, ``resume`` the checkpoint of a training.
+- ``files.py``: the format of model files, which are written atomically and validated when read.
 - ``generation/``: ``sampling`` has temperature, top-k and top-p; ``stream`` reads prompts and
   generates.
 - ``analysis/``: ``scoring``, ``activations``, ``originality``; ``colouring``, ``plots``,
   ``summary`` and ``page`` show their results.
-- ``training/``: ``config`` resolves the arguments of `Model.fit`. ``trainer`` has the epochs,
-  validation, history and checkpoints. ``step`` makes one step: gradient, all-reduce, clip, update.
-  ``distributed`` has the communicators for one process, worker processes and MPI. ``optimizers``,
-  ``schedule`` (learning rates). ``divergence`` handles losses that jump, and keeps the best
-  weights. ``interrupts`` handles Ctrl-C. ``history``, ``progress``.
+- ``training/``: ``fit`` makes a training of the arguments of `Model.fit`, and ``config`` resolves
+  the defaults. ``trainer`` has the epochs, validation and history; ``checkpoint`` saves and
+  resumes. ``step`` makes one step: gradient, all-reduce, clip, update. ``distributed`` has the
+  communicators for one process, worker processes and MPI. ``optimizers``, ``schedule`` (learning
+  rates). ``divergence`` handles losses that jump, and keeps the best weights. ``interrupts``
+  handles Ctrl-C. ``history``, ``progress``.
 - ``model.py``: the methods of `Model`, which delegate to these packages.
 - ``exchange.py``: PyTorch, Keras, ONNX. ``options.py``, ``command.py``: the options and the
   commands of the command line.
@@ -74,8 +74,7 @@ from npchar.exchange import from_keras, from_torch, to_keras, to_onnx, to_torch
 from npchar.fast.gru import FastGRU
 from npchar.fast.lstm import FastLSTM
 from npchar.fast.rnn import FastRNN
-from npchar.files.archive import CheckpointError
-from npchar.files.description import training_settings
+from npchar.files import CheckpointError, training_settings
 from npchar.generation.sampling import entropy, reweight_distribution, sample
 from npchar.layers.conv import Conv
 from npchar.layers.dense import Dense

@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from npchar.arrays import Array
+from npchar.files import DTYPES
 from npchar.model import Model
-from npchar.network.network import Network
+from npchar.network.network import Network, Sizes
 from npchar.text.vocabulary import Vocabulary
 
 
@@ -398,15 +399,16 @@ def as_array(tensor: Any) -> Array:
 
 def assembled(layer: str, arrays: dict[str, Array], vocabulary: Vocabulary) -> Model:
     """A model of these arrays, if they are of one."""
-    types = {array.dtype.newbyteorder("=") for array in arrays.values()}
-    if len(types) > 1 or arrays["dense.W"].ndim != 2:
+    types = {str(array.dtype.newbyteorder("=")) for array in arrays.values()}
+    if len(types) > 1 or not types <= {*DTYPES} or arrays["dense.W"].ndim != 2:
         raise ValueError(
-            f"expected arrays of one type and Dense weights (H, V), got the types "
-            f"{', '.join(sorted(map(str, types)))} and the shape {arrays['dense.W'].shape}"
+            f"expected arrays of one type, float32 or float64, and Dense weights (H, V), got the types "
+            f"{', '.join(sorted(types))} and the shape {arrays['dense.W'].shape}"
         )
-    H, dtype = len(arrays["dense.W"]), str(types.pop())
+    H, dtype = len(arrays["dense.W"]), types.pop()
     layers = len({name.split(".")[0] for name in arrays}) - 1  # all but dense
-    model = Model(vocabulary, layer=layer, hidden_size=H, num_layers=layers, dtype=dtype)
+    network = Network(Sizes(len(vocabulary), H, layers, 0.0, layer), dtype=dtype)
+    model = Model.from_network(vocabulary, network)
     model.trained_on = None
     for name, array in model.parameters.items():
         if arrays[name].shape != array.shape:

@@ -1,12 +1,11 @@
 """The model: a vocabulary and a network that is trained, scores texts and generates them.
 
 The methods that users call are here; they are implemented in the modules it imports:
-``network/network.py``, ``training/trainer.py``, ``generation/stream.py``, ``files/archive.py``.
+``network/network.py``, ``training/fit.py``, ``generation/stream.py``, ``files.py``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -18,18 +17,16 @@ from npchar.analysis.activations import Activations, saliency
 from npchar.analysis.page import PageModel, page
 from npchar.analysis.scoring import Evaluation, Score, log_probabilities_of, mean_loss
 from npchar.analysis.summary import summary, summary_html
-from npchar.arguments import removed_name, require_known, require_positive, require_seed
+from npchar.arguments import removed_name, require_known, require_seed
 from npchar.arrays import Array
-from npchar.files import archive
-from npchar.files.description import DTYPES, STORED, configuration, described, layout
-from npchar.files.resume import (
-    Checkpoint,
-    held,
-    require_every,
-    require_same_text,
-    saved_training,
-    text_digest,
+from npchar.files import (
+    DTYPES,
+    describe_model,
+    read_model_file,
     trained_on,
+    weights_as,
+    write_model_file,
+    write_whole,
 )
 from npchar.generation import stream as generation
 from npchar.generation.sampling import entropies
@@ -37,46 +34,20 @@ from npchar.generation.stream import GenerationOptions, Prompt, Texts
 from npchar.layers.parameters import Parameters
 from npchar.network.network import Network, Sizes, require_batch
 from npchar.network.registry import DEFAULT_LAYERS
-from npchar.text.documents import (
-    Ids,
-    as_text,
-    extended_vocabulary,
-    read_text,
-    require_vocabulary,
-)
-from npchar.text.examine import examine
+from npchar.text.documents import extended_vocabulary, read_text, require_vocabulary
 from npchar.text.ngrams import baselines
 from npchar.text.vocabulary import END, Text, Vocabulary
-from npchar.training.config import TrainingConfig
-from npchar.training.distributed import Communicator
+from npchar.training.fit import FitOptions, fit
 from npchar.training.history import History
-from npchar.training.interrupts import interrupt
 from npchar.training.optimizers import Optimizer
-from npchar.training.progress import show
 from npchar.training.schedule import Schedule
-from npchar.training.step import train_on_all_ranks
-from npchar.training.trainer import Callback, require_callbacks, train
+from npchar.training.trainer import Callback
 
 PRETRAINED = (
     "nietzsche",
     "nietzsche-128",
     "structure",
 )  # files of the package, in its folder ``pretrained``
-
-
-def findings(text: Any, ids: Ids, config: TrainingConfig, vocabulary: Vocabulary) -> list[str]:
-    """What `npchar.examine` finds in a text; of documents, in all of them.
-
-    Rare symbols that have a stand-in are taken care of.
-    """
-    if ids.ends is None:
-        if vocabulary.unknown_symbol is not None:
-            text = vocabulary.decode(vocabulary.encode(text, "skip"))
-        return examine(text, maxlen=config.maxlen, validation_split=config.validation_split)
-    together: Any = [symbol for document in text for symbol in document]
-    if isinstance(text[0], str):
-        together = "".join(text)
-    return examine(together, maxlen=1, validation_split=0)
 
 
 class Model:
@@ -362,107 +333,17 @@ class Model:
         >>> len(history.loss)
         2
         """
-        arguments: dict[str, Any] = {
-            "epochs": epochs,
-            "maxlen": maxlen,
-            "step": step,
-            "targets": targets,
-            "batch_size": batch_size,
-            "optimizer": optimizer,
-            "learning_rate": learning_rate,
-            "schedule": schedule,
-            "clip_norm": clip_norm,
-            "validation_split": 0.0 if validation_data is not None else validation_split,
-            "patience": patience,
-            "restore_best": restore_best,
-            "seed": seed,
-        }
         require_known("fit", removed)
-        callbacks = require_callbacks(callbacks)
-        if checkpoint is None and resume:
-            raise ValueError("resume is True, but no checkpoint is named to go on from")
-        if checkpoint is not None:
-            checkpoint = os.path.realpath(checkpoint)  # a callback may change the folder
-        if isinstance(workers, str) and workers != "mpi":
-            raise ValueError(f"workers is {workers!r}; expected a number of processes or 'mpi'")
-        if workers is not None and not isinstance(workers, str):
-            require_positive(workers=workers)
-        text = as_text(text, self.vocabulary.tokens)
-        if validation_data is not None:
-            validation_data = as_text(validation_data, self.vocabulary.tokens)
-
-        def lead(communicator: Communicator | None = None) -> History:
-            _, ids = read_text(text, self.vocabulary)
-            validation = None
-            if validation_data is not None:
-                _, validation = read_text(validation_data, self.vocabulary)
-
-            def print_findings(config: TrainingConfig) -> None:
-                for finding in findings(text, ids, config, self.vocabulary):
-                    show(f"the text: {finding}")
-
-            self.history = History()
-            with contextlib.ExitStack() as stack:
-                kept = None
-                if checkpoint is not None:
-                    require_every(checkpoint_every)
-                    stack.enter_context(held(checkpoint))
-                    saved = saved_training(checkpoint, resume, layout)
-                    if saved is not None and epochs is not None and self._is_of(*saved):
-                        require_same_text(checkpoint, saved[0], ids.ids)
-                        saved = None
-                    of_model = configuration(
-                        self.vocabulary, self.network, lower_case=self.lower_case
-                    )
-                    kept = Checkpoint(checkpoint, of_model, checkpoint_every, saved)
-                try:
-                    return train(
-                        self.network,
-                        ids,
-                        arguments,
-                        self.history,
-                        validation=validation,
-                        callbacks=callbacks,
-                        workers=None if isinstance(workers, str) else workers,
-                        communicator=communicator,
-                        checkpoint=kept,
-                        start=print_findings if verbose else None,
-                        verbose=verbose,
-                        symbol_name=self.vocabulary.symbol_name,
-                    )
-                except KeyboardInterrupt:
-                    total = self.history.config.get("epochs", epochs)
-                    done = f"{len(self.history.loss)} of {total} epochs"
-                    how = "" if kept is None else f"; fit with resume=True goes on from {kept.path}"
-                    raise interrupt(
-                        f"interrupted after {done}: the model has the weights of the last step, "
-                        f"model.history the losses{how}"
-                    ) from None
-                finally:
-                    if self.history.config:  # the training has begun
-                        self.trained_on = {
-                            "sha256": text_digest(ids.ids),
-                            "validation_split": self.history.config["validation_split"],
-                        }
-
-        if workers != "mpi":
-            return lead()
-        inputs = {
-            "arguments": arguments | {"schedule": None if callable(schedule) else schedule},
-            "models": (self.network.sizes, self.parameters.flat.dtype, self.vocabulary.symbols),
-            "texts": (text, validation_data),
-        }
-        instance = optimizer if isinstance(optimizer, Optimizer) else None
-        self.history = train_on_all_ranks(lead, self.network, instance, inputs)
-        return self.history
-
-    def _is_of(self, configuration: dict[str, Any], arrays: dict[str, Array]) -> bool:
-        """Whether a file holds this model as it is, and no training."""
-        return "training" not in configuration and all(
-            np.array_equal(arrays[name], array)
-            for name, array in self.parameters.items()
-            if name in arrays
+        arguments = {
+            "epochs": epochs, "maxlen": maxlen, "step": step, "targets": targets,
+            "batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate,
+            "schedule": schedule, "clip_norm": clip_norm, "validation_split": validation_split,
+            "patience": patience, "restore_best": restore_best, "seed": seed,
+        }  # fmt: skip
+        options = FitOptions(
+            validation_data, callbacks, verbose, workers, checkpoint, checkpoint_every, resume
         )
+        return fit(self, text, arguments, options)
 
     def extend(self, text: Text, *, min_count: int = 1) -> Model:
         """A copy of this model that also knows the symbols of another text, to train on it.
@@ -943,7 +824,7 @@ class Model:
         >>> npchar.Model.pretrained("nietzsche").to_html("playground.html", prompt="the soul ")
         """
         html = page([PageModel("this model", self.network, self.vocabulary, prompt)])
-        archive.write_whole(path, lambda file: file.write(html.encode("utf-8")))
+        write_whole(path, lambda file: file.write(html.encode("utf-8")))
 
     # Files
 
@@ -978,19 +859,10 @@ class Model:
         >>> sorted(np.load("abc.npz"))[:3]
         ['configuration', 'dense.W', 'dense.b']
         """
-        if dtype is not None and dtype not in STORED:
-            raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(STORED)}")
-        arrays: dict[str, Array] = dict(self.parameters)
-        if dtype is not None:
-            with np.errstate(over="ignore", under="ignore"):
-                arrays = {name: array.astype(dtype) for name, array in arrays.items()}
-            for name, array in arrays.items():
-                if np.isinf(array).any() and not np.isinf(self.parameters[name]).any():
-                    raise ValueError(f"{name} has a weight too large for {dtype}; save it as it is")
-        about = configuration(self.vocabulary, self.network, dtype, self.lower_case)
-        if self.trained_on is not None:
-            about["trained_on"] = self.trained_on
-        archive.write(path, about, arrays)
+        configuration = describe_model(
+            self.network, self.vocabulary, self.lower_case, self.trained_on, stored=dtype
+        )
+        write_model_file(path, configuration, weights_as(dtype, self.parameters))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
@@ -1017,16 +889,10 @@ class Model:
         >>> npchar.Model.load("abc.npz").vocabulary
         Vocabulary('abc')
         """
-        found, arrays = archive.read(path, layout)
-        vocabulary, sizes = described(found)
-        dtype = sizes.pop("dtype")
-        network = Network(Sizes(len(vocabulary), **sizes), dtype=dtype)
-        model = cls.from_network(vocabulary, network)
-        model.lower_case = found.get("lower_case", False)
-        for name in model.parameters:
-            model.parameters[name] = arrays[name]
-        model.network.epochs_trained = found.get("epochs_trained", 0)
-        model.trained_on = trained_on(found)
+        file = read_model_file(path)
+        model = cls.from_network(file.vocabulary, file.network())
+        model.lower_case = file.configuration.get("lower_case", False)
+        model.trained_on = trained_on(file.configuration)
         return model
 
     @classmethod

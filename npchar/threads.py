@@ -16,7 +16,7 @@ import importlib.util
 import math
 import os
 from collections.abc import Callable, Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -102,27 +102,25 @@ def cpu_quota(root: str = "/") -> float:
     Infinite without a limit. `root` is the folder that contains ``proc`` and ``sys``.
     """
     quota = math.inf
-    with contextlib.suppress(OSError), open(os.path.join(root, "proc/self/cgroup")) as file:
-        for line in file:
-            _, controllers, path = line.rstrip("\n").split(":", 2)
-            if controllers and "cpu" not in controllers.split(","):
-                continue
-            mount = os.path.join(root, "sys/fs/cgroup", "cpu" if controllers else "")
-            group = PurePosixPath(path)
-            for folder in (group, *group.parents):  # each may have a limit
-                quota = min(quota, _cgroup_quota(os.path.join(mount, str(folder).lstrip("/"))))
+    with contextlib.suppress(OSError):
+        for line in Path(root, "proc/self/cgroup").read_text().splitlines():
+            _, controllers, group = line.split(":", 2)
+            mount = Path(root, "sys/fs/cgroup", "cpu" if controllers else "")
+            if "cpu" in controllers.split(",") or not controllers:
+                for folder in (group, *PurePosixPath(group).parents):  # each may have a limit
+                    quota = min(quota, _cgroup_quota(mount / str(folder).lstrip("/")))
     return quota
 
 
-def _cgroup_quota(folder: str) -> float:
+def _cgroup_quota(folder: Path) -> float:
     """The limit of one cgroup, from the files of version 2 or 1."""
-    numbers: list[str] = []
-    for name in ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"):
-        with contextlib.suppress(OSError), open(os.path.join(folder, name)) as file:
-            numbers += file.read().split()
-    if len(numbers) != 2 or numbers[0] in ("max", "-1"):
-        return math.inf
-    return int(numbers[0]) / int(numbers[1])
+    for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
+        with contextlib.suppress(OSError, ValueError):  # a ValueError: "max"
+            numbers = " ".join((folder / name).read_text() for name in names).split()
+            quota, period = map(int, numbers)
+            if quota > 0:
+                return quota / period
+    return math.inf
 
 
 @contextlib.contextmanager

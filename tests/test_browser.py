@@ -9,8 +9,7 @@ import pytest
 from children import run_python
 
 import npchar
-from npchar.files import archive
-from npchar.files.description import layout
+from npchar.files import read_model_file, write_model_file
 from npchar.text.download import DownloadError, download
 
 SETTINGS = {"epochs": 3, "maxlen": 20, "batch_size": 32, "seed": 4, "verbose": False}
@@ -93,9 +92,9 @@ def test_where_processes_and_signals_are_forbidden(text, tmp_path, forbidden):
 def test_a_training_begun_on_two_cores_goes_on_in_a_browser(text, tmp_path, browser):
     path = tmp_path / "run.npz"
     fresh(text).fit(text, checkpoint=path, **SETTINGS)
-    configuration, arrays = archive.read(path, layout)
+    configuration, arrays, *_ = read_model_file(path)
     configuration["training"]["made_by"]["processes"] = 2
-    archive.write(path, configuration, arrays)
+    write_model_file(path, configuration, arrays)
     model = npchar.Model.load(path)
     with pytest.warns(UserWarning, match="processes") as told:
         history = model.fit(text, checkpoint=path, resume=True, **SETTINGS | {"epochs": 4})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import npchar
 from npchar import Model, UnknownCharacterError, Vocabulary
-from npchar.files.archive import CheckpointError
+from npchar.files import CheckpointError
 
 LINE = "the cat sat on the mat , and the rat sat on the cat ."
 WORDS = LINE.split() * 60
@@ -151,12 +151,15 @@ def test_a_file_with_odd_tokens_is_refused(tmp_path, tokens, monkeypatch):
     path = tmp_path / "model.npz"
     model = Model(Vocabulary(["do", "re"]), hidden_size=2)
 
-    def configuration(*_):
-        found = {"model": {"hidden_size": 2, "num_layers": 1, "dropout": 0.0, "dtype": "float32"}}
+    def configuration(*_, **__):
+        found = {
+            "format": 1,
+            "model": {"hidden_size": 2, "num_layers": 1, "dropout": 0.0, "dtype": "float32"},
+        }
         found["model"]["tokens"] = tokens
         return found
 
-    monkeypatch.setattr("npchar.model.configuration", configuration)
+    monkeypatch.setattr("npchar.model.describe_model", configuration)
     model.save(path)
     with pytest.raises(CheckpointError):
         Model.load(path)

@@ -24,8 +24,7 @@ from npchar.analysis.page import PageModel, page
 from npchar.cli import inputs
 from npchar.cli.inputs import say
 from npchar.cli.options import DEFAULT_MODEL, STANDARD_INPUT, parser
-from npchar.files.archive import write_whole
-from npchar.files.description import unfinished
+from npchar.files import unfinished, write_whole
 from npchar.training import rank
 from npchar.training.config import default_learning_rate, default_model_arguments
 from npchar.training.trainer import Callback

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from npchar.cli.options import STANDARD_INPUT
-from npchar.files.archive import CheckpointError
-from npchar.files.description import training_settings, unfinished
+from npchar.files import CheckpointError, training_settings, unfinished
 from npchar.model import PRETRAINED, Model
 from npchar.text.corpus import lines_of, load_corpus
 from npchar.text.download import CorpusError

@@ -13,8 +13,9 @@ loss of a held-out part is computed, and the best weights are kept. Losses are n
 (3, ['uniform', 'unigram'])
 
 Reading order: ``training/trainer.py``, then ``step`` (from a batch to better weights),
-``optimizers``, ``schedule``, ``config`` (the defaults of `fit`), ``divergence`` (spikes and rolling
-back), ``distributed`` (several processes), ``interrupts`` and ``progress``.
+``optimizers``, ``schedule``, ``config`` (the defaults of `fit`), ``fit``, ``checkpoint``,
+``divergence`` (spikes and rolling back), ``distributed`` (several processes), ``interrupts`` and
+``progress``.
 
 Checkpoints
 ===========

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from npchar.arguments import require_number, require_positive, require_seed
 from npchar.network.network import Sizes
-from npchar.training.optimizers import OPTIMIZERS, Optimizer, RMSprop
+from npchar.training.optimizers import OPTIMIZERS, Optimizer
 from npchar.training.schedule import FUNCTION, Schedule
 
 RATES = {"lstm": 0.05, "gru": 0.01, "rnn": 0.005, "conv": 0.02}  # RMSprop's, up to 128 units
@@ -92,7 +91,7 @@ def resolve_config(
         For a value out of its range, or arguments that exclude each other.
     """
     require_positive(maxlen=arguments["maxlen"])
-    saved = {} if saved is None else saved
+    saved, values = saved or {}, dict(arguments)
     last = arguments["targets"] == "last"
     optimizer, schedule = arguments["optimizer"], arguments["schedule"]
     defaults: dict[str, Any] = {
@@ -102,45 +101,39 @@ def resolve_config(
         "warm_up": 0.0 if last else 0.1,
         "seed": int(np.random.default_rng().integers(1 << 31)),
     }
-    given = dict(arguments)
     if isinstance(optimizer, Optimizer):
-        if given["learning_rate"] is not None:
+        if arguments["learning_rate"] is not None:
             raise ValueError(
-                f"learning_rate is {given['learning_rate']!r}, but the optimizer has its own; "
+                f"learning_rate is {arguments['learning_rate']!r}, but the optimizer has its own; "
                 f"pass it to the optimizer, as in optimizer={optimizer!r}"
             )
-        given["optimizer"] = type(optimizer).__name__.lower()
-        given["learning_rate"] = optimizer.learning_rate
-        given["optimizer_arguments"] = optimizer.arguments
-    elif not isinstance(optimizer, str) or optimizer not in OPTIMIZERS:
+        values["optimizer"] = type(optimizer).__name__.lower()
+        values["learning_rate"] = optimizer.learning_rate
+        values["optimizer_arguments"] = optimizer.arguments
+    elif optimizer in tuple(OPTIMIZERS):
+        defaults["optimizer_arguments"] = OPTIMIZERS[optimizer]().arguments
+        defaults["learning_rate"] = 0.01 if last else default_learning_rate(optimizer, sizes)
+        if optimizer == "rmsprop" and not last:
+            defaults["optimizer_arguments"]["epsilon"] = 1e-12  # gradients of 1e-4 are usual
+    else:
         raise ValueError(
             f"optimizer is {optimizer!r}; expected one of {', '.join(OPTIMIZERS)}, or an instance "
             "such as npchar.Adam(learning_rate=0.01)"
         )
-    else:
-        chosen = OPTIMIZERS[optimizer]()
-        if isinstance(chosen, RMSprop) and not last:
-            chosen = RMSprop(epsilon=1e-12)  # gradients of 1e-4 are usual
-        given["optimizer_arguments"] = None
-        defaults["optimizer_arguments"] = chosen.arguments
-        defaults["learning_rate"] = 0.01 if last else default_learning_rate(optimizer, sizes)
-        if saved.get("optimizer", optimizer) != optimizer:
-            del saved["optimizer_arguments"]
     if callable(schedule):
-        given |= {"schedule": FUNCTION, "warm_up": 0.0}
+        values |= {"schedule": FUNCTION, "warm_up": 0.0}
     elif saved.get("schedule") == FUNCTION:
         raise ValueError(
             "the training has a schedule that is a function, which a checkpoint does not store; "
             "pass the same function as schedule= to resume it"
         )
     else:
-        if not isinstance(schedule, Schedule):
-            schedule = Schedule(schedule)
-        given |= {"schedule": schedule.decay, "warm_up": schedule.warm_up}
+        schedule = schedule if isinstance(schedule, Schedule) else Schedule(schedule)
+        values |= {"schedule": schedule.decay, "warm_up": schedule.warm_up}
     for name, value in defaults.items():
-        if given[name] is None:
-            given[name] = saved.get(name, value)
-    return TrainingConfig(**given)
+        if values.get(name) is None:
+            values[name] = saved.get(name, value)
+    return TrainingConfig(**values)
 
 
 def resolve_optimizer(optimizer: str | Optimizer, config: TrainingConfig) -> Optimizer:
@@ -148,13 +141,6 @@ def resolve_optimizer(optimizer: str | Optimizer, config: TrainingConfig) -> Opt
     if isinstance(optimizer, Optimizer):
         return optimizer
     return OPTIMIZERS[optimizer](learning_rate=config.learning_rate, **config.optimizer_arguments)
-
-
-def resolve_schedule(
-    schedule: str | Schedule | Callable[[float], float], config: TrainingConfig
-) -> str | Callable[[float], float]:
-    """The schedule as `learning_rate_at` takes it: a user's function, or a name."""
-    return schedule if callable(schedule) else config.schedule
 
 
 def default_model_arguments(n: int, layer: str = "lstm") -> dict[str, Any]:

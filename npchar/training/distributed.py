@@ -8,7 +8,6 @@ of the hundreds of NumPy calls of a step.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import pickle
@@ -17,7 +16,6 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,20 +35,10 @@ WORKER_ENVIRONMENT = {
     IS_WORKER: "1",
     "OPENBLAS_NUM_THREADS": "1",  # no need to start threads that `one_thread` would stop
 }
-PACKAGE = os.path.dirname(os.path.dirname(__file__))
-# A worker starts faster without npchar/__init__.py, which imports everything. It runs when needed.
+FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))  # where npchar is
 PROGRAM = """
-import sys, types
+import sys
 sys.path[:] = {path!r}
-npchar = sys.modules["npchar"] = types.ModuleType("npchar")
-npchar.__path__, npchar.__file__ = [{package!r}], {package!r} + "/__init__.py"
-
-def load(name):
-    del npchar.__getattr__
-    exec(compile(open(npchar.__file__, "rb").read(), npchar.__file__, "exec"), vars(npchar))
-    return getattr(npchar, name)
-
-npchar.__getattr__ = load
 from npchar.training.step import run_worker
 run_worker(*{arguments!r})
 """
@@ -225,8 +213,8 @@ class Leader(LocalCommunicator):
                 super().__init__(0, size, shared_memory(handle, length), n, dtype)
                 for rank in range(1, size):
                     arguments = rank, size, n, dtype, handle, length, os.getpid()
-                    path = [str(folder) for folder in sys.path]
-                    program = PROGRAM.format(path=path, package=PACKAGE, arguments=arguments)
+                    path = [*map(str, sys.path), FOLDER]
+                    program = PROGRAM.format(path=path, arguments=arguments)
                     process = subprocess.Popen(
                         [sys.executable, "-c", program],
                         stdin=subprocess.PIPE,
@@ -288,11 +276,8 @@ def shared_memory(handle: int | str, length: int) -> mmap.mmap:
     return mmap.mmap(-1, length, tagname=handle)  # type: ignore[call-arg]
 
 
-@contextlib.contextmanager
-def local_communicator(
-    workers: int | None, batch_width: int, n: int, dtype: str
-) -> Iterator[Communicator]:
-    """Start `workers` − 1 worker processes.
+def start_workers(workers: int | None, batch_width: int, n: int, dtype: str) -> Communicator:
+    """Start `workers` − 1 worker processes, or warn and train alone if that is impossible.
 
     Parameters
     ----------
@@ -303,37 +288,28 @@ def local_communicator(
     n, dtype
         Of the vectors for `Communicator.all_reduce`.
     """
-    communicator = Communicator()
     size = default_workers(batch_width) if workers is None else min(workers, batch_width)
-    obstacle = _obstacle() if size > 1 else None
-    if size > 1 and not (obstacle and workers is None):
+    obstacles = {
+        "a browser has none": in_browser(),
+        "a frozen program would run itself again": getattr(sys, "frozen", False),
+        "this is a worker process": IS_WORKER in os.environ,
+        "the threads of NumPy's BLAS cannot be limited: install threadpoolctl": (
+            size > 1 and not can_limit_blas()
+        ),
+    }
+    reason: object = next((reason for reason, is_true in obstacles.items() if is_true), None)
+    if size > 1 and not reason:
         try:
-            if obstacle:
-                raise OSError(obstacle)
-            communicator = Leader(size, n, dtype)
+            return Leader(size, n, dtype)
         except (OSError, TypeError) as error:  # a TypeError: sys.executable is None
-            warnings.warn(
-                f"cannot start {size - 1} worker processes ({error}): this process trains alone. "
-                "Pass workers=1 to ask for that",
-                stacklevel=2,
-            )
-    try:
-        yield communicator
-    finally:
-        communicator.close()
-
-
-def _obstacle() -> str | None:
-    """Why worker processes are not even tried."""
-    if in_browser():
-        return "a browser has none"
-    if getattr(sys, "frozen", False):
-        return "a frozen program would run itself again"
-    if IS_WORKER in os.environ:
-        return "this is a worker process"
-    if not can_limit_blas():
-        return "the threads of NumPy's BLAS cannot be limited: install threadpoolctl"
-    return None
+            reason, workers = error, size
+    if size > 1 and workers is not None:
+        warnings.warn(
+            f"cannot start {size - 1} worker processes ({reason}): this process trains alone. "
+            "Pass workers=1 to ask for that",
+            stacklevel=2,
+        )
+    return Communicator()
 
 
 def default_workers(batch_width: int) -> int:

@@ -24,7 +24,7 @@ Counters = dict[str, float]
 
 
 class TrainingDiverged(ArithmeticError):
-    """The loss or its gradient is no longer a finite number, or ran away, again and again.
+    """The loss or its gradient was not finite, or the loss rose, after each lower learning rate.
 
     Examples
     --------
@@ -76,7 +76,7 @@ class DivergenceGuard:
         return RATE_FACTOR**self.rollbacks
 
     def update(self, loss: float, norm: float, targets: int, end_of_epoch: bool) -> str | None:
-        """Take note of a step's mean loss over its targets and its gradient's norm.
+        """Add the mean loss of a step over its targets, and the norm of its gradient.
 
         Returns a description of the problem, or None.
         """
@@ -126,7 +126,7 @@ class DivergenceGuard:
         self.optimizer.prepare(self.weights)[...] = self.best_state
 
     def roll_back(self, where: str, reason: str, rate: float) -> str:
-        """Go back to the best weights, on with a lower rate; returns what happened.
+        """Restore the best weights and lower the learning rate; return a sentence about it.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class DivergenceGuard:
         Raises
         ------
         TrainingDiverged
-            When it has happened too often; the weights are the best ones then, too.
+            If it has happened too often. The best weights are restored in this case, too.
         """
         self.restore()
         self._clear_block()
@@ -161,8 +161,7 @@ class DivergenceGuard:
         """All except the arrays, for a checkpoint."""
         return {name: getattr(self, name) for name in COUNTERS}
 
-    def load(self, counters: Counters, best: Array, best_state: Array) -> None:
-        """Resume from a checkpoint."""
+    def load(self, counters: Counters) -> None:
+        """Resume from the counters of a checkpoint."""
         for name in COUNTERS:
             setattr(self, name, counters[name])
-        self.best[...], self.best_state[...] = best, best_state

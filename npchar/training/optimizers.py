@@ -2,19 +2,25 @@
 
 The gradient comes from the layers through ``layers/parameters.py``, and ``training/step.py`` calls
 this. All that an optimizer keeps between two steps is one flat vector, its `state`, which
-``training/divergence.py`` restores and ``files/resume.py`` saves.
+``training/divergence.py`` restores and ``training/checkpoint.py`` saves.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from npchar.arguments import require_number
 from npchar.arrays import Array, aligned_empty
 from npchar.threads import in_parts
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it since Python 3.11
 
 __all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "clip_by_global_norm"]
 
@@ -23,6 +29,7 @@ __all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "clip_by_global_norm"]
 TINY = 1e-30
 
 
+@dataclass(kw_only=True, eq=False)
 class Optimizer(ABC):
     """A rule that turns a gradient into a step of the weights.
 
@@ -36,30 +43,32 @@ class Optimizer(ABC):
     ({'momentum': 0.9}, True)
     """
 
-    ARGUMENTS: ClassVar[tuple[str, ...]] = ()
-    """The names of its arguments, except `learning_rate`."""
+    learning_rate: float
+    """The learning rate, which a schedule multiplies."""
+    state: Array | None = field(default=None, init=False, repr=False)
+    """All that it keeps between two steps, one flat vector; None before the first update."""
 
-    def __init__(self, positional: tuple[object, ...], learning_rate: float) -> None:
-        name = type(self).__name__
+    def __new__(cls, *positional: object, **_: object) -> Self:
+        """Refuse the number of weights, the first argument in version 1."""
         if positional:
             raise TypeError(
-                f"{name} takes its arguments by keyword, as in {name}(learning_rate=0.01), and no "
-                f"number of weights since version 2; got {positional}"
+                f"{cls.__name__} takes its arguments by keyword, as in "
+                f"{cls.__name__}(learning_rate=0.01), and no number of weights since version 2; "
+                f"got {positional}"
             )
-        require_above_0(learning_rate=learning_rate)
-        self.learning_rate = float(learning_rate)
-        """The learning rate, which a schedule multiplies."""
-        self.state: Array | None = None
-        """All that it keeps between two steps, one flat vector; None before the first update."""
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        for name, value in {"learning_rate": self.learning_rate, **self.arguments}.items():
+            is_share = name not in ("learning_rate", "epsilon")
+            require_number(name, value, zero=is_share, below=1 if is_share else math.inf)
+            setattr(self, name, float(value))
 
     @property
     def arguments(self) -> dict[str, float]:
         """Its arguments by name, except `learning_rate`."""
-        return {name: getattr(self, name) for name in self.ARGUMENTS}
-
-    def __repr__(self) -> str:
-        arguments = {"learning_rate": self.learning_rate} | self.arguments
-        return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in arguments.items())})"
+        names = [f.name for f in dataclasses.fields(self) if f.init and f.name != "learning_rate"]
+        return {name: getattr(self, name) for name in names}
 
     def prepare(self, weights: Array) -> Array:
         """Return the state, after allocating it if there is none.
@@ -129,6 +138,7 @@ class Optimizer(ABC):
         """
 
 
+@dataclass(kw_only=True, eq=False)
 class RMSprop(Optimizer):
     """RMSprop (Hinton 2012) by the formula of Keras 3.
 
@@ -156,20 +166,9 @@ class RMSprop(Optimizer):
     (2,)
     """
 
-    ARGUMENTS = ("rho", "epsilon")
-
-    def __init__(
-        self,
-        *positional: object,
-        learning_rate: float = 0.01,
-        rho: float = 0.9,
-        epsilon: float = 1e-7,
-    ) -> None:
-        super().__init__(positional, learning_rate)
-        require_share(rho=rho)
-        require_above_0(epsilon=epsilon)
-        self.rho, self.epsilon = float(rho), float(epsilon)
-        """ρ and ε."""
+    learning_rate: float = 0.01
+    rho: float = 0.9
+    epsilon: float = 1e-7
 
     def _initial_value(self) -> float:
         # v + ε rather than v: it cannot become subnormal, and saves a pass over the weights.
@@ -190,6 +189,7 @@ class RMSprop(Optimizer):
         weights -= a
 
 
+@dataclass(kw_only=True, eq=False)
 class Adam(Optimizer):
     """Adam (Kingma & Ba 2015): RMSprop with a running mean of the gradient, too.
 
@@ -217,21 +217,10 @@ class Adam(Optimizer):
     (5,)
     """
 
-    ARGUMENTS = ("beta1", "beta2", "epsilon")
-
-    def __init__(
-        self,
-        *positional: object,
-        learning_rate: float = 0.001,
-        beta1: float = 0.9,
-        beta2: float = 0.99,
-        epsilon: float = 1e-8,
-    ) -> None:
-        super().__init__(positional, learning_rate)
-        require_share(beta1=beta1, beta2=beta2)
-        require_above_0(epsilon=epsilon)
-        self.beta1, self.beta2, self.epsilon = float(beta1), float(beta2), float(epsilon)
-        """β₁, β₂ and ε."""
+    learning_rate: float = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.99
+    epsilon: float = 1e-8
 
     @staticmethod
     def _state_size(n: int) -> int:
@@ -265,6 +254,7 @@ class Adam(Optimizer):
         weights -= a
 
 
+@dataclass(kw_only=True, eq=False)
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013).
 
@@ -286,15 +276,8 @@ class SGD(Optimizer):
     array([0.884 , 1.0145])
     """
 
-    ARGUMENTS = ("momentum",)
-
-    def __init__(
-        self, *positional: object, learning_rate: float = 0.01, momentum: float = 0.9
-    ) -> None:
-        super().__init__(positional, learning_rate)
-        require_share(momentum=momentum)
-        self.momentum = float(momentum)
-        """μ."""
+    learning_rate: float = 0.01
+    momentum: float = 0.9
 
     def _update(
         self, state: Array, part: slice, weights: Array, gradient: Array, learning_rate: float
@@ -308,20 +291,6 @@ class SGD(Optimizer):
 
 
 OPTIMIZERS: dict[str, type[RMSprop | Adam | SGD]] = {"rmsprop": RMSprop, "adam": Adam, "sgd": SGD}
-
-
-def require_share(**arguments: float) -> None:
-    """Raise a ValueError unless the arguments are from 0 to below 1."""
-    for name, value in arguments.items():
-        if not 0 <= value < 1:
-            raise ValueError(f"{name} is {value!r}; expected a number from 0 to below 1")
-
-
-def require_above_0(**arguments: float) -> None:
-    """Raise a ValueError unless the arguments are finite and above 0."""
-    for name, value in arguments.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} is {value!r}; expected a number above 0")
 
 
 def clip_by_global_norm(gradient: Array, limit: float) -> float:

@@ -17,7 +17,7 @@ from npchar.training.history import History
 class Progress:
     """A line per epoch; on a terminal the one under way is written over as it goes.
 
-    In a notebook likewise: all lines are one output of the cell, which is replaced.
+    In a notebook all lines are one output of the cell, which is replaced.
     """
 
     def __init__(self, epochs: int, symbols: int, symbol_name: str, held_out: str = "") -> None:
@@ -28,12 +28,11 @@ class Progress:
         self.display = notebook_display()
         self.width = 0  # of what stands on the terminal's line
         self.last_shown = time.perf_counter()
-        # The epoch that `update` was last told of: its number, and the share of it that was
-        # done after the first step seen of it, and when that was.
+        # The latest epoch of `update`, its share that was done at the first call, and the time.
         self.epoch, self.share, self.begun = -1, 0.0, 0.0
 
     def begin(self, history: History, epochs_done: int, finished: bool) -> None:
-        """Before the first step: what there is to beat, and where it goes on."""
+        """Print the baselines, and where a training is resumed, before the first step."""
         simple = ", ".join(f"{name} {loss:.3f}" for name, loss in history.baselines.items())
         if self.held_out:
             self.say(f"held out: {self.held_out}")
@@ -44,7 +43,7 @@ class Progress:
             self.say(f"going on after epoch {epochs_done}")
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._show(line, end="\n")
 
     def update(self, epoch: int, share: float, loss: float) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,9 +19,8 @@ from npchar.layers.parameters import Parameters
 from npchar.network.network import Network, Sizes
 from npchar.threads import one_blas_thread, one_thread
 from npchar.training.config import TrainingConfig
-from npchar.training.distributed import Communicator, MPICommunicator, Worker, WorkerError
+from npchar.training.distributed import Communicator, Worker, WorkerError
 from npchar.training.history import History
-from npchar.training.interrupts import Interrupts
 from npchar.training.optimizers import Optimizer, clip_by_global_norm
 
 LARGE_PRODUCT = 1 << 24  # multiplications, from which threads of the BLAS pay in one process
@@ -36,20 +34,13 @@ class StepResult(NamedTuple):
     norm: float
 
 
-class Start(NamedTuple):
-    """The message of rank 0 before the first step."""
+class Weights(NamedTuple):
+    """The weights, and all else that the other ranks need to make the steps of rank 0."""
 
     sizes: Sizes
-    dtype: str
-    config: TrainingConfig
-    optimizer: Optimizer
-
-
-class Weights(NamedTuple):
-    """The weights and the optimizer's state of rank 0."""
-
     weights: Array
-    state: Array
+    optimizer: Optimizer  # with its state
+    config: TrainingConfig
 
 
 class Batch(NamedTuple):
@@ -124,23 +115,19 @@ class TrainingStep:
         try:
             self._send(message)
             try:
-                return self._step(message)
+                return self.update(message)
             except WorkerError as error:  # in the all-reduce: the weights have not changed yet
                 self._continue_alone(error)
-                return self._step(message)
+                return self.update(message)
         except BaseException:
             self.communicator.abort()
             raise
 
-    def start(self) -> None:
-        """Let the other ranks make the same training step: they call `follow`."""
-        weights = self.network.parameters.flat
-        self._send(Start(self.network.sizes, weights.dtype.str, self.config, self.optimizer))
-
     def share_weights(self) -> None:
         """Give all ranks the weights and the optimizer's state of this one."""
         weights = self.network.parameters.flat
-        self._send(Weights(weights, self.optimizer.prepare(weights)))
+        self.optimizer.prepare(weights)
+        self._send(Weights(self.network.sizes, weights, self.optimizer, self.config))
 
     def threads(self) -> contextlib.AbstractContextManager[None]:
         """One thread for each of several ranks; one thread of the BLAS for small products."""
@@ -150,24 +137,7 @@ class TrainingStep:
             return one_blas_thread()
         return contextlib.nullcontext()
 
-    def follow(self) -> End:
-        """Make all steps that rank 0 makes, until it ends."""
-        try:
-            while True:
-                message = self.communicator.broadcast(None)
-                if isinstance(message, Batch):
-                    self._step(message)
-                elif isinstance(message, Weights):
-                    weights = self.network.parameters.flat
-                    weights[...] = message.weights
-                    self.optimizer.prepare(weights)[...] = message.state
-                else:
-                    return End(*message)
-        except BaseException:
-            self.communicator.abort()
-            raise
-
-    def _send(self, message: Start | Weights | Batch | End) -> None:
+    def _send(self, message: Weights | Batch) -> None:
         if self.communicator.size > 1:
             try:
                 self.communicator.broadcast(message)
@@ -179,7 +149,8 @@ class TrainingStep:
         self.communicator.close()
         self.communicator = Communicator()
 
-    def _step(self, batch: Batch) -> StepResult:
+    def update(self, batch: Batch) -> StepResult:
+        """Change the weights of this rank by one batch, together with all other ranks."""
         self._buffer[-1] = self._share_of_gradient(batch)
         total = self.communicator.all_reduce(self._buffer)
         gradient, loss = total[:-1], float(total[-1])
@@ -222,7 +193,7 @@ class TrainingStep:
 
 
 def follow(communicator: Communicator, network: Network | None, optimizer: Optimizer | None) -> End:
-    """Make all steps of rank 0.
+    """Make all steps of rank 0, until it ends.
 
     Parameters
     ----------
@@ -231,85 +202,27 @@ def follow(communicator: Communicator, network: Network | None, optimizer: Optim
     network, optimizer
         The network and optimizer to train. None: copies from rank 0.
     """
-    message = communicator.broadcast(None)
-    if isinstance(message, Start):
-        network = Network(message.sizes, dtype=message.dtype) if network is None else network
-        optimizer = message.optimizer if optimizer is None else optimizer
-        step = TrainingStep(network, optimizer, message.config, communicator)
+    step = None
+    try:
         with one_thread():
-            return step.follow()
-    return End(*message)
+            while not isinstance(message := communicator.broadcast(None), End):
+                if isinstance(message, Batch):
+                    assert step is not None
+                    step.update(message)
+                    continue
+                if step is None:
+                    network = network or Network(message.sizes, dtype=message.weights.dtype)
+                    optimizer = optimizer or message.optimizer
+                    step = TrainingStep(network, optimizer, message.config, communicator)
+                weights = step.network.parameters.flat
+                weights[...] = message.weights
+                step.optimizer.prepare(weights)[...] = message.optimizer.state
+            return message
+    except BaseException:
+        communicator.abort()
+        raise
 
 
 def run_worker(*arguments: Any) -> None:
     """The main function of a worker process, with the arguments of `Worker`."""
     follow(Worker(*arguments), None, None)
-
-
-def train_on_all_ranks(
-    lead: Callable[[Communicator], History],
-    network: Network,
-    optimizer: Optimizer | None,
-    inputs: Mapping[str, object],
-) -> History:
-    """Train one model in all ranks of an MPI job.
-
-    Parameters
-    ----------
-    lead
-        Trains in rank 0. The other ranks make the same steps.
-    network, optimizer
-        The network and optimizer of this rank. None: a new optimizer, by its name.
-    inputs
-        What must be the same on all ranks, by name.
-
-    Raises
-    ------
-    ValueError
-        On all ranks, if their inputs differ.
-    BaseException
-        On all ranks, what `lead` raises.
-    """
-    communicator = MPICommunicator()
-    require_same(communicator, inputs)
-    if communicator.rank:
-        with Interrupts(terminate=True, ignore=True):
-            end = follow(communicator, network, optimizer)
-        network.parameters.flat[...], network.epochs_trained = end.weights, end.epochs_trained
-        if optimizer is not None:
-            optimizer.state = end.state
-        if end.error is not None:
-            raise end.error
-        return end.history
-
-    def finish(history: History, error: BaseException | None = None) -> None:
-        state = None if optimizer is None else optimizer.state
-        weights, epochs = network.parameters.flat, network.epochs_trained
-        communicator.broadcast(End(history, weights, state, epochs, error))
-
-    try:
-        history = lead(communicator)
-    except BaseException as error:
-        finish(History(), error)
-        raise
-    finish(history)
-    return history
-
-
-def require_same(communicator: Communicator, inputs: Mapping[str, object]) -> None:
-    """Raise a ValueError on all ranks unless each input has the same `repr` on all of them."""
-    import hashlib  # here, because `import npchar` need not wait for it
-
-    digests = [
-        hashlib.sha256(repr(value).encode("utf-8", "surrogatepass")).digest()
-        for value in inputs.values()
-    ]
-    differs = communicator.buffer(len(digests), np.dtype(float))
-    expected = communicator.broadcast(digests)
-    differs[:] = [own != other for own, other in zip(digests, expected, strict=True)]
-    count = communicator.all_reduce(differs)
-    if names := [name for name, number in zip(inputs, count) if number]:
-        raise ValueError(
-            f"the ranks of this MPI job have different {' and '.join(names)}; give all of them "
-            "the same, or train a model on each rank with workers=1"
-        )

@@ -2,36 +2,29 @@
 
 ``text/batches.py`` makes the batches, ``training/step.py`` the steps, in this process or in
 several. ``training/divergence.py`` watches the losses, ``training/progress.py`` prints them, and
-``model.py`` calls `train`.
+``training/fit.py`` makes a `Trainer` of the arguments of `Model.fit`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from npchar.analysis.scoring import mean_loss
 from npchar.arrays import Array
-from npchar.files.resume import Checkpoint, State
 from npchar.network.network import Network
 from npchar.text import documents
 from npchar.text.batches import Batches, DocumentBatches, WindowBatches, shuffled
 from npchar.text.documents import Ids
 from npchar.text.ngrams import baselines
-from npchar.training.config import (
-    TrainingConfig,
-    resolve_config,
-    resolve_optimizer,
-    resolve_schedule,
-)
-from npchar.training.distributed import Communicator, local_communicator
+from npchar.training.checkpoint import Checkpoint
+from npchar.training.config import TrainingConfig
 from npchar.training.divergence import DivergenceGuard
 from npchar.training.history import History
 from npchar.training.interrupts import Interrupts
@@ -56,10 +49,19 @@ class TrainingPosition:
     finished: bool = False
 
 
+class TrainingData(NamedTuple):
+    """The training set, and the validation set, which may be empty."""
+
+    training: Ids
+    validation: Ids
+    description: str
+    """A phrase on the validation set."""
+
+
 def train_validation_split(
     text: Ids, validation: Ids | None, config: TrainingConfig
-) -> tuple[Ids, Ids, str]:
-    """The training set, the validation set, and a phrase that describes the validation set.
+) -> TrainingData:
+    """Take a validation set from the text, unless there is one.
 
     Raises
     ------
@@ -73,12 +75,14 @@ def train_validation_split(
             "targets is 'last', which needs windows of one length; train on documents with 'all'"
         )
     if validation is not None:
-        return text, validation, f"{len(validation.ids):,} symbols of validation_data"
+        return TrainingData(text, validation, f"{len(validation.ids):,} symbols of validation_data")
     n = len(text.ids) if text.ends is None else len(text.ends) - 1
     if text.ends is not None:
         learned, others = documents.split(n, config.validation_split, config.seed)
-        about = f"{len(others):,} of {n:,} documents, drawn by seed {config.seed}"
-        return documents.only(text, learned), documents.only(text, others), about
+        description = f"{len(others):,} of {n:,} documents, drawn by seed {config.seed}"
+        return TrainingData(
+            documents.only(text, learned), documents.only(text, others), description
+        )
     held_out, needed = int(n * config.validation_split), config.maxlen + 1
     if n - held_out < needed or 0 < held_out < needed:
         raise ValueError(
@@ -87,68 +91,8 @@ def train_validation_split(
             "maxlen or validation_split=0"
         )
     first = n - held_out
-    return Ids(text.ids[:first]), Ids(text.ids[first:]), f"the last {held_out:,} of {n:,}"
-
-
-def train(
-    network: Network,
-    text: Ids,
-    arguments: dict[str, Any],
-    history: History,
-    *,
-    validation: Ids | None = None,
-    callbacks: Sequence[Callback] = (),
-    workers: int | None = None,
-    communicator: Communicator | None = None,
-    checkpoint: Checkpoint | None = None,
-    start: Callable[[TrainingConfig], None] | None = None,
-    verbose: bool = False,
-    symbol_name: str = "character",
-) -> History:
-    """Train `network` in place, as rank 0. `Model.fit` describes the other arguments.
-
-    Parameters
-    ----------
-    arguments
-        As for `resolve_config`.
-    history
-        Filled by the training, so that the caller has it after an interruption.
-    communicator
-        Connects the ranks. Default: `workers` processes of this machine.
-    start
-        Called before the first step with the configuration.
-    verbose
-        Print the losses.
-    """
-    saved = None if checkpoint is None else checkpoint.settings
-    config = resolve_config(arguments, len(text.ids), network.sizes, saved)
-    if start is not None:
-        start(config)
-    training, held_out, about = train_validation_split(text, validation, config)
-    if checkpoint is not None and workers is None:
-        workers = checkpoint.processes
-    weights = network.parameters.flat
-    width = make_batches(training, config).batch_width
-    with contextlib.ExitStack() as stack:
-        if communicator is None:
-            communicator = stack.enter_context(
-                local_communicator(workers, width, weights.size + 1, weights.dtype.str)
-            )
-        interrupts = stack.enter_context(Interrupts(terminate=checkpoint is not None))
-        progress = None
-        if verbose:
-            progress = Progress(config.epochs, len(training.ids), symbol_name, about)
-        if checkpoint is not None:
-            ids = text.ids if validation is None else np.concatenate([text.ids, validation.ids])
-            checkpoint.begin(asdict(config), ids, communicator.size)
-        optimizer = resolve_optimizer(arguments["optimizer"], config)
-        schedule = resolve_schedule(arguments["schedule"], config)
-        step = TrainingStep(network, optimizer, config, communicator)
-        trainer = Trainer(
-            step, training, held_out, config, schedule, history, interrupts, callbacks, checkpoint,
-            progress,
-        )  # fmt: skip
-        return trainer.run()
+    description = f"the last {held_out:,} of {n:,}"
+    return TrainingData(Ids(text.ids[:first]), Ids(text.ids[first:]), description)
 
 
 def make_batches(text: Ids, config: TrainingConfig) -> Batches:
@@ -160,19 +104,6 @@ def make_batches(text: Ids, config: TrainingConfig) -> Batches:
     return DocumentBatches(text.ids, text.ends, config.maxlen, config.batch_size)
 
 
-def require_callbacks(callbacks: Sequence[Callback]) -> list[Callback]:
-    """Return the callbacks as a list; raise a TypeError for anything else."""
-    if callable(callbacks) or not isinstance(callbacks, Iterable):
-        raise TypeError(
-            f"callbacks is {callbacks!r}; expected a list of functions, such as [print]"
-        )
-    listed = list(callbacks)
-    for callback in listed:
-        if not callable(callback):
-            raise TypeError(f"callbacks has {callback!r} in it; expected functions")
-    return listed
-
-
 class Trainer:
     """A training, in the process that leads it.
 
@@ -180,16 +111,12 @@ class Trainer:
     ----------
     step
         Changes the weights.
-    training, validation
-        The training set, and the validation set, which may be empty.
-    config
-        The configuration.
+    data
+        The training set and the validation set.
     schedule
         The name of the schedule, or a function of progress.
     history
         Filled by the training.
-    interrupts
-        Delays signals until a step is complete.
     callbacks
         Called with the history after each epoch.
     checkpoint
@@ -201,33 +128,30 @@ class Trainer:
     def __init__(
         self,
         step: TrainingStep,
-        training: Ids,
-        validation: Ids,
-        config: TrainingConfig,
+        data: TrainingData,
         schedule: str | Callable[[float], float],
         history: History,
-        interrupts: Interrupts,
         callbacks: Sequence[Callback] = (),
         checkpoint: Checkpoint | None = None,
         progress: Progress | None = None,
     ) -> None:
         self.step, self.network, self.optimizer = step, step.network, step.optimizer
-        self.training, self.validation = training, validation
-        self.config, self.schedule, self.history = config, schedule, history
-        self.interrupts, self.callbacks = interrupts, callbacks
+        self.config, self.data, self.schedule = step.config, data, schedule
+        self.history, self.callbacks = history, callbacks
         self.checkpoint, self.progress = checkpoint, progress
-        self.batches = make_batches(training, config)
-        self.total_steps = config.epochs * self.batches.batch_count
+        self.interrupts = Interrupts(terminate=checkpoint is not None)
+        self.batches = make_batches(data.training, self.config)
+        self.total_steps = self.config.epochs * self.batches.batch_count
         V = self.network.sizes.vocabulary_size
         self.guard = DivergenceGuard(self.network.parameters.flat, self.optimizer, math.log(V))
         self.position = TrainingPosition()
         # Batches come in another order when a model is trained again, as in a loop over epochs.
-        self.rng = np.random.default_rng([config.seed, self.network.epochs_trained])
+        self.rng = np.random.default_rng([self.config.seed, self.network.epochs_trained])
         self.generator = self.rng.bit_generator.state  # before the draws of the current epoch
         self.counted = 0  # steps of `step` that `position` includes
         if checkpoint is not None:
             self._resume(checkpoint)
-        history.config = asdict(config)
+        history.config = asdict(self.config)
         if not history.baselines:
             self._count_baselines()
 
@@ -238,25 +162,25 @@ class Trainer:
             self.progress.begin(self.history, position.epochs, position.finished)
         if self.position.finished:
             return self.history
-        if not self.position.steps and self._has_validation:
-            self.guard.set_baseline(self._validation_loss(), self.network.epochs_trained)
-        self._save(required=True)  # better to fail now than after hours
-        try:
-            self.step.start()
-            while self._has_epochs_left():
-                self._train_epoch()
-                self._end_epoch()
-                if self._is_ended_by_callback():
-                    break
-        except BaseException:
-            # Ctrl-C, or a mistake in a callback. In the middle of a step the weights are not those
-            # of the position.
-            if self.step.count == self.counted:
-                self._save()
-            raise
-        self._restore_best()
-        self.position.finished = True
-        self._save(required=True)
+        with self.interrupts:
+            if not self.position.steps and self._has_validation:
+                self.guard.set_baseline(self._validation_loss(), self.network.epochs_trained)
+            self._save(required=True)  # better to fail now than after hours
+            try:
+                while self._has_epochs_left():
+                    self._train_epoch()
+                    self._end_epoch()
+                    if self._is_ended_by_callback():
+                        break
+            except BaseException:
+                # Ctrl-C, or a mistake in a callback. In the middle of a step the weights are not
+                # those of the position.
+                if self.step.count == self.counted:
+                    self._save()
+                raise
+            self._restore_best()
+            self.position.finished = True
+            self._save(required=True)
         return self.history
 
     def _train_epoch(self) -> None:
@@ -328,11 +252,11 @@ class Trainer:
 
     @property
     def _has_validation(self) -> bool:
-        return len(self.validation.ids) > 1
+        return len(self.data.validation.ids) > 1
 
     def _validation_loss(self) -> float:
         with self.step.threads():
-            return validation_loss(self.network, self.validation, self.config)
+            return validation_loss(self.network, self.data.validation, self.config)
 
     def _is_ended_by_callback(self) -> bool:
         """Call all callbacks; return whether one of them ends the training."""
@@ -371,9 +295,9 @@ class Trainer:
 
         Without one they are measured on the training set, where only the simplest say anything.
         """
-        V, training = self.network.sizes.vocabulary_size, self.training.ids
+        V, training = self.network.sizes.vocabulary_size, self.data.training.ids
         if self._has_validation:
-            self.history.baselines = baselines(training, self.validation.ids, V)
+            self.history.baselines = baselines(training, self.data.validation.ids, V)
         else:
             self.history.baselines = dict(list(baselines(training, training, V).items())[:2])
 
@@ -384,31 +308,37 @@ class Trainer:
 
     # Checkpoints
 
-    def _state(self) -> State:
-        """All that changes while training, except the weights."""
-        return State(
-            position=asdict(self.position),
-            history={name: getattr(self.history, name) for name in History.KINDS},
-            guard=self.guard.counters(),
-            generator=dict(self.generator),
-            optimizer=self.optimizer.prepare(self.network.parameters.flat),
-            best=self.guard.best,
-            best_optimizer=self.guard.best_state,
-        )
+    def _tables(self) -> dict[str, Any]:
+        """All that changes while training, except arrays."""
+        return {
+            "position": asdict(self.position),
+            "history": {name: getattr(self.history, name) for name in History.KINDS},
+            "guard": self.guard.counters(),
+            "generator": dict(self.generator),
+        }
+
+    def _arrays(self) -> dict[str, Array]:
+        """All arrays that change while training."""
+        return {
+            **self.network.parameters,
+            "training.v": self.optimizer.prepare(self.network.parameters.flat),
+            "training.best": self.guard.best,
+            "training.best_v": self.guard.best_state,
+        }
 
     def _resume(self, checkpoint: Checkpoint) -> None:
         """Load the state that the checkpoint holds, if there is one."""
-        example = replace(self._state(), history=History.KINDS)
-        saved = checkpoint.restore(example, self.network)
+        examples = self._tables() | {"history": History.KINDS}
+        saved = checkpoint.restore(examples, self._arrays(), self.rng)
         if saved is None:
             return
-        self.position = TrainingPosition(**saved.position)
+        self.position = TrainingPosition(**saved["position"])
         self.position.finished &= not checkpoint.is_longer
-        for name, value in saved.history.items():
+        for name, value in saved["history"].items():
             setattr(self.history, name, value)
-        self.guard.load(saved.guard, saved.best, saved.best_optimizer)
-        self.generator = self.rng.bit_generator.state = saved.generator
-        self.optimizer.prepare(self.network.parameters.flat)[...] = saved.optimizer
+        self.guard.load(saved["guard"])
+        self.generator = saved["generator"]
+        self.network.epochs_trained = checkpoint.epochs_trained
 
     def _save_if_due(self) -> None:
         if self.checkpoint and self.checkpoint.is_due(self.position.epochs, self.position.steps):
@@ -423,7 +353,9 @@ class Trainer:
             return
         epochs, steps = self.position.epochs, self.position.steps
         try:
-            self.checkpoint.save(epochs, steps, self._state(), self.network)
+            self.checkpoint.save(
+                epochs, steps, self.network.epochs_trained, self._tables(), self._arrays()
+            )
         except OSError as error:
             if required:
                 raise

@@ -23,7 +23,6 @@ from conftest import ROOT, TESTS
 
 import npchar
 from npchar import CheckpointError, Model, Vocabulary
-from npchar.files import archive
 
 
 @pytest.fixture
@@ -103,7 +102,7 @@ def test_a_failed_save_leaves_the_old_file(model, saved, monkeypatch, call):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(archive.os, call, fail)
+    monkeypatch.setattr(npchar.files.os, call, fail)
     with pytest.raises(OSError, match="No space"):
         model.save(saved)
     assert saved.read_bytes() == before

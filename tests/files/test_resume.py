@@ -14,8 +14,8 @@ from children import LIMIT, interrupts, python, run_python
 
 import npchar
 from npchar import CheckpointError, Model, RMSprop, Vocabulary
-from npchar.files import archive
-from npchar.files.resume import held
+from npchar.training import checkpoint
+from npchar.training.checkpoint import checkpoint_lock
 from npchar.training.distributed import LocalCommunicator
 from npchar.training.interrupts import Interrupts
 from npchar.training.step import TrainingStep
@@ -104,14 +104,14 @@ def test_a_crash_anywhere_changes_nothing(tmp_path, monkeypatch, uninterrupted, 
 def test_the_last_saved_step_is_enough(tmp_path, monkeypatch, uninterrupted):
     """As after a SIGKILL: nothing is saved at the end."""
     path, copy = tmp_path / "run.npz", tmp_path / "copy.npz"
-    original = archive.write
+    original = checkpoint.write_model_file
     kept = []
 
     def write(*arguments):
         original(*arguments)
         kept.append(path.read_bytes())
 
-    monkeypatch.setattr(archive, "write", write)
+    monkeypatch.setattr(checkpoint, "write_model_file", write)
     model = make()
     assert outcome(model, fit(model, path, checkpoint_every=(4, "steps"))) == uninterrupted
     assert len(kept) == 1 + 5 + 1  # at the start, at steps 4, 8, .. 20, and at the end
@@ -396,7 +396,7 @@ def test_ctrl_c_waits_for_the_step_that_workers_make(tmp_path, monkeypatch):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_ctrl_c_that_does_not_wait_may_come_at_any_line(tmp_path, workers):
     """In the code that makes steps and counts them: what is saved resumes to the bit."""
-    made = [Trainer._train_batch, TrainingStep.__call__, TrainingStep._step, TrainingStep._send,
+    made = [Trainer._train_batch, TrainingStep.__call__, TrainingStep.update, TrainingStep._send,
             LocalCommunicator.all_reduce, LocalCommunicator.broadcast]  # fmt: skip
     codes = {function.__code__ for function in made}
 
@@ -520,7 +520,7 @@ def test_a_training_that_makes_no_sense(tmp_path, finished, table, changes):
     np.savez(path, **members)
     model = make(seed=9)
     before = model.parameters.flat.copy()
-    with pytest.raises(CheckpointError, match="makes no sense|does not describe"):
+    with pytest.raises(CheckpointError, match="makes no sense|not a saved model"):
         fit(model, path)
     np.testing.assert_array_equal(model.parameters.flat, before)
 
@@ -528,9 +528,9 @@ def test_a_training_that_makes_no_sense(tmp_path, finished, table, changes):
 def test_another_numpy_is_told(tmp_path, monkeypatch):
     path = tmp_path / "run.npz"
     with monkeypatch.context() as patch:
-        patch.setattr(npchar.files.resume.np, "__version__", "1.0.0")
+        patch.setattr(checkpoint.np, "__version__", "1.0.0")
         fit(make(), path)
-    with pytest.warns(UserWarning, match=r"numpy was 1\.0\.0 and is .*not to the bit"):
+    with pytest.warns(UserWarning, match=r"numpy was '1\.0\.0' and is .*not to the bit"):
         fit(make(), path)
 
 
@@ -636,7 +636,7 @@ def test_a_text_that_makes_no_sense(tmp_path, trained_on):
     configuration["trained_on"] = trained_on
     members["configuration"] = np.frombuffer(json.dumps(configuration).encode(), np.uint8)
     np.savez(path, **members)
-    with pytest.raises(CheckpointError, match="does not describe a model"):
+    with pytest.raises(CheckpointError, match="not a saved model"):
         Model.load(path)
 
 
@@ -649,7 +649,7 @@ def test_a_relative_path_is_of_the_folder_where_the_training_began(tmp_path, mon
     def go_elsewhere(history):
         os.chdir(elsewhere)
         assert not list(elsewhere.iterdir())
-        with pytest.raises(CheckpointError, match="under way"), held(there / "run.npz"):
+        with pytest.raises(CheckpointError, match="under way"), checkpoint_lock(there / "run.npz"):
             pass
 
     fit(make(), "run.npz", callbacks=[go_elsewhere], checkpoint_every=(1, "epochs"))
@@ -663,9 +663,9 @@ def test_all_links_to_a_file_have_one_lock(tmp_path):
     (tmp_path / "run").mkdir()
     path, link = tmp_path / "run" / "run.npz", tmp_path / "latest.npz"
     link.symlink_to(path)
-    with held(path), pytest.raises(CheckpointError, match="under way"):
+    with checkpoint_lock(path), pytest.raises(CheckpointError, match="under way"):
         fit(make(), link)
-    with held(link), pytest.raises(CheckpointError, match="under way"):
+    with checkpoint_lock(link), pytest.raises(CheckpointError, match="under way"):
         fit(make(), path)
 
 
@@ -780,15 +780,19 @@ def test_two_trainings_do_not_share_a_file(tmp_path):
 
 def test_a_lock_that_is_removed_while_it_is_taken_is_none(tmp_path, monkeypatch):
     path, lock = tmp_path / "run.npz", tmp_path / ".npchar-run.npz.lock"
-    original, count = npchar.files.resume.lock_file, itertools.count()
+    original, count = checkpoint.lock_file, itertools.count()
 
     def lock_file(descriptor):
         if next(count) == 0:  # who had it before ends just now
             lock.unlink()
         return original(descriptor)
 
-    monkeypatch.setattr(npchar.files.resume, "lock_file", lock_file)
-    with held(path), pytest.raises(CheckpointError, match="under way"), held(path):
+    monkeypatch.setattr(checkpoint, "lock_file", lock_file)
+    with (
+        checkpoint_lock(path),
+        pytest.raises(CheckpointError, match="under way"),
+        checkpoint_lock(path),
+    ):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -885,9 +889,9 @@ def count_down(monkeypatch, k):
             tick()
             return original(*arguments)
 
-        monkeypatch.setattr(archive.os, name, faulty)
+        monkeypatch.setattr(npchar.files.os, name, faulty)
     monkeypatch.setattr(
-        archive.os, "fdopen", lambda fd, mode: io.BufferedWriter(FaultyFile(fd, mode))
+        npchar.files.os, "fdopen", lambda fd, mode: io.BufferedWriter(FaultyFile(fd, mode))
     )
     return done
 
@@ -928,14 +932,14 @@ def test_whatever_fails_on_the_disk_nothing_is_lost(tmp_path):
 
 def test_a_failure_in_between_is_told(tmp_path, monkeypatch, uninterrupted):
     path = tmp_path / "run.npz"
-    original, count = archive.write, itertools.count()
+    original, count = checkpoint.write_model_file, itertools.count()
 
     def write(*arguments):
         if next(count) == 2:
             raise OSError(28, "cannot write it")
         original(*arguments)
 
-    monkeypatch.setattr(archive, "write", write)
+    monkeypatch.setattr(checkpoint, "write_model_file", write)
     model = make()
     with pytest.warns(UserWarning, match="cannot write it.*goes on"):
         history = fit(model, path, checkpoint_every=(2, "steps"))
@@ -958,7 +962,7 @@ def test_a_checkpoint_that_cannot_be_written_is_an_error_at_once(tmp_path, monke
     def write(*_):
         raise OSError(28, "cannot write it")
 
-    monkeypatch.setattr(archive, "write", write)
+    monkeypatch.setattr(checkpoint, "write_model_file", write)
     crash_after(monkeypatch, 0)
     with pytest.raises(OSError, match="cannot write it"):
         fit(make(), tmp_path / "run.npz")

@@ -87,7 +87,6 @@ def test_ranks_make_the_steps_that_one_process_makes(sizes, count, changes):
         if size > 1:
             leader = Leader(size, network.parameters.flat.size + 1, "<f8")
             step = TrainingStep(step.network, step.optimizer, step.config, leader)
-            step.start()
             step.share_weights()
         results = [step(*one) for one in zip(batches, [1, 2, 1 << 61, 4], [0.1, 0.0, 0.05, 0.01])]
         step.communicator.close()
