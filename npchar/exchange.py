@@ -402,7 +402,7 @@ def assembled(layer: str, arrays: dict[str, Array], vocabulary: Vocabulary) -> M
     types = {str(array.dtype.newbyteorder("=")) for array in arrays.values()}
     if len(types) > 1 or not types <= {*DTYPES} or arrays["dense.W"].ndim != 2:
         raise ValueError(
-            f"expected arrays of one type, float32 or float64, and Dense weights (H, V), got the types "
+            f"expected arrays of one type, float32 or float64, and Dense weights (H, V), got "
             f"{', '.join(sorted(types))} and the shape {arrays['dense.W'].shape}"
         )
     H, dtype = len(arrays["dense.W"]), types.pop()
