@@ -1,5 +1,6 @@
 """What several test files need."""
 
+import json
 import os
 import shutil
 import socket
@@ -99,6 +100,17 @@ def text():
 def model(text):
     """A small untrained model of that text."""
     return npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=12, seed=1)
+
+
+def reconfigure(path, change=lambda configuration: None, without=None, **arrays):
+    """Write a model's file again: its configuration changed, with other arrays, without one."""
+    with np.load(path) as file:
+        members = {name: file[name] for name in file.files}
+    configuration = json.loads(bytes(members["configuration"]))
+    change(configuration)
+    members["configuration"] = np.frombuffer(json.dumps(configuration).encode(), np.uint8)
+    members |= arrays
+    np.savez(path, **{name: array for name, array in members.items() if name != without})
 
 
 def randomised(network, seed=0, scale=0.5):

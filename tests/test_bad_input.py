@@ -5,7 +5,6 @@ import pytest
 
 import npchar
 from npchar import load_corpus
-from npchar.command import main
 
 NAMES = ["anna", "nina"]
 
@@ -33,6 +32,13 @@ BAD = [
     ("a model without an end", lambda m, r: r.fit(NAMES), "no end of a document.*from_documents"),
     ("one without, to write", lambda m, r: r.generate_document(), "no end of a document"),
     ("none to write", lambda m, r: m.generate_document(0), "n is 0; expected a whole number, 1"),
+    ("an unknown letter", lambda m, r: m.fit(["anna", "xyz"]), "in document 1, the character 'x'"),
+    ("a boundary to begin by", lambda m, r: m.generate_document(beginning="a\x03"), "U\\+0003"),
+    ("a number to begin by", lambda m, r: m.generate_document(beginning=3), "str, got int"),
+    ("a text as documents", lambda m, r: m.vocabulary.from_documents("anna"), "got one, 'anna'"),
+    ("NaN in a column", lambda m, r: m.vocabulary.from_documents(["a", float("nan")]), "float"),
+    ("a list in a list", lambda m, r: m.vocabulary.from_documents(["a", ["b"]]), "list: doc"),
+    ("a tuple in a list", lambda m, r: m.vocabulary.from_documents([("a",)]), "pass list"),
     ("nothing to extend by", lambda m, r: m.extend(""), "the text is empty"),
     ("no window", lambda m, r: m.fit(NAMES, maxlen=None), "maxlen is None; expected a whole"),
     ("a word as a split", lambda m, r: m.fit(NAMES, validation_split="x"), "validation_split is"),
@@ -58,31 +64,6 @@ def test_it_is_told_and_nothing_changes(give, message, namer, reader, tmp_path, 
     with pytest.raises((ValueError, TypeError, OSError), match=message):
         give(namer, reader)
     np.testing.assert_array_equal(namer.parameters.flat, before)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["train", "--from", "no-model.npz", "names.txt"], "damaged or not a saved model"),
-        (["train", "--from", "gone.npz", "names.txt"], "there is no file gone.npz"),
-        (["train", "empty"], "is a folder without files; name one with texts"),
-        (["train", "empty", "--documents", "lines"], "is a folder without files"),
-        (["train", "names.txt", "--min-count", "0"], "min_count is 0; expected"),
-        (["generate", "--document"], "not of documents"),
-    ],
-)
-def test_on_the_command_line(arguments, message, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "names.txt").write_text("anna\nnina\n")
-    (tmp_path / "no-model.npz").write_text("a text")
-    there = sorted(tmp_path.rglob("*"))
-    assert main(arguments) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("npchar: ")
-    assert said.count("\n") == 1
-    assert message in said
-    assert sorted(tmp_path.rglob("*")) == there
 
 
 @pytest.mark.parametrize("documents", [["anna"], ["a", "n", "i"] * 4, ["a"]])

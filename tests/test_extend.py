@@ -128,21 +128,3 @@ def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     rate = default_learning_rate("rmsprop", model.network.sizes) / 4
     model.fit(new, epochs=2, maxlen=20, seed=5, learning_rate=rate, verbose=False)
     assert made.parameters.flat.tobytes() == model.parameters.flat.tobytes()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--from", "nowhere.npz"), "there is no file nowhere.npz"),
-        (("--from", "new.txt"), "new.txt is damaged or not a saved model"),
-        (("--from", "nietzsche", "--hidden-size", "9"), "leave out --hidden-size"),
-    ],
-)
-def test_mistakes_on_the_command_line(tmp_path, monkeypatch, capsys, options, message):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "new.txt").write_text(NEW)
-    assert main(["train", "new.txt", *options]) == 2
-    out, err = capsys.readouterr()
-    assert message in err
-    assert err.count("\n") == 1
-    assert not (tmp_path / "new.npz").exists()

@@ -226,32 +226,6 @@ def test_documents_of_tokens():
     assert all(document[0] == "or" and END not in document for document in made)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda m: m.fit([]), "at least one document, got none"),
-        (lambda m: m.fit(["anna", ""]), "document 1 is empty"),
-        (lambda m: m.fit(["anna", "b" + END]), r"document 1 has a U\+0003"),
-        (lambda m: m.fit(["anna", 3]), "expected texts, got int: document 1"),
-        (lambda m: m.fit(["anna", "xyz"]), "in document 1, the character 'x'"),
-        (lambda m: m.fit(["anna", "ben"], targets="last"), "targets is 'last', which needs"),
-        (lambda m: m.evaluate([]), "at least one document, got none"),
-        (lambda m: m.score(["ben", ""]), "document 1 is empty"),
-        (lambda m: m.generate_document(0), "n is 0"),
-        (lambda m: m.generate_document(beginning="b" + END), r"without U\+0003"),
-        (lambda m: m.generate_document(beginning="anx"), "the character 'x' .* at position 2"),
-        (lambda m: m.generate_document(beginning=3), "expected a str, got int"),
-        (lambda _: Vocabulary.from_documents([]), "at least one document, got none"),
-        (lambda _: Vocabulary.from_documents("anna"), "expected a list of texts, got one, 'anna'"),
-        (lambda _: Model(Vocabulary("ab")).fit(["ab", "ba"]), "Vocabulary.from_documents"),
-        (lambda _: Model(Vocabulary("ab")).generate_document(), "Vocabulary.from_documents"),
-    ],
-)
-def test_what_cannot_be(call, message):
-    with pytest.raises((ValueError, TypeError), match=message):
-        call(small())
-
-
 def test_generated_documents_end_before_a_stop(learned):
     whole = learned.generate_document(50, seed=1)
     assert any("e" in word for word in whole)
@@ -335,22 +309,6 @@ def test_tokens_may_be_any_collection():
         expected.fit(tokens, maxlen=130, verbose=False, workers=1)
 
 
-@pytest.mark.parametrize(
-    ("documents", "message"),
-    [
-        (["anna", ""], "document 1 is empty"),
-        (["anna", "b" + END], r"document 1 has a U\+0003"),
-        (["anna", float("nan")], "expected texts, got float: document 1"),
-        (["anna", ["ben"]], "expected texts, got list: document 1"),
-        ([("to", "be")], r"got tuple: document 0; pass list\(\.\.\.\)"),
-        (3, "expected a list of texts, got int"),
-    ],
-)
-def test_a_vocabulary_refuses_what_fit_refuses(documents, message):
-    with pytest.raises((ValueError, TypeError), match=message):
-        Vocabulary.from_documents(documents)
-
-
 def test_the_end_of_documents_is_a_character_of_a_text(tmp_path):
     """U+0003 in a chat log: its model is one of a text, in a file too."""
     text = "\x0304<ada\x03> hello\n" * 30
@@ -368,15 +326,6 @@ def test_the_end_of_documents_is_a_character_of_a_text(tmp_path):
     assert model.extend(["ada"]).vocabulary.documents
     for vocabulary in (model.vocabulary, small().vocabulary):
         assert eval(repr(vocabulary)) == vocabulary
-
-
-def test_one_document_and_documents_of_one_character():
-    model = small()
-    history = model.fit(["anna"], workers=1, **SETTINGS)
-    assert history.val_loss == []
-    history = model.fit(["a", "b", "a"], workers=1, **SETTINGS)
-    assert len(history.val_loss) == 3
-    assert np.isfinite(history.loss).all()
 
 
 def test_a_batch_without_padding_is_that_of_the_text():
