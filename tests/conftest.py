@@ -18,7 +18,6 @@ import pytest
 from hypothesis import is_hypothesis_test, settings
 
 import npchar
-from npchar.training.config import TrainingConfig, resolve_optimizer
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -118,19 +117,3 @@ def randomised(network, seed=0, scale=0.5):
     flat = network.parameters.flat
     flat[:] = np.random.default_rng(seed).normal(0, scale, flat.shape)
     return network
-
-
-def config_of(**changes):
-    """The configuration of a training, whole."""
-    usual = {
-        "epochs": 1, "maxlen": 7, "step": 1, "targets": "all", "batch_size": 8, "optimizer": "sgd",
-        "optimizer_arguments": {}, "learning_rate": 0.1, "schedule": "constant", "warm_up": 0.0,
-        "clip_norm": None, "validation_split": 0.0, "patience": None, "restore_best": True,
-        "seed": 0,
-    }  # fmt: skip
-    return TrainingConfig(**usual | changes)
-
-
-def trained_by(network, config):
-    """What a `TrainingStep` takes."""
-    return network, resolve_optimizer(config.optimizer, config), config

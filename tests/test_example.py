@@ -50,17 +50,6 @@ def test_the_main_job(short_corpus, tmp_path):
 
 
 @pytest.mark.slow
-def test_its_output_is_utf8_where_it_is_no_terminal(tmp_path):
-    (tmp_path / "short.txt").write_text("кошка сидит на окне. " * 100, encoding="utf-8")
-    done = run_python(
-        *(EXAMPLE, "--corpus", tmp_path / "short.txt", *SMALL),
-        env={"PYTHONIOENCODING": "ascii"}, encoding="utf-8",
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "кошка" in done.stdout
-
-
-@pytest.mark.slow
 def test_the_book(short_corpus):
     done = run("--book", "--corpus", short_corpus, "--epochs", 1, "--hidden-size", 8)
     assert done.returncode == 0, done.stderr

@@ -51,19 +51,6 @@ def test_it_learns_the_new_text(learned, tmp_path):
     assert history.val_loss[-1] < history.baselines["unigram"] - 0.3
     assert set(model.generate("THE", 300, temperature=0.5, seed=1)) & set("CMO")
 
-    # In two halves: to the bit as in one
-    path, again = tmp_path / "run.npz", learned.extend(NEW)
-    with pytest.raises(KeyboardInterrupt):
-        again.fit(NEW, epochs=6, checkpoint=path, callbacks=[interrupted], **settings)
-    again = learned.extend(NEW)
-    again.fit(NEW, epochs=6, checkpoint=path, resume=True, **settings)
-    assert again.parameters.flat.tobytes() == model.parameters.flat.tobytes()
-
-
-def interrupted(history):
-    if len(history.loss) == 3:
-        raise KeyboardInterrupt
-
 
 def test_nothing_new_is_a_copy(learned):
     model = learned.extend("the cat")

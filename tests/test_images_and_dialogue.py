@@ -62,11 +62,6 @@ def test_an_image_is_its_digit_and_its_rows(images):
     assert two.sum(1).argmax() > 6
     stem = one.sum(0).argmax()
     assert one[:4, :stem].sum() > 2 * one[:4, stem + 2 :].sum()
-    pixels = images["pixels_of"](made[:2])
-    assert "".join(images["SHADES"][shade] for shade in pixels[1, 3]) == made[1].split("\n")[3]
-    # What a model makes of it may have rows too many, too long and too short
-    odd = images["pixels_of"](["3" + "█" * 9 + "\n█7\n" + 20 * "\n"])[0]
-    assert odd.sum(1).tolist() == [3 * images["COLUMNS"], 3, *(images["ROWS"] - 2) * [0]]
 
 
 def test_the_baseline_by_place(images):
@@ -107,22 +102,6 @@ def test_what_was_told_last_is_the_answer(dialogue):
             continue
         assert question.ago == len(before) - places[-1]
         assert question.answer == answer.format(told[before[places[-1]]])
-
-
-def test_the_share_that_is_remembered(dialogue, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    question = dialogue["Question"]
-    asked = [question(str(k), "in oslo", 2 + 2 * (k >= 8), k == 0) for k in range(12)]
-    asked += [question("12", "i do not know", 0, False)]
-    given = 8 * ["in oslo"] + 4 * ["in rome"] + ["i do not know"]
-    globals_ = dialogue["remembered"].__globals__
-    monkeypatch.setitem(globals_, "answers", lambda model, before: [given[int(k)] for k in before])
-    dialogue["remembered"](None, asked, tmp_path / "dialogue.png")
-    told = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "2 to 4 lines ago 66.7% ± 13.6% of 12" in told
-    assert "told anew 100.0% ± 0.0% of 1" in told
-    assert "never told 100.0% ± 0.0% of 1" in told
-    assert (tmp_path / "dialogue.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize("end", [EOFError, KeyboardInterrupt, ""])

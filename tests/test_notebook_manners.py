@@ -57,21 +57,6 @@ def test_the_summary_counts_right(fitted, capsys):
     assert f"{model.parameters.flat.size:,} float32 parameters" in shown
 
 
-def test_the_summary_names_dropout_where_it_is(capsys):
-    npchar.Model(npchar.Vocabulary("abc"), hidden_size=2, recurrent_dropout=0.1).summary()
-    assert "(4, 2), dropout 0.1 of Wh" in capsys.readouterr().out
-    for layers, dropout in ((1, 0.3), (3, 0.3), (3, 0.0)):
-        model = npchar.Model(
-            npchar.Vocabulary("abc"), hidden_size=2, num_layers=layers, dropout=dropout
-        )
-        model.summary()
-        shown = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-        names = [f"lstm{k}" for k in range(layers)]
-        if dropout:
-            names = [n for name in names for n in (name, "dropout")]
-        assert shown[1 : len(names) + 2] == [*names, "dense"]
-
-
 def test_a_history_in_a_line(fitted):
     _, history, _ = fitted
     assert repr(history).startswith("History(2 epochs, best val_loss ")

@@ -46,13 +46,6 @@ def code_of(path):
 
 
 @each
-def test_its_cells_are_short_and_draw_nothing_themselves(path):
-    for code in code_of(path):
-        assert code.count("\n") < 15, code
-        assert not re.search(r"matplotlib|pyplot|\b(plt|ax|axes|fig)\.", code), code
-
-
-@each
 def test_its_pictures_have_a_text_in_their_place(path):
     outputs = [o for cell in cells(path) for o in cell.get("outputs", ()) if "data" in o]
     pictures = [output for output in outputs if "image/png" in output["data"]]

@@ -72,10 +72,3 @@ def test_aligned_memory_begins_a_line_of_the_cache(shape, dtype):
         assert (array.shape, array.dtype) == (np.empty(shape).shape, np.dtype(dtype))
         assert array.flags.c_contiguous
         assert array.flags.writeable
-
-
-def test_packed_matrices_are_aligned():
-    W = np.ones((3, 16, 48), np.float32)
-    for is_joined in (False, True):
-        tiles = MatmulPlan(8, 16, 48, W.dtype).right(W, is_joined=is_joined)
-        assert tiles.__array_interface__["data"][0] % 64 == 0

@@ -163,7 +163,6 @@ def test_numbers_of_numpy_are_numbers(tmp_path, uninterrupted):
     [
         {"targets": "last", "schedule": "constant", "validation_split": 0.0, "step": 7},
         {"optimizer": "adam", "schedule": "cosine"},
-        {"optimizer": "sgd", "learning_rate": 0.5},
     ],
 )
 def test_other_settings_resume_too(tmp_path, monkeypatch, options):
@@ -271,24 +270,6 @@ def test_the_best_weights_outlive_an_interruption(tmp_path):
     assert outcome(model, fit(model, path, callbacks=[worsen(model)], **options)) == expected
 
 
-def test_an_epochs_seconds_are_those_of_all_its_parts(tmp_path, monkeypatch):
-    now, original = [0.0], npchar.network.network.Network.gradients
-
-    def gradients(self, *arguments, **named):
-        now[0] += 0.5
-        return original(self, *arguments, **named)
-
-    monkeypatch.setattr("time.perf_counter", lambda: now[0])
-    monkeypatch.setattr(npchar.network.network.Network, "gradients", gradients)
-    with monkeypatch.context() as patch:
-        crash_after(patch, 10)  # three steps of the second epoch are done
-        with pytest.raises(Crash):
-            fit(make(), tmp_path / "run.npz")
-    now[0] += 1000
-    history = fit(make(), tmp_path / "run.npz")
-    assert history.seconds == pytest.approx([3.5] * 3)
-
-
 def test_a_guard_goes_on_where_it_was(tmp_path, monkeypatch):
     """A roll-back after an interruption, to weights and at a rate from before it."""
     original = npchar.network.network.Network.gradients
@@ -331,21 +312,6 @@ def in_the_middle_of_an_update(monkeypatch, k, happens):
             weights[...] = after
 
     monkeypatch.setattr(npchar.RMSprop, "update", interrupted)
-
-
-def test_a_step_that_is_half_done_is_not_kept(tmp_path, monkeypatch, uninterrupted):
-    path = tmp_path / "run.npz"
-
-    def crash():
-        raise Crash
-
-    with monkeypatch.context() as patch:
-        in_the_middle_of_an_update(patch, 11, crash)
-        with pytest.raises(Crash):
-            fit(make(), path, checkpoint_every=(4, "steps"))
-    assert position(path)["steps"] == 8
-    model = make()
-    assert outcome(model, fit(model, path)) == uninterrupted
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -472,13 +438,6 @@ def test_an_earlier_run_is_not_overwritten(tmp_path):
         with pytest.raises(CheckpointError, match="no training to go on with.*how many epochs"):
             fit(model, path, **changes)
     assert path.read_bytes() == before
-
-
-def test_a_finished_model_is_trained_on(tmp_path, uninterrupted):
-    path = tmp_path / "run.npz"
-    make().save(path)
-    model = Model.load(path)
-    assert outcome(model, fit(model, path)) == uninterrupted
 
 
 OTHERS = {

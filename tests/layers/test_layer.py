@@ -115,16 +115,6 @@ def test_a_stepper_goes_on_with_the_weights_it_was_made_with(layer):
     np.testing.assert_array_equal(*logits)
 
 
-def test_a_tape_can_be_used_again(layer):
-    rng = np.random.default_rng(9)
-    first, second = rng.normal(size=(2, T, B, layer.sizes[0]))
-    gradient = layer.zeros_like()
-    tape = layer.forward(first)
-    layer.backward(tape, np.ones((T, B, H)), None, gradient)
-    again = layer.forward(second, tape=tape)
-    np.testing.assert_array_equal(again.outputs, layer.forward(second).outputs)
-
-
 def test_what_a_tape_gave_stays_when_it_is_used_again(layer):
     rng = np.random.default_rng(9)
     first, second = rng.normal(size=(2, T, B, layer.sizes[0]))

@@ -106,26 +106,6 @@ def test_initialisation_is_keras():
     assert np.abs(np.corrcoef(gates) - np.eye(4)).max() < 0.1  # no gate starts like another
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
-@pytest.mark.parametrize("targets", ["all", "last"])
-def test_no_other_dtype_appears(dtype, targets):
-    network = randomised(Network(Sizes(9, 6, 2, 0.0))).astype(dtype)
-    ids = np.random.default_rng(0).integers(0, 9, (5, 4))
-    y = ids[::-1] if targets == "all" else ids[0]
-    outputs, tapes = network.forward(ids)
-    assert outputs.dtype == dtype
-    arrays = [array for tape in tapes for array in vars(tape).values() if hasattr(array, "dtype")]
-    plain_tape = network.plain().forward(ids)[1][0]
-    arrays += [array for step in plain_tape.steps for array in step]
-    assert {a.dtype for a in arrays if a.dtype.kind in "fc"} == {np.dtype(dtype)}
-    result = network.gradients(ids, y)
-    assert result.loss.dtype == result.parameters.flat.dtype == dtype
-    assert {a.dtype for state in result.states for a in state} == {np.dtype(dtype)}
-    states = [tape.final_state for tape in tapes]
-    assert network.steps_from(states)(ids[0]).dtype == dtype
-    assert network.layers[0].step(ids[0], states[0])[1].c.dtype == dtype
-
-
 def test_saturated_gates_make_no_warning():
     network = randomised(Network(Sizes(9, 6, 1, 0.0)), scale=200)
     ids = np.random.default_rng(0).integers(0, 9, (20, 4))

@@ -9,7 +9,7 @@ import npchar
 from npchar import Model, Vocabulary
 from npchar.network.network import Network, Sizes
 from npchar.text.batches import DocumentBatches
-from npchar.text.documents import END, PADDING, Ids, concatenate, split, stack
+from npchar.text.documents import END, PADDING, Ids, concatenate, stack
 
 NAMES = ["anna", "ben", "a", "carolina", "benedikt", "nina", "ab", "caba", "dennis", "bea"]
 LAYERS = ("lstm", "gru", "rnn", "conv")
@@ -127,17 +127,6 @@ def test_pieces_are_all_of_the_documents_once():
     assert [b.shape for b in again] != [b.shape for b in batches]  # another order of lengths
 
 
-def test_which_are_held_out_is_drawn_by_the_seed():
-    learned, held_out = split(50, 0.1, seed=3)
-    assert len(held_out) == 5
-    assert sorted([*learned, *held_out]) == list(range(50))
-    assert (split(50, 0.1, seed=3)[1] == held_out).all()
-    assert (split(50, 0.1, seed=4)[1] != held_out).any()
-    assert [len(part) for part in split(2, 0.1, 0)] == [1, 1]
-    assert [len(part) for part in split(1, 0.5, 0)] == [1, 0]
-    assert [len(part) for part in split(9, 0.0, 0)] == [9, 0]
-
-
 SETTINGS = {"epochs": 3, "maxlen": 6, "batch_size": 2, "learning_rate": 0.02, "verbose": False}
 
 
@@ -154,16 +143,10 @@ def test_workers_share_out_documents(layer):
 
 def test_the_losses_are_means_over_all_symbols():
     """With a rate that changes nothing: of the documents learned, and of those held out."""
-    model = small()
-    history = model.fit(NAMES, workers=1, **SETTINGS | {"learning_rate": 1e-300, "epochs": 1})
-    learned, held_out = ([NAMES[k] for k in part] for part in split(len(NAMES), 0.1, 0))
-    ids, ends = concatenate(learned, model.vocabulary)
-    pieces = DocumentBatches(ids, ends, 6, 2)
-    batches = list(pieces.batches(np.arange(len(pieces))))
-    n = [(batch[1:] >= 0).sum() for batch in batches]
-    losses = [loss_and_gradient(model.network, batch)[0] for batch in batches]
-    assert history.loss == [pytest.approx(np.average(losses, weights=n), rel=1e-12)]
-    assert history.val_loss == [pytest.approx(model.evaluate(held_out).loss, rel=1e-12)]
+    model, options = small(), SETTINGS | {"learning_rate": 1e-300, "epochs": 1, "maxlen": 100}
+    history = model.fit(NAMES, validation_data=["ben", "carolina"], workers=1, **options)
+    assert history.loss == [pytest.approx(model.evaluate(NAMES).loss, rel=1e-12)]
+    assert history.val_loss == [pytest.approx(model.evaluate(["ben", "carolina"]).loss, rel=1e-12)]
 
 
 class Crash(Exception):
@@ -214,16 +197,6 @@ def test_whole_documents_are_generated(learned):
     assert set(learned.generate_document(20, beginning="bea", temperature=0)) == {"beat"}
     assert learned.generate_document(2, 1, beginning="be", top_k=1)[0][:2] == "be"
     assert len(learned.generate_document(1, 1, temperature=5.0, seed=3)[0]) <= 1
-
-
-def test_documents_of_tokens():
-    lines = [["to", "be"], ["or", "not", "to", "be"], ["be"]] * 20
-    model = Model(Vocabulary.from_documents(lines), hidden_size=8)
-    history = model.fit(lines, epochs=8, batch_size=2, maxlen=10, workers=1, verbose=False)
-    assert history.val_loss[-1] < history.val_loss[0]
-    assert model.score(lines[:1])[0].text == [END, "to", "be", END]
-    made = model.generate_document(5, seed=1, beginning=["or"])
-    assert all(document[0] == "or" and END not in document for document in made)
 
 
 def test_generated_documents_end_before_a_stop(learned):
