@@ -225,19 +225,6 @@ def test_an_interrupted_training_goes_on(tmp_path, here, interrupt_after):
     assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "part.npz").read_bytes()
 
 
-def test_train_names_the_loss_of_the_weights_in_the_file(tmp_path, here):
-    text = "".join(c for k in range(40) for c in f"{k:b} ")  # too small not to be learned by heart
-    (tmp_path / "text.txt").write_text(text)
-    options = ("--epochs", 60, "--maxlen", 8, "--batch-size", 4, "--learning-rate", 0.05)
-    status, out, err = here("train", "text.txt", *options)
-    losses = [float(loss) for loss in re.findall(r"val_loss ([\d.]+)", err)]
-    assert min(losses) < losses[-1]
-    assert out == f"text.npz: {min(losses):.4f} nats per character held out\n"
-    held_out = text[len(text) - len(text) // 10 :]
-    loss = npchar.Model.load(tmp_path / "text.npz").evaluate(held_out).loss
-    assert loss == pytest.approx(min(losses), abs=1e-4)
-
-
 def test_without_a_seed_it_writes_something_else_each_time(capsys):
     written = set()
     for _ in range(3):

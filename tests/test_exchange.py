@@ -179,8 +179,7 @@ def torch_peer(layer, num_layers):
 
 
 @pytest.mark.parametrize(
-    ("layer", "num_layers"),
-    [*((layer, n) for layer in ALL for n in (1, 2)), ("conv", 12)],
+    ("layer", "num_layers"), [*((layer, n) for layer in ALL for n in (1, 2)), ("conv", 12)]
 )
 def test_pytorch_live(layer, num_layers):
     torch, peer = torch_peer(layer, num_layers)
@@ -267,22 +266,13 @@ def torch_with(layer="lstm", **changes):
     ("call", "message"),
     [
         (lambda: from_keras(to_keras(made(1)[0])[:-1], VOCABULARY), "got 4 arrays"),
-        (
-            lambda: from_keras(to_keras(made(1)[0]), Vocabulary("abc")),
-            "lstm0.Wx .* of 3",
-        ),
-        (
-            lambda: from_keras([np.zeros(3)] * 5, VOCABULARY),
-            "recurrent kernel",
-        ),
+        (lambda: from_keras(to_keras(made(1)[0]), Vocabulary("abc")), "lstm0.Wx .* of 3"),
+        (lambda: from_keras([np.zeros(3)] * 5, VOCABULARY), "recurrent kernel"),
         (
             lambda: from_keras([a[0] if len(a) == 2 else a for a in gru()], VOCABULARY),
             "reset_after=True",
         ),
-        (
-            lambda: from_keras(to_keras(made(2)[0])[:3] + gru()[3:], VOCABULARY),
-            "4 gates.*layer 1",
-        ),
+        (lambda: from_keras(to_keras(made(2)[0])[:3] + gru()[3:], VOCABULARY), "4 gates.*layer 1"),
         (lambda: from_keras([np.zeros((2, V, 12)), np.zeros(12)] * 3, VOCABULARY), "from_torch"),
         (lambda: from_torch({"w": np.zeros(3)}, VOCABULARY), "the arrays of one nn.LSTM"),
         (lambda: from_torch(state_without("dense.bias"), VOCABULARY), "one nn.Linear"),

@@ -120,12 +120,6 @@ def clip_each(gradients, limit):
     return [a * min(1, limit / np.linalg.norm(a)) for a in gradients]
 
 
-def clip_in_place(gradients, limit):
-    for a in gradients:
-        a *= limit
-    return gradients
-
-
 def rmsprop_in_place(weights, gradient, v, learning_rate, rho, epsilon):
     weights -= 1
     return weights, v
@@ -156,56 +150,37 @@ MISTAKES = [
     ("1.1", lambda ids, V: one_hot(ids, V).swapaxes(0, 1), r"B comes first.*\(2, 5, 7\) came, \(5"),
     ("1.1", lambda ids, V: ids, r"the shape \(5, 2\) came, \(5, 2, 7\) was expected"),
     ("1.1", lambda ids, V: np.moveaxis(one_hot(ids, V), 2, 0), "V comes first"),
-    ("1.1", lambda ids, V: one_hot(ids - 1, V), "one place too far left"),
-    ("1.1", lambda ids, V: None, "returns None; is there a `return`"),
-    ("1.1", lambda ids, V: "rows", "'rows'.* came; numbers were expected"),
-    ("1.1", lambda ids, V: [[0], [1, 2]], "a list of unequal rows"),
     ("1.2", lambda ids, maxlen, step: answers.windows(ids, maxlen, step).copy(), "it is a copy"),
     ("1.2", windows_too_narrow, "have maxlen ids; the one after"),
     ("1.2", lambda ids, maxlen, step: answers.windows(ids, maxlen, 1), "every step-th"),
-    ("1.2", lambda ids, maxlen, step: answers.windows(ids, maxlen, step)[:-1], "last window"),
     ("1.3", lambda Wx, ids: one_hot(ids, Wx.shape[1]) @ Wx[:, None], "NaN .*product"),
     ("1.3", lambda Wx, ids: Wx[ids], "pick gates, Wx's first axis"),
     ("1.4", add_each_row_once, "only the last row counts"),
     ("2.1", lambda z: 0.5 * (np.tanh(z) + 1), "this is the sigmoid of 2 z"),
     ("2.1", lambda z: 1 / (1 + np.exp(-z)), r"overflow encountered in exp \(z from -1000"),
     ("2.1", lambda z: 1 / (1 + np.exp(z)), "the sigmoid of -z"),
-    ("2.1", lambda z: np.clip(z / 5 + 0.5, 0, 1), r"at \[\d, \d\] .* came, .* was expected"),
     ("2.2", step_with(order="ifgo"), "c: the gates are in another order, as if i, f, g, o"),
     ("2.2", step_with(order="fiog"), "as if f, i, o, g"),
     ("2.2", step_with(order="figo"), "c: the gates are in another order, as if f, i, g, o"),
     ("2.2", step_with(transpose=True), "c: Wh is transposed, h_ Whᵀ; it should be h_ Wh"),
     ("2.2", step_with(squash=lambda c: c), "h: it is o c, tanh is not there"),
     ("2.2", step_with(bias=0), "c: the bias is not there"),
-    ("2.2", step_with(candidate=sigmoid), "candidate g has a sigmoid"),
-    ("2.2", step_with(swap=True), "h and c are swapped"),
-    ("2.2", lambda *arguments: step_with()(*arguments)[0], "one value came; 2 were expected: h, c"),
     ("2.3", lambda V, H, n: n * 4 * H * (V + H + 1) + (H + 1) * V, "those above the first read H"),
     ("2.3", lambda V, H, n: answers.number_of_parameters(V, H, n) + 4 * H * n, "second bias"),
     ("2.3", lambda V, H, n: answers.number_of_parameters(V, H, n) - V, "Dense's bias"),
     ("3.1", lambda z, targets: softmax(z) / len(z), "softmax alone"),
     ("3.1", subtract_in_every_row, r"every row at the targets of all rows, as `p\[:, targets\]`"),
     ("3.1", lambda z, targets: -answers.logits_gradient(z, targets), "the sign is wrong"),
-    ("3.1", lambda z, t: len(t) * answers.logits_gradient(z, t), "sum of the losses"),
     ("3.2", one_step_with(carried=0), "dz of the input gate i: dc is not carried"),
     ("3.2", one_step_with(slope=lambda c: 1 - c**2), "taken as 1 - c²"),
     ("3.2", one_step_with(slope=lambda c: 1), "slope of tanh at c is not there"),
     ("3.2", one_step_with(of_tanh=lambda g: 1 - np.tanh(g) ** 2), "g: .*taken as 1 - tanh"),
     ("3.2", one_step_with(of_sigmoid=lambda s: 1 - s**2), "a sigmoid: s "),
     ("3.2", one_step_with(of_sigmoid=lambda s: sigmoid(s) * (1 - sigmoid(s))), "once more"),
-    ("3.2", one_step_with(order=(0, 1, 3, 2)), "output gate o: it has the gradient of the cand"),
-    ("3.2", one_step_with(swap=True), "input gate i: i and g are swapped: its factor is i itself"),
-    ("3.2", one_step_with(taken=(3, 1, 2, 0)), "gates are taken as g, f, o, i; they come as i,"),
-    ("3.2", one_step_with(taken=(1, 0, 3, 2), order=(1, 0, 3, 2)), "gates are taken as f, i, g, o"),
-    ("3.2", one_step_with(to_c_=lambda dc, full, i, f: full * i), "dc_: .* the input gate"),
-    ("3.2", one_step_with(to_c_=lambda dc, full, i, f: dc * f), "dc_: what dh adds"),
-    ("3.2", one_step_with(to_c_=lambda dc, full, i, f: full), "dc_: f is not there"),
     ("3.3", lambda f, x, d: [2 * g for g in answers.numeric_gradients(f, x, d)], "2 delta apart"),
     ("3.4", whole_with(carry_c=0), "dWx: dc is not carried"),
     ("3.4", whole_with(carry_h=0), "dWx: dh is not carried"),
     ("3.4", whole_with(transpose=False), "should be Whᵀ"),
-    ("3.4", whole_with(before=slice(1, None)), r"dWh: it takes h\[t \+ 1\]"),
-    ("3.4", whole_with(mean=True), "mean over the batch; a sum"),
     ("4.1", lambda Wh: np.linalg.eigvals(Wh).real.max(), "not in absolute value"),
     ("4.1", lambda Wh: np.linalg.norm(Wh, 2), "largest singular value"),
     ("4.1", lambda Wh: np.linalg.eigvals(Wh)[0] + 0j, "complex numbers came"),
@@ -217,7 +192,6 @@ MISTAKES = [
     ("4.4", clip_each, "clipped by its own norm"),
     ("4.4", lambda gradients, limit: [np.clip(a, -limit, limit) for a in gradients], "one by one"),
     ("4.4", lambda gradients, limit: [a.ravel() for a in gradients], r"gradient 0: .*\(6,\) came"),
-    ("4.4", clip_in_place, "it changes its argument gradients"),
     ("5.1", rmsprop_in_place, "changes its argument weights; work on a copy"),
     ("5.1", lambda w, g, *rest: answers.rmsprop(w, -g, *rest), "it goes up"),
     ("5.1", lambda w, g, v, r, rho, e: answers.rmsprop(w, g, v, r, 1 - rho, e), "are swapped"),
@@ -235,8 +209,6 @@ MISTAKES = [
     ("6.2", lambda p: -(p * np.log2(p)).sum(axis=-1), "in bits, not nats"),
     ("6.2", lambda p: (p * np.log(p)).sum(axis=-1), "sign is wrong"),
     ("6.2", lambda p: -(p * np.log(p)).mean(axis=-1), "it is a mean"),
-    ("6.2", lambda p: -(p * np.log(p)).sum(), "over the last axis"),
-    ("6.2", lambda p: -(p * np.log(p)).sum(axis=-1), "divide by zero.*some probabilities are 0"),
     ("6.3", lambda p, u: p.argmax(), "the most probable, whatever u"),
     ("6.3", lambda p, u: answers.draw(p, u) * 1.0, "one whole number"),
     ("6.3", lambda p, u: answers.draw(p, u) + 1, "one too high"),
@@ -247,7 +219,6 @@ MISTAKES = [
     ("7.3", saliency_with(lambda g, x: g), "this is the gradient; its norm"),
     ("7.3", saliency_with(lambda g, x: g.sum(axis=1)), "signs cancel"),
     ("7.3", saliency_with(lambda g, x: (g * x).sum(axis=1)), "with respect to the 1 alone; the 0s"),
-    ("7.3", saliency_with(lambda g, x: np.abs(g).sum(axis=1)), "sums of absolute values"),
 ]
 
 
@@ -268,32 +239,18 @@ def with_names(function, **names):
 
 
 @pytest.mark.parametrize(
-    ("number", "name", "earlier", "said"),
+    ("number", "earlier", "said"),
     [
-        (
-            "3.4",
-            "lstm_step_gradient",
-            exercises.lstm_step_gradient,
-            "not yet: it calls lstm_step_gradient, exercise 3.2, which is not written yet",
-        ),
-        (
-            "3.4",
-            "lstm_step_gradient",
-            one_step_with(order=(3, 1, 2, 0)),
-            "wrong: it calls lstm_step_gradient, exercise 3.2, which is wrong: dz of the input",
-        ),
-        ("3.4", "lstm_step_gradient", answers.lstm_step_gradient, "right"),
-        (
-            "2.2",
-            "sigmoid",
-            lambda z: np.tanh(z / 2),
-            "wrong: it calls sigmoid, exercise 2.1, which is wrong: this is tanh(z / 2)",
-        ),
+        ("3.4", exercises.lstm_step_gradient, "not yet: it calls lstm_step_gradient, exercise 3.2"),
+        ("3.4", one_step_with(order=(3, 1, 2, 0)), "wrong: it calls .*, exercise 3.2, which is wr"),
+        ("3.4", answers.lstm_step_gradient, "right"),
+        ("2.2", lambda z: np.tanh(z / 2), "wrong: it calls sigmoid, exercise 2.1, .* tanh"),
     ],
 )
-def test_an_earlier_exercise_that_is_not_right_is_named(number, name, earlier, said):
+def test_an_earlier_exercise_that_is_not_right_is_named(number, earlier, said):
+    name = {"3.4": "lstm_step_gradient", "2.2": "sigmoid"}[number]
     answer = getattr(answers, BY_NUMBER[number][0])
-    assert judged(number, with_names(answer, **{name: earlier})).startswith(said)
+    assert re.match(said, judged(number, with_names(answer, **{name: earlier})))
 
 
 def test_an_earlier_exercise_is_found_in_an_inner_function_and_not_blamed_when_right():

@@ -52,10 +52,6 @@ def test_an_image_is_its_digit_and_its_rows(images):
         rows = image[1:].split("\n")
         assert rows.pop() == ""
         assert [len(row) for row in rows] == images["ROWS"] * [images["COLUMNS"]]
-    # They look like their digits: most have their likes nearest
-    alike, differ = images["nearest"](made[:20], made[20:])
-    assert sum(one[0] == image[0] for one, image in zip(alike, made)) >= 15
-    assert images["nearest"](made[:20], made)[1].max() == 0
     # Upright, not mirrored: the bar of a 7 is above, the foot of a 2 below, the nose of a 1 left
     one, two, seven = (images["pixels_of"](made[k::10]).mean(0) for k in (1, 2, 7))
     assert seven.sum(1).argmax() < 3

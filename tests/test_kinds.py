@@ -44,34 +44,7 @@ def test_it_learns_and_writes(kind, tmp_path):
     assert again.evaluate(TEXT).loss == loss
 
 
-@pytest.mark.parametrize("targets", ["all", "last"])
-def test_it_resumes_to_the_bit(kind, targets, tmp_path, monkeypatch):
-    """After a crash in the middle of an epoch, with dropout."""
-    settings = SETTINGS | {"targets": targets, "step": 12, "workers": 1}
-    whole = make(kind)
-    expected = whole.fit(TEXT, **settings)
-    steps = iter(range(12))
-    gradients = Network.gradients
-
-    def crashing(self, *arguments, **named):
-        if next(steps, None) is None:
-            raise RuntimeError("a crash")
-        return gradients(self, *arguments, **named)
-
-    monkeypatch.setattr(Network, "gradients", crashing)
-    path = tmp_path / "run.npz"
-    with pytest.raises(RuntimeError, match="a crash"):
-        make(kind).fit(TEXT, **settings, checkpoint=path, checkpoint_every=(5, "steps"))
-    monkeypatch.undo()
-    model = make(kind)
-    history = model.fit(TEXT, **settings, checkpoint=path, resume=True)
-    assert model.parameters.flat.tobytes() == whole.parameters.flat.tobytes()
-    assert (history.loss, history.val_loss) == (expected.loss, expected.val_loss)
-    other = next(name for name in FAST if name != kind)
-    with pytest.raises(npchar.CheckpointError, match="of another model"):
-        make(other).fit(TEXT, **settings, checkpoint=path, resume=True)
-
-
+@pytest.mark.parametrize("kind", sorted(FAST))
 def test_prompts_side_by_side_are_each_alone(kind):
     """Of different lengths: states of different ages."""
     model = make(kind, dropout=0.0)
@@ -86,21 +59,6 @@ def test_prompts_side_by_side_are_each_alone(kind):
     for k in range(30):
         p = model.next_probabilities(prompts[2] + written[:k])
         assert model.vocabulary.symbols[p.argmax()] == written[k]
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("kind", sorted(FAST))
-def test_no_other_dtype_appears(kind, dtype):
-    network = randomised(Network(Sizes(9, 6, 3, 0.0, kind), dtype=dtype))
-    ids = np.random.default_rng(0).integers(0, 9, (5, 4))
-    for one in (network, network.plain()):
-        result = one.gradients(ids, ids[::-1])
-        outputs, tapes = one.forward(ids)
-        states = [tape.final_state for tape in tapes]
-        found = [outputs, result.parameters.flat, result.loss, one.steps_from(states)(ids[0])]
-        for state in (*states, *result.states):
-            found += list(state)
-        assert {array.dtype for array in found} == {np.dtype(dtype)}
 
 
 def test_analysis_is_of_any(kind):

@@ -54,27 +54,6 @@ def test_generation_repeats_with_its_seed(trained):
     assert "".join(itertools.islice(stream, 50)) == written
 
 
-def test_generation_carries_the_state_it_should(trained):
-    model, _, _ = trained
-    prompt = "the rat sat on the "
-    greedy = model.generate(prompt, 12, temperature=0)
-    again = prompt
-    for _ in range(12):  # the slow way: the whole text through the network for each character
-        logits, _ = model.network.logits(model.vocabulary.encode(again)[:, None])
-        again += model.vocabulary.characters[int(logits[-1, 0].argmax())]
-    assert again == prompt + greedy
-
-
-def test_several_prompts_side_by_side(trained):
-    model, _, _ = trained
-    prompts = ["the cat ", "a", "and the rat sat"]
-    together = model.generate(prompts, 20, temperature=0)
-    assert together == [model.generate(p, 20, temperature=0) for p in prompts]
-    cold, hot = model.generate(["the "] * 2, 200, temperature=[0.01, math.inf], seed=1)
-    assert cold[:20] == model.generate("the ", 20, temperature=0)
-    assert len(set(hot)) == len(model.vocabulary)
-
-
 def test_a_stream_depends_on_its_own_seed_alone(trained):
     model, _, _ = trained
     prompts = ["the cat ", "a", "the cat ", "and the rat sat"]
@@ -133,27 +112,6 @@ def test_gradient_as_the_contract_names_it(trained):
         "dense.b": (len(model.vocabulary),),
     }
     assert all(np.shares_memory(a, model.parameters.flat) for a in model.parameters.values())
-
-
-def test_a_callback_sees_each_epoch_and_can_end_it(text):
-    model = Model(Vocabulary.from_text(text), hidden_size=4)
-    seen = []
-
-    def stop_after_two(history):
-        seen.append(list(history.loss))
-        return len(history.loss) == 2
-
-    history = model.fit(text, epochs=9, callbacks=[stop_after_two], workers=1, **QUIET)
-    assert len(history.loss) == 2
-    assert seen == [history.loss[:1], history.loss]
-
-
-def test_every_callback_is_called_though_one_ends_the_training(text):
-    model = Model(Vocabulary.from_text(text), hidden_size=4)
-    seen = []
-    first, second = lambda _: True, lambda history: seen.append(len(history.loss))
-    model.fit(text, epochs=3, callbacks=[first, second], workers=1, **QUIET)
-    assert seen == [1]
 
 
 def small():

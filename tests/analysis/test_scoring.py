@@ -90,24 +90,6 @@ def test_a_long_text_in_bounded_memory(pretrained):
     assert long - short < 100_000 * 12  # 4 for the result, 1 for an id, the rest passes by
 
 
-def test_what_stands_before_a_surprise():
-    text = "".join(map(chr, range(ord("a"), ord("z") + 1)))
-    for position in (1, 2, 19, 20, 21, 25):
-        p = np.ones(25)
-        p[position - 1] = 0.25
-        (found,) = npchar.Score(text, np.log(p)).most_surprising(1)
-        assert (found.position, found.character, found.bits) == (position, text[position], 2)
-        assert found.before == text[:position][-20:]
-
-
-def test_each_character_has_its_own_colour():
-    score = npchar.Score("abcd", np.log([1, 1e-9, 1]))  # of b, c and d
-    assert re.fullmatch(r"ab\x1b\[30;48;5;196mc\x1b\[0md", score.ansi())
-    (c,) = re.findall(r"<span[^>]*220,50,30,0.75[^>]*>(.)", score._repr_html_())
-    assert c == "c"
-    assert re.search(r'title="29.9 bits"[^>]*>c<', score._repr_html_())
-
-
 def test_colours_in_html():
     page = as_html("a<b\n", [0, 1, -0.5, 2], ["", "<x>", "", ""])
     assert page.count("<span") == 4

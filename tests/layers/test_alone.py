@@ -69,15 +69,6 @@ def test_parameters_of_several_layers():
     assert (parameters["lower.bq"] == -1).all()
 
 
-def test_reprs_tell_shapes():
-    assert repr(LSTM.create(5, 4)) == "LSTM(input_size=5, hidden_size=4, dtype=float32)"
-    assert repr(Conv.create(5, 4, dtype="float64")) == (
-        "Conv(input_size=5, hidden_size=4, dtype=float64)"
-    )
-    assert repr(Dense.create(4, 2)) == "Dense(input_size=4, output_size=2, dtype=float32)"
-    assert "lower.b" in repr(Parameters({"lower.b": (3,)}))
-
-
 @pytest.mark.slow
 def test_the_example_runs(capsys):
     own = importlib.import_module("own-network")
@@ -152,20 +143,13 @@ def test_errors_say_what_is_wrong(kind, call, message):
 def test_a_tape_of_another_layer(kind):
     """Also of another fast layer of the same sizes, whose numbers mean something else."""
     layer = kind.create(D, H)
-    others = [
-        (one.create(D, H).forward(ids(T, B)), "expected .* got ") for one in {*ALL} - {kind, Conv}
-    ]
-    for tape, message in (
-        *others,
-        (kind.create(D, H + 1).forward(ids(T, B)), f"'{kind.name}', 4, .* got .* 5, 'float32'"),
-        (
-            kind.create(D, H, dtype="float64").forward(ids(T, B)),
-            "4, 'float32', .* got .* 'float64'",
-        ),
-    ):
-        with pytest.raises(ValueError, match=message):
+    kinds = {LSTM, *FAST_ONES} - {kind}
+    others = [one.create(D, H) for one in kinds]
+    for other in (*others, kind.create(D, H + 1), kind.create(D, H, dtype="float64")):
+        tape = other.forward(ids(T, B))
+        with pytest.raises(ValueError, match="expected .* got "):
             layer.forward(ids(T, B), tape=tape)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match="expected .* got "):
             layer.backward(tape, None, None, layer.zeros_like())
     with pytest.raises(ValueError, match="6, 3.* got .* 7, 3"):
         layer.forward(ids(T, B), tape=layer.tape(T + 1, B))

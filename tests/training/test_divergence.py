@@ -140,24 +140,6 @@ def test_patience_without_a_held_out_part(text):
     assert len(history.loss) == int(np.argmin(history.loss)) + 1 + 2
 
 
-def test_a_step_without_a_finite_norm_does_not_count(text, monkeypatch):
-    original = npchar.training.step.clip_by_global_norm
-    norms = []
-
-    def spoilt(gradient, limit):
-        norms.append(original(gradient, limit))
-        return math.inf if len(norms) == 3 else norms[-1]
-
-    monkeypatch.setattr(npchar.training.step, "clip_by_global_norm", spoilt)
-    model = Model(Vocabulary.from_text(text), hidden_size=12)
-    settings = QUIET | {"targets": "last", "step": 20, "validation_split": 0.0}
-    history = model.fit(text[:820], epochs=1, **settings)  # five whole batches
-    assert len(norms) == 5
-    del norms[2]
-    assert history.gradient_norm == [pytest.approx(np.mean(norms))]
-    assert np.isfinite(history.loss).all()
-
-
 def test_the_gradient_norm_is_the_one_before_clipping(text):
     def norms(clip_norm):
         model = Model(Vocabulary.from_text(text), hidden_size=12)

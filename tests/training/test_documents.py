@@ -5,11 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-import npchar
 from npchar import Model, Vocabulary
-from npchar.network.network import Network, Sizes
 from npchar.text.batches import DocumentBatches
-from npchar.text.documents import END, PADDING, Ids, concatenate, stack
+from npchar.text.documents import END, PADDING, concatenate, stack
 
 NAMES = ["anna", "ben", "a", "carolina", "benedikt", "nina", "ab", "caba", "dennis", "bea"]
 LAYERS = ("lstm", "gru", "rnn", "conv")
@@ -149,35 +147,6 @@ def test_the_losses_are_means_over_all_symbols():
     assert history.val_loss == [pytest.approx(model.evaluate(["ben", "carolina"]).loss, rel=1e-12)]
 
 
-class Crash(Exception):
-    pass
-
-
-def test_resumed_to_the_bit(tmp_path, monkeypatch):
-    whole = small(dropout=0.2)
-    history = whole.fit(NAMES * 3, workers=1, **SETTINGS)
-    path, calls, before = tmp_path / "run.npz", [], Network.gradients
-
-    def fails(*arguments, **named):
-        calls.append(0)
-        if len(calls) == 19:  # in the middle of an epoch
-            raise Crash
-        return before(*arguments, **named)
-
-    again = small(dropout=0.2)
-    with monkeypatch.context() as patch:
-        patch.setattr(Network, "gradients", fails)
-        with pytest.raises(Crash):
-            again.fit(NAMES * 3, workers=1, checkpoint=path, **SETTINGS)
-    again = small(dropout=0.2)
-    found = again.fit(NAMES * 3, workers=1, checkpoint=path, resume=True, **SETTINGS)
-    assert found.loss == history.loss
-    assert found.val_loss == history.val_loss
-    assert again.parameters.flat.tobytes() == whole.parameters.flat.tobytes()
-    with pytest.raises(npchar.CheckpointError, match="another text"):
-        small(dropout=0.2).fit(NAMES * 2, workers=1, checkpoint=path, resume=True, **SETTINGS)
-
-
 @pytest.fixture(scope="module")
 def learned():
     """A model that knows three words by heart, and when they are over."""
@@ -299,16 +268,3 @@ def test_the_end_of_documents_is_a_character_of_a_text(tmp_path):
     assert model.extend(["ada"]).vocabulary.documents
     for vocabulary in (model.vocabulary, small().vocabulary):
         assert eval(repr(vocabulary)) == vocabulary
-
-
-def test_a_batch_without_padding_is_that_of_the_text():
-    """Nothing is masked where all are of one length: the same numbers, to the bit."""
-    network = Network(Sizes(7, 5, 1, 0.0))
-    network.initialise(0)
-    batch = np.random.default_rng(0).integers(0, 7, (9, 4))
-    expected = network.gradients(batch[:-1], batch[1:]).parameters.flat
-    ids = Ids(np.concatenate([*batch.T, [0]]))
-    found = stack(ids.ids, np.arange(4) * 9, np.full(4, 8))
-    np.testing.assert_array_equal(found, batch)
-    found = network.gradients(found[:-1], found[1:]).parameters.flat
-    np.testing.assert_array_equal(found, expected)

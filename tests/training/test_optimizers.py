@@ -188,15 +188,6 @@ def test_a_long_gradient_is_clipped_in_parts(monkeypatch):
     np.testing.assert_allclose(gradient, before / norm, rtol=1e-14)
 
 
-def test_others_cores_are_left_to_them():
-    before = threads.available_cores()
-    with threads.at_most(1):
-        assert threads.available_cores() == 1
-        with threads.at_most(1000):
-            assert threads.available_cores() == before
-    assert threads.available_cores() == before
-
-
 def test_without_threads_the_work_is_done_all_the_same(monkeypatch):
     """As in a thread of a script whose main thread has ended."""
     pool = ThreadPoolExecutor(1)

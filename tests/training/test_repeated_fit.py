@@ -155,11 +155,14 @@ def test_a_training_without_a_seed_resumes(text, tmp_path):
 
 @pytest.mark.parametrize(
     ("stop", "epochs"),
-    [(True, 1), (np.True_, 1), (False, 3), (np.False_, 3), (None, 3), ("a string", 3)],
+    [(True, 1), (np.True_, 1), (np.False_, 3), (None, 3), ("a string", 3)],
 )
 def test_a_callback_ends_the_training_by_any_kind_of_true(text, stop, epochs):
-    model = Model(Vocabulary.from_text(text), hidden_size=4)
-    assert len(model.fit(text, epochs=3, callbacks=[lambda _: stop], **QUIET).loss) == epochs
+    """After all callbacks have been called."""
+    model, seen = Model(Vocabulary.from_text(text), hidden_size=4), []
+    callbacks = [lambda _: stop, lambda history: seen.append(len(history.loss))]
+    assert len(model.fit(text, epochs=3, callbacks=callbacks, **QUIET).loss) == epochs
+    assert seen == [1, 2, 3][:epochs]
 
 
 def test_callbacks_from_a_generator_are_called_after_every_epoch(text):
