@@ -73,10 +73,3 @@ def test_odd_but_right(documents):
     history = model.fit(documents, epochs=1, verbose=False)
     assert np.isfinite(history.loss).all()
     assert bool(history.val_loss) == (len(documents) > 1)
-
-
-def test_extending_by_nothing_new_is_a_copy(namer):
-    more = namer.extend("anna")
-    assert more.vocabulary == namer.vocabulary
-    np.testing.assert_array_equal(more.parameters.flat, namer.parameters.flat)
-    assert not np.shares_memory(more.parameters.flat, namer.parameters.flat)

@@ -37,46 +37,6 @@ def test_a_picture_comes_with_a_text_in_its_place(shown):
     assert plt.get_fignums() == []  # or it would be shown once more
 
 
-@pytest.mark.parametrize("part", "ifogch")
-def test_a_part_is_highlighted_in_its_colour(part, shown, monkeypatch):
-    figures = []
-    monkeypatch.setattr(drawing, "show", lambda figure, alt: figures.append((figure, alt)))
-    drawing.cell(part)
-    ((figure, alt),) = figures
-    (axes,) = figure.axes
-    patches = [text.arrow_patch for text in axes.texts if getattr(text, "arrow_patch", None)]
-    wanted = matplotlib.colors.to_rgba(drawing.COLOURS[part])
-    coloured = [patch.get_edgecolor() == wanted for patch in patches]
-    assert sum(coloured) == sum(part in parts for *_, parts, _ in drawing.ARROWS)
-    assert alt.startswith(drawing.PARTS[part])
-    plt.close(figure)
-
-
-def test_sliders_and_what_is_drawn_without(monkeypatch):
-    drawn, made = [], {}
-
-    def draw(bias, n):
-        drawn.append((bias, n))
-
-    monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    drawing.slider(draw, bias=(-1.0, 4.0, 2.0), n=(1, 9, 3))
-    assert drawn == [(2.0, 3)]
-
-    widgets = SimpleNamespace(
-        IntSlider=lambda value, **how: ("whole", value, how),
-        FloatSlider=lambda value, **how: ("float", value, how),
-        interact=lambda function, **sliders: made.update(sliders, function=function),
-    )
-    monkeypatch.setitem(sys.modules, "ipywidgets", widgets)
-    drawing.slider(draw, bias=(-1.0, 4.0, 2.0), n=(1, 9, 3))
-    assert made == {
-        "function": draw,
-        "bias": ("float", 2.0, {"min": -1.0, "max": 4.0}),
-        "n": ("whole", 3, {"min": 1, "max": 9}),
-    }
-    assert drawn == [(2.0, 3)]  # interact draws
-
-
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures that were to be shown, and their texts."""

@@ -226,17 +226,6 @@ def test_onnx_live(layer, num_layers, dtype, tmp_path):
     np.testing.assert_allclose(np.concatenate([found["logits"], after]), ours, atol=1e-6)
 
 
-def test_tensors_with_gradients_and_half_precision():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    model, _, _ = made(1)
-    state = {k: torch.nn.Parameter(torch.from_numpy(a)) for k, a in to_torch(model).items()}
-    assert np.array_equal(from_torch(state, VOCABULARY).parameters.flat, model.parameters.flat)
-    half = {name: tensor.bfloat16() for name, tensor in state.items()}
-    again = from_torch(half, VOCABULARY)
-    assert again.parameters.flat.dtype == np.float32
-    np.testing.assert_allclose(again.parameters.flat, model.parameters.flat, rtol=0.01)
-
-
 @pytest.mark.parametrize("layer", ALL)
 def test_layers_without_biases(layer):
     state = to_torch(made(2, layer=layer)[0])

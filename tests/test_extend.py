@@ -85,20 +85,6 @@ def test_rare_new_symbols_become_one_unknown_symbol():
     assert own.extend("ddx", min_count=2).vocabulary == Vocabulary("ab?d", stand_in="?")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (3, "expected a str or a list of documents, got int"),
-        ("", "the text is empty"),
-        ([], "at least one document"),
-        (["a", ""], "document 1 is empty"),
-    ],
-)
-def test_what_cannot_be(text, message):
-    with pytest.raises((ValueError, TypeError), match=message):
-        Model(Vocabulary("ab"), hidden_size=2).extend(text)
-
-
 @pytest.mark.slow
 def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

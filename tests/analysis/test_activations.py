@@ -50,11 +50,9 @@ def test_a_unit_is_found_and_shown(model, text):
     [
         (lambda seen: seen.unit(99), "no unit 99"),
         (lambda seen: seen.unit(0, layer=1), "layer 1"),
-        (lambda seen: seen.html(0, of="z"), "of is 'z'"),
         (lambda seen: seen.find([1, 2]), r"shape \(2,\)"),
         (lambda seen: seen.find(np.ones(len(seen.text))), "not all equal"),
         (lambda seen: seen.find(np.full(len(seen.text), np.nan)), "finite"),
-        (lambda seen: seen.unit(1.5), "no unit 1.5"),
     ],
 )
 def test_errors_say_what_is_wrong(model, text, call, message):

@@ -70,24 +70,14 @@ def damaged_bytes(content: bytes, rng: random.Random) -> bytes:
     """Damage without knowledge of the format."""
     data = bytearray(content)
     for _ in range(rng.choice((1, 1, 1, 2, 5, 40))):
-        at = rng.randrange(len(data))
-        kind = rng.randrange(7)
-        if kind == 0:
+        at, length = rng.randrange(len(data) + 1), rng.choice((0, 1, 8, 64, 4096))
+        piece = rng.choice(
+            (b"", rng.randbytes(8), b"\xff" * 8, b"\0" * 8, bytes(data[at - 30 : at]))
+        )
+        if rng.random() < 0.5 and at < len(data):  # one bit
             data[at] ^= 1 << rng.randrange(8)
-        elif kind == 1:
-            data[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
-        elif kind == 2:
-            data[at : at + 8] = rng.choice((b"\xff" * 8, b"\x00" * 8, rng.randbytes(8)))
-        elif kind == 3:
-            del data[at : at + rng.choice((1, 7, 64, 4096))]
-        elif kind == 4:
-            data[at:at] = data[max(0, at - rng.choice((1, 30, 500))) : at]
-        elif kind == 5:
-            del data[at:]
         else:
-            data += rng.randbytes(rng.choice((1, 22, 1000)))
-        if not data:
-            return b""
+            data[at : at + length if rng.random() < 0.9 else None] = piece
     return bytes(data)
 
 

@@ -59,7 +59,7 @@ def test_gradients_are_right(T, num_layers, targets, condition):
     rng = np.random.default_rng(T)
     ids = rng.integers(0, len(model.vocabulary), (T + 1, 2))
     y = ids[1:] if targets == "all" else ids[-1]
-    samples = 6 if T == 5 else 3
+    samples = 3
     check = npchar.check_gradients(model, ids[:-1], y, samples=samples, verbose=False)
     names = {row.name for row in check.rows}
     assert names == {*model.parameters, "input"} | {
@@ -240,7 +240,7 @@ def test_rmsprop_follows_keras():
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("targets", ["all", "last"])
 @pytest.mark.parametrize(
     ("peer", "layer"),

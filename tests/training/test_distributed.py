@@ -87,24 +87,6 @@ def workers_of(pid):
 
 
 @POSIX
-def test_a_killed_worker_costs_one_step():
-    """With a warning; weights and history are those of a training alone from there on."""
-    model, killed = make(), []
-
-    def kill(history):
-        if not killed:
-            killed.extend(workers_of(os.getpid()))
-            assert len(killed) == 2
-            os.kill(killed[0], signal.SIGKILL)
-
-    with pytest.warns(UserWarning, match=r"ended \(exit status -9\): this process continues alone"):
-        history = model.fit(TEXT, workers=3, callbacks=[kill], **QUIET | {"epochs": 4})
-    assert len(history.loss) == 4
-    assert history.loss == sorted(history.loss, reverse=True)
-    wait_for_ends(killed)
-
-
-@POSIX
 def test_a_worker_killed_in_a_step_costs_that_step(monkeypatch):
     all_reduce, calls = LocalCommunicator.all_reduce, []
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from children import LIMIT, end_all, run_python, start, wait_for_ends
+from children import LIMIT, end_all, start, wait_for_ends
 from conftest import ROOT
 
 import npchar
@@ -269,18 +269,10 @@ def test_the_command_trains_on_all_ranks(tmp_path, loopback):
     assert len(npchar.Model.load(saved).generate("the ", 10)) == 10
 
 
-def test_without_mpi4py_there_is_a_hint(tmp_path):
-    hidden = tmp_path / "mpi4py"
-    hidden.mkdir()
-    (hidden / "__init__.py").write_text("raise ImportError('hidden by the test')")
-    corpus = tmp_path / "cats.txt"
-    corpus.write_text("the cat sat on the mat, and the rat sat on the cat. " * 60)
-    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
-    arguments = EXAMPLE, "--epochs", 1, "--corpus", corpus, "--workers", "mpi"
-    done = run_python(*arguments, env={"PMI_SIZE": "2", "PYTHONPATH": path})
-    assert done.returncode == 2
-    assert 'pip install "npchar[mpi]"' in done.stderr
-    assert "Traceback" not in done.stderr
+def test_without_mpi4py_there_is_a_hint(model, text, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(npchar.MissingMPIError, match=r'pip install "npchar\[mpi\]"'):
+        model.fit(text, workers="mpi")
 
 
 @pytest.mark.parametrize("size", ["4", "x"])

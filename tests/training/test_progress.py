@@ -8,7 +8,7 @@ import pytest
 
 import npchar
 from npchar.network.network import Network
-from npchar.training.progress import Progress, clock
+from npchar.training.progress import clock
 
 LIVE = re.compile(r"epoch +(\d+)/(\d+)  loss [\d.]+  ([\d,]+) characters/s  ([\d:]+) left")
 
@@ -86,25 +86,6 @@ def test_rate_and_time_left_are_true_in_every_epoch(moved, text, monkeypatch):
         assert f"{train / history.seconds[epoch]:,.0f} characters/s" in line
         left = history.seconds[epoch] * (epochs - epoch - 1)
         assert line.rstrip().endswith(f"{clock(left)} left")
-
-
-def test_a_training_that_goes_on_in_an_epoch_counts_from_there(moved):
-    with redirect_stdout(Terminal()) as terminal:
-        progress = Progress(4, 1000, "character")
-        for share in (0.54, 0.56, 0.58, 0.6):  # of the second epoch; the first step is not timed
-            moved.now += 0.5
-            progress.update(1, share, 2.0)
-    assert "epoch 2/4  loss 2.0000  40 characters/s  1:00 left" in terminal.shown[-1]
-
-
-def test_elsewhere_a_line_is_written_once(moved):
-    with redirect_stdout(io.StringIO()) as file:
-        progress = Progress(2, 1000, "character")
-        for step in range(1, 10):
-            moved.now += 1
-            progress.update(0, step / 10, 2.0)
-        progress.say("a line")
-    assert file.getvalue() == "a line\n"
 
 
 def test_a_training_goes_on_where_its_findings_cannot_be_encoded(text):
