@@ -188,17 +188,6 @@ def test_advice_about_unknown_characters_can_be_followed(verb):
     advice = re.search(r"text = (vocabulary\.decode\(.*'\)\));", str(error.value))[1]
     mended = eval(advice, {"vocabulary": model.vocabulary, "text": text})
     assert mended == text.replace("x", "")
-    with pytest.raises(npchar.UnknownCharacterError, match="pass unknown='skip'"):
-        model.generate("ax", 3)
-    assert len(model.generate("ax", 3, unknown="skip")) == 3
-
-
-def test_what_is_unknown_in_a_prompt(trained):
-    model, _, _ = trained
-    p = model.next_probabilities("the cat")
-    np.testing.assert_array_equal(model.next_probabilities("the ☃cat", unknown="skip"), p)
-    with pytest.raises(npchar.UnknownCharacterError):
-        model.next_probabilities("the ☃cat")
 
 
 def test_one_prompt_in_a_list_is_a_list(trained):

@@ -3,13 +3,12 @@
 import random
 import tracemalloc
 
-import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from npchar.analysis import originality as module
-from npchar.analysis.originality import fingerprints, originality
+from npchar.analysis.originality import originality
 
 
 def plainly(text, corpus, least):
@@ -59,14 +58,6 @@ def test_many_short_texts():
         least = rng.randint(1, 3)
         found = originality(text, corpus, least=least)
         assert {(p.position, len(p.text)) for p in found.passages} == plainly(text, corpus, least)
-
-
-@given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, 9))
-def test_fingerprints_tell_runs_apart(ids, k):
-    marks = fingerprints(np.array(ids, np.uint32), k)
-    runs = [tuple(ids[i : i + k]) for i in range(len(ids) - k + 1)]
-    assert len(marks) == len(runs)
-    assert [[a == b for b in marks] for a in marks] == [[a == b for b in runs] for a in runs]
 
 
 def test_tokens():

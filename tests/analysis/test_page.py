@@ -662,17 +662,8 @@ def test_a_model_writes_its_page_whole_or_not_at_all(model, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_command_writes_both_models_that_come_along(model, tmp_path):
-    def names(*arguments):
-        path = tmp_path / "page.html"
-        assert main(["page", str(path), *arguments]) == 0
-        text = path.read_text(encoding="utf-8")
-        path.unlink()
-        return re.findall(r'"name": "(.*?)"', text), len(text.encode())
-
-    found, size = names()
-    assert found == ["nietzsche", "structure"]
-    assert size < 1_500_000
-    own = str(tmp_path / "own.npz")
-    model.save(own)
-    assert names("--model", own)[0] == ["this model"]
+def test_the_command_writes_both_models_that_come_along(tmp_path):
+    path = tmp_path / "page.html"
+    assert main(["page", str(path)]) == 0
+    assert re.findall(r'"name": "(.*?)"', path.read_text("utf-8")) == ["nietzsche", "structure"]
+    assert path.stat().st_size < 1_500_000

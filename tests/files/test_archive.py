@@ -459,5 +459,3 @@ print(len(model.vocabulary))
     assert (done.stdout, done.stderr) == (f"{len(model.vocabulary)}\n", "")
     model.to_html(tmp_path / "here.html")
     assert (tmp_path / "page.html").read_bytes() == (tmp_path / "here.html").read_bytes()
-    done = run_python("-m", "npchar", "generate", "--seed", 1, cwd=tmp_path, env=env)
-    assert done.stdout == Model.pretrained().generate("\n", 400, seed=1) + "\n", done.stderr

@@ -129,17 +129,6 @@ def test_what_a_tape_gave_stays_when_it_is_used_again(layer):
         np.testing.assert_array_equal(result, copy)
 
 
-def test_a_tape_and_ids_must_fit(layer):
-    ids = np.zeros((5, 2), int)
-    if layer.tape(5, 2) is not None:
-        with pytest.raises(ValueError, match=r"6, 2\), got .* 5, 2\)"):
-            layer.forward(np.zeros((6, 2), int), tape=layer.forward(ids))
-    D, _ = layer.sizes
-    for wrong in (-1, D):
-        with pytest.raises(ValueError, match=f"expected ids from 0 to {D - 1}"):
-            layer.forward(ids + wrong)
-
-
 @pytest.mark.parametrize("name", sorted(FAST))
 @pytest.mark.parametrize("targets", ["all", "last"])
 def test_a_network_is_made_of_any(name, targets):

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-import npchar
 from npchar import Model, TrainingDiverged, Vocabulary
 from npchar.training.divergence import DivergenceGuard
 from npchar.training.optimizers import RMSprop
@@ -131,15 +130,3 @@ def test_patience_without_a_held_out_part(text):
     worse = [lambda history: model.parameters.flat.__imul__(2)]
     history = model.fit(text, epochs=40, patience=2, callbacks=worse, **options)
     assert len(history.loss) == int(np.argmin(history.loss)) + 1 + 2
-
-
-def test_the_gradient_norm_is_the_one_before_clipping(text):
-    def norms(clip_norm):
-        model = Model(Vocabulary.from_text(text), hidden_size=12)
-        return model.fit(
-            text, epochs=1, learning_rate=1e-9, clip_norm=clip_norm, **QUIET
-        ).gradient_norm
-
-    assert norms(1e-3) == pytest.approx(norms(None), rel=1e-3)
-    assert norms(None)[0] > 0.01
-    assert npchar.History().bits_per_character == []
