@@ -35,15 +35,20 @@ def assert_close(logits, expected):
     assert np.linalg.norm(logits - expected) < 1e-12 * np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("to", "back", "layer"), WAYS)
 def test_there_and_back_the_arrays_are_the_same(num_layers, dtype, to, back, layer):
     model, _, _ = made(num_layers, dtype, layer)
-    again = back(to(model), VOCABULARY)
+    arrays = to(model)
+    again = back(arrays, VOCABULARY)
+    for array in arrays.values() if isinstance(arrays, dict) else arrays:
+        assert array.flags.c_contiguous
+        array += 1  # which neither model sees
     assert again.parameters.flat.dtype == dtype
     assert again.network.sizes == model.network.sizes
-    assert_same_weights(model, again)
+    assert_same_weights(made(num_layers, dtype, layer)[0], again)
+    assert_same_weights(made(num_layers, dtype, layer)[0], model)
     assert again.vocabulary == VOCABULARY
 
 
@@ -81,20 +86,6 @@ def test_convolutions_of_pytorch_as_its_documentation_has_them():
         x = v / (1 + np.exp(-z)) + (x if k else 0)
     logits = x @ state["dense.weight"].T + state["dense.bias"]
     assert_close(logits, model.network.logits(ids)[0])
-
-
-@pytest.mark.parametrize("hidden_size", [1, H])
-@pytest.mark.parametrize(("to", "back", "layer"), WAYS)
-def test_neither_sees_the_others_changes(to, back, layer, hidden_size):
-    model = Model(VOCABULARY, layer=layer, hidden_size=hidden_size, num_layers=2)
-    before = model.parameters.flat.copy()
-    arrays = to(model)
-    again = back(arrays, VOCABULARY)
-    for array in arrays.values() if isinstance(arrays, dict) else arrays:
-        array += 1
-        assert array.flags.c_contiguous
-    np.testing.assert_array_equal(model.parameters.flat, before)
-    np.testing.assert_array_equal(again.parameters.flat, before)
 
 
 @pytest.mark.parametrize("layer", RECURRENT)

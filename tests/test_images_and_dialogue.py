@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import npchar
-
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -84,27 +82,3 @@ def test_what_was_told_last_is_the_answer(dialogue):
             continue
         assert question.ago == len(before) - places[-1]
         assert question.answer == answer.format(told[before[places[-1]]])
-
-
-def test_the_user_is_a_speaker(dialogue, monkeypatch, capsys):
-    model = npchar.Model(npchar.Vocabulary(["A:", "B:", "i", "am", "emil", "\n"]), hidden_size=4)
-    lines = iter(["I am Emil", "i am Zorro!"])
-    read = []
-
-    def typed(prompt):
-        try:
-            return next(lines)
-        except StopIteration:
-            raise EOFError from None
-
-    def answers(model, dialogues):
-        read.extend(dialogues)
-        return ["hello emil"]
-
-    monkeypatch.setattr("builtins.input", typed)
-    monkeypatch.setitem(dialogue["talk"].__globals__, "answers", answers)
-    dialogue["talk"](model)
-    assert read == ["A: i am emil\nB:", "A: i am emil\nB: hello emil\nA: i am zorro!\nB:"]
-    out = capsys.readouterr().out
-    assert out.count("B: hello emil\n") == 2
-    assert "does not read: zorro!)" in out

@@ -139,10 +139,6 @@ def test_plots(fitted):
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), entropies)
     assert ax.lines[1].get_ydata()[0] == math.log(len(model.vocabulary))
     ax.figure.canvas.draw()
-    assert npchar.entropies(model, text, [0, math.inf]).tolist() == [
-        0,
-        pytest.approx(math.log(len(model.vocabulary))),
-    ]
 
 
 def test_without_matplotlib(fitted, monkeypatch):

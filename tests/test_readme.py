@@ -77,17 +77,6 @@ def test_the_examples_on_tokens_run(arguments, short_corpus, monkeypatch, capsys
         assert Path("tune.abc").read_text().count("X:") == 8
 
 
-def test_the_grammar_composes_full_bars():
-    import numpy
-
-    music = runpy.run_path(str(README.parent / "examples" / "music.py"))
-    rng = numpy.random.default_rng(0)
-    for _ in range(200):
-        tune = music["composed"](rng)
-        assert music["full_bars"](tune) == (8, 8)
-    assert music["full_bars"](["M:4/4", "G2", "|", "C8", ":|"]) == (1, 2)
-
-
 def test_the_chinese_quick_start(tmp_path, monkeypatch):
     """Its snippets, one after the other, on texts as it tells of; and its commands exist."""
     guide = README.with_name("README.zh.md").read_text(encoding="utf-8")

@@ -93,7 +93,8 @@ def test_permissions_follow_the_umask(model, tmp_path):
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_failed_save_leaves_the_old_file(model, saved, monkeypatch, call):
+@pytest.mark.parametrize("write", [Model.save, Model.to_html])
+def test_a_failed_save_leaves_the_old_file(model, saved, monkeypatch, call, write):
     before = saved.read_bytes()
     model.parameters.flat[:] += 1
 
@@ -102,7 +103,7 @@ def test_a_failed_save_leaves_the_old_file(model, saved, monkeypatch, call):
 
     monkeypatch.setattr(os, call, fail)
     with pytest.raises(OSError, match="No space"):
-        model.save(saved)
+        write(model, saved)
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
 

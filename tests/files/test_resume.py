@@ -400,8 +400,6 @@ def test_nothing_is_mixed(tmp_path, finished, changes, message):
     ("table", "changes"),
     [
         ("position", {"steps": -1}),
-        ("position", {"surprise": 1}),
-        ("history", {"events": [None]}),
         ("guard", {"rollbacks": 10**400}),
         ("guard", {"best_loss": None}),
         ("generator", {"state": {"state": -1, "inc": "x"}}),

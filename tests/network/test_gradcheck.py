@@ -69,15 +69,6 @@ def test_gradients_are_right(T, num_layers, targets, condition):
     assert check.passed, str(check)
 
 
-@pytest.mark.slow
-def test_every_entry_of_a_small_model():
-    model = small_model(2, "fresh")
-    ids = np.random.default_rng(4).integers(0, len(model.vocabulary), (4, 2))
-    check = npchar.check_gradients(model, ids, ids, samples=None, verbose=False)
-    assert check.passed, str(check)
-    assert sum(row.checked for row in check.rows) >= len(model.parameters.flat)
-
-
 def test_gradient_through_dropout():
     network = randomised(Network(Sizes(9, 6, 3, 0.4), dtype="float64"))
     ids = np.random.default_rng(1).integers(0, 9, (6, 4))

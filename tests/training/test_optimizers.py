@@ -41,26 +41,6 @@ def test_adam_and_momentum_by_hand():
         assert by_sgd[0] == pytest.approx(expected_sgd, rel=1e-13)
 
 
-@pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_live_torch(name):
-    torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(0)
-    ours = rng.normal(size=20)
-    theirs = torch.tensor(ours.copy(), requires_grad=True)
-    if name == "adam":
-        peer = torch.optim.Adam([theirs], 0.01, betas=(0.9, 0.99))
-    else:
-        peer = torch.optim.SGD([theirs], 0.01, momentum=0.9)
-    optimizer = OPTIMIZERS[name]()
-    for _ in range(50):
-        gradient = rng.normal(size=20)
-        optimizer.update(ours, gradient, 0.01)
-        theirs.grad = torch.tensor(gradient)
-        peer.step()
-    np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-12, atol=1e-14)
-
-
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_state_is_all_that_is_kept(name):
     """It is allocated at the first update, and another instance continues with it."""
