@@ -149,7 +149,7 @@ def test_files_that_are_not_models(saved, changes):
 def test_compressed_members_are_refused(saved):
     with np.load(saved) as file:
         np.savez_compressed(saved, **file)
-    with pytest.raises(CheckpointError, match="compressed"):
+    with pytest.raises(CheckpointError, match="is compressed"):
         Model.load(saved)
 
 
