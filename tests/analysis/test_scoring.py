@@ -44,13 +44,6 @@ def test_pieces_come_out_as_one_reading(of_the_first_release, n):
 
 
 @pytest.mark.slow
-def test_pieces_of_real_text(pretrained, corpus):
-    text = corpus[:4000]  # three pieces
-    score = pretrained.score(text)
-    np.testing.assert_allclose(score.log_probabilities, one_reading(pretrained, text), atol=1e-4)
-
-
-@pytest.mark.slow
 def test_the_shipped_models_on_held_out_text(pretrained, of_the_first_release, corpus):
     held_out = corpus[len(corpus) - len(corpus) // 10 :]
     assert pretrained.evaluate(held_out).loss < 1.29

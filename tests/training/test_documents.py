@@ -218,11 +218,6 @@ def test_documents_and_tokens_may_be_any_collection(kind):
     assert every_use(kind(TOKENS), Vocabulary.from_text) == every_use(TOKENS, Vocabulary.from_text)
 
 
-def test_documents_in_a_column_of_pandas():
-    pandas = pytest.importorskip("pandas")
-    assert every_use(pandas.Series(NAMES, index=range(5, 5 + len(NAMES)))) == every_use(NAMES)
-
-
 @pytest.mark.parametrize(
     "kind", [iter, set, lambda names: dict.fromkeys(names, 1), lambda names: np.array([names])]
 )
