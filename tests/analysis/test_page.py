@@ -488,12 +488,10 @@ def test_a_character_that_is_clicked_comes_back(case):
     values = {name: array[n, 0, 3] for name, array in seen.values.items()}
     numbers = re.findall(r"[+-]?\d\.\d{3}", re.sub("−", "-", "; ".join(back["equations"])))
     assert float(numbers[-1]) == pytest.approx(values["h"], abs=6e-4)
-    shown = {
-        name: float(v.replace("−", "-")) for name, v in back["diagram"].items() if name in values
-    }
-    assert shown.keys() == (values.keys() if "c" in values else set())
-    for name, value in shown.items():
-        assert value == pytest.approx(values[name], abs=6e-4)
+    if "c" in values:  # the diagram is of an LSTM's cell
+        shown = {name: v.replace("−", "-") for name, v in back["diagram"].items()}
+        for name, value in values.items():
+            assert float(shown[name]) == pytest.approx(value, abs=6e-4)
 
 
 def test_pinned_units_are_held(case):
