@@ -26,7 +26,7 @@ PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 # Other examples each time: a failing one is printed, to be kept as an @example. None is kept
 # in a database, so that a run leaves nothing behind and depends on no run before.
-settings.register_profile("default", max_examples=50, deadline=None, database=None, print_blob=True)
+settings.register_profile("default", max_examples=25, deadline=None, database=None, print_blob=True)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
 
 
