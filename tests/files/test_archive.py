@@ -188,7 +188,7 @@ def test_an_array_that_is_there_twice(saved):
 
 def test_hostile_files_do_no_harm(tmp_path):
     """A short run of what fuzz.py does at length: each is refused, or loads as it was."""
-    assert fuzz.fuzz(200, seed=1, folder=tmp_path)["refused"] > 100
+    assert fuzz.fuzz(80, seed=1, folder=tmp_path)["refused"] > 40
 
 
 @pytest.mark.slow
