@@ -9,7 +9,6 @@ import pytest
 from children import run_python
 
 import npchar
-from npchar.files import read_model_file, write_model_file
 from npchar.text.download import DownloadError, download
 
 SETTINGS = {"epochs": 3, "maxlen": 20, "batch_size": 32, "seed": 4, "verbose": False}
@@ -86,29 +85,6 @@ def test_where_processes_and_signals_are_forbidden(text, tmp_path, forbidden):
         model = interrupted_and_resumed(text, tmp_path / "run.npz")
     assert model.parameters.flat.tobytes() == expected(text).parameters.flat.tobytes()
     model = interrupted_and_resumed(text, tmp_path / "other.npz", workers=1)  # without a warning
-    assert model.parameters.flat.tobytes() == expected(text).parameters.flat.tobytes()
-
-
-def test_a_training_begun_on_two_cores_goes_on_in_a_browser(text, tmp_path, browser):
-    path = tmp_path / "run.npz"
-    fresh(text).fit(text, checkpoint=path, **SETTINGS)
-    configuration, arrays, *_ = read_model_file(path)
-    configuration["training"]["made_by"]["processes"] = 2
-    write_model_file(path, configuration, arrays)
-    model = npchar.Model.load(path)
-    with pytest.warns(UserWarning, match="processes") as told:
-        history = model.fit(text, checkpoint=path, resume=True, **SETTINGS | {"epochs": 4})
-    assert len(history.loss) == 4
-    said = [str(warning.message) for warning in told]
-    assert "cannot start 1 worker process" in said[0]
-    assert "processes was 2 and is 1" in said[1]
-    assert len(said) == 2
-
-
-def test_one_core_starts_no_process(text, forbidden, monkeypatch):
-    monkeypatch.setattr("npchar.training.distributed.available_cores", lambda: 1)
-    model = fresh(text)
-    model.fit(text, **SETTINGS)
     assert model.parameters.flat.tobytes() == expected(text).parameters.flat.tobytes()
 
 

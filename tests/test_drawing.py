@@ -37,46 +37,6 @@ def test_a_picture_comes_with_a_text_in_its_place(shown):
     assert plt.get_fignums() == []  # or it would be shown once more
 
 
-@pytest.mark.parametrize("part", "ifogch")
-def test_a_part_is_highlighted_in_its_colour(part, shown, monkeypatch):
-    figures = []
-    monkeypatch.setattr(drawing, "show", lambda figure, alt: figures.append((figure, alt)))
-    drawing.cell(part)
-    ((figure, alt),) = figures
-    (axes,) = figure.axes
-    patches = [text.arrow_patch for text in axes.texts if getattr(text, "arrow_patch", None)]
-    wanted = matplotlib.colors.to_rgba(drawing.COLOURS[part])
-    coloured = [patch.get_edgecolor() == wanted for patch in patches]
-    assert sum(coloured) == sum(part in parts for *_, parts, _ in drawing.ARROWS)
-    assert alt.startswith(drawing.PARTS[part])
-    plt.close(figure)
-
-
-def test_sliders_and_what_is_drawn_without(monkeypatch):
-    drawn, made = [], {}
-
-    def draw(bias, n):
-        drawn.append((bias, n))
-
-    monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    drawing.slider(draw, bias=(-1.0, 4.0, 2.0), n=(1, 9, 3))
-    assert drawn == [(2.0, 3)]
-
-    widgets = SimpleNamespace(
-        IntSlider=lambda value, **how: ("whole", value, how),
-        FloatSlider=lambda value, **how: ("float", value, how),
-        interact=lambda function, **sliders: made.update(sliders, function=function),
-    )
-    monkeypatch.setitem(sys.modules, "ipywidgets", widgets)
-    drawing.slider(draw, bias=(-1.0, 4.0, 2.0), n=(1, 9, 3))
-    assert made == {
-        "function": draw,
-        "bias": ("float", 2.0, {"min": -1.0, "max": 4.0}),
-        "n": ("whole", 3, {"min": 1, "max": 9}),
-    }
-    assert drawn == [(2.0, 3)]  # interact draws
-
-
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures that were to be shown, and their texts."""
@@ -101,33 +61,3 @@ def test_each_character_has_the_colour_of_its_number(drawn):
     assert image.get_clim() == (0, 10)
     assert bar.get_ylabel() == "numbers"
     assert alt == "a text"
-
-
-def test_panels_show_numbers_and_their_errors(drawn):
-    few = ([1, 2], [3.0, 5.0], [[0.5, 1.0], [2.0, 0.25]])  # below and above
-    many = (range(30), [1.0] * 30, 0.5)
-    sides = [
-        drawing.Panel("few", {"a": few, "_b": ([1, 2], [0, 0])}, log="x", ticks=[1, 2]),
-        drawing.Panel("many", {"c": many}, ylim=(0, 2), levels={"a guess": 1.5}, marks=(4,)),
-    ]
-    drawing.panels(*sides, alt="two panels")
-    ((figure, _),) = drawn
-    left, right = figure.axes
-    ((_, _, (bars,)),) = [c.lines for c in left.containers]
-    assert [s[:, 1].tolist() for s in bars.get_segments()] == [[2.5, 5.0], [4.0, 5.25]]
-    assert [text.get_text() for text in left.get_legend().get_texts()] == ["a"]
-    assert [text.get_text() for text in left.get_xticklabels()] == ["1", "2"]
-    assert left.get_xscale() == "log"
-    (band,) = right.collections
-    assert sorted(set(band.get_paths()[0].vertices[:, 1])) == [0.5, 1.5]
-    assert right.get_ylim() == (0, 2)
-    assert [text.get_text() for text in right.texts] == ["a guess"]
-
-
-def test_the_ground_is_yellow_inside(drawn):
-    curves = {"one": [1, 2, 3], "two": [3, 2, 1]}
-    drawing.over_text("a\nb", curves, {"two": [False, True, True]}, "c", "curves")
-    ((figure, _),) = drawn
-    assert [len(ax.patches) for ax in figure.axes] == [0, 2]
-    assert figure.axes[0].lines[-1].get_ydata().tolist() == [1, 2, 3]
-    assert [text.get_text() for text in figure.axes[1].get_xticklabels()] == ["a", "¶", "b"]

@@ -49,23 +49,19 @@ def windows_too_narrow(ids, maxlen, step):
     return np.lib.stride_tricks.sliding_window_view(ids, maxlen)[::step]
 
 
-def windows_at_a_step_of_their_own(ids, maxlen, step):
-    return np.lib.stride_tricks.sliding_window_view(ids, maxlen + 1)[::3]
-
-
 def add_each_row_once(rows, ids, V):
     sums = np.zeros((V, rows.shape[1]))
     sums[ids] += rows
     return sums
 
 
-def step_with(order="ifog", squash=np.tanh, bias=1, candidate=np.tanh, swap=False, transpose=False):
+def step_with(order="ifog", squash=np.tanh, transpose=False):
     def lstm_step(Wx, Wh, b, x, h_, c_):
         Wh = Wh.swapaxes(1, 2) if transpose else Wh
-        z = dict(zip(order, x @ Wx + h_ @ Wh + bias * b[:, None]))
+        z = dict(zip(order, x @ Wx + h_ @ Wh + b[:, None]))
         i, f, o = (sigmoid(z[gate]) for gate in "ifo")
-        c = f * c_ + i * candidate(z["g"])
-        return (c, o * squash(c)) if swap else (o * squash(c), c)
+        c = f * c_ + i * np.tanh(z["g"])
+        return o * squash(c), c
 
     return lstm_step
 
@@ -75,57 +71,21 @@ def softmax(z, shift=True, axis=1):
     return weights / weights.sum(axis=axis, keepdims=True)
 
 
-def logits_gradient_with(scale=len, sign=1, **how):
-    def logits_gradient(logits, targets):
-        wrong = softmax(logits, **how) - one_hot(targets, logits.shape[1])
-        return sign * wrong / scale(targets)
-
-    return logits_gradient
-
-
 def subtract_in_every_row(logits, targets):
     p = softmax(logits)
     p[:, targets] -= 1
     return p / len(p)
 
 
-def one_step_with(
-    slope=lambda c: 1 - np.tanh(c) ** 2,
-    of_tanh=lambda g: 1 - g**2,
-    of_sigmoid=lambda s: s * (1 - s),
-    carried=1,
-    to_c_=lambda dc, full, i, f: full * f,
-    order=(0, 1, 2, 3),
-    taken=(0, 1, 2, 3),
-    swap=False,
-):
+def one_step_with(slope=lambda c: 1 - np.tanh(c) ** 2, carried=1, order=(0, 1, 2, 3)):
     def one_step(gates, c_, c, dh, dc):
-        i, f, o, g = gates[list(taken)]
+        i, f, o, g = gates
         full = carried * dc + dh * o * slope(c)
-        dz = [
-            full * (i if swap else g) * of_sigmoid(i),
-            full * c_ * of_sigmoid(f),
-            dh * np.tanh(c) * of_sigmoid(o),
-            full * (g if swap else i) * of_tanh(g),
-        ]
-        return np.array(dz)[list(order)], to_c_(dc, full, i, f)
+        dz = [full * g * i * (1 - i), full * c_ * f * (1 - f), dh * np.tanh(c) * o * (1 - o),
+              full * i * (1 - g**2)]  # fmt: skip
+        return np.array(dz)[list(order)], full * f
 
     return one_step
-
-
-def whole_in_a_loop(backward=True, keep=1, swap=False):
-    def whole(Wh, x, gates, c, h, dh):
-        sums = [0, 0, 0]
-        dh_next = dc = np.zeros_like(h[0])
-        for t in range(len(x))[:: -1 if backward else 1]:
-            cells = (c[t + 1], c[t]) if swap else (c[t], c[t + 1])
-            dz, dc = lstm_step_gradient(gates[t], *cells, dh[t] + dh_next, dc)
-            dh_next = (dz @ Wh.swapaxes(1, 2)).sum(axis=0)
-            shares = x[t].T @ dz, h[t].T @ dz, dz.sum(axis=1)
-            sums = [keep * total + share for total, share in zip(sums, shares)]
-        return tuple(sums)
-
-    return whole
 
 
 def whole_with(carry_h=1, carry_c=1, transpose=True, before=slice(None, -1), mean=False):
@@ -143,54 +103,8 @@ def whole_with(carry_h=1, carry_c=1, transpose=True, before=slice(None, -1), mea
     return whole
 
 
-def differences_with(first=1, second=-1, divisor=2.0, to_complex=True, part=np.imag):
-    def numeric_gradients(function, x, delta):
-        e = delta * np.eye(len(x))
-        central = [function(x + first * k) - function(x + second * k) for k in e]
-        steps = []
-        for k in range(len(x)):
-            moved = x.astype(complex)
-            moved[k] += 1e-20j
-            steps.append(part(function(moved if to_complex else moved.astype(float))) / 1e-20)
-        return np.array(central) / (divisor * delta), np.array(steps)
-
-    return numeric_gradients
-
-
-def norms_with(transpose=True, power=1, start=0):
-    def gradient_norms(Wh, dh, n):
-        norms = [np.linalg.norm(dh)]
-        for _ in range(n):
-            dh = dh @ (Wh.T if transpose else Wh)
-            norms.append(np.linalg.norm(dh))
-        return np.array(norms[start:]) ** power
-
-    return gradient_norms
-
-
 def clip_each(gradients, limit):
     return [a * min(1, limit / np.linalg.norm(a)) for a in gradients]
-
-
-def clip_always(gradients, limit):
-    return [a * limit / np.sqrt(sum((b**2).sum() for b in gradients)) for a in gradients]
-
-
-def clip_in_place(gradients, limit):
-    for a in gradients:
-        a *= limit
-    return gradients
-
-
-def rmsprop_with(inside=True, keep=None, sign=-1, old=False):
-    def rmsprop(weights, gradient, v, learning_rate, rho, epsilon):
-        share = rho if keep is None else keep(rho)
-        new = share * v + (1 - share) * gradient**2
-        used = v if old else new
-        root = np.sqrt(used + epsilon) if inside else np.sqrt(used) + epsilon
-        return weights + sign * learning_rate * gradient / root, new
-
-    return rmsprop
 
 
 def rmsprop_in_place(weights, gradient, v, learning_rate, rho, epsilon):
@@ -198,68 +112,13 @@ def rmsprop_in_place(weights, gradient, v, learning_rate, rho, epsilon):
     return weights, v
 
 
-def unigram_with(ones=1, peek=False):
-    def unigram_loss(train, held_out, V):
-        counts = np.bincount(held_out if peek else train, minlength=V) + ones
-        return -np.log(counts / counts.sum())[held_out].mean()
-
-    return unigram_loss
-
-
-def reweigh_as_the_book(p, t):
-    weights = np.exp(np.log(p) / t)
-    return weights / weights.sum()
-
-
-def reweigh_by_powers(p, t):
-    weights = p ** (1 / t)
-    return weights / weights.sum()
-
-
 def reweigh_probabilities(p, t):
     return softmax(p[None] / t)[0]
-
-
-def top_p_with(more=0, normal=True):
-    def top_p(p, share):
-        order = np.argsort(-p)
-        needed = np.searchsorted(np.cumsum(p[order]), share) + 1
-        kept = np.zeros_like(p)
-        best = order[: max(1, needed + more)]
-        kept[best] = p[best]
-        return kept / kept.sum() if normal else kept
-
-    return top_p
-
-
-def best_unit_with(strength=np.abs, centre=1, divide=True):
-    def best_unit(values, feature):
-        values, feature = values - centre * values.mean(axis=0), feature - centre * feature.mean()
-        r = feature @ values
-        if divide:
-            lengths = np.linalg.norm(values, axis=0) * np.linalg.norm(feature)
-            r = r / np.where(lengths > 0, lengths, np.inf)
-        best = strength(r).argmax()
-        return best, r[best]
-
-    return best_unit
 
 
 def correlations_by_numpy(values, feature):
     r = np.corrcoef(values.T, feature)[-1, :-1]
     return np.abs(r).argmax(), r[np.abs(r).argmax()]
-
-
-def count_with(start=-1, at_newline=0):
-    def since_newline(text):
-        last, counts = start, []
-        for k, character in enumerate(text):
-            if character == "\n":
-                last = k
-            counts.append(k - last if character != "\n" else at_newline)
-        return counts
-
-    return since_newline
 
 
 def saliency_with(reduce):
@@ -274,149 +133,58 @@ def saliency_with(reduce):
     return saliency
 
 
-def saliency_of_real_numbers(loss, x):
-    for place in np.ndindex(*x.shape):
-        moved = x.copy()
-        moved[place] = np.array(moved[place] + 1e-20j).astype(float)
-        loss(moved)
-
-
-def draw_from(ends_at=1, side="right", shift=0):
-    def draw(p, u):
-        ends = np.cumsum(p)
-        return np.searchsorted(ends, u * (ends[-1] if ends_at is None else 1), side=side) + shift
-
-    return draw
-
-
 MISTAKES = [
     ("1.1", lambda ids, V: one_hot(ids, V).swapaxes(0, 1), r"B comes first.*\(2, 5, 7\) came, \(5"),
     ("1.1", lambda ids, V: ids, r"the shape \(5, 2\) came, \(5, 2, 7\) was expected"),
-    ("1.1", lambda ids, V: np.moveaxis(one_hot(ids, V), 2, 0), "V comes first"),
-    ("1.1", lambda ids, V: one_hot(ids - 1, V), "one place too far left"),
-    ("1.1", lambda ids, V: None, "returns None; is there a `return`"),
-    ("1.1", lambda ids, V: "rows", "'rows'.* came; numbers were expected"),
-    ("1.1", lambda ids, V: [[0], [1, 2]], "a list of unequal rows"),
     ("1.2", lambda ids, maxlen, step: answers.windows(ids, maxlen, step).copy(), "it is a copy"),
     ("1.2", windows_too_narrow, "have maxlen ids; the one after"),
-    ("1.2", lambda ids, maxlen, step: answers.windows(ids, maxlen, 1), "every step-th"),
-    ("1.2", lambda ids, maxlen, step: answers.windows(ids, maxlen, step)[:-1], "last window"),
-    ("1.2", windows_at_a_step_of_their_own, "begin 3 apart, whatever `step` is.*step = 2"),
     ("1.3", lambda Wx, ids: one_hot(ids, Wx.shape[1]) @ Wx[:, None], "NaN .*product"),
     ("1.3", lambda Wx, ids: Wx[ids], "pick gates, Wx's first axis"),
     ("1.4", add_each_row_once, "only the last row counts"),
     ("2.1", lambda z: 0.5 * (np.tanh(z) + 1), "this is the sigmoid of 2 z"),
     ("2.1", lambda z: 1 / (1 + np.exp(-z)), r"overflow encountered in exp \(z from -1000"),
-    ("2.1", lambda z: 1 / (1 + np.exp(z)), "the sigmoid of -z"),
-    ("2.1", lambda z: np.clip(z / 5 + 0.5, 0, 1), r"at \[\d, \d\] .* came, .* was expected"),
     ("2.2", step_with(order="ifgo"), "c: the gates are in another order, as if i, f, g, o"),
-    ("2.2", step_with(order="fiog"), "as if f, i, o, g"),
-    ("2.2", step_with(order="figo"), "c: the gates are in another order, as if f, i, g, o"),
-    ("2.2", step_with(transpose=True), "c: Wh is transposed, h_ Whᵀ; it should be h_ Wh"),
     ("2.2", step_with(squash=lambda c: c), "h: it is o c, tanh is not there"),
-    ("2.2", step_with(bias=0), "c: the bias is not there"),
-    ("2.2", step_with(candidate=sigmoid), "candidate g has a sigmoid"),
-    ("2.2", step_with(swap=True), "h and c are swapped"),
-    ("2.2", lambda *arguments: step_with()(*arguments)[0], "one value came; 2 were expected: h, c"),
+    ("2.2", step_with(transpose=True), "c: Wh is transposed, h_ Whᵀ; it should be h_ Wh"),
     ("2.3", lambda V, H, n: n * 4 * H * (V + H + 1) + (H + 1) * V, "those above the first read H"),
     ("2.3", lambda V, H, n: answers.number_of_parameters(V, H, n) + 4 * H * n, "second bias"),
-    ("2.3", lambda V, H, n: answers.number_of_parameters(V, H, n) - V, "Dense's bias"),
-    ("3.1", logits_gradient_with(shift=False), r"overflow encountered in exp \(logits around 1000"),
-    ("3.1", logits_gradient_with(scale=lambda targets: 1), "sum of the losses"),
-    ("3.1", logits_gradient_with(sign=-1), "the sign is wrong"),
-    ("3.1", logits_gradient_with(axis=0), "down the columns"),
     ("3.1", lambda z, targets: softmax(z) / len(z), "softmax alone"),
     ("3.1", subtract_in_every_row, r"every row at the targets of all rows, as `p\[:, targets\]`"),
     ("3.2", one_step_with(carried=0), "dz of the input gate i: dc is not carried"),
     ("3.2", one_step_with(slope=lambda c: 1 - c**2), "taken as 1 - c²"),
     ("3.2", one_step_with(slope=lambda c: 1), "slope of tanh at c is not there"),
-    ("3.2", one_step_with(of_tanh=lambda g: 1 - np.tanh(g) ** 2), "g: .*taken as 1 - tanh"),
-    ("3.2", one_step_with(of_sigmoid=lambda s: 1 - s**2), "a sigmoid: s "),
-    ("3.2", one_step_with(of_sigmoid=lambda s: sigmoid(s) * (1 - sigmoid(s))), "once more"),
     ("3.2", one_step_with(order=(0, 1, 3, 2)), "output gate o: it has the gradient of the cand"),
-    ("3.2", one_step_with(swap=True), "input gate i: i and g are swapped: its factor is i itself"),
-    ("3.2", one_step_with(taken=(3, 1, 2, 0)), "gates are taken as g, f, o, i; they come as i,"),
-    ("3.2", one_step_with(taken=(1, 0, 3, 2), order=(1, 0, 3, 2)), "gates are taken as f, i, g, o"),
-    ("3.2", one_step_with(to_c_=lambda dc, full, i, f: full * i), "dc_: .* the input gate"),
-    ("3.2", one_step_with(to_c_=lambda dc, full, i, f: dc * f), "dc_: what dh adds"),
-    ("3.2", one_step_with(to_c_=lambda dc, full, i, f: full), "dc_: f is not there"),
-    ("3.3", differences_with(second=0, divisor=1), "central: it is a forward difference"),
-    ("3.3", differences_with(divisor=1), "points are 2 delta apart"),
-    ("3.3", differences_with(to_complex=False), "NumPy warns in line .*discards the imaginary"),
-    ("3.3", differences_with(part=np.real), "complex step: the real part"),
+    ("3.3", lambda f, x, d: [2 * g for g in answers.numeric_gradients(f, x, d)], "2 delta apart"),
     ("3.4", whole_with(carry_c=0), "dWx: dc is not carried"),
     ("3.4", whole_with(carry_h=0), "dWx: dh is not carried"),
-    ("3.4", whole_with(transpose=False), "should be Whᵀ"),
-    ("3.4", whole_with(before=slice(1, None)), r"dWh: it takes h\[t \+ 1\]"),
-    ("3.4", whole_with(mean=True), "mean over the batch; a sum"),
-    ("3.4", whole_in_a_loop(backward=False), "from the first step to the last; it should begin"),
-    ("3.4", whole_in_a_loop(keep=0), "dWx: only the share of step 0 is there: `=` where `\\+=`"),
-    ("3.4", whole_in_a_loop(backward=False, keep=0), "to the last, and `=` stands where `\\+=`"),
-    ("3.4", whole_in_a_loop(swap=True), r"c\[t\] and c\[t \+ 1\] are swapped"),
     ("4.1", lambda Wh: np.linalg.eigvals(Wh).real.max(), "not in absolute value"),
     ("4.1", lambda Wh: np.linalg.norm(Wh, 2), "largest singular value"),
-    ("4.1", lambda Wh: np.linalg.eigvals(Wh)[0] + 0j, "complex numbers came"),
-    ("4.2", norms_with(transpose=False), "it goes forward"),
-    ("4.2", norms_with(power=2), "squares of the norms"),
-    ("4.2", norms_with(start=1), r"before the first step is not there; the shape \(6,\) came"),
+    ("4.2", lambda Wh, dh, n: answers.gradient_norms(Wh.T, dh, n), "it goes forward"),
+    ("4.2", lambda Wh, dh, n: answers.gradient_norms(Wh, dh, n) ** 2, "squares of the norms"),
     ("4.3", lambda n: 0.5 ** (1 / n), "this is f, not the bias.*would be left"),
     ("4.3", lambda n: -answers.forget_bias(n), "sign is wrong"),
-    ("4.3", lambda n: -math.log(math.exp(1 / n) - 1), "1/e, not to a half"),
     ("4.4", clip_each, "clipped by its own norm"),
-    ("4.4", clip_always, "scaled up, though the norm"),
     ("4.4", lambda gradients, limit: [np.clip(a, -limit, limit) for a in gradients], "one by one"),
-    ("4.4", lambda gradients, limit: [a.ravel() for a in gradients], r"gradient 0: .*\(6,\) came"),
-    ("4.4", clip_in_place, "it changes its argument gradients"),
-    ("5.1", rmsprop_with(inside=False), "epsilon is outside the root"),
-    ("5.1", rmsprop_with(keep=lambda rho: 1 - rho), "new v: rho and 1 - rho are swapped"),
-    ("5.1", rmsprop_with(sign=1), "it goes up"),
-    ("5.1", rmsprop_with(old=True), "the old v"),
     ("5.1", rmsprop_in_place, "changes its argument weights; work on a copy"),
+    ("5.1", lambda w, g, *rest: answers.rmsprop(w, -g, *rest), "it goes up"),
     ("5.2", lambda rate, step, steps: rate * step / steps, "it rises"),
     ("5.2", lambda rate, step, steps: rate * (1 - step / (steps - 1)), "last step"),
-    ("5.2", lambda rate, step, steps: rate * (1 - step // steps), "it stays"),
     ("5.3", lambda log_p: -log_p.mean(), "these are nats"),
     ("5.3", lambda log_p: -log_p.sum() / math.log(2), "it is a sum"),
-    ("5.3", lambda log_p: -log_p.mean() * math.log(2), "multiplied by log 2"),
-    ("5.4", unigram_with(ones=0), "NumPy warns in line .*divide by zero"),
-    ("5.4", unigram_with(peek=True), "counts in `held_out`"),
     ("5.4", lambda a, b, V: answers.unigram_loss(a, b, V) / math.log(2), "in bits"),
+    ("5.4", lambda a, b, V: answers.unigram_loss(b, b, V), "counts in `held_out`"),
     ("6.1", reweigh_probabilities, "divides the probabilities; it should divide their log"),
     ("6.1", lambda p, t: answers.reweight_distribution(p, 1 / t), "multiplies logarithms"),
-    ("6.1", reweigh_as_the_book, "divide by zero encountered in log .one probability is 0"),
-    ("6.1", reweigh_by_powers, r"NumPy warns .*\(temperature 0.001"),
-    ("6.1", lambda p, t: p ** (1 / t), "the sum is not 1"),
     ("6.2", lambda p: -(p * np.log2(p)).sum(axis=-1), "in bits, not nats"),
     ("6.2", lambda p: (p * np.log(p)).sum(axis=-1), "sign is wrong"),
-    ("6.2", lambda p: -(p * np.log(p)).mean(axis=-1), "it is a mean"),
-    ("6.2", lambda p: -(p * np.log(p)).sum(), "over the last axis"),
-    ("6.2", lambda p: -(p * np.log(p)).sum(axis=-1), "divide by zero.*some probabilities are 0"),
-    ("6.3", draw_from(None, side="left"), "the id 0 is impossible"),
-    ("6.3", draw_from(1), "there is no id 4.*a share of the whole"),
-    ("6.3", draw_from(None, shift=1), "one too high"),
     ("6.3", lambda p, u: p.argmax(), "the most probable, whatever u"),
     ("6.3", lambda p, u: answers.draw(p, u) * 1.0, "one whole number"),
-    ("6.4", top_p_with(-1), "one is missing"),
-    ("6.4", top_p_with(1), "one too many"),
-    ("6.4", top_p_with(normal=False), "the sum is not 1 again"),
     ("6.4", lambda p, share: np.where(p >= share, p, 0), "kept are those of at least `share`"),
-    ("7.1", best_unit_with(strength=np.array), "unit: these are the largest"),
-    ("7.1", best_unit_with(centre=0), "the means are not subtracted"),
-    (
-        "7.1",
-        lambda *data: tuple(np.abs(answers.best_unit(*data))),
-        "correlation: .*absolute values",
-    ),
-    ("7.1", best_unit_with(divide=False), "unit: covariances are compared"),
+    ("7.1", lambda *data: tuple(np.abs(answers.best_unit(*data))), "correlation: .*absolute"),
     ("7.1", correlations_by_numpy, "NumPy warns in line .*divide"),
-    ("7.2", count_with(at_newline=1), "a newline counts 1"),
-    ("7.2", count_with(start=0), "the first line counts from 0"),
     ("7.2", lambda text: np.arange(len(text)) + 1, "never begins anew"),
     ("7.3", saliency_with(lambda g, x: g), "this is the gradient; its norm"),
     ("7.3", saliency_with(lambda g, x: g.sum(axis=1)), "signs cancel"),
-    ("7.3", saliency_with(lambda g, x: (g * x).sum(axis=1)), "with respect to the 1 alone; the 0s"),
-    ("7.3", saliency_with(lambda g, x: np.abs(g).sum(axis=1)), "sums of absolute values"),
-    ("7.3", saliency_of_real_numbers, "NumPy warns in line .*discards the imaginary"),
 ]
 
 
@@ -437,32 +205,18 @@ def with_names(function, **names):
 
 
 @pytest.mark.parametrize(
-    ("number", "name", "earlier", "said"),
+    ("number", "earlier", "said"),
     [
-        (
-            "3.4",
-            "lstm_step_gradient",
-            exercises.lstm_step_gradient,
-            "not yet: it calls lstm_step_gradient, exercise 3.2, which is not written yet",
-        ),
-        (
-            "3.4",
-            "lstm_step_gradient",
-            one_step_with(order=(3, 1, 2, 0)),
-            "wrong: it calls lstm_step_gradient, exercise 3.2, which is wrong: dz of the input",
-        ),
-        ("3.4", "lstm_step_gradient", answers.lstm_step_gradient, "right"),
-        (
-            "2.2",
-            "sigmoid",
-            lambda z: np.tanh(z / 2),
-            "wrong: it calls sigmoid, exercise 2.1, which is wrong: this is tanh(z / 2)",
-        ),
+        ("3.4", exercises.lstm_step_gradient, "not yet: it calls lstm_step_gradient, exercise 3.2"),
+        ("3.4", one_step_with(order=(3, 1, 2, 0)), "wrong: it calls .*, exercise 3.2, which is wr"),
+        ("3.4", answers.lstm_step_gradient, "right"),
+        ("2.2", lambda z: np.tanh(z / 2), "wrong: it calls sigmoid, exercise 2.1, .* tanh"),
     ],
 )
-def test_an_earlier_exercise_that_is_not_right_is_named(number, name, earlier, said):
+def test_an_earlier_exercise_that_is_not_right_is_named(number, earlier, said):
+    name = {"3.4": "lstm_step_gradient", "2.2": "sigmoid"}[number]
     answer = getattr(answers, BY_NUMBER[number][0])
-    assert judged(number, with_names(answer, **{name: earlier})).startswith(said)
+    assert re.match(said, judged(number, with_names(answer, **{name: earlier})))
 
 
 def test_an_earlier_exercise_is_found_in_an_inner_function_and_not_blamed_when_right():

@@ -51,19 +51,6 @@ def test_it_learns_the_new_text(learned, tmp_path):
     assert history.val_loss[-1] < history.baselines["unigram"] - 0.3
     assert set(model.generate("THE", 300, temperature=0.5, seed=1)) & set("CMO")
 
-    # In two halves: to the bit as in one
-    path, again = tmp_path / "run.npz", learned.extend(NEW)
-    with pytest.raises(KeyboardInterrupt):
-        again.fit(NEW, epochs=6, checkpoint=path, callbacks=[interrupted], **settings)
-    again = learned.extend(NEW)
-    again.fit(NEW, epochs=6, checkpoint=path, resume=True, **settings)
-    assert again.parameters.flat.tobytes() == model.parameters.flat.tobytes()
-
-
-def interrupted(history):
-    if len(history.loss) == 3:
-        raise KeyboardInterrupt
-
 
 def test_nothing_new_is_a_copy(learned):
     model = learned.extend("the cat")
@@ -98,20 +85,6 @@ def test_rare_new_symbols_become_one_unknown_symbol():
     assert own.extend("ddx", min_count=2).vocabulary == Vocabulary("ab?d", unknown_symbol="?")
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (3, "expected a str or a list of documents, got int"),
-        ("", "the text is empty"),
-        ([], "at least one document"),
-        (["a", ""], "document 1 is empty"),
-    ],
-)
-def test_what_cannot_be(text, message):
-    with pytest.raises((ValueError, TypeError), match=message):
-        Model(Vocabulary("ab"), hidden_size=2).extend(text)
-
-
 @pytest.mark.slow
 def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -128,21 +101,3 @@ def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     rate = default_learning_rate("rmsprop", model.network.sizes) / 4
     model.fit(new, epochs=2, maxlen=20, seed=5, learning_rate=rate, verbose=False)
     assert made.parameters.flat.tobytes() == model.parameters.flat.tobytes()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("--from", "nowhere.npz"), "there is no file nowhere.npz"),
-        (("--from", "new.txt"), "new.txt is damaged or not a saved model"),
-        (("--from", "nietzsche", "--hidden-size", "9"), "leave out --hidden-size"),
-    ],
-)
-def test_mistakes_on_the_command_line(tmp_path, monkeypatch, capsys, options, message):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "new.txt").write_text(NEW)
-    assert main(["train", "new.txt", *options]) == 2
-    out, err = capsys.readouterr()
-    assert message in err
-    assert err.count("\n") == 1
-    assert not (tmp_path / "new.npz").exists()

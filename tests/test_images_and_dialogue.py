@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import npchar
-
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -52,35 +50,12 @@ def test_an_image_is_its_digit_and_its_rows(images):
         rows = image[1:].split("\n")
         assert rows.pop() == ""
         assert [len(row) for row in rows] == images["ROWS"] * [images["COLUMNS"]]
-    # They look like their digits: most have their likes nearest
-    alike, differ = images["nearest"](made[:20], made[20:])
-    assert sum(one[0] == image[0] for one, image in zip(alike, made)) >= 15
-    assert images["nearest"](made[:20], made)[1].max() == 0
     # Upright, not mirrored: the bar of a 7 is above, the foot of a 2 below, the nose of a 1 left
     one, two, seven = (images["pixels_of"](made[k::10]).mean(0) for k in (1, 2, 7))
     assert seven.sum(1).argmax() < 3
     assert two.sum(1).argmax() > 6
     stem = one.sum(0).argmax()
     assert one[:4, :stem].sum() > 2 * one[:4, stem + 2 :].sum()
-    pixels = images["pixels_of"](made[:2])
-    assert "".join(images["SHADES"][shade] for shade in pixels[1, 3]) == made[1].split("\n")[3]
-    # What a model makes of it may have rows too many, too long and too short
-    odd = images["pixels_of"](["3" + "█" * 9 + "\n█7\n" + 20 * "\n"])[0]
-    assert odd.sum(1).tolist() == [3 * images["COLUMNS"], 3, *(images["ROWS"] - 2) * [0]]
-
-
-def test_the_baseline_by_place(images):
-    dark, light = ("1" + (images["COLUMNS"] * shade + "\n") * images["ROWS"] for shade in "█ ")
-    bits = images["bits_by_place"]([dark, dark, light], [dark])
-    assert bits == pytest.approx(-np.log2((2 + 1) / (3 + 4)))
-
-
-def test_the_picture_of_images(images, tmp_path):
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    rng = np.random.default_rng(0)
-    row = [images["drawn"](digit, rng) for digit in "0123456789"]
-    images["picture"](tmp_path / "images.png", [("training", row), ("new", row)])
-    assert (tmp_path / "images.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_dialogue_is_learned(dialogue, run):
@@ -107,57 +82,3 @@ def test_what_was_told_last_is_the_answer(dialogue):
             continue
         assert question.ago == len(before) - places[-1]
         assert question.answer == answer.format(told[before[places[-1]]])
-
-
-def test_the_share_that_is_remembered(dialogue, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    question = dialogue["Question"]
-    asked = [question(str(k), "in oslo", 2 + 2 * (k >= 8), k == 0) for k in range(12)]
-    asked += [question("12", "i do not know", 0, False)]
-    given = 8 * ["in oslo"] + 4 * ["in rome"] + ["i do not know"]
-    globals_ = dialogue["remembered"].__globals__
-    monkeypatch.setitem(globals_, "answers", lambda model, before: [given[int(k)] for k in before])
-    dialogue["remembered"](None, asked, tmp_path / "dialogue.png")
-    told = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
-    assert "2 to 4 lines ago 66.7% ± 13.6% of 12" in told
-    assert "told anew 100.0% ± 0.0% of 1" in told
-    assert "never told 100.0% ± 0.0% of 1" in told
-    assert (tmp_path / "dialogue.png").read_bytes()[:4] == b"\x89PNG"
-
-
-@pytest.mark.parametrize("end", [EOFError, KeyboardInterrupt, ""])
-def test_the_user_is_a_speaker(dialogue, end, monkeypatch, capsys):
-    model = npchar.Model(npchar.Vocabulary(["A:", "B:", "i", "am", "emil", "\n"]), hidden_size=4)
-    lines = iter(["I am Emil", "i am Zorro!"])
-    read = []
-
-    def typed(prompt):
-        assert prompt == "A: "
-        if line := next(lines, None):
-            return line
-        if end:
-            raise end
-        return end
-
-    def answers(model, dialogues):
-        read.extend(dialogues)
-        return ["hello emil"]
-
-    monkeypatch.setattr("builtins.input", typed)
-    monkeypatch.setitem(dialogue["talk"].__globals__, "answers", answers)
-    dialogue["talk"](model)
-    assert read == ["A: i am emil\nB:", "A: i am emil\nB: hello emil\nA: i am zorro!\nB:"]
-    out = capsys.readouterr().out
-    assert out.count("B: hello emil\n") == 2
-    assert "does not read: zorro!)" in out
-
-
-def test_ctrl_c_ends_the_training(dialogue, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["dialogue.py", "--dialogues", "60", "--epochs", "1"])
-
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(npchar.Model, "fit", interrupted)
-    assert dialogue["main"]() == 130
-    assert "interrupted" in capsys.readouterr().err

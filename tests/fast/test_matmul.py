@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from npchar.arrays import aligned_empty
 from npchar.fast import matmul
 from npchar.fast.matmul import MatmulPlan
 
@@ -43,39 +42,3 @@ def test_joined_matrices_sum_over_gates(M, K, N):
     c = np.full((1, M, N), np.nan)
     np.matmul(plan.left(a[None]), plan.right(W, is_joined=True), out=plan.out(c))
     np.testing.assert_allclose(c[0], a[:, :K] @ W[0] + a[:, K:] @ W[1], rtol=0, atol=1e-13)
-
-
-def test_one_tile_where_tiles_are_not_faster(monkeypatch):
-    def is_tiled(M, K, N, dtype="float32"):
-        plan = MatmulPlan(M, K, N, dtype)
-        assert plan.is_tiled == ((plan.rows, plan.columns) != (M, N))
-        assert (M % plan.rows, N % plan.columns) == (0, 0)
-        return plan.is_tiled
-
-    monkeypatch.setattr(matmul, "HAS_SMALL_KERNELS", True)
-    assert is_tiled(64, 512, 128)
-    assert is_tiled(16, 512, 512)
-    assert not is_tiled(4, 8, 8)  # small as a whole
-    assert not is_tiled(64, 512, 128, "complex128")
-    assert not is_tiled(61, 512, 127)  # primes: no tile divides them
-    assert not is_tiled(64, 2048, 512)  # a tile would not stay in the cache
-    monkeypatch.setattr(matmul, "HAS_SMALL_KERNELS", False)
-    assert not is_tiled(64, 512, 128)
-
-
-@pytest.mark.parametrize("shape", [7, (), (0, 3), (3, 5, 2)])
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
-def test_aligned_memory_begins_a_line_of_the_cache(shape, dtype):
-    arrays = [aligned_empty(shape, dtype) for _ in range(20)]  # at different places
-    for array in arrays:
-        assert array.__array_interface__["data"][0] % 64 == 0 or not array.size
-        assert (array.shape, array.dtype) == (np.empty(shape).shape, np.dtype(dtype))
-        assert array.flags.c_contiguous
-        assert array.flags.writeable
-
-
-def test_packed_matrices_are_aligned():
-    W = np.ones((3, 16, 48), np.float32)
-    for is_joined in (False, True):
-        tiles = MatmulPlan(8, 16, 48, W.dtype).right(W, is_joined=is_joined)
-        assert tiles.__array_interface__["data"][0] % 64 == 0

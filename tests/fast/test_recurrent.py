@@ -131,39 +131,6 @@ def test_a_stepper_of_any_number_of_sequences_is_plain(name, vectors, B):
 
 
 @pytest.mark.parametrize("name", CELLS)
-def test_a_stepper_of_one_sequence_keeps_the_weights_it_was_made_with(name):
-    arrays, ids, state, *_ = random_case(name, 4, 1, 5, 4, vectors=False, seed=5)
-    layer, dense = FAST[name](**arrays), npchar.Dense.create(4, 6, dtype="float64")
-    logits = []
-    for changed in (False, True):
-        stepper = layer.stepper(state, dense)
-        if changed:
-            for array in (*layer.arrays.values(), dense.W, dense.b, *state):
-                array += 1
-        logits.append([stepper.step(x).copy() for x in ids])
-    np.testing.assert_array_equal(*logits)
-
-
-@pytest.mark.parametrize("name", CELLS)
-def test_a_tape_keeps_as_many_numbers_as_it_says(name):
-    layer = FAST[name].create(5, 4)
-    short, long = (
-        sum(a.size for a in vars(layer.tape(T, 3)).values() if isinstance(a, np.ndarray))
-        for T in (10, 110)
-    )
-    assert long - short == 100 * 3 * 4 * layer.tape_size
-
-
-@pytest.mark.parametrize("name", CELLS)
-def test_buffers_are_aligned(name):
-    tape = FAST[name].create(9, 32).tape(5, 8)
-    arrays = [a for a in vars(tape).values() if isinstance(a, np.ndarray) and a.size]
-    assert len(arrays) >= 8
-    for array in arrays:
-        assert array.__array_interface__["data"][0] % 64 == 0
-
-
-@pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("D", [40, 4000])
 def test_symbols_that_do_not_occur(name, D):
     """They have a gradient of zero, and leave the others where they belong."""

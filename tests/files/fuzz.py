@@ -1,6 +1,6 @@
 """Damaged and hostile model files: each loads to the same model, or is refused.
 
-    python tests/files/fuzz.py              a minute; writes fuzz.json beside it
+    python tests/files/fuzz.py [FILES]      a minute; writes fuzz.json beside it
 
 Starts from a model's file and from a checkpoint's, and damages them: bits,
 bytes, truncation, repetition, trailing bytes; the zip's structure (compressed
@@ -13,14 +13,15 @@ more than a second or than some megabytes.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import pickle
 import random
+import sys
 import tempfile
 import time
 import tracemalloc
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -49,8 +50,6 @@ def members_of(content: bytes) -> Members:
 
 def zipped(members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:
     """A zip file of these parts, names twice if so wished."""
-    import warnings
-
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of duplicate names
@@ -71,24 +70,14 @@ def damaged_bytes(content: bytes, rng: random.Random) -> bytes:
     """Damage without knowledge of the format."""
     data = bytearray(content)
     for _ in range(rng.choice((1, 1, 1, 2, 5, 40))):
-        at = rng.randrange(len(data))
-        kind = rng.randrange(7)
-        if kind == 0:
+        at, length = rng.randrange(len(data) + 1), rng.choice((0, 1, 8, 64, 4096))
+        piece = rng.choice(
+            (b"", rng.randbytes(8), b"\xff" * 8, b"\0" * 8, bytes(data[at - 30 : at]))
+        )
+        if rng.random() < 0.5 and at < len(data):  # one bit
             data[at] ^= 1 << rng.randrange(8)
-        elif kind == 1:
-            data[at] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
-        elif kind == 2:
-            data[at : at + 8] = rng.choice((b"\xff" * 8, b"\x00" * 8, rng.randbytes(8)))
-        elif kind == 3:
-            del data[at : at + rng.choice((1, 7, 64, 4096))]
-        elif kind == 4:
-            data[at:at] = data[max(0, at - rng.choice((1, 30, 500))) : at]
-        elif kind == 5:
-            del data[at:]
         else:
-            data += rng.randbytes(rng.choice((1, 22, 1000)))
-        if not data:
-            return b""
+            data[at : at + length if rng.random() < 0.9 else None] = piece
     return bytes(data)
 
 
@@ -110,7 +99,6 @@ def damaged_structure(content: bytes, rng: random.Random) -> bytes:
     name = rng.choice(list(members))
     kind = rng.randrange(9)
     compression = zipfile.ZIP_STORED
-    parts = list(members.items())
     if kind == 0:  # an array's header
         array = np.lib.format.read_array(io.BytesIO(members[name]))
         shape, dtype = str(array.shape), repr(array.dtype.str)
@@ -120,7 +108,6 @@ def damaged_structure(content: bytes, rng: random.Random) -> bytes:
         header = f"{{'descr': {dtype}, 'fortran_order': {order}, 'shape': {shape}, }}"
         version = rng.choice((b"\x01\x00", b"\x01\x00", b"\x02\x00", b"\x09\x09"))
         members[name] = npy(header, array.tobytes(), version)
-        parts = list(members.items())
     elif kind == 1:  # the configuration
         configuration = json.loads(np.load(io.BytesIO(members["configuration.npy"])).tobytes())
         place = configuration
@@ -134,17 +121,20 @@ def damaged_structure(content: bytes, rng: random.Random) -> bytes:
         else:
             place[rng.choice((key, key, key, "surprise"))] = rng.choice(VALUES)
         members["configuration.npy"] = as_npy(json.dumps(configuration).encode())
-        parts = list(members.items())
     elif kind == 2:  # a configuration that is no JSON
         junk = rng.choice((b"", b"{", b"[" * 50_000, b'{"a":' * 50_000, b"\xff\xfe", b"nul",
                            b"9" * 9000, b'{"format": 1}', rng.randbytes(99)))  # fmt: skip
         members["configuration.npy"] = as_npy(junk)
-        parts = list(members.items())
     elif kind == 3:  # compressed: a few kB that would be many MB
         members[name] += b"\0" * rng.choice((0, 10_000_000))
         compression = rng.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
-        parts = list(members.items())
-    elif kind == 4:  # twice
+    elif kind == 7:  # a pickle
+        header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"
+        members[name] = rng.choice((npy(header), b"")) + pickle.dumps([Bomb()])
+    elif kind == 8:  # trailing bytes, within and without
+        members[name] += rng.randbytes(rng.choice((1, 64)))
+    parts = list(members.items())
+    if kind == 4:  # twice
         parts.insert(rng.randrange(len(parts) + 1), (name, rng.choice((members[name], b"x"))))
     elif kind == 5:  # too many
         extra = rng.choice(("extra.npy", "extra", "../../escape.npy", "/etc/passwd", "a/", ".npy",
@@ -152,13 +142,6 @@ def damaged_structure(content: bytes, rng: random.Random) -> bytes:
         parts.insert(rng.randrange(len(parts) + 1), (extra, rng.choice((members[name], b""))))
     elif kind == 6:  # too few
         parts = [part for part in parts if part[0] != name]
-    elif kind == 7:  # a pickle
-        header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"
-        members[name] = rng.choice((npy(header), b"")) + pickle.dumps([Bomb()])
-        parts = list(members.items())
-    else:  # trailing bytes, within and without
-        members[name] += rng.randbytes(rng.choice((1, 64)))
-        parts = list(members.items())
     return zipped(parts, compression)
 
 
@@ -221,16 +204,10 @@ def fuzz(count: int, seed: int, folder: Path) -> dict[str, object]:
 
 def main() -> None:
     """All of it; the result goes to a file."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
-    parser.add_argument("--files", type=int, default=20_000, metavar="N", help="how many (20000)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the damage (0)")
-    parser.add_argument("--write", type=Path, default=Path(__file__).with_suffix(".json"),
-                        metavar="PATH", help="where the result goes")  # fmt: skip
-    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        found = fuzz(options.files, options.seed, Path(name))
+        found = fuzz(int(sys.argv[1]) if sys.argv[1:] else 20_000, seed=0, folder=Path(name))
     print(json.dumps(found, indent=1))
-    options.write.write_text(json.dumps(found, indent=1) + "\n")
+    Path(__file__).with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

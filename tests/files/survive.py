@@ -12,7 +12,6 @@ must be that of a training never interrupted, to the bit.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import signal
@@ -114,8 +113,6 @@ def kills(folder: Path, wanted: int, rng: random.Random) -> dict[str, int]:
             assert process.returncode == -signal.SIGKILL
             hit += 1
             before += not path.exists()
-            if hit % 10 == 0:
-                print(f"  {hit} kills, {trainings} trainings ended", flush=True)
         trainings += 1
         path.unlink()
         for leftover in folder.glob(".npchar-*"):
@@ -123,13 +120,13 @@ def kills(folder: Path, wanted: int, rng: random.Random) -> dict[str, int]:
     return {"kills": hit, "of them before the first save": before, "trainings ended": trainings}
 
 
-def faults(folder: Path, mode: str) -> dict[str, int]:
-    """The k-th write, fsync or replace fails or kills, for every k."""
+def faults(folder: Path, mode: str, each: int = 1) -> dict[str, int]:
+    """The k-th write, fsync or replace fails or kills, for `each` k-th moment."""
     reference = result(child(folder / "reference.npz", 10**9, mode))
     (folder / "reference.npz").unlink()
     expected, count = reference[:-1], int(str(reference[-1]))
     refused = 0
-    for k in range(1, count + 1):
+    for k in range(1, count + 1, each):
         path = folder / "run.npz"
         process = child(path, k, mode)
         out, errors = process.communicate()
@@ -146,33 +143,21 @@ def faults(folder: Path, mode: str) -> dict[str, int]:
         for leftover in folder.glob(".npchar-*"):
             assert mode == "kill", "a failed write left a file behind"
             leftover.unlink()
-        if k % 20 == 0:
-            print(f"  {k} of {count}", flush=True)
     return {"moments": count, "ended by an error": refused}
 
 
 def main() -> None:
     """All of it; the result goes to a file."""
-    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
-    parser.add_argument("--kills", type=int, default=120, metavar="N", help="SIGKILLs (120)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of their moments (0)")
-    parser.add_argument("--write", type=Path, default=Path(__file__).with_suffix(".json"),
-                        metavar="PATH", help="where the result goes")  # fmt: skip
-    options = parser.parse_args()
-    found = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        print("killed at random moments")
-        found["killed at random moments"] = kills(
-            folder, options.kills, random.Random(options.seed)
-        )
-        for mode, title in (("fail", "the k-th write, fsync or replace fails"),
-                            ("kill", "killed at the k-th write, fsync or replace")):  # fmt: skip
-            print(title)
-            found[title] = faults(folder, mode)
-    found["result"] = "every file loaded, every resumed training ended the same to the bit"
+        found = {
+            "killed at random moments": kills(folder, 120, random.Random(0)),
+            "the k-th write, fsync or replace fails": faults(folder, "fail"),
+            "killed at the k-th write, fsync or replace": faults(folder, "kill"),
+            "result": "every file loaded, every resumed training ended the same to the bit",
+        }
     print(json.dumps(found, indent=1))
-    options.write.write_text(json.dumps(found, indent=1) + "\n")
+    Path(__file__).with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,25 +1,23 @@
 """Saved models: exact, whole or not at all, and read with suspicion."""
 
 import hashlib
-import io
 import json
 import os
 import random
 import re
 import signal
-import socket
 import stat
 import subprocess
 import sys
-import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import fuzz
 import numpy as np
 import pytest
 import survive
 from children import LIMIT, python, run_python
-from conftest import ROOT, TESTS
+from conftest import ROOT, TESTS, reconfigure
 
 import npchar
 from npchar import CheckpointError, Model, Vocabulary
@@ -95,16 +93,17 @@ def test_permissions_follow_the_umask(model, tmp_path):
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_failed_save_leaves_the_old_file(model, saved, monkeypatch, call):
+@pytest.mark.parametrize("write", [Model.save, Model.to_html])
+def test_a_failed_save_leaves_the_old_file(model, saved, monkeypatch, call, write):
     before = saved.read_bytes()
     model.parameters.flat[:] += 1
 
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(npchar.files.os, call, fail)
+    monkeypatch.setattr(os, call, fail)
     with pytest.raises(OSError, match="No space"):
-        model.save(saved)
+        write(model, saved)
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
 
@@ -114,94 +113,48 @@ def test_a_folder_that_is_not_there_is_named(model, tmp_path):
         model.save(tmp_path / "nowhere" / "model.npz")
 
 
-def test_every_damaged_byte_is_noticed_or_harmless(model, saved):
-    content = saved.read_bytes()
-    rng = np.random.default_rng(0)
-    harmless = 0
-    for position in rng.integers(0, len(content), 300):
-        damaged = bytearray(content)
-        damaged[position] ^= 1 << int(rng.integers(8))
-        saved.write_bytes(damaged)
-        try:
-            loaded = Model.load(saved)
-        except CheckpointError:
-            continue
-        harmless += 1
-        assert loaded.parameters.flat.tobytes() == model.parameters.flat.tobytes()
-    assert harmless < 60  # dates and the like in the zip's headers
-
-
-@pytest.mark.parametrize("keep", [0, 1, 100, 5000])
-def test_a_truncated_file(saved, keep):
-    saved.write_bytes(saved.read_bytes()[:keep])
-    with pytest.raises(CheckpointError):
-        Model.load(saved)
-
-
-def rewritten(path, change, compression=zipfile.ZIP_STORED):
-    """Write the file again with `change` applied to its arrays."""
-    with np.load(path) as file:
-        arrays = {name: file[name] for name in file.files}
-    arrays = change(arrays)
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, array in arrays.items():
-            buffer = io.BytesIO()
-            np.lib.format.write_array(buffer, array, allow_pickle=True)
-            archive.writestr(f"{name}.npy", buffer.getvalue())
-
-
-def reconfigured(**changes):
-    def change(arrays):
-        configuration = json.loads(arrays["configuration"].tobytes())
-        configuration["model"] |= changes
-        text = json.dumps(configuration).encode()
-        return arrays | {"configuration": np.frombuffer(text, np.uint8)}
-
-    return change
+def of_model(**changes):
+    return {"change": lambda configuration: configuration["model"].update(changes)}
 
 
 @pytest.mark.parametrize(
-    "change",
+    "changes",
     [
-        lambda a: a | {"extra": np.zeros(3, np.float32)},
-        lambda a: {n: x for n, x in a.items() if n != "dense.b"},
-        lambda a: {n: x for n, x in a.items() if n != "configuration"},
-        lambda a: a | {"dense.b": a["dense.b"][:-1]},
-        lambda a: a | {"dense.b": a["dense.b"].astype(object)},
-        lambda a: a | {"dense.b": a["dense.b"].astype(complex)},
-        lambda a: a | {"configuration": np.frombuffer(b"[]", np.uint8)},
-        lambda a: a | {"configuration": np.frombuffer(b"{", np.uint8)},
-        lambda a: a | {"configuration": np.frombuffer(b"\xff", np.uint8)},
-        reconfigured(hidden_size=10**9),
-        reconfigured(num_layers=10**9),
-        reconfigured(num_layers="many"),
-        reconfigured(hidden_size=None),
-        reconfigured(characters="zyx"),
-        reconfigured(characters=[1, 2]),
-        reconfigured(dtype="object"),
-        reconfigured(dropout=7),
-        reconfigured(stored="float64"),
-        reconfigured(stored="int8"),
-        reconfigured(stored=["float16"]),
-        reconfigured(surprise=1),
+        {"extra": np.zeros(3, np.float32)},
+        {"without": "dense.b"},
+        {"without": "configuration"},
+        {"dense.b": np.zeros(3, np.float32)},
+        {"dense.b": np.zeros(14, object)},
+        {"dense.b": np.zeros(14, complex)},
+        {"configuration": np.frombuffer(b"[]", np.uint8)},
+        {"configuration": np.frombuffer(b"{", np.uint8)},
+        of_model(hidden_size=10**9),
+        of_model(num_layers="many"),
+        of_model(characters="zyx"),
+        of_model(dtype="object"),
+        of_model(dropout=7),
+        of_model(stored="int8"),
+        of_model(stored=["float16"]),
+        of_model(surprise=1),
+        {"change": lambda configuration: configuration.update(format=3)},  # a later version
     ],
 )
-def test_files_that_are_not_models(saved, change):
-    rewritten(saved, change)
+def test_files_that_are_not_models(saved, changes):
+    reconfigure(saved, **changes)
     with pytest.raises(CheckpointError) as error:
         Model.load(saved)
     assert str(saved) in str(error.value)
 
 
 def test_compressed_members_are_refused(saved):
-    rewritten(saved, lambda a: a, zipfile.ZIP_DEFLATED)
-    with pytest.raises(CheckpointError, match="compressed"):
+    with np.load(saved) as file:
+        np.savez_compressed(saved, **file)
+    with pytest.raises(CheckpointError, match="is compressed"):
         Model.load(saved)
 
 
 def test_members_that_share_their_bytes(saved):
     """A small file could unfold to a large one so."""
-    rewritten(saved, lambda a: a)
     with zipfile.ZipFile(saved, "a") as archive:
         for name in ("lstm0.Wx.npy", "lstm0.Wh.npy", "lstm0.b.npy"):
             for k in range(8):
@@ -233,30 +186,18 @@ def test_an_array_that_is_there_twice(saved):
         Model.load(saved)
 
 
-def test_a_false_shape_takes_no_memory(saved):
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": "<f4", "fortran_order": False, "shape": (10**12,)}
-    )
-    with zipfile.ZipFile(saved, "a") as archive:
-        archive.writestr("huge.npy", header.getvalue() + b"1234")
-    with pytest.raises(CheckpointError, match="of the arrays|not of the size"):
-        Model.load(saved)
-
-
-@pytest.mark.slow
 def test_hostile_files_do_no_harm(tmp_path):
-    """A short run of what fuzz.py does at length."""
-    found = fuzz.fuzz(200, seed=1, folder=tmp_path)
-    assert found["refused"] > 100
+    """A short run of what fuzz.py does at length: each is refused, or loads as it was."""
+    assert fuzz.fuzz(80, seed=1, folder=tmp_path)["refused"] > 40
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
-def test_killed_trainings_lose_nothing(tmp_path):
+def test_trainings_that_are_killed_or_cannot_write_lose_nothing(tmp_path):
     """A short run of what survive.py does at length."""
-    found = survive.kills(tmp_path, wanted=4, rng=random.Random(1))
-    assert found["kills"] >= 4
+    assert survive.kills(tmp_path, wanted=4, rng=random.Random(1))["kills"] >= 4
+    assert survive.faults(tmp_path, "fail", each=29)["ended by an error"] >= 2
+    survive.faults(tmp_path, "kill", each=29)
 
 
 VERSION_1 = TESTS / "model_v1.npz"
@@ -274,17 +215,6 @@ def test_the_first_version_is_read_for_good():
     assert model.network.sizes[:4] == (8, 5, 2, 0.25)
     assert hashlib.sha256(model.parameters.flat.tobytes()).hexdigest() == VERSION_1_SHA256
     assert model.evaluate("abcde\né☃" * 5).loss == pytest.approx(VERSION_1_LOSS, rel=1e-5)
-
-
-def test_a_later_version_is_refused(saved):
-    def change(arrays):
-        configuration = json.loads(arrays["configuration"].tobytes()) | {"format": 3}
-        text = json.dumps(configuration).encode()
-        return arrays | {"configuration": np.frombuffer(text, np.uint8)}
-
-    rewritten(saved, change)
-    with pytest.raises(CheckpointError, match="format version 3; this npchar reads 1 and 2"):
-        Model.load(saved)
 
 
 def test_something_else_entirely(tmp_path):
@@ -315,15 +245,12 @@ def write(request):
     return WRITERS[request.param]
 
 
-@pytest.fixture(params=["FIFO", "folder", "socket", "device"])
+@pytest.fixture(params=["FIFO", "folder", "device"])
 def special(request, tmp_path):
     """A file that is not a regular one, and its kind."""
     path = tmp_path / "special"
     if request.param == "folder":
         path.mkdir()
-    elif request.param == "socket":
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(os.fspath(path))
     elif request.param == "FIFO":
         os.mkfifo(path)
     else:
@@ -349,13 +276,9 @@ def test_a_special_file_is_refused(model, tmp_path, special, linked, write):
     )
     assert (path.lstat().st_mode, path.lstat().st_ino) == (before.st_mode, before.st_ino)
     assert sorted(tmp_path.iterdir()) == names
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
-def test_a_fifo_is_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(CheckpointError, match="expected a regular file, got a FIFO"):
-        Model.load(tmp_path / "fifo")
+    if kind == "FIFO":
+        with pytest.raises(CheckpointError, match="got a FIFO"):  # it is not waited for
+            Model.load(path)
 
 
 @pytest.mark.parametrize("is_there", [True, False])
@@ -388,7 +311,7 @@ def test_links_that_lead_nowhere(model, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other rights")
-@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666, 0o444])
+@pytest.mark.parametrize("mode", [0o600, 0o444])
 def test_a_file_that_is_replaced_keeps_its_mode(saved, model, mode, write):
     saved.chmod(mode)
     write(model, saved)
@@ -436,29 +359,19 @@ def test_no_file_is_open_to_others_while_a_model_is_saved(model, tmp_path):
 
 def test_threads_that_save_at_once(tmp_path):
     """Each thread writes its own temporary file."""
-    models = [Model(Vocabulary("abc"), hidden_size=4, seed=k) for k in range(4)]
     path = tmp_path / "model.npz"
-    failures = []
 
-    def work(model):
-        try:
-            for _ in range(20):
-                model.save(path)
-                Model.load(path)
-        except BaseException as error:
-            failures.append(error)
+    def work(seed):
+        model = Model(Vocabulary("abc"), hidden_size=4, seed=seed)
+        for _ in range(20):
+            model.save(path)
+            Model.load(path)
+        return model.parameters.flat.tobytes()
 
-    threads = [threading.Thread(target=work, args=(model,)) for model in models]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(4) as pool:
+        weights = list(pool.map(work, range(4)))
     assert list(tmp_path.iterdir()) == [path]
-    assert any(
-        Model.load(path).parameters.flat.tobytes() == model.parameters.flat.tobytes()
-        for model in models
-    )
+    assert Model.load(path).parameters.flat.tobytes() in weights
 
 
 SAVE_AND = """
@@ -547,23 +460,3 @@ print(len(model.vocabulary))
     assert (done.stdout, done.stderr) == (f"{len(model.vocabulary)}\n", "")
     model.to_html(tmp_path / "here.html")
     assert (tmp_path / "page.html").read_bytes() == (tmp_path / "here.html").read_bytes()
-    done = run_python("-m", "npchar", "generate", "--seed", 1, cwd=tmp_path, env=env)
-    assert done.stdout == Model.pretrained().generate("\n", 400, seed=1) + "\n", done.stderr
-
-
-def test_no_random_weights_are_made_to_be_replaced(model, saved, monkeypatch):
-    """For a large model they take seconds."""
-    made = {"keras": npchar.to_keras(model), "torch": npchar.to_torch(model)}
-
-    def default_rng(*_):
-        raise AssertionError("random numbers are drawn")
-
-    monkeypatch.setattr(np.random, "default_rng", default_rng)
-    for found in (
-        Model.load(saved),
-        npchar.from_keras(made["keras"], model.vocabulary),
-        npchar.from_torch(made["torch"], model.vocabulary),
-        model.extend("cat"),
-    ):
-        assert found.parameters.flat.tobytes() == model.parameters.flat.tobytes()
-        assert found.history.loss == []

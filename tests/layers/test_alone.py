@@ -8,8 +8,8 @@ import pytest
 import npchar
 from npchar import GRU, LSTM, RNN, Conv, Dense, FastGRU, FastLSTM, FastRNN, Parameters
 from npchar.layers.layer import Layer
-from npchar.network import gradcheck
 from npchar.network.gradcheck import complex_step
+from npchar.network.registry import PLAIN
 
 ALL = [LSTM, FastLSTM, GRU, FastGRU, RNN, FastRNN, Conv]
 FAST_ONES = [FastLSTM, FastGRU, FastRNN]
@@ -45,28 +45,6 @@ def test_a_layer_of_ones_own_is_checked():
     assert [row.name for row in check.rows if not row.passed] == ["h0"]
 
 
-def test_a_fast_layer_is_checked_against_the_plain_one(monkeypatch):
-    """Here both of its passes are wrong alike: they forget the biases."""
-    forward, backward = FastRNN.forward, FastRNN.backward
-
-    def without(self):
-        return FastRNN(self.Wx, self.Wh, self.b * 0)
-
-    def backward_without(self, tape, dh, dstate, gradient):
-        result = backward(without(self), tape, dh, dstate, gradient)
-        gradient.b[...] = 0
-        return result
-
-    monkeypatch.setattr(
-        FastRNN, "forward", lambda self, *rest, **named: forward(without(self), *rest, **named)
-    )
-    monkeypatch.setattr(FastRNN, "backward", backward_without)
-    layer = FastRNN(*(np.full(shape, 0.3) for shape in RNN.shapes(D, H).values()))
-    assert not npchar.check_gradients(layer, samples=4, verbose=False).passed
-    monkeypatch.setitem(gradcheck.PLAIN, "rnn", FastRNN)  # against itself it would pass
-    assert npchar.check_gradients(layer, samples=4, verbose=False).passed
-
-
 def test_mean_squared_error():
     rng = np.random.default_rng(0)
     outputs, targets = rng.normal(size=(2, 4, 3))
@@ -89,15 +67,6 @@ def test_parameters_of_several_layers():
     assert dense.b.tolist() == parameters.flat[-2:].tolist()
     layer.bq[...] = -1
     assert (parameters["lower.bq"] == -1).all()
-
-
-def test_reprs_tell_shapes():
-    assert repr(LSTM.create(5, 4)) == "LSTM(input_size=5, hidden_size=4, dtype=float32)"
-    assert repr(Conv.create(5, 4, dtype="float64")) == (
-        "Conv(input_size=5, hidden_size=4, dtype=float64)"
-    )
-    assert repr(Dense.create(4, 2)) == "Dense(input_size=4, output_size=2, dtype=float32)"
-    assert "lower.b" in repr(Parameters({"lower.b": (3,)}))
 
 
 @pytest.mark.slow
@@ -131,71 +100,30 @@ def stepped(layer, x, B=B):
     layer.stepper(layer.zero_state(B)).step(x)
 
 
-OUT_OF = "expected ids from 0 to 4, got "
+def backward_into(layer, gradient):
+    layer.backward(layer.forward(ids(T, B)), None, None, gradient)
+
+
 MISTAKES = [
-    # the input
     (lambda layer: layer.forward(np.zeros((T, D))), r"\(T, B, 5\), .* got float64 .*\(6, 5\)"),
-    (lambda layer: layer.forward(np.zeros((T, B, D + 1))), r"got float64 of the shape \(6, 3, 6\)"),
-    (
-        lambda layer: layer.forward(np.zeros((T, B, D)) * 1j),
-        r"floating-.* got complex128 of the",
-    ),
-    (lambda layer: layer.forward(ids(T)), r"ids of the shape \(T, B\), whole num.* got int64 .*6,"),
-    (lambda layer: layer.forward(ids(T, B, D)), r"got int64 of the shape \(6, 3, 5\)"),
+    (lambda layer: layer.forward(np.zeros((T, B, D)) * 1j), "got complex128"),
+    (lambda layer: layer.forward(ids(T)), r"ids of the shape \(T, B\), .* got int64 .*6,"),
     (lambda layer: layer.forward(ids(0, B)), r"got int64 of the shape \(0, 3\)"),
-    (lambda layer: layer.forward([["a"]]), "got <U1 of the shape"),
-    (lambda layer: layer.forward(ids(T, B) - 1), OUT_OF + "-1 to -1"),
-    (lambda layer: layer.forward(ids(T, B) + D), OUT_OF + "5 to 5"),
-    # the state
+    (lambda layer: layer.forward(ids(T, B) - 1), "ids from 0 to 4, got -1 to -1"),
     (lambda layer: layer.forward(ids(T, B), layer.zero_state(B + 1)), "expected a state of the "),
     (lambda layer: layer.step(ids(B), layer.zero_state(B + 1)), "expected a state of the shapes"),
-    (
-        lambda layer: layer.step(ids(T, B), layer.zero_state(B)),
-        r"shape \(B,\), .* got int64 .*6, ",
-    ),
-    (
-        lambda layer: layer.step(np.zeros(D), layer.zero_state(1)),
-        r"got float64 of the shape \(5,\)",
-    ),
+    (lambda layer: layer.step(np.zeros(D), layer.zero_state(1)), r"got float64 .* \(5,\)"),
     (lambda layer: layer.stepper(None), "expected a state, as zero_state.* got None"),
-    (lambda layer: layer.stepper((np.zeros((B, 9, 9)),)), "expected a state of the shapes"),
     (lambda layer: layer.stepper(layer.zero_state(B), Dense.create(7, 2)), "output layer of 4 inp"),
-    # a step
-    (
-        lambda layer: stepped(layer, ids(1)),
-        r"shape \(3,\) or vectors .* got int64 of .* \(1,",
-    ),
-    (lambda layer: stepped(layer, ids(B) + D), OUT_OF + "5 to 5"),
-    (lambda layer: stepped(layer, ids(1) - 1, B=1), OUT_OF + "-1 to -1"),
-    (lambda layer: stepped(layer, np.zeros((B, 1))), r"got float64 of the shape \(3, 1\)"),
-    # backward
+    (lambda layer: stepped(layer, ids(1)), r"shape \(3,\) or vectors .* got int64 of .* \(1,"),
+    (lambda layer: stepped(layer, ids(B) + D), "ids from 0 to 4, got 5 to 5"),
     (lambda layer: backward(layer, np.zeros((T, B))), r"dh of the shape \(6, 3, 4\), or \(3, 4\)"),
-    (lambda layer: backward(layer, np.zeros((T + 1, B, H))), r"got \(7, 3, 4\)"),
     (lambda layer: backward(layer, None, layer.zero_state(B + 1)), "expected a state of the shape"),
-    (lambda layer: layer.backward(layer.forward(ids(T, B)), None, None, layer), "the layer itself"),
-    (
-        lambda layer: layer.backward(
-            layer.forward(ids(T, B)), None, None, type(layer).create(D + 1, H)
-        ),
-        "expected another layer such as",
-    ),
+    (lambda layer: backward_into(layer, layer), "the layer itself"),
+    (lambda layer: backward_into(layer, type(layer).create(D + 1, H)), "expected another layer"),
     (lambda layer: layer.backward(object(), None, None, layer.zeros_like()), "got a object"),
-    # making one
     (lambda layer: type(layer).create(0, H), "input_size is 0"),
-    (lambda layer: type(layer).create(D, -1), "hidden_size is -1"),
-    (lambda layer: type(layer).create(D, H, dtype="int64"), "expected a floating-point type"),
-    (
-        lambda layer: layer.with_arrays({n: a[None] for n, a in layer.arrays.items()}),
-        "shapes such as {",
-    ),
-    (
-        lambda layer: layer.with_arrays(layer.arrays | {"b": np.zeros(H + 1)}),
-        "got {.*'b': \\(5,\\)",
-    ),
-    (
-        lambda layer: layer.with_arrays({n: np.zeros(3) for n in layer.arrays}),
-        "got {.*'b': \\(3,\\)",
-    ),
+    (lambda layer: layer.of(layer.arrays | {"b": np.zeros(H + 1)}), "got {.*'b': \\(5,\\)"),
 ]
 
 
@@ -215,20 +143,13 @@ def test_errors_say_what_is_wrong(kind, call, message):
 def test_a_tape_of_another_layer(kind):
     """Also of another fast layer of the same sizes, whose numbers mean something else."""
     layer = kind.create(D, H)
-    others = [
-        (one.create(D, H).forward(ids(T, B)), "expected .* got ") for one in {*ALL} - {kind, Conv}
-    ]
-    for tape, message in (
-        *others,
-        (kind.create(D, H + 1).forward(ids(T, B)), f"'{kind.name}', 4, .* got .* 5, 'float32'"),
-        (
-            kind.create(D, H, dtype="float64").forward(ids(T, B)),
-            "4, 'float32', .* got .* 'float64'",
-        ),
-    ):
-        with pytest.raises(ValueError, match=message):
+    kinds = {LSTM, *FAST_ONES} - {kind}
+    others = [one.create(D, H) for one in kinds]
+    for other in (*others, kind.create(D, H + 1), kind.create(D, H, dtype="float64")):
+        tape = other.forward(ids(T, B))
+        with pytest.raises(ValueError, match="expected .* got "):
             layer.forward(ids(T, B), tape=tape)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match="expected .* got "):
             layer.backward(tape, None, None, layer.zeros_like())
     with pytest.raises(ValueError, match="6, 3.* got .* 7, 3"):
         layer.forward(ids(T, B), tape=layer.tape(T + 1, B))
@@ -262,16 +183,12 @@ def test_a_convolution_inside_a_stack():
 
 @pytest.mark.parametrize("kind", FAST_ONES)
 def test_a_tape_that_is_used_up(kind):
+    used_twice(PLAIN[kind.name].create(D, H))  # a plain tape lasts
     with pytest.raises(ValueError, match="uses the tape up; run forward again, or"):
         used_twice(kind.create(D, H))
     with pytest.raises(ValueError, match="no forward pass"):
         layer = kind.create(D, H)
         layer.backward(layer.tape(T, B), None, None, layer.zeros_like())
-
-
-@pytest.mark.parametrize("kind", [LSTM, GRU, RNN, Conv])
-def test_a_plain_tape_lasts(kind):
-    used_twice(kind.create(D, H))
 
 
 @pytest.mark.parametrize(
@@ -283,12 +200,7 @@ def test_a_plain_tape_lasts(kind):
         (lambda: npchar.mean_squared_error(np.zeros(3), np.zeros((3, 1))), r"float64 \(3,\) and "),
         (lambda: npchar.mean_squared_error(np.zeros(3, int), np.zeros(3)), r"got int64 \(3,\)"),
         (lambda: Dense.create(4, 2).forward(np.zeros((3, 5))), r"\(\.\.\., 4\), got \(3, 5\)"),
-        (
-            lambda: Dense.create(4, 2).backward(
-                np.zeros((3, 4)), np.zeros((3, 4)), Dense.create(4, 2)
-            ),
-            r"dlogits of the shape \(3, 2\)",
-        ),
+        (lambda: Dense.create(4, 2).backward(*np.zeros((2, 3, 4)), Dense.create(4, 2)), "dlogits"),
         (lambda: Parameters({"W": (2, 3)}, flat=np.zeros(5)), r"flat of the shape \(6,\)"),
     ],
 )

@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 import plain
-import pytest
 from conftest import randomised
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,21 +13,6 @@ from npchar.layers.lstm import LSTM, State
 from npchar.network.network import Network, Sizes
 
 T, B, D, H = 7, 3, 5, 4
-
-
-@pytest.fixture(params=[LSTM, FastLSTM])
-def layer(request):
-    layer = request.param.create(D, H, dtype="float64")
-    rng = np.random.default_rng(3)
-    for array in (layer.Wx, layer.Wh, layer.b):
-        array[...] = rng.normal(0, 0.7, array.shape)
-    return layer
-
-
-@pytest.fixture
-def state():
-    rng = np.random.default_rng(4)
-    return State(rng.normal(0, 0.5, (B, H)), rng.normal(0, 1, (B, H)))
 
 
 def random_layer(kind, rng, D, H, scale):
@@ -77,55 +61,6 @@ def test_forward_and_backward_are_the_plain_loops(kind, T, B, D, H, vectors, sca
     assert (dx is None) == (not vectors)
 
 
-def test_no_gradient_from_above_is_a_gradient_of_zeros(layer, state):
-    x = np.random.default_rng(5).normal(size=(T, B, D))
-    last = np.random.default_rng(6).normal(size=(B, H))
-    dh = np.zeros((T, B, H))
-    dh[-1] = last
-    found = []
-    for from_above, dstate in ((None, State(last, 0 * last)), (last, None), (dh, None)):
-        gradient = layer.zeros_like()
-        dx, dinitial = layer.backward(layer.forward(x, state), from_above, dstate, gradient)
-        found.append([dx, *dinitial, *gradient.arrays.values()])
-    for other in found[1:]:
-        for array, same in zip(found[0], other):
-            np.testing.assert_allclose(array, same, atol=1e-14)
-
-
-def test_initialisation_is_keras():
-    layer = LSTM.create(57, 128, seed=0, dtype="float64")
-    limit = np.sqrt(6 / (57 + 4 * 128))
-    assert 0.98 * limit < np.abs(layer.Wx).max() <= limit
-    assert abs(layer.Wx.mean()) < limit / 50
-    # Keras draws one (H, 4H) matrix with orthonormal rows.
-    joined = np.concatenate(list(layer.Wh), axis=1)
-    np.testing.assert_allclose(joined @ joined.T, np.eye(128), atol=1e-12)
-    assert (layer.b[1] == 1).all()
-    assert (layer.b[[0, 2, 3]] == 0).all()
-    gates = layer.Wx.reshape(4, -1)
-    assert np.abs(np.corrcoef(gates) - np.eye(4)).max() < 0.1  # no gate starts like another
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
-@pytest.mark.parametrize("targets", ["all", "last"])
-def test_no_other_dtype_appears(dtype, targets):
-    network = randomised(Network(Sizes(9, 6, 2, 0.0))).astype(dtype)
-    ids = np.random.default_rng(0).integers(0, 9, (5, 4))
-    y = ids[::-1] if targets == "all" else ids[0]
-    outputs, tapes = network.forward(ids)
-    assert outputs.dtype == dtype
-    arrays = [array for tape in tapes for array in vars(tape).values() if hasattr(array, "dtype")]
-    plain_tape = network.plain().forward(ids)[1][0]
-    arrays += [array for step in plain_tape.steps for array in step]
-    assert {a.dtype for a in arrays if a.dtype.kind in "fc"} == {np.dtype(dtype)}
-    result = network.gradients(ids, y)
-    assert result.loss.dtype == result.parameters.flat.dtype == dtype
-    assert {a.dtype for state in result.states for a in state} == {np.dtype(dtype)}
-    states = [tape.final_state for tape in tapes]
-    assert network.stepper(states)(ids[0]).dtype == dtype
-    assert network.layers[0].step(ids[0], states[0])[1].c.dtype == dtype
-
-
 def test_saturated_gates_make_no_warning():
     network = randomised(Network(Sizes(9, 6, 1, 0.0)), scale=200)
     ids = np.random.default_rng(0).integers(0, 9, (20, 4))
@@ -145,15 +80,3 @@ def test_dropout_masks_keep_the_mean_and_the_seed():
     assert (first != second).any()
     np.testing.assert_array_equal(first, network.dropout_masks(320, seed=1)[0])
     assert Network(Sizes(9, 64, 3, 0.0)).dropout_masks(16, seed=1) == []
-
-
-def test_a_gradient_is_written_where_it_is_wanted():
-    """In the one that is passed, and in a new one where none is; not in the one before."""
-    network = randomised(Network(Sizes(5, 4, 1, 0.0), dtype="float64"))
-    one, two = network.parameters.zeros_like(), network.parameters.zeros_like()
-    batches = np.random.default_rng(0).integers(0, 5, (4, 7, 2))
-    expected = [network.gradients(ids[:-1], ids[1:]).parameters for ids in batches]
-    for gradient, (ids, right) in zip((one, two, one, one), zip(batches, expected)):
-        network.gradients(ids[:-1], ids[1:], gradient=Network(network.sizes, gradient))
-        np.testing.assert_array_equal(gradient.flat, right.flat)
-    np.testing.assert_array_equal(two.flat, expected[1].flat)

@@ -10,7 +10,6 @@ from conftest import TESTS, randomised
 import npchar
 from npchar.fast.lstm import FastLSTM
 from npchar.layers.parameters import Parameters
-from npchar.network import gradcheck
 from npchar.network.gradcheck import central_difference, complex_step
 from npchar.network.network import Network, Sizes
 from npchar.training.optimizers import RMSprop
@@ -60,7 +59,7 @@ def test_gradients_are_right(T, num_layers, targets, condition):
     rng = np.random.default_rng(T)
     ids = rng.integers(0, len(model.vocabulary), (T + 1, 2))
     y = ids[1:] if targets == "all" else ids[-1]
-    samples = 6 if T == 5 else 3
+    samples = 3
     check = npchar.check_gradients(model, ids[:-1], y, samples=samples, verbose=False)
     names = {row.name for row in check.rows}
     assert names == {*model.parameters, "input"} | {
@@ -68,23 +67,6 @@ def test_gradients_are_right(T, num_layers, targets, condition):
     }
     assert all(row.norm > 0 for row in check.rows)
     assert check.passed, str(check)
-
-
-@pytest.mark.slow
-def test_every_entry_of_a_small_model():
-    model = small_model(2, "fresh")
-    ids = np.random.default_rng(4).integers(0, len(model.vocabulary), (4, 2))
-    check = npchar.check_gradients(model, ids, ids, samples=None, verbose=False)
-    assert check.passed, str(check)
-    assert sum(row.checked for row in check.rows) >= len(model.parameters.flat)
-
-
-def test_vectors_give_the_same_gradient_as_ids():
-    network = randomised(Network(Sizes(9, 6, 2, 0.0), dtype="float64"))
-    ids = np.random.default_rng(1).integers(0, 9, (6, 4))
-    by_ids = network.gradients(ids, ids)
-    by_vectors = network.gradients(np.eye(9)[ids], ids)
-    np.testing.assert_allclose(by_ids.parameters.flat, by_vectors.parameters.flat, atol=1e-15)
 
 
 def test_gradient_through_dropout():
@@ -163,8 +145,11 @@ def test_a_mistake_that_forward_and_backward_share_is_caught(monkeypatch):
     assert not npchar.check_gradients(model, samples=6, verbose=False).passed
 
 
-def test_the_table_reads_well(capsys):
-    npchar.check_gradients(small_model(1, "fresh"), samples=6)
+def test_the_table_reads_well_and_the_model_is_left_alone(capsys):
+    model = small_model(1, "fresh")
+    before = model.parameters.flat.copy()
+    npchar.check_gradients(model, samples=6)
+    np.testing.assert_array_equal(model.parameters.flat, before)
     printed = capsys.readouterr().out
     assert "Every gradient is right." in printed
     assert "lstm0.Wh" in printed
@@ -189,15 +174,6 @@ def test_a_lost_imaginary_part_is_an_error():
 
     with pytest.raises(np.exceptions.ComplexWarning):
         complex_step(casts, np.ones(1), [0])
-
-
-def test_check_leaves_the_model_alone():
-    model = small_model(1, "fresh")
-    before = model.parameters.flat.copy()
-    npchar.check_gradients(model, samples=2, verbose=False)
-    np.testing.assert_array_equal(model.parameters.flat, before)
-    assert gradcheck.COMPLEX_STEP_LIMIT == 1e-13
-    assert gradcheck.CENTRAL_DIFFERENCE_LIMIT == 1e-7
 
 
 # The peers
@@ -255,7 +231,7 @@ def test_rmsprop_follows_keras():
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("targets", ["all", "last"])
 @pytest.mark.parametrize(
     ("peer", "layer"),

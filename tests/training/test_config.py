@@ -36,12 +36,5 @@ def test_a_long_text_gets_a_larger_model(layer):
     assert large == {"hidden_size": 256 if layer in ("lstm", "gru") else 128, "dropout": 0.2}
 
 
-def test_a_large_model_has_a_lower_rate():
-    sizes = [Sizes(57, H, 1, 0.0) for H in (16, 128, 256, 2048)]
-    rates = [config.default_learning_rate("rmsprop", one) for one in sizes]
-    assert rates == pytest.approx([0.05, 0.05, 0.02973, 0.00625], rel=1e-3)
-    assert config.default_learning_rate("adam", sizes[0]) == 0.04
-
-
 def test_a_short_text_has_several_steps_an_epoch():
     assert [config.default_batch_size(n, 60) for n in (1, 3_000, 10_000, 100_000)] == [4, 5, 16, 32]

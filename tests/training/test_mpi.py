@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from children import LIMIT, end_all, run_python, start, wait_for_ends
+from children import LIMIT, end_all, start, wait_for_ends
 from conftest import ROOT
 
 import npchar
@@ -26,16 +26,17 @@ with_mpi = pytest.mark.skipif(
     reason='mpi4py and mpiexec are not installed: pip install ".[mpi]"',
 )
 
+TEXT = "the cat sat on the mat, and the rat sat on the cat. " * 30
 TRAIN = """
 import os, sys, numpy as np, npchar
 text = "the cat sat on the mat, and the rat sat on the cat. " * 30
-layer = os.environ.get("LAYER", "lstm")
-model = npchar.Model(npchar.Vocabulary.from_text(text), layer=layer, hidden_size=10, num_layers=2,
-                     dropout=0.3, recurrent_dropout=0.0 if layer == "conv" else 0.2,
-                     seed=npchar.training.rank(), dtype="float64")
-if not npchar.training.rank():
-    print("rank 0 speaks")
-options = dict(epochs=3, maxlen=20, batch_size=7, workers="mpi")
+rank, options = npchar.training.rank(), dict(epochs=3, maxlen=20, batch_size=7, workers="mpi")
+def make(layer="lstm", **changes):
+    sizes = dict(hidden_size=10, num_layers=2, dropout=0.3, seed=rank, dtype="float64") | changes
+    return npchar.Model(npchar.Vocabulary.from_text(text), layer=layer, **sizes)
+def save(*results):
+    np.save(f"{rank}.npy", np.concatenate([np.ravel(result) for result in results]))
+model = make()
 """
 
 
@@ -88,57 +89,58 @@ def script(tmp_path, loopback):
     return write
 
 
-@with_mpi
-@pytest.mark.parametrize(
-    ("n", "layer"), [(2, "lstm"), (3, "lstm"), (2, "gru"), (2, "rnn"), (2, "conv")]
-)
-def test_ranks_train_what_one_process_does(script, tmp_path, monkeypatch, n, layer):
-    monkeypatch.setenv("LAYER", layer)
-    program = script(
-        """
-        history = model.fit(text, **options)
-        np.savez(f"{sys.argv[1]}/{npchar.training.rank()}.npz", weights=model.parameters.flat,
-                 loss=history.loss, val_loss=history.val_loss)
-        """
-    )
-    process = mpirun(n, program, tmp_path)
-    out, errors = process.communicate(timeout=LIMIT)
-    assert process.returncode == 0, errors
-    assert out.count("rank 0 speaks") == 1
-    assert out.count("epoch 3/3") == 1
-    found = [np.load(tmp_path / f"{rank}.npz") for rank in range(n)]
-    assert len({f["weights"].tobytes() for f in found}) == 1
-    assert len({f["val_loss"].tobytes() for f in found}) == 1
+@pytest.fixture
+def saved_by_ranks(script, tmp_path):
+    """Run a program on some ranks to its end; what it printed, and what each rank saved."""
 
-    text = "the cat sat on the mat, and the rat sat on the cat. " * 30
-    model = npchar.Model(
-        npchar.Vocabulary.from_text(text), layer=layer, hidden_size=10, num_layers=2, dropout=0.3,
-        recurrent_dropout=0.0 if layer == "conv" else 0.2, dtype="float64",
-    )  # fmt: skip
-    history = model.fit(text, epochs=3, maxlen=20, batch_size=7, workers=1, verbose=False)
-    np.testing.assert_allclose(found[0]["loss"], history.loss, rtol=1e-10)
-    np.testing.assert_allclose(found[0]["val_loss"], history.val_loss, rtol=1e-10)
-    np.testing.assert_allclose(found[0]["weights"], model.parameters.flat, atol=1e-9)
+    def run(program, n=2, **options):
+        process = mpirun(n, script(program), cwd=tmp_path, **options)
+        out, errors = process.communicate(timeout=LIMIT)
+        assert process.returncode == 0, errors
+        return out, [np.load(tmp_path / f"{rank}.npy") for rank in range(n)]
+
+    return run
 
 
 @with_mpi
-@pytest.mark.parametrize(("failing", "module"), [(1, True), (1, False), (0, False)])
-def test_a_rank_that_fails_in_a_step_ends_the_job_with_its_message(script, failing, module):
-    program = script(
-        """
-        from npchar.network.network import Network
-        gradients = Network.gradients
-        calls = []
+@pytest.mark.parametrize(("n", "layer"), [(3, "lstm"), (2, "conv")])
+def test_ranks_train_what_one_process_does(saved_by_ranks, n, layer):
+    """Also twice, with an optimizer that keeps its state."""
+    out, found = saved_by_ranks(f"""
+        model, optimizer = make("{layer}"), npchar.Adam(learning_rate=0.01)
+        for _ in range(2):
+            history = model.fit(text, optimizer=optimizer, **options)
+        save(model.parameters.flat, optimizer.state, history.loss, history.val_loss)
+    """, n)  # fmt: skip
+    assert out.count("epoch 3/3") == 2
+    for one in found[1:]:
+        np.testing.assert_array_equal(one, found[0])
+    model = npchar.Model(npchar.Vocabulary.from_text(TEXT), layer=layer, hidden_size=10,
+                         num_layers=2, dropout=0.3, dtype="float64")  # fmt: skip
+    optimizer, options = npchar.Adam(learning_rate=0.01), {"epochs": 3, "maxlen": 20}
+    for _ in range(2):
+        history = model.fit(
+            TEXT, optimizer=optimizer, batch_size=7, workers=1, verbose=False, **options
+        )
+    expected = [model.parameters.flat, optimizer.state, history.loss, history.val_loss]
+    np.testing.assert_allclose(found[0], np.concatenate(expected), rtol=1e-8, atol=1e-9)
+
+
+@with_mpi
+@pytest.mark.parametrize("failing", [1, 0])
+def test_a_rank_that_fails_in_a_step_ends_the_job_with_its_message(script, failing):
+    program = script(f"""
+        network = type(model.network)
+        gradients, calls = network.gradients, []
         def fails(self, *arguments, **named):
             calls.append(1)
-            if npchar.training.rank() == FAILING and len(calls) == 5:
+            if rank == {failing} and len(calls) == 5:
                 raise RuntimeError("the disk of a rank is on fire")
             return gradients(self, *arguments, **named)
-        Network.gradients = fails
+        network.gradients = fails
         model.fit(text, **options)
-        """.replace("FAILING", str(failing))
-    )
-    process = mpirun(2, program, module=module)
+    """)
+    process = mpirun(2, program, module=False)
     _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode != 0
     assert "the disk of a rank is on fire" in errors
@@ -171,47 +173,27 @@ def is_rank(pid, argument):
 
 
 @with_mpi
-def test_ranks_resume_to_the_bit(script, tmp_path):
-    program = script("""
+def test_ranks_resume_to_the_bit_and_share_errors(saved_by_ranks):
+    """What a callback or the file's system raises on rank 0 is raised on all; nobody hangs."""
+    _, found = saved_by_ranks("""
         def crash(history):
-            if sys.argv[2] == "crash" and len(history.loss) == 2:
+            if len(history.loss) == 2:
                 raise RuntimeError("on purpose")
 
-        history = model.fit(text, verbose=False, callbacks=[crash], checkpoint=sys.argv[1],
-                            resume=True, **options)
-        np.save(f"{sys.argv[1]}.{npchar.training.rank()}.npy",
-                np.append(model.parameters.flat, history.loss + history.val_loss))
-    """)
-
-    def results(name, *crashes):
-        path = tmp_path / name
-        for how in (*crashes, "end"):
-            process = mpirun(2, program, path, how)
-            _, errors = process.communicate(timeout=LIMIT)
-            assert (process.returncode == 0) == (how == "end"), errors
-        return [np.load(f"{path}.{rank}.npy").tobytes() for rank in (0, 1)]
-
-    whole = results("whole.npz")
-    assert results("resumed.npz", "crash") == whole
-    assert whole[0] == whole[1]
-
-
-@with_mpi
-def test_an_error_of_rank_0_is_one_of_all_ranks(script, tmp_path):
-    program = script("""
-        try:
-            model.fit(text, checkpoint=sys.argv[1], **options)
-        except FileExistsError as error:
-            open(f"{sys.argv[1]}.{npchar.training.rank()}", "w").write(str(error))
-    """)
-    path = tmp_path / "run.npz"
-    path.write_text("in the way")
-    process = mpirun(2, program, path, module=False)  # nobody ends the other rank
-    _, errors = process.communicate(timeout=LIMIT)
-    assert process.returncode == 0, errors
-    said = [Path(f"{path}.{rank}").read_text() for rank in (0, 1)]
-    assert said[0] == said[1]
-    assert "already" in said[0]
+        whole = model.fit(text, verbose=False, **options)
+        expected, said = model.parameters.flat, []
+        for changes in (dict(callbacks=[crash]), {}, dict(resume=True)):
+            model = make()
+            try:
+                history = model.fit(text, verbose=False, checkpoint="run.npz", **changes, **options)
+            except (RuntimeError, FileExistsError) as error:
+                said.append(str(error))
+        assert said[0] == "on purpose" and "already" in said[1] and len(said) == 2, said
+        assert (history.loss, history.val_loss) == (whole.loss, whole.val_loss)
+        assert (model.parameters.flat == expected).all()
+        save(model.parameters.flat)
+    """, module=False)  # fmt: skip
+    np.testing.assert_array_equal(*found)
 
 
 @with_mpi
@@ -231,90 +213,43 @@ def test_interrupted_ranks_save_and_end(script, tmp_path):
 
 
 @with_mpi
-def test_an_error_in_a_callback_is_one_of_all_ranks(script, tmp_path):
-    """Rank 0 calls the callbacks; the others raise the same, and nobody hangs."""
-    program = script("""
-        def fails(history):
-            raise RuntimeError("in the callback")
-        try:
-            model.fit(text, verbose=False, callbacks=[fails], **options)
-        except RuntimeError as error:
-            open(f"{sys.argv[1]}.{npchar.training.rank()}", "w").write(str(error))
-    """)
-    process = mpirun(2, program, tmp_path / "said", module=False)
-    _, errors = process.communicate(timeout=LIMIT)
-    assert process.returncode == 0, errors
-    assert [(tmp_path / f"said.{rank}").read_text() for rank in (0, 1)] == ["in the callback"] * 2
+def test_ranks_that_differ_are_an_error_on_all(saved_by_ranks):
+    _, found = saved_by_ranks("""
+        said = []
+        for text_of_rank, one, changes in [
+            (text, model, dict(learning_rate=[0.05, 0.5][rank])),
+            (text, model, dict(epochs=3 + rank)),
+            (text, model, dict(optimizer=npchar.RMSprop(learning_rate=0.01 + rank))),
+            (text[rank * 50 :], model, {}),
+            (text + "X" * rank, model, {}),
+            (text, make(hidden_size=8 + rank), {}),
+        ]:
+            try:
+                one.fit(text_of_rank, verbose=False, **options | changes)
+            except ValueError as error:
+                said += [word for word in ("arguments", "texts", "models") if word in str(error)]
+        save(said)
+    """, module=False)  # fmt: skip
+    for said in found:
+        assert said.tolist() == ["arguments"] * 3 + ["texts"] * 2 + ["models"]
 
 
 @with_mpi
-@pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ("options['learning_rate'] = [0.05, 0.5][rank]", "arguments"),
-        ("options['epochs'] = 3 + rank", "arguments"),
-        ("options['optimizer'] = npchar.RMSprop(learning_rate=0.01 + rank)", "arguments"),
-        ("text = text[rank * 50:]", "texts"),
-        ("text = text + 'X' * rank", "texts"),
-        ("model = npchar.Model(model.vocabulary, hidden_size=8 + rank)", "models"),
-    ],
-)
-def test_ranks_that_differ_are_an_error_on_all(script, tmp_path, change, named):
-    program = script(f"""
-        rank = npchar.training.rank()
-        {change}
-        try:
-            model.fit(text, verbose=False, **options)
-        except ValueError as error:
-            open(f"{{sys.argv[1]}}.{{rank}}", "w").write(str(error))
-    """)
-    process = mpirun(2, program, tmp_path / "said", module=False)
-    _, errors = process.communicate(timeout=LIMIT)
-    assert process.returncode == 0, errors
-    for rank in (0, 1):
-        assert f"have different {named};" in (tmp_path / f"said.{rank}").read_text()
-
-
-@with_mpi
-@pytest.mark.parametrize("workers", [1, 2, None])
-def test_a_sweep_under_mpi_trains_a_model_on_each_rank(script, tmp_path, workers):
+def test_a_sweep_under_mpi_trains_a_model_on_each_rank(saved_by_ranks):
     """Each with a learning rate of its own, as it would outside of MPI."""
     options = {"epochs": 2, "maxlen": 20, "batch_size": 16, "verbose": False}
-    program = script(f"""
-        rank = npchar.training.rank()
-        model = npchar.Model(model.vocabulary, hidden_size=8 + rank, dtype="float64")
-        history = model.fit(text, learning_rate=[0.05, 0.01][rank], workers={workers}, **{options})
-        np.savetxt(f"{{sys.argv[1]}}.{{rank}}", history.val_loss)
-    """)
-    process = mpirun(2, program, tmp_path / "loss")
-    _, errors = process.communicate(timeout=LIMIT)
-    assert process.returncode == 0, errors
-    text = "the cat sat on the mat, and the rat sat on the cat. " * 30
+    _, found = saved_by_ranks(f"""
+        losses, rate = [], [0.05, 0.01][rank]
+        for workers in (1, 2, None):
+            model = make(hidden_size=8 + rank, seed=0)
+            losses += model.fit(text, learning_rate=rate, workers=workers, **{options}).val_loss
+        save(losses)
+    """)  # fmt: skip
     for rank, rate in enumerate((0.05, 0.01)):
-        model = npchar.Model(
-            npchar.Vocabulary.from_text(text), hidden_size=8 + rank, dtype="float64"
-        )
-        history = model.fit(text, learning_rate=rate, workers=1, **options)
-        found = np.loadtxt(tmp_path / f"loss.{rank}")
-        np.testing.assert_allclose(found, history.val_loss, rtol=1e-6)
-
-
-@with_mpi
-def test_an_optimizer_keeps_its_state_on_all_ranks(script, tmp_path):
-    program = script("""
-        optimizer = npchar.Adam(learning_rate=0.01)
-        for _ in range(2):
-            model.fit(text, optimizer=optimizer, verbose=False, **options)
-        rank = npchar.training.rank()
-        state = [model.parameters.flat, optimizer.state, [model.network.epochs_trained]]
-        np.save(f"{sys.argv[1]}.{rank}.npy", np.concatenate(state))
-    """)
-    process = mpirun(2, program, tmp_path / "state")
-    _, errors = process.communicate(timeout=LIMIT)
-    assert process.returncode == 0, errors
-    found = [np.load(tmp_path / f"state.{rank}.npy") for rank in (0, 1)]
-    np.testing.assert_array_equal(*found)
-    assert found[0][-1] == 6
+        model = npchar.Model(npchar.Vocabulary.from_text(TEXT), hidden_size=8 + rank, num_layers=2,
+                             dropout=0.3, dtype="float64")  # fmt: skip
+        history = model.fit(TEXT, learning_rate=rate, workers=1, **options)
+        np.testing.assert_allclose(found[rank], history.val_loss * 3, rtol=1e-6)
 
 
 @with_mpi
@@ -334,31 +269,19 @@ def test_the_command_trains_on_all_ranks(tmp_path, loopback):
     assert len(npchar.Model.load(saved).generate("the ", 10)) == 10
 
 
-def test_without_mpi4py_there_is_a_hint(tmp_path):
-    hidden = tmp_path / "mpi4py"
-    hidden.mkdir()
-    (hidden / "__init__.py").write_text("raise ImportError('hidden by the test')")
-    corpus = tmp_path / "cats.txt"
-    corpus.write_text("the cat sat on the mat, and the rat sat on the cat. " * 60)
-    path = os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])
-    arguments = EXAMPLE, "--epochs", 1, "--corpus", corpus, "--workers", "mpi"
-    done = run_python(*arguments, env={"PMI_SIZE": "2", "PYTHONPATH": path})
-    assert done.returncode == 2
-    assert 'pip install "npchar[mpi]"' in done.stderr
-    assert "Traceback" not in done.stderr
+def test_without_mpi4py_there_is_a_hint(model, text, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(npchar.MissingMPIError, match=r'pip install "npchar\[mpi\]"'):
+        model.fit(text, workers="mpi")
 
 
-@pytest.mark.parametrize("size", ["", "1", "4", "x"])
-@pytest.mark.parametrize("name", ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE"])
-def test_a_stray_variable_of_mpi_changes_nothing(monkeypatch, name, size):
+@pytest.mark.parametrize("size", ["4", "x"])
+def test_a_stray_variable_of_mpi_changes_nothing(monkeypatch, size):
     """As in what a launcher of MPI, or srun, starts beside the ranks."""
-    monkeypatch.setenv(name, size)
+    for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE"):
+        monkeypatch.setenv(name, size)
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     text = "the cat sat on the mat. " * 40
     model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=4)
     model.fit(text, epochs=1, maxlen=20, workers=1, verbose=False)
-    assert npchar.training.rank() == 0
-
-
-def test_outside_mpi_this_is_rank_0():
     assert npchar.training.rank() == 0

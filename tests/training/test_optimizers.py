@@ -1,7 +1,6 @@
 """The optimizers by hand arithmetic, clipping, schedules."""
 
 import math
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,20 +11,6 @@ from npchar import threads
 from npchar.layers.loss import softmax_cross_entropy
 from npchar.training.optimizers import OPTIMIZERS, SGD, Adam, RMSprop, clip_by_global_norm
 from npchar.training.schedule import learning_rate_at
-
-
-def test_two_steps_by_hand():
-    optimizer = RMSprop()
-    weights = np.array([1.0, -2.0])
-    gradient = np.array([0.5, 0.0])
-    optimizer.update(weights, gradient, 0.01)
-    v = 0.1 * 0.25
-    expected = 1 - 0.01 * 0.5 / math.sqrt(v + 1e-7)
-    assert weights == pytest.approx([expected, -2.0], rel=1e-14)
-    optimizer.update(weights, gradient, 0.01)
-    v = 0.9 * v + 0.1 * 0.25
-    assert weights[0] == pytest.approx(expected - 0.01 * 0.5 / math.sqrt(v + 1e-7), rel=1e-14)
-    assert gradient.tolist() == [0.5, 0.0]
 
 
 def test_another_rho():
@@ -54,26 +39,6 @@ def test_adam_and_momentum_by_hand():
         expected_sgd -= 0.1 * u
         assert by_adam[0] == pytest.approx(expected_adam, rel=1e-13)
         assert by_sgd[0] == pytest.approx(expected_sgd, rel=1e-13)
-
-
-@pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_live_torch(name):
-    torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(0)
-    ours = rng.normal(size=20)
-    theirs = torch.tensor(ours.copy(), requires_grad=True)
-    if name == "adam":
-        peer = torch.optim.Adam([theirs], 0.01, betas=(0.9, 0.99))
-    else:
-        peer = torch.optim.SGD([theirs], 0.01, momentum=0.9)
-    optimizer = OPTIMIZERS[name]()
-    for _ in range(50):
-        gradient = rng.normal(size=20)
-        optimizer.update(ours, gradient, 0.01)
-        theirs.grad = torch.tensor(gradient)
-        peer.step()
-    np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -128,19 +93,6 @@ def test_wrong_arguments(call, message):
         call()
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_no_subnormal_is_left_behind(name):
-    optimizer = OPTIMIZERS[name](**({} if name == "sgd" else {"epsilon": 1e-12}))
-    weights = np.zeros(3, np.float32)
-    gradients = np.zeros((15000, 3), np.float32)
-    gradients[0] = 1e-3
-    for gradient in gradients:
-        optimizer.update(weights, gradient, 0.01)
-    assert (np.abs(optimizer.state) >= np.finfo(np.float32).tiny).all()
-    assert optimizer.state.dtype == weights.dtype == np.float32
-    assert np.isfinite(weights).all()
-
-
 def test_clipping():
     gradient = np.array([3.0, 4.0])
     assert clip_by_global_norm(gradient, 10) == 5
@@ -180,33 +132,6 @@ def test_cross_entropy_of_hopeless_logits_is_finite_and_pulls_back():
     assert dlogits.tolist() == [[1, -1]]
 
 
-def test_cross_entropy_names_shapes():
-    with pytest.raises(ValueError, match=r"\(2,\).*\(3, 4\)"):
-        softmax_cross_entropy(np.zeros((3, 4)), np.zeros(2, int))
-
-
-@pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("size", [1, 16, 17, 101])
-def test_what_is_done_in_parts_is_done_once_to_each(count, size, monkeypatch):
-    monkeypatch.setattr(threads, "PART", 8)
-    monkeypatch.setattr(threads, "available_cores", lambda: count)
-    threads._threads_of.cache_clear()
-    numbers, seen = np.zeros(size), set()
-
-    def visit(part):
-        numbers[part] += 1
-        seen.add(threading.get_ident())
-        return part.start, len(numbers[part])
-
-    found = threads.in_parts(size, visit)
-    assert numbers.tolist() == [1] * size
-    assert [start for start, _ in found] == np.cumsum([0, *(n for _, n in found[:-1])]).tolist()
-    assert len(found) == (1 if size <= 16 else -(-size // 8))
-    assert threading.get_ident() in seen
-    assert (len(seen) > 1) == (count > 1 and size > 16)
-    threads._threads_of.cache_clear()
-
-
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_parts_change_no_bit(name, monkeypatch):
     rng = np.random.default_rng(0)
@@ -228,21 +153,6 @@ def test_a_long_gradient_is_clipped_in_parts(monkeypatch):
     norm = clip_by_global_norm(gradient, 1.0)
     assert norm == pytest.approx(np.linalg.norm(before), rel=1e-14)
     np.testing.assert_allclose(gradient, before / norm, rtol=1e-14)
-
-
-def test_an_error_in_a_part_is_raised(monkeypatch):
-    monkeypatch.setattr(threads, "PART", 8)
-    with pytest.raises(ZeroDivisionError):
-        threads.in_parts(100, lambda part: 1 / (part.start - 48))
-
-
-def test_others_cores_are_left_to_them():
-    before = threads.available_cores()
-    with threads.at_most(1):
-        assert threads.available_cores() == 1
-        with threads.at_most(1000):
-            assert threads.available_cores() == before
-    assert threads.available_cores() == before
 
 
 def test_without_threads_the_work_is_done_all_the_same(monkeypatch):

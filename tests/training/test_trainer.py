@@ -11,7 +11,7 @@ from npchar.training.optimizers import RMSprop
 
 WORDS = "abcdef"
 SETTINGS = {
-    "epochs": 5, "maxlen": 6, "step": 6, "targets": "all", "batch_size": 4,
+    "epochs": 3, "maxlen": 6, "step": 6, "targets": "all", "batch_size": 4,
     "learning_rate": 0.01, "schedule": "linear", "warm_up": 0.0, "epsilon": 1e-6, "clip_norm": 0.15,
     "validation_split": 0.1, "seed": 0, "restore_best": True,
 }  # fmt: skip
@@ -43,31 +43,17 @@ def fit(model, text, **settings):
         {},
         {"seed": 5, "num_layers": 2},
         {"clip_norm": None},
-        {"schedule": "constant"},
         {"schedule": "cosine"},
         {"optimizer": "adam"},
         {"optimizer": "sgd", "learning_rate": 0.1, "clip_norm": 1.0},
-        {"learning_rate": 0.05, "epsilon": 1e-3},
         {"step": 4, "batch_size": 7},
         {"validation_split": 0.0},
-        {"validation_split": 0.3, "epochs": 7},
         {"restore_best": False, "learning_rate": 0.2, "schedule": "constant", "clip_norm": 0.3},
-        {"restore_best": True, "learning_rate": 0.2, "schedule": "constant", "clip_norm": 0.3},
-        {"dropout": 0.4},
         {"dropout": 0.4, "num_layers": 3},
         {"recurrent_dropout": 0.3, "num_layers": 2},
         {"recurrent_dropout": 0.3, "dropout": 0.2, "targets": "last", "step": 5},
         {"warm_up": 0.3},
-        {"warm_up": 0.1, "schedule": "constant"},
-        {"targets": "last", "step": 5},
-        {
-            "targets": "last",
-            "step": 5,
-            "dropout": 0.3,
-            "num_layers": 2,
-            "schedule": "constant",
-            "batch_size": 5,
-        },
+        {"targets": "last", "step": 5, "dropout": 0.3, "num_layers": 2, "batch_size": 5},
         {"targets": "last", "step": 7, "validation_split": 0.25, "batch_size": 3},
     ],
     ids=str,
@@ -85,7 +71,7 @@ def test_it_is_the_plain_loop(changes):
     begun = {name: array.copy() for name, array in model.parameters.items()}
     ids = model.vocabulary.encode(text).astype(int)
     weights, expected, steps = plain.train(begun, ids, **dropped, **settings)
-    assert steps >= 30
+    assert steps >= 15
     history = fit(model, text, workers=1, **settings)
     for name, values in expected.items():
         np.testing.assert_allclose(getattr(history, name), values, rtol=1e-9, err_msg=name)
@@ -119,33 +105,23 @@ def test_the_weights_are_whole_while_some_are_dropped_and_after_an_error(monkeyp
             {"targets": "last"},
             {"step": 3, "epsilon": 1e-7, "learning_rate": 0.01, "warm_up": 0.0, "epochs": 20},
         ),
-        ({"layer": "gru"}, {"learning_rate": 0.01, "epochs": 40}),
-        ({"layer": "rnn", "dropout": 0.1}, {"learning_rate": 0.005, "epochs": 40}),
+        ({"layer": "rnn"}, {"learning_rate": 0.005, "epochs": 40}),
         ({"layer": "conv"}, {"learning_rate": 0.02, "epochs": 40}),
         ({"hidden_size": 256, "epochs": 1}, {"learning_rate": 0.05 * 0.5**0.75}),
         ({"optimizer": "adam"}, {"learning_rate": 0.04, "epsilon": 1e-8, "epochs": 40}),
     ],
 )
 def test_what_is_not_given_is_as_the_docstring_says(chosen, expected):
+    sizes = {name: chosen.pop(name) for name in ("layer", "hidden_size") if name in chosen}
     text = some_text(80)
-    of_model = {name: chosen.pop(name) for name in ("layer", "dropout") if name in chosen}
-    of_model |= {"hidden_size": chosen.pop("hidden_size", 4), "dtype": "float64"}
-
-    def fitted(**settings):
-        model = Model(Vocabulary.from_text(text), **of_model)
-        options = {"maxlen": 6, "workers": 1} | dict(chosen) | settings
-        if "warm_up" in options:
-            return fit(model, text, **options), model.parameters.flat
-        return model.fit(text, verbose=False, **options), model.parameters.flat
-
+    model = Model(Vocabulary.from_text(text), **{"hidden_size": 4} | sizes)
+    history = model.fit(text, maxlen=6, workers=1, verbose=False, **chosen)
     given = {
         "batch_size": 32 if chosen.get("targets") else 4, "schedule": "linear", "clip_norm": 1.0,
         "validation_split": 0.1, "step": 6, "warm_up": 0.1, "epsilon": 1e-12,
         "seed": 0, "restore_best": True, "patience": None,
     }  # fmt: skip
     expected = given | expected
-    (history, weights), (_, same) = fitted(), fitted(**expected)
-    np.testing.assert_array_equal(weights, same)
     config = history.config | history.config["optimizer_arguments"]
     assert {name: config[name] for name in expected} == expected
 
@@ -175,41 +151,9 @@ def test_each_step_has_its_rate(monkeypatch, schedule):
         if np.isnan(loss):  # no update
             factor /= 4
         else:
-            left = 1 - step / 35 if schedule == "linear" else 1  # 7 steps in each of 5 epochs
+            left = 1 - step / 21 if schedule == "linear" else 1  # 7 steps in each of 3 epochs
             expected.append(0.02 * factor * left)
     assert rates == pytest.approx(expected)
-
-
-def test_workers_and_dropout_are_the_plain_loop_too():
-    text = some_text()
-    model = Model(Vocabulary.from_text(text), hidden_size=5, num_layers=3, dropout=0.4,
-                  dtype="float64")  # fmt: skip
-    begun = {name: array.copy() for name, array in model.parameters.items()}
-    ids = model.vocabulary.encode(text).astype(int)
-    settings = SETTINGS | {"batch_size": 5, "epochs": 2}  # shares of two and three, and a rest
-    weights, expected, _ = plain.train(begun, ids, dropout=0.4, **settings)
-    history = fit(model, text, workers=2, **settings)
-    np.testing.assert_allclose(history.loss, expected["loss"], rtol=1e-9)
-    for name, array in weights.items():
-        np.testing.assert_allclose(model.parameters[name], array, rtol=1e-8, atol=1e-10)
-
-
-@pytest.mark.parametrize("targets", ["all", "last"])
-@pytest.mark.parametrize("layers", [1, 2])
-def test_a_batch_is_the_plain_one(targets, layers):
-    """Loss and gradient of the network in one place, apart from the loop."""
-    rng = np.random.default_rng(2)
-    model = Model(Vocabulary(WORDS), hidden_size=4, num_layers=layers, dropout=0.5, dtype="float64")
-    model.parameters.flat[:] = rng.normal(0, 0.7, model.parameters.flat.shape)
-    network: Network = model.network
-    ids = rng.integers(0, len(WORDS), (8, 3))
-    y = ids[1:] if targets == "all" else ids[-1]
-    masks = network.dropout_masks(3, seed=4)
-    loss, gradient = plain.loss_and_gradient(dict(model.parameters), ids[:-1], y, masks)
-    found = network.gradients(ids[:-1], y, masks=masks)
-    assert float(found.loss) == pytest.approx(loss, rel=1e-12)
-    for name, array in gradient.items():
-        np.testing.assert_allclose(found.parameters[name], array, rtol=0, atol=1e-12)
 
 
 # Optimizers, schedules, validation data
