@@ -131,7 +131,7 @@ def test_from_texts_to_a_model_and_back(tmp_path, here):
     status, out, err = here("info", *model)
     assert "Wh (4, 12, 12)" in out
     assert f"characters: {npchar.Vocabulary(TEXT).characters!r}\n" in out
-    assert "training under way" not in out + err
+    assert "unfinished" not in out + err
     assert here("page", "cats.html", *model)[:2] == (0, "cats.html\n")
     assert "<html" in (tmp_path / "cats.html").read_text(encoding="utf-8")
     status, _, err = here("page", "cats.npz", *model)  # the model is not written over
@@ -217,7 +217,7 @@ def test_an_interrupted_training_goes_on(tmp_path, here, interrupt_after):
     assert "after 2 of 4 epochs" in err
     status, out, err = here(*shlex.split(command))
     assert status == 0, err
-    assert re.fullmatch(r"part\.npz: \d\.\d+ nats per character held out\n", out)
+    assert re.fullmatch(r"part\.npz: \d\.\d+ nats per character on the validation set\n", out)
     assert "after epoch 2" in err
     assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "part.npz").read_bytes()
 
@@ -264,7 +264,7 @@ def test_colours_are_for_terminals_alone(here, tmp_path, no_color, coloured):
     assert ("\x1b[30;48;5;" in shown) == coloured
 
 
-TRAIN = ("train", "there-is-no-such-file")
+TRAIN = ("train", "names.txt")
 MISTAKES = [
     (("generate", "--model", "nowhere.npz"), "no file nowhere.npz"),
     (("generate", "--model", "folder"), "folder is a folder"),
@@ -277,8 +277,8 @@ MISTAKES = [
     (("evaluate", "-", "nowhere.txt"), "- is standard input"),
     (("evaluate", "names.txt", "--model", "namer.npz"), "add --documents lines"),
     (("evaluate", "names.txt", "--documents", "lines"), "not of documents"),
-    (("train", "empty"), "a folder without files"),
-    (("train", "empty", "--documents", "lines"), "a folder without files"),
+    (("train", "empty"), "a folder without texts"),
+    (("train", "empty", "--documents", "lines"), "a folder without texts"),
     (("train", "names.txt", "--save", "folder"), "--save folder/model.npz"),
     (("train", "names.txt", "--min-count", 0), "min_count is 0"),
     (("train", "--from", "nowhere.npz", "names.txt"), "no file nowhere.npz"),
@@ -292,11 +292,11 @@ MISTAKES = [
     ((*TRAIN, "--warm-up", 1), "warm_up is 1"),
     ((*TRAIN, "--seed", -1), "seed is -1"),
     ((*TRAIN, "--patience", 0), "patience is 0"),
-    (TRAIN, "no file"),
+    (("train", "there-is-no-such-file"), "no file"),
     (("resume", "nowhere.npz", "nowhere.txt"), "no file nowhere.npz"),
     (("resume", "namer.npz", "names.txt", "--epochs", 1), "add --documents lines"),
     (("info", "--model", "names.txt"), "not a saved model"),
-    (("page", "folder"), "there is a file folder already"),
+    (("page", "folder"), "the file folder exists"),
 ]
 
 
@@ -356,9 +356,9 @@ def test_documents_from_the_lines_of_a_file(tmp_path, here):
 
     options = ("--model", "names.npz", "--seed", 1, "--temperature", 0.8)
     _, out, _ = here("generate", "--count", 20, *options)  # such a model writes nothing else
-    assert out.splitlines() == model.generate_document(20, seed=1, temperature=0.8)
+    assert out.splitlines() == model.generate_documents(20, seed=1, temperature=0.8)
     _, out, _ = here("generate", "--document", "--prompt", "an", *options)
-    assert out == model.generate_document(seed=1, temperature=0.8, beginning="an")[0] + "\n"
+    assert out == model.generate_documents(seed=1, temperature=0.8, beginning="an")[0] + "\n"
     read = ("--model", "names.npz", "names.txt", "--documents", "lines")
     assert here("evaluate", *read)[1].startswith(f"{model.evaluate(NAMES).loss:.4f} nats")
     assert here("score", *read)[1].startswith(
@@ -451,7 +451,7 @@ def test_a_model_is_not_replaced_by_one_of_another_text(tmp_path, here, interrup
         status, out, err = here("resume", "cats.npz", name, *(("--epochs", 1) if finished else ()))
         assert (status, out) == (2, "")
         assert "another text" in err
-        assert ("no 'b'" in err) == (name == "other.txt")
+        assert ("'b' is in" in err) == (name == "other.txt")
         assert "npchar train --from" in err or not finished
         assert (tmp_path / "cats.npz").read_bytes() == before
     if finished:

@@ -259,7 +259,7 @@ def torch_with(layer="lstm", **changes):
         (lambda: from_torch(state_without("lstm.weight_hh_l0"), VOCABULARY), "lstm.weight_hh_l0"),
         (lambda: torch_with(**{"lstm.weight_hh_l0": np.ones((9, 6))}), r"got the shape \(9, 6\)"),
         (lambda: torch_with(**{"lstm.bias_hh_l0": np.zeros(1)}), r"bias_hh_l0 .* got \(1,\)"),
-        (lambda: torch_with(**{"dense.weight": np.zeros((11, 6))}), "types float32, float64"),
+        (lambda: torch_with(**{"dense.weight": np.zeros((11, 6))}), "got float32, float64"),
         (lambda: torch_with(**{"lstm.weight_ih_l0_reverse": np.zeros((24, 11))}), "one nn.Linear"),
         (lambda: torch_with("conv", **{"conv.0.weight": np.zeros((12, 11, 3))}), "kernel_size=2"),
         (lambda: to_keras(made(1, layer="conv")[0]), "got conv: .* to_torch"),

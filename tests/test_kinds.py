@@ -75,7 +75,7 @@ def test_analysis_is_of_any(kind):
     assert seen.ansi(3, layer=1) == as_ansi(text, shades)
     with pytest.raises(ValueError, match="of is 'c'; expected one of"):
         seen.unit(0, of="c")
-    assert npchar.saliency(model, text).shape == (29,)
+    assert model.saliency(text).shape == (29,)
     assert f"{kind}1" in model._repr_html_()
 
 

@@ -156,8 +156,8 @@ def small():
         (lambda: small().loss_and_gradient([[0], [0]], [-1]), "targets from 0 to 2, got -1 to -1"),
         (lambda: Model("abc"), "Vocabulary.from_text"),
         (lambda: small().fit(None), "expected a str or a list of documents, got NoneType"),
-        (lambda: small().generate(5), "prompt is 5"),
-        (lambda: small().generate(b"ab"), "got int"),
+        (lambda: small().generate(5), "got int"),
+        (lambda: small().generate(b"ab"), "got bytes"),
         (lambda: small().stream(["ab"]), "got list"),
     ],
 )

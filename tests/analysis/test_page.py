@@ -301,7 +301,7 @@ def page_of(name):
     """The page of a model; with a second model to choose in one of them."""
     names = [name, "gru two"] if name == "two" else [name]
     return page([
-        Shown(n, MODELS[n].network, MODELS[n].vocabulary, PROMPT if n == "two" else None)
+        PageModel(n, MODELS[n].network, MODELS[n].vocabulary, PROMPT if n == "two" else None)
         for n in names
     ])  # fmt: skip
 
@@ -652,7 +652,7 @@ def test_a_model_writes_its_page(model, tmp_path):
     path = tmp_path / "page.html"
     model.to_html(path, prompt="the rat")
     written = path.read_text(encoding="utf-8")
-    assert written == page([Shown("this model", model.network, model.vocabulary, "the rat")])
+    assert written == page([PageModel("this model", model.network, model.vocabulary, "the rat")])
 
 
 def test_the_command_writes_both_models_that_come_along(tmp_path):

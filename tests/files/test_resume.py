@@ -430,7 +430,7 @@ def test_another_numpy_and_another_number_of_processes_are_told(tmp_path, finish
     path = tmp_path / "run.npz"
     path.write_bytes(finished)
     reconfigure(path, lambda file: file["training"]["made_by"].update(numpy="1.0.0"))
-    with pytest.warns(UserWarning, match=r"numpy was 1\.0\.0.*processes was 1 and is 2"):
+    with pytest.warns(UserWarning, match=r"numpy was .1\.0\.0.*processes was 1 and is 2"):
         fit(make(), path, workers=2)
 
 
@@ -508,7 +508,7 @@ def test_a_text_that_makes_no_sense(tmp_path, trained_on):
     path = tmp_path / "run.npz"
     make().save(path)
     reconfigure(path, lambda file: file.update(trained_on=trained_on))
-    with pytest.raises(CheckpointError, match="does not describe a model"):
+    with pytest.raises(CheckpointError, match="damaged or not a saved model"):
         Model.load(path)
 
 

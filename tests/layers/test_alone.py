@@ -123,7 +123,10 @@ MISTAKES = [
     (lambda layer: backward_into(layer, type(layer).create(D + 1, H)), "expected another layer"),
     (lambda layer: layer.backward(object(), None, None, layer.zeros_like()), "got a object"),
     (lambda layer: type(layer).create(0, H), "input_size is 0"),
-    (lambda layer: layer.of(layer.arrays | {"b": np.zeros(H + 1)}), "got {.*'b': \\(5,\\)"),
+    (
+        lambda layer: layer.with_arrays(layer.arrays | {"b": np.zeros(H + 1)}),
+        "got {.*'b': \\(5,\\)",
+    ),
 ]
 
 

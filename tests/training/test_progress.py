@@ -8,6 +8,7 @@ import pytest
 
 import npchar
 from npchar.network.network import Network
+from npchar.training import trainer
 from npchar.training.progress import clock
 
 LIVE = re.compile(r"epoch +(\d+)/(\d+)  loss [\d.]+  ([\d,]+) characters/s  ([\d:]+) left")
@@ -52,7 +53,7 @@ def test_rate_and_time_left_are_true_in_every_epoch(moved, text, monkeypatch):
     """Of a real training whose steps take 0.1 s each, and validation 3 s."""
     model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=4)
     epochs, maxlen, batch_size = 6, 20, 4
-    gradients, log_probabilities = Network.gradients, Network.log_probabilities
+    gradients, validation_loss = Network.gradients, trainer.validation_loss
 
     def slow_gradients(*arguments, **named):
         moved.now += 0.1
@@ -60,10 +61,10 @@ def test_rate_and_time_left_are_true_in_every_epoch(moved, text, monkeypatch):
 
     def slow_validation(*arguments):
         moved.now += 3
-        return log_probabilities(*arguments)
+        return validation_loss(*arguments)
 
     monkeypatch.setattr(Network, "gradients", slow_gradients)
-    monkeypatch.setattr(Network, "log_probabilities", slow_validation)
+    monkeypatch.setattr(trainer, "validation_loss", slow_validation)
     begun = moved.now
     with redirect_stdout(Terminal()) as terminal:
         history = model.fit(text, epochs=epochs, maxlen=maxlen, batch_size=batch_size, workers=1)
