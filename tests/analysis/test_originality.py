@@ -3,13 +3,11 @@
 import random
 import tracemalloc
 
-import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from npchar.analysis import originality as module
-from npchar.analysis.originality import fingerprints, originality
+from npchar.analysis.originality import originality
 
 
 def plainly(text, corpus, least):
@@ -45,16 +43,6 @@ def test_against_the_plain_search(text, corpus, least):
     assert found.copied == pytest.approx(len(covered) / max(1, len(text)))
 
 
-@given(st.text("ab", max_size=20), st.text("ab", max_size=60), st.integers(1, 5))
-def test_a_corpus_is_looked_at_in_pieces(text, corpus, least):
-    """Whose borders make no difference."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "CHUNK", 7)
-        patch.setattr(module, "PAIRS", 5)
-        found = originality(text, corpus, least=least)
-    assert {(p.position, len(p.text)) for p in found.passages} == quickly(text, corpus, least)
-
-
 @pytest.mark.slow
 def test_many_short_texts():
     """Of two letters, where runs overlap, as they rarely do in what Hypothesis tries."""
@@ -82,14 +70,6 @@ def quickly(text, corpus, least):
 @given(st.text("ab", max_size=20), st.text("ab", max_size=20), st.integers(1, 4))
 def test_the_plain_searches_agree(text, corpus, least):
     assert quickly(text, corpus, least) == plainly(text, corpus, least)
-
-
-@given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, 9))
-def test_fingerprints_tell_runs_apart(ids, k):
-    marks = fingerprints(np.array(ids, np.uint32), k)
-    runs = [tuple(ids[i : i + k]) for i in range(len(ids) - k + 1)]
-    assert len(marks) == len(runs)
-    assert [[a == b for b in marks] for a in marks] == [[a == b for b in runs] for a in runs]
 
 
 def test_tokens():
