@@ -79,18 +79,6 @@ def test_the_shipped_models_on_their_corpus(name, corpus):
     check(model, model.vocabulary.encode(corpus[-40_000:], "skip"))
 
 
-def test_texts_in_several_blocks(monkeypatch):
-    model = Model(Vocabulary("abcdef"), hidden_size=8)
-    randomised(model.network, seed=1)
-    ids = random_ids(9001)
-    monkeypatch.setattr(npchar.analysis.scoring, "BLOCK", 3000)
-    shares = []
-    loss = model.evaluate(model.vocabulary.decode(ids), progress=shares.append).loss
-    assert loss == pytest.approx(-stepwise(model, ids).mean(), abs=1e-5)
-    assert shares == sorted(shares)
-    assert shares[-1] == 1
-
-
 @pytest.mark.parametrize("layer", ["lstm", "conv"])
 def test_a_long_prompt(layer, monkeypatch):
     """It leads to the same distribution as when it is read from the first symbol on."""
