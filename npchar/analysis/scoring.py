@@ -138,9 +138,10 @@ class Score:
         """
         require_positive(n=n)
         width = 20 if isinstance(self.text, str) else 5
-        positions = (1 + np.argsort(self.log_probabilities, kind="stable")[:n]).tolist()
+        bits = self.bits
+        positions = (1 + np.argsort(-bits, kind="stable")[:n]).tolist()
         return [
-            Surprise(float(self.bits[k - 1]), k, self.text[k], self.text[max(0, k - width) : k])
+            Surprise(float(bits[k - 1]), k, self.text[k], self.text[max(0, k - width) : k])
             for k in positions
         ]
 
