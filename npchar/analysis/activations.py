@@ -67,10 +67,10 @@ class Activations:
         values: dict[str, Array] = {}
         for start, _, tapes in network.plain().read(ids[:, None], length=CHUNK):
             for k, tape in enumerate(tapes):
-                for name, found in tape.values.items():  # (T, 1, H)
+                for name, array in tape.values.items():  # (T, 1, H)
                     if name not in values:
-                        values[name] = np.empty((len(ids), layers, H), found.dtype)
-                    values[name][start : start + CHUNK, k] = found[:, 0]
+                        values[name] = np.empty((len(ids), layers, H), array.dtype)
+                    values[name][start : start + CHUNK, k] = array[:, 0]
         return cls(text, values)
 
     def __getattr__(self, name: str) -> Array:
@@ -86,14 +86,14 @@ class Activations:
         return name
 
     def unit(self, unit: int, *, layer: int = 0, of: str | None = None) -> Array:
-        """One unit's values over the text, (T,): of c, or h where there is none; or of another.
+        """The values of one unit over the text, (T,).
 
         Parameters
         ----------
         unit, layer
-            Their numbers, from 0.
+            The indices of the unit and of its layer.
         of
-            A name of `values`; c, or h where there is none, when not given.
+            A name of `values`. Default: c, or h if there is no c.
 
         Raises
         ------
@@ -157,7 +157,7 @@ class Activations:
         n
             How many to return.
         of
-            What to compare: a name of `values`; c, or h where there is none, when not given.
+            A name of `values`. Default: c, or h if there is no c.
 
         Returns
         -------
@@ -181,23 +181,22 @@ class Activations:
         (0, True)
         """
         require_positive(n=n)
-        wanted = np.asarray(feature, np.float64)
-        right = wanted.shape == (len(self.text),) and len(wanted) and np.isfinite(wanted).all()
-        if not right or wanted.std() == 0:
+        target = np.asarray(feature, np.float64)
+        valid = target.shape == (len(self.text),) and np.isfinite(target).all()
+        if not valid or np.ptp(target) == 0:
             raise ValueError(
-                f"the feature has the shape {wanted.shape} and runs from {wanted.min(initial=0)} "
-                f"to {wanted.max(initial=0)}; expected {len(self.text)} finite "
-                "numbers, not all equal"
+                f"expected a feature of {len(self.text)} finite numbers, not all equal, got one of "
+                f"the shape {target.shape} from {target.min(initial=0)} to {target.max(initial=0)}"
             )
-        found = self.values[self._named(of)]
-        values = found.reshape(len(wanted), -1).astype(np.float64)  # (T, units)
-        values = values - values.mean(axis=0)
-        wanted = wanted - wanted.mean()
-        norms = np.sqrt((values**2).sum(axis=0) * (wanted**2).sum())  # of both, multiplied
-        correlations = wanted @ values / np.where(norms > 0, norms, np.inf)
-        best = np.argsort(-np.abs(correlations), kind="stable")[:n]
-        H = found.shape[2]
-        return [UnitCorrelation(int(k) // H, int(k) % H, float(correlations[k])) for k in best]
+        array = self.values[self._named(of)]  # (T, layers, H)
+        values = array.reshape(len(target), -1).astype(np.float64)  # (T, units)
+        values -= values.mean(axis=0)
+        target = target - target.mean()
+        norms = np.linalg.norm(values, axis=0) * np.linalg.norm(target)
+        correlations = target @ values / np.where(norms > 0, norms, np.inf)
+        best = np.argsort(-np.abs(correlations), kind="stable")[:n].tolist()
+        H = array.shape[2]
+        return [UnitCorrelation(k // H, k % H, float(correlations[k])) for k in best]
 
     def __repr__(self) -> str:
         T, layers, H = self.values["h"].shape

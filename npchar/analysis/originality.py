@@ -1,11 +1,11 @@
 """Originality: the passages that a text has word for word from a corpus.
 
-A model that overfits writes well by copying its train text; this measures it.
+An overfitted model writes well by copying its training text. `originality` measures how much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,12 +18,11 @@ from npchar.text.vocabulary import Text
 
 __all__ = ["Originality", "originality"]
 
-CHUNK = 1 << 20  # symbols of the corpus that are looked at together, some 30 bytes each
-PAIRS = 1 << 11  # pairs of equal fingerprints at a time: the next ones are held to longer runs
+FILTER = 20  # symbols: longer runs would make the first pass over the corpus slower
 
 
 class Passage(NamedTuple):
-    """A run of symbols in a text and in the corpus, as long as it goes."""
+    """A run of symbols that is in a text and in the corpus and cannot be extended."""
 
     text: Text
     position: int  # in the text, from 0
@@ -36,24 +35,24 @@ class Originality:
 
     Examples
     --------
-    >>> found = npchar.originality("as it is, so be it", "it is as it is", least=6)
-    >>> found.passages
+    >>> result = npchar.originality("as it is, so be it", "it is as it is", least=6)
+    >>> result.passages
     [Passage(text='as it is', position=0, source=6)]
-    >>> found
+    >>> result
     Originality(44% of 18 copied in runs of 6 or more, the longest 8)
     """
 
     text: Text
     """The text."""
     passages: list[Passage]
-    """The runs of `least` symbols or more that are in the corpus too, the longest first; none
+    """The runs of at least `least` symbols that are in the corpus, the longest first. No passage
     lies within another."""
     least: int
-    """The shortest run that counts."""
+    """The length of the shortest passages."""
 
     @property
     def longest(self) -> int:
-        """The length of the longest passage; 0 where there is none.
+        """The length of the longest passage, 0 if there is none.
 
         Examples
         --------
@@ -64,7 +63,7 @@ class Originality:
 
     @property
     def copied(self) -> float:
-        """The share of the text that is in a passage, 0 to 1.
+        """The fraction of the text that is in a passage, 0 to 1.
 
         Examples
         --------
@@ -95,7 +94,7 @@ class Originality:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """For notebooks: the text, what is copied coloured."""
+        """For notebooks: the text, with the passages coloured."""
         return as_html(self.text, 0.6 * self._is_copied()) + f"<div>{self!r}</div>".replace(
             "Originality", ""
         )
@@ -104,24 +103,22 @@ class Originality:
 def originality(text: Text, corpus: Text, *, least: int = 20) -> Originality:
     """The longest passages that a text has verbatim from a corpus.
 
-    Finds all runs of `least` that are in both by their fingerprints, and makes each as
-    long as it goes: for a generated page and a corpus of ten megabytes in a second or two,
-    where a search by ``str.find`` from place to place takes ten.
+    A generated page and a corpus of ten megabytes take a few seconds.
 
     Parameters
     ----------
     text
-        The generated text; a string, or a list of tokens.
+        The generated text, a string or a list of tokens.
     corpus
-        The train text.
+        The training text.
     least
-        The shortest run that counts. Some twenty characters in a row are common
-        phrases that any writer shares with any other.
+        The length of the shortest passages. Any two writers share phrases of up to about
+        twenty characters.
 
     Returns
     -------
     Originality
-        The passages, the longest first; it shows itself in a notebook.
+        The passages, the longest first. A notebook shows them in the text.
 
     Raises
     ------
@@ -130,132 +127,58 @@ def originality(text: Text, corpus: Text, *, least: int = 20) -> Originality:
 
     Examples
     --------
-    Of generated documents, how many stand in the corpus: they are tokens then.
+    The fraction of generated documents that are in the corpus. Each document is a token:
 
     >>> npchar.originality(["anna", "bena", "nils"], ["nils", "anna", "ben"], least=1).copied
     0.6666666666666666
     """
     require_positive(least=least)
-    a, b = as_numbers(text, corpus)
-    # The longest run from each place in a that is known, and where it stands in b.
-    longest, source = np.zeros((2, len(a)), np.intp)
-    for starts in common_starts(a, b, least):
-        for i, j in extensible(a, b, *starts, longest):
-            known = longest[i]  # which may have grown since the pair was chosen
-            if i + known < len(a) and j + known < len(b) and a[i + known] == b[j + known]:
-                length = common_length(a[i:], b[j:])
-                if length > known:
-                    longest[i], source[i] = length, j
+    a, b = _as_strings(text, corpus)
+    size = min(least, FILTER)
+    runs = {a[i : i + size] for i in range(len(a) - size + 1)}
+    common_runs = runs.intersection(b[j : j + size] for j in range(len(b) - size + 1))
     passages = []
-    reach = 0  # the furthest end of those before: one that ends there lies within another
-    # Two runs may have one fingerprint, and be equal for less than `least`
-    for i in np.flatnonzero(longest >= least).tolist():
-        length = int(longest[i])
-        if i + length > reach:
-            passages.append(Passage(text[i : i + length], i, int(source[i])))
-            reach = i + length
+    start = end = 0  # `end` is the end of the last passage
+    while start + least <= len(a):
+        step = 1
+        if a[start : start + size] in common_runs:
+            shortest = max(least, end + 1 - start)  # a shorter run is within the last passage
+            length, source = _longest_run(a, start, b, shortest)
+            if source >= 0:
+                passages.append(Passage(text[start : start + length], start, source))
+                end = start + length
+                # A passage that begins before `end` must reach beyond it.
+                starts = range(start + 1, end)
+                step += bisect_left(starts, True, key=lambda i: a[i : end + 1] in b)
+        start += step
     passages.sort(key=lambda passage: -len(passage.text))
     return Originality(text, passages, least)
 
 
-def as_numbers(text: Text, corpus: Text) -> tuple[Array, Array]:
-    """Both as numbers, equal where their symbols are."""
-    if isinstance(text, str) != isinstance(corpus, str):
+def _longest_run(a: str, start: int, b: str, length: int) -> tuple[int, int]:
+    """The longest run of a from `start`, of at least `length`, in b; and its place, or -1."""
+    source = -1
+    while start + length <= len(a):
+        place = b.find(a[start : start + length], source + 1)
+        if place < 0:
+            break
+        source = place
+        limit = min(len(a) - start, len(b) - source)
+        while length < limit and a[start + length] == b[source + length]:
+            length += 1
+        length += 1  # only a longer run is of interest now
+    return length - 1, source
+
+
+def _as_strings(text: Text, corpus: Text) -> tuple[str, str]:
+    """Both as strings, which Python searches fast: tokens become characters."""
+    if isinstance(text, str) and isinstance(corpus, str):
+        return text, corpus
+    if isinstance(text, str) or isinstance(corpus, str):
         raise TypeError(
             "expected text and corpus to be both strings, or both lists of tokens, got "
             f"{type(text).__name__} and {type(corpus).__name__}"
         )
-    if isinstance(text, str) and isinstance(corpus, str):
-        a, b = (
-            np.frombuffer(one.encode("utf-32-le", "surrogatepass"), "<u4") for one in (text, corpus)
-        )
-        return a, b
-    numbers: dict[object, int] = {}
-    a, b = (
-        np.array([numbers.setdefault(token, len(numbers)) for token in one], np.uint32)
-        for one in (text, corpus)
-    )
+    characters = {token: chr(k) for k, token in enumerate(dict.fromkeys(text), start=1)}
+    a, b = ("".join(characters.get(token, "\0") for token in tokens) for tokens in (text, corpus))
     return a, b
-
-
-def common_starts(a: Array, b: Array, k: int) -> Iterator[tuple[Array, Array]]:
-    """Where common runs of k may begin, in a and in b: equal fingerprints there, not before.
-
-    Places of b are sorted by fingerprint and by the symbol before, so that pairs with the same
-    symbol before, of which two rules of dashes have millions, are never made.
-    """
-    marks, ranks = np.unique(fingerprints(a, k), return_inverse=True)
-    if not len(marks):
-        return
-    base = int(max(a.max(initial=0), b.max(initial=0))) + 3  # more than any symbol, and two more
-    before_a = np.concatenate([[base - 2], a[: len(ranks) - 1]]).astype(np.int64)
-    for start in range(0, len(b) - k + 1, CHUNK):
-        wanted = fingerprints(b[start : start + CHUNK + k - 1], k)
-        rank = np.minimum(np.searchsorted(marks, wanted), len(marks) - 1)
-        j = np.flatnonzero(marks[rank] == wanted)
-        keys = rank[j] * base
-        j += start
-        keys += np.where(j > 0, b[j - 1], base - 1)
-        order = np.argsort(keys, kind="stable")
-        j, keys = j[order], keys[order]
-        # For each place of a: the places of b from low to high, except those from skip to resume.
-        low, high = (np.searchsorted(keys, (ranks + n) * base) for n in (0, 1))
-        skip, resume = (
-            np.searchsorted(keys, ranks * base + before_a, side) for side in ("left", "right")
-        )
-        counts = (high - low) - (resume - skip)
-        ends = np.cumsum(counts)  # the pairs of place i end at ends[i]
-        for first in range(0, int(ends[-1]), PAIRS):
-            pair = np.arange(first, min(first + PAIRS, int(ends[-1])))
-            i = np.searchsorted(ends, pair, "right")
-            place = low[i] + pair - (ends[i] - counts[i])
-            place += np.where(place >= skip[i], resume[i] - skip[i], 0)
-            yield i, j[place]
-
-
-def extensible(a: Array, b: Array, i: Array, j: Array, known: Array) -> Iterator[tuple[int, int]]:
-    """The places i in a and j in b that may begin a longer run than is known at i."""
-    inside = (i + known[i] < len(a)) & (j + known[i] < len(b))
-    i, j = i[inside], j[inside]
-    same = a[i + known[i]] == b[j + known[i]]
-    return zip(i[same].tolist(), j[same].tolist())
-
-
-def fingerprints(ids: Array, k: int) -> Array:
-    """A number for each run of k, (n − k + 1,) uint64, the same for the same run.
-
-    A polynomial in an odd number, modulo 2⁶⁴, put together from runs of 1, 2, 4, …
-    """
-    n = len(ids) - k + 1
-    if n < 1:
-        return np.empty(0, np.uint64)
-    power = np.uint64(0x9E3779B97F4A7C15)  # of the base, to the run's length
-    runs = (ids.astype(np.uint64) + np.uint64(1)) * np.uint64(0xD6E8FEB86659FD93)
-    runs ^= runs >> np.uint64(29)  # so that neighbours in the alphabet are far apart
-    size, done = 1, 0
-    marks = np.zeros(len(ids), np.uint64)
-    with np.errstate(over="ignore"):
-        while True:
-            if k & size:
-                m = len(ids) - done - size + 1
-                marks = marks[:m] * power + runs[done : done + m]
-                done += size
-            if done == k:
-                return marks
-            m = len(runs) - size
-            runs = runs[:m] * power + runs[size:]
-            power = power * power
-            size *= 2
-
-
-def common_length(a: Array, b: Array) -> int:
-    """How many symbols both begin with."""
-    n = min(len(a), len(b))
-    start, size = 0, 64
-    while start < n:
-        stop = min(start + size, n)
-        different = a[start:stop] != b[start:stop]
-        if different.any():
-            return start + int(different.argmax())
-        start, size = stop, 2 * size
-    return n

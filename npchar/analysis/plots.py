@@ -14,18 +14,14 @@ from npchar.arrays import Array
 __all__ = ["plot_entropies"]
 
 
-class MissingMatplotlibError(ImportError):
-    """matplotlib is not installed."""
-
-
 def axes(ax: Any) -> Any:
-    """The axes to draw on: those given, or new ones."""
+    """The axes to draw on: `ax`, or new ones for None."""
     if ax is not None:
         return ax
     try:
         from matplotlib import pyplot
     except ImportError:
-        raise MissingMatplotlibError(
+        raise ImportError(
             'matplotlib is not installed, which draws the plots: pip install "npchar[plot]"'
         ) from None
     return pyplot.subplots(figsize=(7, 3.6), layout="constrained")[1]
@@ -51,20 +47,12 @@ def plot_losses(
                         va="bottom", fontsize=8, color="gray")  # fmt: skip
     ax.set(xlabel="epoch", ylabel="nats per character")
     ax.xaxis.get_major_locator().set_params(integer=True)
-    bits = ax.secondary_yaxis("right", functions=(to_bits, to_nats))
+    per_bit = math.log(2)  # nats
+    conversions = (lambda nats: nats / per_bit, lambda bits: bits * per_bit)
+    bits = ax.secondary_yaxis("right", functions=conversions)
     bits.set_ylabel("bits per character")
     ax.legend(frameon=False)
     return ax
-
-
-def to_bits(nats: Any) -> Any:
-    """Nats as bits."""
-    return nats / math.log(2)
-
-
-def to_nats(bits: Any) -> Any:
-    """Bits as nats."""
-    return bits * math.log(2)
 
 
 def plot_entropies(temperatures: Sequence[float], entropies: Array, V: int, ax: Any = None) -> Any:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,9 +24,11 @@ from npchar.text.vocabulary import Text
 
 __all__ = ["Evaluation", "Score"]
 
-SHOWN = 5000  # symbols that a notebook shows of a text
-BLOCK = 1 << 22  # characters whose log-probabilities are in memory at the same time
+SHOWN = 5000  # the first symbols of a text, which a notebook shows
 MOST_BITS = 8  # a surprise of this many bits has the strongest colour
+
+Progress = Callable[[float], object]  # of the fraction that is read
+BLOCK = 1 << 22  # characters whose log-probabilities are in memory at the same time
 
 
 class Evaluation(NamedTuple):
@@ -35,17 +37,17 @@ class Evaluation(NamedTuple):
     Examples
     --------
     >>> model = npchar.Model(npchar.Vocabulary("ab"), hidden_size=4)
-    >>> found = model.evaluate("abba")
-    >>> found.characters, round(found.bits_per_character / found.loss, 4)  # 1 / log 2
+    >>> result = model.evaluate("abba")
+    >>> result.characters, round(result.bits_per_character / result.loss, 4)  # 1 / log 2
     (3, 1.4427)
     """
 
     loss: float
     """Nats per character."""
     bits_per_character: float
-    """The same in bits."""
+    """Bits per character."""
     characters: int
-    """How many were predicted."""
+    """The number of predicted characters."""
     baselines: dict[str, float]
     """The losses of n-gram models, nats per character: see `Model.evaluate`."""
 
@@ -61,10 +63,10 @@ class Surprise(NamedTuple):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Score:
-    """How probable a model finds a text, character by character.
+    """The probabilities that a model gives to the characters of a text.
 
-    Printed, it tells the mean and the most surprising characters; in a notebook it is
-    the text, the redder the more surprising.
+    `print` shows the mean and the most surprising characters. A notebook shows the text, with
+    surprising characters in red.
 
     Examples
     --------
@@ -78,11 +80,11 @@ class Score:
     text: Text
     """The text, n characters or tokens."""
     log_probabilities: Array
-    """Of each character after the first, (n − 1,), nats."""
+    """The log-probability of each character after the first, (n − 1,), nats."""
 
     @property
     def loss(self) -> float:
-        """The mean, negated: nats per character.
+        """The mean loss, nats per character.
 
         Examples
         --------
@@ -94,7 +96,7 @@ class Score:
 
     @property
     def bits_per_character(self) -> float:
-        """The same in bits.
+        """The mean loss, bits per character.
 
         Examples
         --------
@@ -122,12 +124,12 @@ class Score:
         Parameters
         ----------
         n
-            How many, at most.
+            The number of characters, at most.
 
         Returns
         -------
         list of Surprise
-            Each with its `bits`, `position`, `character`, and the text `before` it.
+            Each has its `bits`, `position`, `character`, and the text `before` it.
 
         Examples
         --------
@@ -136,34 +138,24 @@ class Score:
         'x'
         """
         require_positive(n=n)
-        n = min(n, len(self.log_probabilities))
         width = 20 if isinstance(self.text, str) else 5
-        least = np.argpartition(self.log_probabilities, n - 1)[:n]
-        least = least[np.argsort(self.log_probabilities[least], kind="stable")]
+        bits = self.bits
+        positions = (1 + np.argsort(-bits, kind="stable")[:n]).tolist()
         return [
-            Surprise(
-                -float(self.log_probabilities[k]) / math.log(2),
-                int(k) + 1,
-                self.text[int(k) + 1],
-                self.text[max(0, int(k) + 1 - width) : int(k) + 1],
-            )
-            for k in least
+            Surprise(float(bits[k - 1]), k, self.text[k], self.text[max(0, k - width) : k])
+            for k in positions
         ]
 
     def ansi(self) -> str:
-        """The text with the colours of a terminal, the redder the more surprising.
+        """The text for a terminal, with surprising characters in red.
 
         Examples
         --------
         >>> score = npchar.Model.pretrained("nietzsche").score("the will to qower")
-        >>> len(score.ansi()) > 17  # with the codes of the colours; print shows them
+        >>> len(score.ansi()) > 17  # with the escape codes of the colours
         True
         """
-        return as_ansi(self.text, self._shades(len(self.text)))
-
-    def _shades(self, n: int) -> Sequence[float]:
-        bits: Sequence[float] = (self.bits[: n - 1] / MOST_BITS).tolist()
-        return [0.0, *bits]
+        return as_ansi(self.text, [0, *(self.bits / MOST_BITS).tolist()])
 
     def __str__(self) -> str:
         lines = [
@@ -182,22 +174,21 @@ class Score:
         )
 
     def _repr_html_(self) -> str:
-        """For notebooks: the text coloured, bits when pointed at."""
-        text = self.text[:SHOWN]
-        titles = ["", *(f"{bits:.1f} bits" for bits in self.bits[: SHOWN - 1])]
-        more = len(self.text) - len(text)
-        rest = f"<div>and {more:,} more</div>" if more else ""
+        """For notebooks: the beginning of the text, coloured, with the bits as tooltips."""
+        bits = [0.0, *self.bits[: SHOWN - 1].tolist()]
+        titles = ["", *(f"{number:.1f} bits" for number in bits[1:])]
+        coloured = as_html(self.text[:SHOWN], [number / MOST_BITS for number in bits], titles)
+        rest = len(self.text) - SHOWN
+        more = f"<div>and {rest:,} more</div>" if rest > 0 else ""
         summary = f"{self.bits_per_character:.3f} bits per character over {len(self.bits):,}"
-        return as_html(text, self._shades(len(text)), titles) + rest + f"<div>{summary}</div>"
+        return f"{coloured}{more}<div>{summary}</div>"
 
 
-def log_probabilities_of(
-    network: Network, text: Ids, progress: Callable[[float], object] | None = None
-) -> Array:
-    """The log-probability of each symbol of a text, or of documents, after the first.
+def log_probabilities_of(network: Network, text: Ids, progress: Progress | None = None) -> Array:
+    """The log-probability of each symbol of a text or of documents after the first, in nats.
 
-    Each document is read from the zero state, beside others of about its length; its end is
-    a symbol like others. `progress` is called with the share that is read, 0 to 1.
+    Each document is read from the zero state, in a batch of documents of about its length. Its end
+    is a symbol like others. `progress` is called with the fraction that is read, 0 to 1.
 
     Returns
     -------
@@ -209,41 +200,34 @@ def log_probabilities_of(
         return text_log_probabilities(network, ids, progress)[0]
     log_p = np.empty(len(ids) - 1, network.parameters.flat.dtype)
     lengths = np.diff(ends)
-    left = np.argsort(lengths, kind="stable")
-    while len(left):
-        group = left[: max(16, min(1024, 4096 // int(lengths[left[0]])))]
-        left = left[len(group) :]
+    rest = np.argsort(lengths, kind="stable")
+    while len(rest):
+        group = rest[: max(16, min(1024, 4096 // int(lengths[rest[0]])))]
+        rest = rest[len(group) :]
         batch = stack(ids, ends[group], lengths[group])  # (T + 1, B)
         for start, outputs, _ in network.read(np.maximum(batch[:-1], 0)):
             targets = batch[start + 1 : start + 1 + len(outputs)]
-            found = log_probabilities(network.dense.forward(outputs), np.maximum(targets, 0))
+            logits = network.dense.forward(outputs)
             t, b = np.nonzero(targets >= 0)
-            log_p[ends[group][b] + start + t] = found[t, b]
+            log_p[ends[group][b] + start + t] = log_probabilities(logits[t, b], targets[t, b])
         if progress is not None:
-            progress(1 - lengths[left].sum() / lengths.sum())
+            progress(1 - lengths[rest].sum() / lengths.sum())
     return log_p
 
 
-def mean_loss(
-    network: Network, text: Ids, progress: Callable[[float], object] | None = None
-) -> float:
-    """The mean loss of a text or of documents, in nats per symbol, in bounded memory.
+def mean_loss(network: Network, text: Ids, progress: Progress | None = None) -> float:
+    """The mean loss of a text or of documents in nats per symbol, in bounded memory.
 
     `progress` is called with the fraction that is read, 0 to 1.
     """
-    n = len(text.ids) - 1
-    if text.ends is not None:
+    ids, n = text.ids, len(text.ids) - 1
+    if text.ends is not None or n <= BLOCK:
         return -float(log_probabilities_of(network, text, progress).mean(dtype=np.float64))
     total, states = 0.0, None
     for start in range(0, n, BLOCK):
-        size = min(BLOCK, n - start)
-
-        def show(share: float, start: int = start, size: int = size) -> None:
-            if progress is not None:
-                progress((start + share * size) / n)
-
-        log_p, states = text_log_probabilities(
-            network, text.ids[start : start + size + 1], show, states
-        )
+        block = ids[start : start + BLOCK + 1]
+        log_p, states = text_log_probabilities(network, block, states=states)
         total -= float(log_p.sum(dtype=np.float64))
+        if progress is not None:
+            progress(min(1.0, (start + BLOCK) / n))
     return total / n

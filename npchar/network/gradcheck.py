@@ -1,28 +1,25 @@
-"""Gradient checks: two ways to differentiate numerically, with the forward pass alone.
+"""Gradient checks: two ways to differentiate numerically, which need only the forward pass.
 
-**Central differences**: ``(L(p + h) − L(p − h)) / 2h``, here with two more pairs
-of points that take the error to the order h⁶, so that h can be large and the
-cancellation of the losses small. And in the machine's longest floating-point
-numbers: at 60 characters' distance a fresh LSTM's gradient is 1e-8 of the loss,
-and float64 has too few digits left to tell it (x86 has three more; where there
-are none, a gradient that small cannot be checked this way).
+**Central differences**: ``(L(p + h) − L(p − h)) / 2h``. Two more pairs of points reduce the error
+to the order h⁶, so that h can be large and the cancellation of the losses small. The losses are
+computed in longdouble. A fresh LSTM's gradient at a distance of 60 characters is 1e-8 of the loss,
+and float64 has too few digits for the difference. x86 has three more. Without them, such a small
+gradient cannot be checked in this way.
 
-**Complex step** (Squire & Trapp 1998): ``Im L(p + ih) / h`` with h = 1e-20.
-Nothing cancels, so it is good to the last digit; but all of the forward pass
-must run in complex numbers and be analytic: no ``abs``, no conjugate, no
-complex value written into a real array.
+**Complex step** (Squire & Trapp 1998): ``Im L(p + ih) / h`` with h = 1e-20. Nothing cancels, so the
+result is exact to the last digit. But the whole forward pass must run in complex numbers and be
+analytic: no ``abs``, no conjugate, no complex value written into a real array.
 
-`complex_step` and `central_difference` take any function of a vector;
-`check_gradients` compares them with a model's own backward pass. It differentiates
-the forward pass of the plain layers, one line an equation, and compares with the
-backward pass of the fast ones: a mistake that a fast layer's forward and backward
-share cannot pass.
+`complex_step` and `central_difference` take any function of a vector. `check_gradients` compares
+them with a model's own backward pass. It differentiates the forward pass of the plain layers and
+compares the result with the backward pass of the fast layers, so that a mistake shared by both
+passes of a fast layer is detected.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -31,8 +28,15 @@ from npchar.arguments import require_positive
 from npchar.arrays import Array
 from npchar.layers.layer import Layer
 from npchar.layers.parameters import Parameters
-from npchar.network.network import Network, require_batch
+from npchar.network.network import Network, States, require_batch
 from npchar.network.registry import FAST, PLAIN
+
+__all__ = ["check_gradients"]
+
+Function = Callable[[Array], Array]  # of a vector, (n,), to a scalar
+
+COMPLEX_STEP_LIMIT = 1e-13
+CENTRAL_DIFFERENCE_LIMIT = 1e-7
 
 
 class HasNetwork(Protocol):
@@ -41,20 +45,11 @@ class HasNetwork(Protocol):
     network: Network
 
 
-__all__ = ["check_gradients"]
-
-
-Function = Callable[[Array], Array]  # of a vector, (n,), to a scalar
-
-COMPLEX_STEP_LIMIT = 1e-13
-CENTRAL_DIFFERENCE_LIMIT = 1e-7
-
-
 def complex_step(function: Function, x: Array, entries: Iterable[int], h: float = 1e-20) -> Array:
     """The derivatives of `function` at `x`, (n,), with respect to the given entries.
 
-    `function` is called with complex128 at a step of i h; the imaginary part of its value
-    is h times the derivative, without a difference and so without cancellation.
+    `function` is called with complex128, after a step of i h. The imaginary part of its value is h
+    times the derivative. There is no difference and so no cancellation.
     """
     x = x.astype(np.complex128)
     derivatives = []
@@ -74,8 +69,8 @@ def central_difference(
 ) -> Array:
     """The derivatives of `function` at `x`, (n,), with respect to the given entries.
 
-    `function` is called with longdouble, at three pairs of points up to 3 h away, which
-    leaves an error of the order of h⁶.
+    `function` is called with longdouble, at three pairs of points up to 3 h away. The error is of
+    the order h⁶.
     """
     x = x.astype(np.longdouble)
     derivatives = []
@@ -97,8 +92,8 @@ class Row(NamedTuple):
 
     name: str
     shape: tuple[int, ...]
-    checked: int  # how many of its entries
-    norm: float  # of the gradient with respect to them
+    checked: int  # the number of entries that were checked
+    norm: float  # of the gradient with respect to these entries
     complex_step_error: float  # ‖numerical − analytic‖ / ‖analytic‖
     central_difference_error: float
 
@@ -112,7 +107,7 @@ class Row(NamedTuple):
 
 
 class GradientCheck(NamedTuple):
-    """The outcome of `check_gradients`; printed, a table."""
+    """The result of `check_gradients`; `print` shows a table."""
 
     loss: float
     rows: list[Row]
@@ -160,23 +155,22 @@ def check_gradients(
 ) -> GradientCheck:
     """Compare a model's gradients with numerical ones, array by array.
 
-    The numerical ones are of the plain layers' forward pass (``layers/lstm.py``), the
-    model's of the fast layers that train (``fast/lstm.py``). Done on a float64
-    copy of the weights, from a random initial state, for every array of the model, the
-    input (as one-hot vectors) and the initial states. The model itself stays as it is.
+    The numerical gradients are those of the plain layers (``layers/lstm.py``), the model's those of
+    the fast layers that train (``fast/lstm.py``). The check uses a float64 copy of the weights and
+    a random initial state. It covers every array of the model, the input as one-hot vectors, and
+    the initial states. The model does not change.
 
     Parameters
     ----------
     model
-        The model, at any point of its training; or a layer alone, of npchar or of your own,
-        whose loss is then a random weighting of its outputs and its final state.
+        The model, before or after training; or a single layer, of npchar or your own, whose loss is
+        a random weighting of its outputs and its final state.
     ids, targets
-        A batch, as for `Model.loss_and_gradient`; a small random one with a
-        target at every character when not given. A layer alone takes none.
+        A batch, as for `Model.loss_and_gradient`. Default: a small random batch with a target at
+        every character. A single layer takes none.
     samples
-        How many entries of each array are checked, the ones with the largest
-        gradients and as many at random; None for all, at seven forward passes
-        an entry.
+        The number of entries of each array that are checked, half of them those with the largest
+        gradients and half random. None checks all entries, with seven forward passes for each.
     seed
         For the random numbers.
     verbose
@@ -185,12 +179,12 @@ def check_gradients(
     Returns
     -------
     GradientCheck
-        Its `passed` tells whether all is well, its `rows` the errors.
+        `passed` is True if all gradients are right; `rows` has the errors.
 
     Raises
     ------
     ValueError
-        For ids or targets of other shapes, or with a layer alone.
+        For ids or targets of other shapes, or with a single layer.
 
     Examples
     --------
@@ -201,21 +195,21 @@ def check_gradients(
     the norm of the difference over the norm of the gradient.
     <BLANKLINE>
     array        shape          entries      norm  complex step central diff.
-    lstm0.Wx     (4,8,6)             20  6.73e-02 ...  ok
-    lstm0.Wh     (4,6,6)             20  3.16e-02 ...  ok
+    lstm0.Wx     (4,8,6)             20  6.41e-02 ...  ok
+    lstm0.Wh     (4,6,6)             20  3.17e-02 ...  ok
     lstm0.b      (4,6)               20  1.92e-01 ...  ok
-    dense.W      (6,8)               20  5.86e-02 ...  ok
+    dense.W      (6,8)               20  5.90e-02 ...  ok
     dense.b      (8,)                 8  2.87e-01 ...  ok
     lstm0.h0     (3,6)               18  1.03e-02 ...  ok
     lstm0.c0     (3,6)               18  3.55e-02 ...  ok
-    input        (8,3,8)             20  2.94e-02 ...  ok
+    input        (8,3,8)             20  2.87e-02 ...  ok
     must be below                                         1e-13         1e-07
     <BLANKLINE>
     Every gradient is right.
     >>> check.passed
     True
 
-    Of a layer alone, all of its entries:
+    All entries of a single layer:
 
     >>> layer = npchar.GRU.create(input_size=3, hidden_size=2)
     >>> check = npchar.check_gradients(layer, samples=None, verbose=False)
@@ -225,145 +219,123 @@ def check_gradients(
     if samples is not None:
         require_positive(samples=samples)
     rng = np.random.default_rng(seed)
-    if isinstance(model, Layer):
-        if ids is not None or targets is not None:
-            raise ValueError("expected no ids and targets for a layer alone, got some")
-        check = check_of_layer(model, samples, rng)
+    if not isinstance(model, Layer):
+        check = _check_network(model.network.astype(np.float64), ids, targets, samples, rng)
+    elif ids is None and targets is None:
+        check = _check_layer(model, samples, rng)
     else:
-        check = check_of_network(model.network.astype(np.float64), ids, targets, samples, rng)
+        raise ValueError("expected no ids and targets for a single layer, got both or one of them")
     if verbose:
         print(check)
     return check
 
 
-def check_of_network(
+def _check_network(
     network: Network,
     ids: Array | None,
     targets: Array | None,
     samples: int | None,
     rng: np.random.Generator,
 ) -> GradientCheck:
-    """The check of a network of float64."""
+    """The check of a float64 network."""
     V = network.sizes.vocabulary_size
-    if ids is None:
-        ids = rng.integers(0, V, (8, 3))
-    if targets is None:
-        targets = rng.integers(0, V, np.shape(ids))
-    ids, targets = np.asarray(ids), np.asarray(targets)
+    ids = rng.integers(0, V, (8, 3)) if ids is None else np.asarray(ids)
+    targets = rng.integers(0, V, ids.shape) if targets is None else np.asarray(targets)
     require_batch(ids, targets, V)
-    T, B = ids.shape
+    inputs = np.eye(V)[ids]  # (T, B, V)
+    states = [_random_state(zeros, rng) for zeros in network.zero_states(ids.shape[1])]
 
-    # Everything the loss depends on, as one vector.
-    shapes = dict(network.parameters.shapes)
-    names = []  # of each layer's initial state, array by array
-    for k, zeros in enumerate(network.zero_states(B)):
-        names.append([f"{network.sizes.layer}{k}.{field}0" for field in zeros._fields])
-        shapes |= {name: array.shape for name, array in zip(names[k], zeros)}
-    shapes["input"] = (T, B, V)
-    point = Parameters(shapes, np.float64)
-    weights = len(network.parameters.flat)
-    point.flat[:weights] = network.parameters.flat
-    point.flat[weights:] = rng.uniform(-0.5, 0.5, len(point.flat) - weights)
-    point["input"] = np.eye(V)[ids]
+    def by_name(states: States) -> dict[str, Array]:
+        prefix = network.sizes.layer
+        return {f"{prefix}{k}.{n}": a for k, s in enumerate(states) for n, a in _by_name(s).items()}
 
-    def parts(flat: Array) -> tuple[Network, Array, list[Any]]:
-        values = Parameters(shapes, flat=flat)
-        own = Parameters(network.parameters.shapes, flat=flat[:weights])
-        states = [
-            type(zeros)(*(values[name] for name in names[k]))
-            for k, zeros in enumerate(network.zero_states(B))
-        ]
-        return Network(network.sizes, own), values["input"], states
+    def loss(values: Parameters) -> Array:
+        parameters = Parameters(
+            network.parameters.shapes, flat=values.flat[: len(network.parameters.flat)]
+        )
+        arrays = iter([values[name] for name in by_name(states)])
+        start = [type(state)(*(next(arrays) for _ in state)) for state in states]
+        plain = Network(network.sizes, parameters).plain()
+        return plain.loss(values["input"], targets, start)
 
-    def loss(flat: Array) -> Array:
-        network, inputs, states = parts(flat)
-        return network.plain().loss(inputs, targets, states)
-
-    # The weights' gradient from ids, as in training; the input's from vectors, since ids
-    # have none.
-    _, inputs, states = parts(point.flat)
+    # As in training, ids give the gradient of the weights. Only vectors give that of the input.
     result = network.gradients(ids, targets, states)
-    analytic = Parameters(shapes, np.float64)
-    analytic.flat[:weights] = result.parameters.flat
-    for k, dstate in enumerate(result.states):
-        for name, array in zip(names[k], dstate):
-            analytic[name] = array
     dinputs = network.gradients(inputs, targets, states).inputs
     assert dinputs is not None
-    analytic["input"] = dinputs
+    point = {**network.parameters, **by_name(states), "input": inputs}
+    analytic = {**result.parameters, **by_name(result.states), "input": dinputs}
+    return GradientCheck(float(result.loss), _compare(loss, point, analytic, samples, rng))
 
-    return GradientCheck(float(result.loss), compared(loss, point, analytic, samples, rng))
 
-
-def check_of_layer(
+def _check_layer(
     layer: Layer[Any], samples: int | None, rng: np.random.Generator, T: int = 6, B: int = 3
 ) -> GradientCheck:
-    """The check of a layer alone, on random vectors; of a fast one against the plain one."""
+    """The check of a single layer on random vectors; of a fast layer against the plain one."""
     D, H = layer.sizes
-    plain = PLAIN[layer.name] if type(layer) is FAST.get(layer.name) else type(layer)
-    zeros = layer.zero_state(B)
-    fields = [f"{field}0" for field in zeros._fields]
-    shapes = {name: array.shape for name, array in layer.arrays.items()}
-    shapes |= {name: array.shape for name, array in zip(fields, zeros)} | {"x": (T, B, D)}
-    point = Parameters(shapes, np.float64)
-    point.flat[:] = rng.uniform(-0.5, 0.5, len(point.flat))
-    for name, array in layer.arrays.items():
-        point[name] = array
+    plain_class = PLAIN[layer.name] if type(layer) is FAST.get(layer.name) else type(layer)
+    layer = layer.with_arrays({name: a.astype(np.float64) for name, a in layer.arrays.items()})
+    state = _random_state(layer.zero_state(B), rng)
+    x = rng.uniform(-0.5, 0.5, (T, B, D))
     dh = rng.normal(size=(T, B, H))
-    dstate = type(zeros)(*(rng.normal(size=array.shape) for array in zeros))
+    dstate = type(state)(*(rng.normal(size=array.shape) for array in state))
 
-    def run(kind: type[Layer[Any]], flat: Array) -> tuple[Layer[Any], Any]:
-        values = Parameters(shapes, flat=flat)
-        arrays = {name: values[name] for name in layer.arrays}
-        one = layer.with_arrays(arrays) if kind is type(layer) else kind(**arrays)
-        return one, one.forward(values["x"], type(zeros)(*(values[name] for name in fields)))
-
-    def loss(flat: Array) -> Array:
-        _, tape = run(plain, flat)
-        result: Array = (tape.outputs * dh).sum()
+    def loss(values: Mapping[str, Array]) -> Array:
+        plain = plain_class(**{name: values[name] for name in layer.arrays})
+        plain.depth = layer.depth
+        start = type(state)(*(values[name] for name in _by_name(state)))
+        tape = plain.forward(values["x"], start)
+        total: Array = (tape.outputs * dh).sum()
         for array, weights in zip(tape.final_state, dstate):
-            result = result + (array * weights).sum()
-        return result
+            total = total + (array * weights).sum()
+        return total
 
-    one, tape = run(type(layer), point.flat)
-    gradient = one.zeros_like()
-    analytic = Parameters(shapes, np.float64)
-    dx, initial = one.backward(tape, dh, dstate, gradient)
+    gradient = layer.zeros_like()
+    dx, initial = layer.backward(layer.forward(x, state), dh, dstate, gradient)
     assert dx is not None
-    analytic["x"] = dx
-    for name, array in [*gradient.arrays.items(), *zip(fields, initial)]:
-        analytic[name] = array
-    rows = compared(loss, point, analytic, samples, rng)
-    return GradientCheck(float(loss(point.flat)), rows, ", a random weighting of the outputs")
+    point = {**layer.arrays, **_by_name(state), "x": x}
+    analytic = {**gradient.arrays, **_by_name(initial), "x": dx}
+    rows = _compare(loss, point, analytic, samples, rng)
+    return GradientCheck(float(loss(point)), rows, ", a random weighting of the outputs")
 
 
-def compared(
-    loss: Function,
-    point: Parameters,
-    analytic: Parameters,
+def _random_state(zeros: Any, rng: np.random.Generator) -> Any:
+    """A random state of the same shapes."""
+    return type(zeros)(*(rng.uniform(-0.5, 0.5, array.shape) for array in zeros))
+
+
+def _by_name(state: Any) -> dict[str, Array]:
+    """The arrays of an initial state: h0, and c0 of an LSTM."""
+    return {f"{name}0": array for name, array in state._asdict().items()}
+
+
+def _compare(
+    loss: Callable[[Parameters], Array],
+    point: Mapping[str, Array],
+    analytic: Mapping[str, Array],
     samples: int | None,
     rng: np.random.Generator,
 ) -> list[Row]:
     """The errors of a gradient at a point, array by array."""
+    shapes = {name: array.shape for name, array in point.items()}
+    flat = np.concatenate([array.reshape(-1) for array in point.values()])
     rows = []
     start = 0
-    for name, shape in point.shapes.items():
+    for name, shape in shapes.items():
         gradient = analytic[name].reshape(-1)
-        entries = chosen_entries(gradient, samples, rng)
+        entries = _chosen_entries(gradient, samples, rng)
         expected = gradient[entries]
         norm = float(np.linalg.norm(expected))
-        errors = [
-            float(np.linalg.norm(method(loss, point.flat, entries + start) - expected))
-            / (norm or 1)
-            for method in (complex_step, central_difference)
-        ]
+        errors = []
+        for method in (complex_step, central_difference):
+            numeric = method(lambda x: loss(Parameters(shapes, flat=x)), flat, entries + start)
+            errors.append(float(np.linalg.norm(numeric - expected)) / (norm or 1))
         rows.append(Row(name, shape, len(entries), norm, *errors))
         start += gradient.size
     return rows
 
 
-def chosen_entries(gradient: Array, samples: int | None, rng: np.random.Generator) -> Array:
-    """Indices of `samples` entries of a gradient, (n,): the largest, and some at random."""
+def _chosen_entries(gradient: Array, samples: int | None, rng: np.random.Generator) -> Array:
+    """The indices of `samples` entries of a gradient, (n,): the largest and random ones."""
     if samples is None or samples >= gradient.size:
         return np.arange(gradient.size)
     order = np.argsort(-np.abs(gradient))

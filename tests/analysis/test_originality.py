@@ -1,24 +1,31 @@
 """Passages copied from a corpus, against a plain search."""
 
+import random
+import tracemalloc
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from npchar.analysis import originality as module
 from npchar.analysis.originality import originality
 
 
 def plainly(text, corpus, least):
-    """The maximal common runs, by Python's own search."""
-    passages, reach = set(), 0
+    """The maximal common runs by looking at every pair of places."""
+    runs = {}
     for i in range(len(text)):
-        n = 0
-        while i + n < len(text) and text[i : i + n + 1] in corpus:
-            n += 1
-        if n >= least and i + n > reach:
-            passages.add((i, n))
-            reach = i + n
-    return passages
+        best = 0
+        for j in range(len(corpus)):
+            n = 0
+            while i + n < len(text) and j + n < len(corpus) and text[i + n] == corpus[j + n]:
+                n += 1
+            best = max(best, n)
+        if best >= least:
+            runs[i] = best
+    # Those that are not within one that begins earlier
+    return {
+        (i, n) for i, n in runs.items() if not any(k < i and k + runs[k] >= i + n for k in runs)
+    }
 
 
 @given(st.text("ab", max_size=30), st.text("abc", max_size=40), st.integers(1, 6))
@@ -36,14 +43,33 @@ def test_against_the_plain_search(text, corpus, least):
     assert found.copied == pytest.approx(len(covered) / max(1, len(text)))
 
 
-@given(st.text("ab", max_size=20), st.text("ab", max_size=60), st.integers(1, 5))
-def test_a_corpus_is_looked_at_in_pieces(text, corpus, least):
-    """Whose borders make no difference."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "CHUNK", 7)
-        patch.setattr(module, "PAIRS", 5)
+@pytest.mark.slow
+def test_many_short_texts():
+    """Of two letters, where runs overlap, as they rarely do in what Hypothesis tries."""
+    rng = random.Random(0)
+    for _ in range(100_000):
+        text, corpus = ("".join(rng.choices("ab", k=rng.randint(3, 25))) for _ in range(2))
+        least = rng.randint(1, 3)
         found = originality(text, corpus, least=least)
-    assert {(p.position, len(p.text)) for p in found.passages} == plainly(text, corpus, least)
+        assert {(p.position, len(p.text)) for p in found.passages} == quickly(text, corpus, least)
+
+
+def quickly(text, corpus, least):
+    """The same as `plainly`, by Python's own search."""
+    passages, reach = set(), 0
+    for i in range(len(text)):
+        n = 0
+        while i + n < len(text) and text[i : i + n + 1] in corpus:
+            n += 1
+        if n >= least and i + n > reach:
+            passages.add((i, n))
+            reach = i + n
+    return passages
+
+
+@given(st.text("ab", max_size=20), st.text("ab", max_size=20), st.integers(1, 4))
+def test_the_plain_searches_agree(text, corpus, least):
+    assert quickly(text, corpus, least) == plainly(text, corpus, least)
 
 
 def test_tokens():
@@ -69,6 +95,16 @@ def test_two_rules_of_dashes_take_no_quadratic_time():
     """Every place of one begins a run in every place of the other: 600 million pairs."""
     found = originality("-" * 3000, "-" * 200_000)
     assert [(p.position, len(p.text)) for p in found.passages] == [(0, 3000)]
+
+
+@pytest.mark.slow
+def test_ruled_lines_take_no_gigabytes():
+    tracemalloc.start()
+    found = originality("-" * 400, ("-" * 78 + "\n") * 300)
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.longest == 78
+    assert used < 60e6
 
 
 def test_what_it_asks_for():
