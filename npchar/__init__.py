@@ -18,7 +18,7 @@ Start with `Model`. The chapters, in the order of their dependencies:
 - `npchar.files`: model files and their format.
 - `npchar.generation`: temperature, sampling, text from a prompt.
 - `npchar.analysis`: scores, activations, originality, plots and a page.
-- `npchar.training`: the trainer, optimizers, worker processes and MPI.
+- `npchar.training`: the trainer, optimizers, checkpoints, worker processes and MPI.
 
 The code
 ========
@@ -37,22 +37,23 @@ A package imports only from the packages before it in this list, which a test ch
 - ``fast/``: the code that runs. ``recurrent`` has the buffers, the loop over time and the stepper;
   ``lstm``, ``gru`` and ``rnn`` have the equations of one step on views of these buffers; ``dense``
   computes the output layer with its loss; ``matmul`` splits matrix products into tiles.
-- ``network/``: ``network`` stacks layers, ``registry`` lists them by name, ``gradcheck`` compares
-  gradients with complex step and central differences.
-- ``files.py``: the format of model files, which are written atomically and validated when read.
+- ``network/``: ``network`` stacks layers, ``registry`` lists them by name, ``long_text`` reads one
+  long text in segments side by side, ``gradcheck`` compares gradients with complex step and central
+  differences.
+- ``files.py``: the file format of a model; writes files atomically and validates what it reads.
 - ``generation/``: ``sampling`` has temperature, top-k and top-p; ``stream`` reads prompts and
   generates.
 - ``analysis/``: ``scoring``, ``activations``, ``originality``; ``colouring``, ``plots``,
-  ``summary`` and ``page`` show their results.
-- ``training/``: ``fit`` makes a training of the arguments of `Model.fit`, and ``config`` resolves
-  the defaults. ``trainer`` has the epochs, validation and history; ``checkpoint`` saves and
-  resumes. ``step`` makes one step: gradient, all-reduce, clip, update. ``distributed`` has the
-  communicators for one process, worker processes and MPI. ``optimizers``, ``schedule`` (learning
-  rates). ``divergence`` handles losses that jump, and keeps the best weights. ``interrupts``
-  handles Ctrl-C. ``history``, ``progress``.
+  ``summary`` and ``page/`` show their results.
+- ``training/``: ``fit`` connects the arguments of `Model.fit` to a training. ``config`` resolves
+  their defaults. ``trainer`` has the epochs, validation, history and callbacks. ``step`` makes one
+  step: gradient, all-reduce, clip, update. ``distributed`` has the communicators for one process,
+  worker processes and MPI. ``optimizers``, ``schedule`` (learning rates). ``checkpoint`` saves and
+  resumes a training. ``divergence`` handles losses that jump, and keeps the best weights.
+  ``interrupts`` handles Ctrl-C. ``history``, ``progress``.
 - ``model.py``: the methods of `Model`, which delegate to these packages.
-- ``exchange.py``: PyTorch, Keras, ONNX. ``options.py``, ``command.py``: the options and the
-  commands of the command line.
+- ``exchange.py``: PyTorch, Keras, ONNX. ``cli/``: ``options`` has the options of the command line,
+  ``commands`` runs its commands, ``inputs`` reads the models and texts that they name.
 
 Stability
 =========

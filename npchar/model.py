@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from npchar.analysis.activations import Activations, saliency
 from npchar.analysis.page import PageModel, page
-from npchar.analysis.scoring import Evaluation, Score, log_probabilities_of, mean_loss
+from npchar.analysis.scoring import Evaluation, mean_loss, score
 from npchar.analysis.summary import summary, summary_html
 from npchar.arguments import removed_name, require_known, require_seed
 from npchar.arrays import Array
@@ -32,22 +32,19 @@ from npchar.generation import stream as generation
 from npchar.generation.sampling import entropies
 from npchar.generation.stream import GenerationOptions, Prompt, Texts
 from npchar.layers.parameters import Parameters
+from npchar.network.long_text import Progress
 from npchar.network.network import Network, Sizes, require_batch
 from npchar.network.registry import DEFAULT_LAYERS
 from npchar.text.documents import extended_vocabulary, read_text, require_vocabulary
 from npchar.text.ngrams import baselines
-from npchar.text.vocabulary import END, Text, Vocabulary
+from npchar.text.vocabulary import Text, Vocabulary
 from npchar.training.fit import FitOptions, fit
 from npchar.training.history import History
 from npchar.training.optimizers import Optimizer
 from npchar.training.schedule import Schedule
 from npchar.training.trainer import Callback
 
-PRETRAINED = (
-    "nietzsche",
-    "nietzsche-128",
-    "structure",
-)  # files of the package, in its folder ``pretrained``
+PRETRAINED = "nietzsche", "nietzsche-128", "structure"  # files in the folder ``pretrained``
 
 
 class Model:
@@ -418,7 +415,7 @@ class Model:
         text: Text,
         *,
         train_text: Text | None = None,
-        progress: Callable[[float], object] | None = None,
+        progress: Progress | None = None,
     ) -> Evaluation:
         """How well the model predicts a text it may not have seen.
 
@@ -466,17 +463,7 @@ class Model:
         loss = mean_loss(self.network, ids, progress)
         return Evaluation(loss, loss / math.log(2), len(ids.ids) - 1, losses)
 
-    @overload
-    def score(self, text: str, *, progress: Callable[[float], object] | None = ...) -> Score: ...
-
-    @overload
-    def score(
-        self, text: Sequence[Any], *, progress: Callable[[float], object] | None = ...
-    ) -> Any: ...
-
-    def score(
-        self, text: Text, *, progress: Callable[[float], object] | None = None
-    ) -> Score | list[Score]:
+    def score(self, text: Text, *, progress: Progress | None = None) -> Any:
         """How probable each character of a text after its first is, by all before it.
 
         Of a list of documents, a list: each with its first character, and its end, U+0003,
@@ -512,16 +499,8 @@ class Model:
         >>> model.score("the will to power").loss < model.score("power to will the").loss
         True
         """
-        text, ids = read_text(text, self.vocabulary, at_least=2)
         self.network.require_finite()
-        log_p = log_probabilities_of(self.network, ids, progress)
-        if ids.ends is None:
-            return Score(text, log_p)
-        end: Any = [END] if self.vocabulary.tokens else END
-        return [
-            Score(end + document + end, log_p[a:b])
-            for document, a, b in zip(text, ids.ends, ids.ends[1:])
-        ]
+        return score(self.network, self.vocabulary, text, progress)
 
     def next_probabilities(
         self, prompt: Text, *, temperature: float = 1.0, unknown: Hashable = "error"

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,17 +16,16 @@ from npchar.analysis.colouring import as_ansi, as_html
 from npchar.arguments import require_positive
 from npchar.arrays import Array
 from npchar.layers.loss import log_probabilities
-from npchar.network.long_text import text_log_probabilities
+from npchar.network.long_text import Progress, text_log_probabilities
 from npchar.network.network import Network
-from npchar.text.documents import Ids, stack
-from npchar.text.vocabulary import Text
+from npchar.text.documents import Ids, read_text, stack
+from npchar.text.vocabulary import END, Text, Vocabulary
 
 __all__ = ["Evaluation", "Score"]
 
 SHOWN = 5000  # the first symbols of a text, which a notebook shows
 MOST_BITS = 8  # a surprise of this many bits has the strongest colour
 
-Progress = Callable[[float], object]  # of the fraction that is read
 BLOCK = 1 << 22  # characters whose log-probabilities are in memory at the same time
 
 
@@ -231,3 +229,16 @@ def mean_loss(network: Network, text: Ids, progress: Progress | None = None) -> 
         if progress is not None:
             progress(min(1.0, (start + BLOCK) / n))
     return total / n
+
+
+def score(
+    network: Network, vocabulary: Vocabulary, text: Text, progress: Progress | None = None
+) -> Score | list[Score]:
+    """The score of a text, or of each document in a list: see `Model.score`."""
+    text, ids = read_text(text, vocabulary, at_least=2)
+    log_p = log_probabilities_of(network, ids, progress)
+    if ids.ends is None:
+        return Score(text, log_p)
+    end = vocabulary.join([END])
+    ranges = zip(text, ids.ends, ids.ends[1:])
+    return [Score(end + document + end, log_p[first:last]) for document, first, last in ranges]
