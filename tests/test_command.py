@@ -631,3 +631,11 @@ def test_a_file_in_nfd_and_a_prompt_in_another_encoding(tmp_path, here):
     assert status == 2
     status, out, _ = here(*options, *option, given=b"caf\351")
     assert (status, out[:4], len(out)) == (0, "café", 14)
+
+
+def test_without_a_seed_it_writes_something_else_each_time(capsys):
+    written = set()
+    for _ in range(3):
+        assert main(["generate", "--length", "60", "--temperature", "1"]) == 0
+        written.add(capsys.readouterr().out)
+    assert len(written) == 3

@@ -61,7 +61,7 @@ def test_without_a_network_it_goes_on(tmp_path):
         NO_PROXY="", no_proxy="",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "cannot fetch https://" in done.stdout
+    assert "cannot download https://" in done.stdout
     assert "Going on without Nietzsche" in done.stdout
     assert "epoch 1/1" in done.stdout
     assert "Traceback" not in done.stderr
@@ -106,6 +106,30 @@ def test_ctrl_c_while_numpy_loads_ends_without_a_traceback(tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=LIMIT) == ("", "")
     assert process.returncode == -signal.SIGINT
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent a Ctrl-C there")
+def test_an_interrupted_run_goes_on(short_corpus, tmp_path):
+    arguments = ["--corpus", short_corpus, "--epochs", "6", "--hidden-size", "12"]
+    whole = run(*arguments, "--checkpoint", tmp_path / "whole.npz")
+    assert whole.returncode == 0, whole.stderr
+    command = [*arguments, "--checkpoint", tmp_path / "run.npz", "--resume"]
+    process = python(EXAMPLE, *command)
+    process.await_line(process.stdout, lambda line: line.startswith("epoch 3/6"))
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 130
+    assert "add --resume" in out
+    rest = run(*command)
+    assert rest.returncode == 0, rest.stderr
+    assert "going on after epoch" in rest.stdout
+
+    def results(text):  # the last epochs: their losses, and what was written
+        at = text.index("epoch 5/6")
+        return re.sub(r"[\d,]+ characters/s.*", "", text[at:])
+
+    assert results(rest.stdout) == results(whole.stdout)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     assert main(["train", "--from", "nietzsche", "new.txt", *options]) == 0
     err = capsys.readouterr().err
     assert f"going on from nietzsche: {len(set(new) - set(npchar.Model.pretrained().vocabulary))} "
-    assert err.count("characters written before: ") == 2
+    assert err.count("characters that the base model generated: ") == 2
     made = Model.load(tmp_path / "new.npz")
     model = npchar.Model.pretrained().extend(new)
     rate = default_learning_rate("rmsprop", model.network.sizes) / 4

@@ -73,5 +73,6 @@ def test_every_public_name_and_every_chapter_is_there(site, pages):
     assert set(npchar.__all__) <= whole.places
     for chapter in CHAPTERS:
         assert f"npchar/{chapter}.html" in whole.links
+        page = pages[site / "npchar" / f"{chapter}.html"]
         for name in getattr(npchar, chapter).__all__:
-            assert f"{chapter}/{name}.html" in pages[site / "npchar" / f"{chapter}.html"].links
+            assert f"{chapter}/{name}.html" in page.links or name in page.places

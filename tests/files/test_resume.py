@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 import pytest
-from children import LIMIT, interrupts, python
+from children import LIMIT, interrupts, python, run_python
 from conftest import reconfigure
 
 import npchar
@@ -703,4 +703,39 @@ def test_a_folder_that_cannot_be_written(tmp_path):
             os.seteuid(0)
         tmp_path.chmod(0o700)
     assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+LIMITED = """
+import resource, sys, warnings, npchar
+text = "the cat sat on the mat, and the rat sat on the cat. " * 12
+model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=8)
+
+def fill_the_disk(history):
+    if len(history.loss) == 2:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+try:
+    model.fit(text, epochs=4, maxlen=10, verbose=False, workers=1, checkpoint=sys.argv[1],
+              checkpoint_every=(1, "epochs"), callbacks=[fill_the_disk])
+except OSError as error:
+    print(error)
+print(model.evaluate(text).loss)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no such limit there")
+def test_a_disk_that_takes_no_more(tmp_path):
+    """No fake: the system itself refuses to write on."""
+    path = tmp_path / "run.npz"
+    done = run_python("-c", LIMITED, path)
+    assert done.returncode == 0, done.stderr
+    said, loss = done.stdout.splitlines()
+    assert f"cannot write {path}: File too large; the file that was there is untouched" in said
+    assert "goes on and tries again later" in done.stderr
+    assert float(loss) < 3  # the result is in memory
+    with np.load(path) as file:
+        kept = json.loads(file["configuration"].tobytes())["training"]
+    assert kept["position"]["epochs"] == 2
+    Model.load(path)
     assert list(tmp_path.iterdir()) == [path]
