@@ -53,21 +53,20 @@ class Model:
     Parameters
     ----------
     vocabulary
-        The characters it reads and predicts.
+        The characters that the model reads and predicts.
     layer
-        What it is made of: "lstm", "gru", "rnn" (plain recurrent layers) or "conv" (causal
+        The kind of layer: "lstm", "gru", "rnn" (plain recurrent layers) or "conv" (causal
         convolutions, see ``layers/conv.py``).
     hidden_size
         Units of each layer, H.
     num_layers
-        How many are stacked; when not given, 1, and 6 of "conv", which see 64 characters.
+        Stacked layers. Default: 1; for "conv" 6, which see 64 characters.
     dropout
-        The share of each layer's outputs that is dropped while training, from 0 to below
-        1: on their way to the layer above, and to the output layer; of each window the same
-        units at all its steps.
+        Rate of dropout on the outputs of each layer during training, from 0 to below 1. All steps
+        of a window drop the same units.
     recurrent_dropout
-        The share of each layer's recurrent weights that is dropped in each step of training;
-        for long trainings of large models.
+        Rate of dropout on the recurrent weights, in each step of training. It helps long trainings
+        of large models.
     seed
         For the initial weights.
     dtype
@@ -86,15 +85,15 @@ class Model:
     network: Network
     """The layers as one function, ids to logits: see ``network/network.py``."""
     history: History
-    """The `History` of the latest `fit`, an interrupted one too; empty before the first."""
+    """The `History` of the latest `fit`, complete or interrupted; empty before the first."""
     lower_case: bool
     """Whether the command line lower-cases all texts for this model, as with ``train --lower``.
     The methods take texts unchanged."""
     trained_on: dict[str, Any] | None
     """The text of the latest `fit`: the ``sha256`` of its ids, and the ``validation_split``.
 
-    Empty before the first `fit`, None where the text is not known. `save` keeps it, so that
-    ``fit(resume=True)`` replaces no finished model by one of another text."""
+    Empty before the first `fit`, None if the text is not known. Model files have it, so that
+    ``fit(resume=True)`` does not replace a finished model by a model of another text."""
 
     def __init__(
         self,
@@ -139,7 +138,7 @@ class Model:
 
     @property
     def parameters(self) -> Parameters:
-        """All weights: named views, and `parameters.flat`, the vector they lie on.
+        """All weights: named views of one vector, `parameters.flat`.
 
         Examples
         --------
@@ -195,98 +194,92 @@ class Model:
         """Train on a text.
 
         Defaults depend on the text length and the model size: a short text has more epochs, a
-        large model a lower learning rate (``training/config.py``, found by
-        ``benchmarks/recipes.py``). `History.config` has the values that were used.
+        large model a lower learning rate (``training/config.py``). `History.config` has the values
+        that were used.
 
-        When the loss or its gradient is not a finite number, or the loss rises far
-        above its best, the best weights are put back and it goes on with a quarter
-        of the learning rate, up to five times; `History.events` and the lines of
-        `verbose` say so.
+        If the loss or its gradient is not a finite number, or the loss rises far above its best,
+        the best weights are restored and the learning rate is divided by four, up to five times.
+        `History.events` lists these events.
 
         Parameters
         ----------
         text
-            The text, a string, or a list of tokens for a vocabulary of tokens; every
-            symbol must be in the vocabulary. What is said of characters here and
-            below is said of tokens too. Or a list, array or Series of documents, such as names,
-            poems or tweets, for a vocabulary by `Vocabulary.from_documents`: each begins from
-            the zero state, its end is predicted, and nothing leaks from one to another.
+            The text: a string, or a list of tokens for a vocabulary of tokens. All symbols must be
+            in the vocabulary. Or documents: a list, array or Series of texts such as names or
+            poems, for a vocabulary by `Vocabulary.from_documents`. Each document is read from the
+            zero state, and its end is predicted.
         epochs
-            Passes over it. When not given, 5 over the half megabyte of Nietzsche, 8 with
-            dropout; over 10,000 characters 19 and 30. ("last": 20.)
+            Passes over the text. Default: 5 for 540,000 characters and 19 for 10,000; with dropout
+            8 and 30. With targets "last": 20.
         maxlen
-            Characters in a window, T: how far back in time the gradient flows.
+            Characters in a window, T. The gradient flows back to the start of a window.
         step
-            Characters between the starts of two windows; when not given, `maxlen`
-            for "all" (windows end to end) and the book's 3 for "last".
+            Characters between the starts of two windows. Default: `maxlen` for targets "all", and
+            3 for "last", as in the book.
         targets
-            "all": a target at every character of a window, its next one. "last": only
-            the character after the window, as in the book: 1/maxlen of the targets at
-            the same cost.
+            "all": predict the next character at every position of a window. "last": predict only
+            the character after the window, as in the book, which is 1/maxlen of the targets at the
+            same cost.
         batch_size
-            Windows in a step. Default: 32, and for a short text as many as make ten steps, at
-            least 4. Small batches reach a low loss sooner.
+            Windows in a step. Default: 32; for short texts fewer, at least 4, so that an epoch has
+            ten steps.
         optimizer
             "rmsprop", "adam" or "sgd", or an instance such as ``npchar.RMSprop(rho=0.95)``. A name
             stands for a new optimizer. An instance keeps its state from one `fit` to the next.
         learning_rate
             The initial learning rate. Default for "rmsprop" and up to 128 units: 0.05 for LSTMs,
-            0.01 for GRUs, 0.005 for plain recurrent layers, 0.02 for convolutions, and less for
-            more units. "adam": 0.04; "sgd": 1.0; ``targets="last"``: 0.01. An instance of an
-            optimizer has its own.
+            0.01 for GRUs, 0.005 for plain RNNs, 0.02 for convolutions, and less for more units.
+            "adam": 0.04; "sgd": 1.0; ``targets="last"``: 0.01. An instance of an optimizer has its
+            own rate.
         schedule
-            How the learning rate changes: "linear" to zero at the end, "cosine" to zero along half
-            a wave, or "constant", each after a warm-up in the first tenth of all steps ("last":
-            none). ``npchar.Schedule("linear", warm_up=0.05)`` sets another warm-up. Or a function
-            of progress, from 0 to 1, that returns a factor for the learning rate. It is called in
-            the main process. A checkpoint does not store it, so that `resume` needs it again.
+            How the learning rate changes after a warm-up in the first tenth of all steps: "linear"
+            falls to zero, "cosine" falls to zero along half a wave, "constant" does not fall.
+            ``npchar.Schedule("linear", warm_up=0.05)`` sets another warm-up. Or a function of
+            progress, 0 to 1, that returns a factor for the learning rate. It is called in the main
+            process. A checkpoint does not store it, so `resume` needs it again.
         clip_norm
-            The largest norm of the gradient, over all parameters: one that is larger is
-            scaled down to it; None for no limit.
+            The largest norm of the gradient over all parameters. Larger gradients are scaled down
+            to it. None: no limit.
         validation_split
-            The share of the text, from its end, that is held out: 0 for none. Of
-            documents, whole ones, drawn by the seed. Its loss is `evaluate`'s ("all"), or
-            that of the last characters of its windows ("last").
+            The fraction of the text, at its end, that is the validation set; 0 for none. Of
+            documents: a fraction of the documents, drawn by the seed.
         validation_data
-            A text or documents to hold out instead: then all of `text` is trained on.
+            A text or documents for validation. Then all of `text` is used for training.
         patience
-            End when so many epochs in a row were no better held out (without a
-            held-out part, in training) than the best before; None for never.
+            Stop after this many epochs without improvement of `val_loss`, or of `loss` without a
+            validation set. None: never.
         restore_best
-            Restore the weights of this call's epoch with the lowest `val_loss` at the end. If
-            every epoch diverged (more than half a nat above the loss before), the weights
-            from before this call are restored.
+            Restore the weights of the epoch with the lowest `val_loss` at the end. If every epoch
+            diverged (more than half a nat above the loss before), the weights from before this
+            call are restored.
         seed
-            For the order of the batches, where in the text an epoch's first window
-            begins ("all"), and dropout. The order also depends on the number of epochs that the
-            model has been trained, so that a loop of ``fit(text, epochs=1)`` keeps learning.
-            The same seed and the same calls on the same machine give the same weights to the
-            bit. None draws a seed.
+            For the order of the batches, the start of the first window, and dropout. The order
+            also depends on the number of epochs that the model has been trained, so that a loop of
+            ``fit(text, epochs=1)`` keeps learning. The same seed and the same calls on the same
+            machine give the same weights to the bit. None draws a seed.
         callbacks
-            A list of functions. Each is called with the `History` after every epoch; the
-            training ends if one returns True.
+            A list of functions. Each is called with the `History` after every epoch. Training ends
+            if one returns True.
         verbose
-            Print the findings of `npchar.examine` on the text, the losses of the n-gram
-            baselines, and a line per epoch.
+            Print the findings of `npchar.examine` on the text, the losses of the n-gram baselines,
+            and a line for each epoch.
         workers
-            The number of processes that make each step together, this one included, or "mpi" for
-            all ranks of an MPI job. Default: one per available core, as far as the batch size is
-            worth it. With more than one, each uses one thread. Where no process can be started, as
-            in a browser or a frozen program, this process trains alone.
+            The number of processes that compute each step together, this one included, or "mpi"
+            for all ranks of an MPI job. Default: one process per available core if the batch is
+            large enough. Each of several processes uses one thread. Where processes cannot be
+            started, as in a browser or a frozen program, this process trains alone.
         checkpoint
-            A file to keep the training in, now and then, when it ends, and when it is
-            interrupted by Ctrl-C, SIGTERM or an error; after a kill it is as it was
-            last saved. It is a model's file too: `load` reads the latest weights.
+            A file in which the training is saved now and then, at its end, and when it is
+            interrupted by Ctrl-C, SIGTERM or an error. It is a model file too: `load` reads the
+            latest weights.
         checkpoint_every
-            How often: a number and "seconds", "steps" or "epochs".
+            How often the training is saved: a number and "seconds", "steps" or "epochs".
         resume
-            Go on from the checkpoint if the file is there: to the bit as if it had
-            never been interrupted. The text, the model and the other arguments
-            must be the same. More `epochs` than before make it longer, and the rate falls
-            anew from where it stands in the longer schedule. The file of a finished model, and
-            a model that was loaded from it, begin a training on the same text if `epochs` is
-            given; another text needs another checkpoint. Without `resume`, a file that is there
-            is an error. So is a training by npchar 1.
+            Resume from the checkpoint if the file exists, with the same result to the bit as
+            without interruption. The text, the model and the other arguments must be the same.
+            More `epochs` extend the training: the learning rate then follows the longer schedule.
+            The file of a finished model starts a new training of that model on the same text if
+            `epochs` is given. Without `resume`, an existing file is an error.
 
         Returns
         -------
@@ -303,17 +296,17 @@ class Model:
         MissingMPIError
             For ``workers="mpi"`` without mpi4py.
         TrainingDiverged
-            When it went wrong again after five lower learning rates; the weights are
-            the best ones then.
+            If the training diverges again after five lower learning rates. The model then has
+            the best weights.
         CheckpointError
-            When the checkpoint is damaged, or of another model, text or training, or of
-            one that is still under way in another process.
+            For a checkpoint that is damaged, or belongs to another model, text or training, or
+            to a training that runs in another process, or to npchar 1.
         OSError
-            When the checkpoint cannot be written, at the beginning or the end; one in
-            between is a warning, and the training goes on.
+            If the checkpoint cannot be written at the start or the end. In between, this is a
+            warning, and the training continues.
         KeyboardInterrupt
-            On Ctrl-C. The weights are those of the last whole step, and `history` has the
-            epochs that are done. It waits for the end of a step; a second Ctrl-C does not.
+            On Ctrl-C, at the end of a step; a second Ctrl-C does not wait. The model has the
+            weights of the last step, and `history` has the complete epochs.
 
         Examples
         --------
@@ -323,7 +316,7 @@ class Model:
         >>> len(history.loss), history.loss[-1] < history.loss[0]
         (3, True)
 
-        Kept in a file; called again with the same arguments it goes on where it ended.
+        With a checkpoint, the same call resumes an interrupted training.
 
         >>> history = model.fit(text, epochs=2, maxlen=20, workers=1, verbose=False,
         ...                     checkpoint="run.npz", resume=True)
@@ -343,19 +336,18 @@ class Model:
         return fit(self, text, arguments, options)
 
     def extend(self, text: Text, *, min_count: int = 1) -> Model:
-        """A copy of this model that also knows the symbols of another text, to train on it.
+        """A copy of this model with the symbols of another text added, for fine-tuning.
 
-        The weights of the old symbols are as they were, and so is what it predicts of old
-        texts, but for next to nothing; `fit` of the copy goes on from there. A learning rate
-        of a quarter of the usual forgets less.
+        The copy predicts old texts as this model does, because new symbols are improbable before
+        they are trained. A quarter of the default learning rate forgets less of the old text.
 
         Parameters
         ----------
         text
             The new text, or a list of documents.
         min_count
-            New symbols that occur fewer than this many times in it are read as one unknown
-            symbol: the vocabulary's own, or U+FFFD.
+            New symbols that occur fewer than this many times become one unknown symbol: that of
+            the vocabulary, or U+FFFD.
 
         Returns
         -------
@@ -417,22 +409,21 @@ class Model:
         train_text: Text | None = None,
         progress: Progress | None = None,
     ) -> Evaluation:
-        """How well the model predicts a text it may not have seen.
+        """Measure how well the model predicts a text.
 
-        Each character is predicted from those before it, as in `score`. On the held-out
-        part of a text this is the `val_loss` of `fit` with a target at every character.
+        Each character is predicted from all characters before it, as in `score`. On a validation
+        set this is the `val_loss` of `fit` with targets "all".
 
         Parameters
         ----------
         text
-            Any text of the vocabulary's characters, longer than one character; or a list of
-            documents, each read from the zero state, with its end predicted too.
+            A text of at least two characters; or a list of documents, each of which is read from
+            the zero state, and whose ends are predicted.
         train_text
-            The text that the model was trained on, to count n-gram baselines on it and
-            compare their losses on `text`. Without it there is only the uniform
-            baseline, log V.
+            The text that the model was trained on, for n-gram baselines. Without it there is only
+            the uniform baseline, log V.
         progress
-            Called with the share of the text that is read, 0 to 1, now and then.
+            Called now and then with the fraction of the text that is read, 0 to 1.
 
         Returns
         -------
@@ -464,15 +455,14 @@ class Model:
         return Evaluation(loss, loss / math.log(2), len(ids.ids) - 1, losses)
 
     def score(self, text: Text, *, progress: Progress | None = None) -> Any:
-        """How probable each character of a text after its first is, by all before it.
+        """The log-probability of each character of a text, given all characters before it.
 
-        Of a list of documents, a list: each with its first character, and its end, U+0003,
-        which stands before and after it in `Score.text`.
+        The first character has none, except in documents, whose ends are predicted too: in
+        `Score.text`, U+0003 marks the end before and after a document.
 
-        A text of two thousand characters and more is read in segments side by side, whose
-        beginnings are read again until they agree with a reading from the first character.
-        Log-probabilities are exact to 1e-4. Takes 4 bytes of memory per character, and a minute
-        or more for ten million.
+        Texts of at least two thousand characters are read in segments side by side
+        (``network/long_text.py``). Log-probabilities are exact to 1e-4. Takes 4 bytes of memory per
+        character.
 
         Parameters
         ----------

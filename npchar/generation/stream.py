@@ -67,7 +67,8 @@ def stream(
     """The symbols that continue a prompt, without end or up to a stop: see `Model.stream`."""
     stops = _stop_list(options.stop, vocabulary)
     ids = _streams(network, vocabulary, [_encode(prompt, vocabulary, options.unknown)], options)
-    return until((vocabulary.symbols[row[0]] for row in ids), stops)
+    symbols = (vocabulary.symbols[row[0]] for row in ids)
+    return until(symbols, stops) if stops else symbols
 
 
 def generate_documents(
@@ -176,7 +177,7 @@ def _continue(
     for ids in itertools.islice(_streams(network, vocabulary, prompts, options), length):
         for k in list(active):
             texts[k].append(vocabulary.symbols[ids[k]])
-            if stop := _stop_at_end(texts[k], stops):
+            if stops and (stop := _stop_at_end(texts[k], stops)):
                 del texts[k][-len(stop) :]
                 active.remove(k)
         if not active:
