@@ -98,7 +98,7 @@ class Optimizer(ABC):
         weights
             (n,), of floating point numbers.
         gradient
-            (n,), which stays as it is.
+            (n,), which is not changed.
         learning_rate
             The rate of this step, as a schedule computes it. Default: the optimizer's own.
 
@@ -134,7 +134,8 @@ class Optimizer(ABC):
     ) -> None:
         """Change a part of the weights by one step, given the gradient of this part.
 
-        Each number by itself: several threads have a part each.
+        Each weight must be changed independently of the others, because several threads have a
+        part each.
         """
 
 
