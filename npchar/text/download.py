@@ -7,11 +7,9 @@ there is one, gets into the cache. `requests` is imported only for a download.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import sys
-import tempfile
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -69,6 +67,9 @@ def cache_directory() -> Path:
 
 def fetched(url: str, sha256: str | None, progress: bool) -> Path:
     """The cached file of `url`, downloaded first if it is missing or has another checksum."""
+    import hashlib  # here, for a fast `import npchar`
+    import tempfile
+
     name = re.sub(r"[^\w.-]", "_", urlsplit(url).path.rpartition("/")[2]) or "corpus"
     path = cache_directory() / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
     if path.is_file() and sha256 in (None, hash_of(path)):
@@ -96,6 +97,8 @@ def fetched(url: str, sha256: str | None, progress: bool) -> Path:
 
 def hash_of(path: Path) -> str:
     """The SHA-256 of a file."""
+    import hashlib
+
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import shlex
 import time
 import warnings
@@ -98,6 +97,8 @@ class Checkpoint:
         A training that is resumed must have the same settings and text. A warning says if the
         results may differ in the last bits.
         """
+        import platform  # here, for a fast `import npchar`
+
         made_by = {"npchar": __version__, "numpy": np.__version__, "machine": platform.machine(),
                    "system": platform.system(), "processes": processes}  # fmt: skip
         self._conditions = {"settings": settings, "corpus": text_digest(ids), "made_by": made_by}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import os
-import pickle
 import sys
 import threading
 import time
@@ -138,6 +137,8 @@ class LocalCommunicator(Communicator):
 
     def broadcast(self, value: object) -> Any:
         """Return the value of rank 0, which may have any size: it is sent in pieces."""
+        import pickle  # here, for a fast `import npchar`
+
         message = bytearray() if self.rank else pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
         sent = 0
         while True:

@@ -163,7 +163,9 @@ class Trainer:
         if self.position.finished:
             return self.history
         with self.interrupts:
-            if not self.position.steps and self._has_validation:
+            # The biases of the output layer are zero only in an untrained model.
+            is_trained = self.network.dense.b.any()
+            if is_trained and not self.position.steps and self._has_validation:
                 self.guard.set_baseline(self._validation_loss(), self.network.epochs_trained)
             self._save(required=True)  # better to fail now than after hours
             try:
