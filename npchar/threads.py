@@ -10,13 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import glob
-import importlib
-import importlib.util
 import math
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -25,6 +21,7 @@ from npchar.version import in_browser
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
 
 PART = 1 << 17  # numbers: a few such arrays fit in a core's cache
 FEW = 2  # parts, for which it is not worth waking a thread
@@ -101,6 +98,8 @@ def cpu_quota(root: str = "/") -> float:
 
     Infinite without a limit. `root` is the folder that contains ``proc`` and ``sys``.
     """
+    from pathlib import Path, PurePosixPath  # here, for a fast `import npchar`
+
     quota = math.inf
     with contextlib.suppress(OSError):
         for line in Path(root, "proc/self/cgroup").read_text().splitlines():
@@ -151,6 +150,8 @@ def can_limit_blas() -> bool:
 
     It can for OpenBLAS, and with threadpoolctl for others.
     """
+    import importlib.util  # here, for a fast `import npchar`
+
     return _openblas() is not None or importlib.util.find_spec("threadpoolctl") is not None
 
 
@@ -161,6 +162,9 @@ def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
 
     # A search in NumPy's extension module includes the libraries that it is linked with, except
     # on Windows, where they lie in a folder beside NumPy.
+    import glob  # here, for a fast `import npchar`
+    import importlib
+
     modules = [importlib.import_module("numpy.linalg._umath_linalg").__file__]
     for path in modules + glob.glob(f"{os.path.dirname(np.__file__)}.libs/*openblas*.dll"):
         with contextlib.suppress(OSError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 
 from npchar.network.network import Network
@@ -61,6 +60,8 @@ def summary(network: Network, vocabulary: Vocabulary) -> str:
 
 def summary_html(network: Network, vocabulary: Vocabulary) -> str:
     """The table as HTML."""
+    import html  # here, for a fast `import npchar`
+
     cells = "".join(
         f"<tr><td>{html.escape(layer)}</td><td>{output}</td><td>{count:,}</td><td>{named}</td></tr>"
         for layer, output, named, count in rows(network)

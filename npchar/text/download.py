@@ -11,10 +11,12 @@ import os
 import re
 import sys
 import time
-from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
 from npchar.version import in_browser
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["CorpusError", "DownloadError"]
 
@@ -60,6 +62,8 @@ class DownloadError(CorpusError):
 
 def cache_directory() -> Path:
     """The folder of downloaded corpora: ``NPCHAR_CACHE``, or ``npchar`` in the user's cache."""
+    from pathlib import Path  # here, for a fast `import npchar`
+
     if folder := os.environ.get("NPCHAR_CACHE"):
         return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "npchar"
@@ -69,6 +73,8 @@ def fetched(url: str, sha256: str | None, progress: bool) -> Path:
     """The cached file of `url`, downloaded first if it is missing or has another checksum."""
     import hashlib  # here, for a fast `import npchar`
     import tempfile
+    from pathlib import Path
+    from urllib.parse import urlsplit
 
     name = re.sub(r"[^\w.-]", "_", urlsplit(url).path.rpartition("/")[2]) or "corpus"
     path = cache_directory() / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
