@@ -29,6 +29,11 @@ def say(sentence: str) -> None:
         print(sentence, file=sys.stderr, flush=True)
 
 
+def printable(path: str) -> str:
+    """A path in the system's encoding as UTF-8 text."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
 def load_model(name: str, *, warn: bool = True) -> Model:
     """A model by the name of its file, or a shipped model; warn about an unfinished training."""
     if is_shipped(name):
