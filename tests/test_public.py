@@ -99,7 +99,8 @@ PLACES = {package: place for place, packages in enumerate(ORDER) for package in 
 def imports_of(name):
     """The modules of npchar that one names, those too that it imports when they are used."""
     path = ROOT / "npchar" / name.replace(".", "/")
-    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    file = path / "__init__.py"
+    file = file if file.exists() else path.with_suffix(".py")
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "npchar":
             module = node.module.removeprefix("npchar").removeprefix(".")
