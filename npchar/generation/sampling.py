@@ -117,12 +117,16 @@ def sample(
 
 def require_temperature(temperature: float) -> float:
     """Return `temperature` as a float; raise a ValueError unless it is from 0 to infinity."""
-    if not isinstance(temperature, numbers.Real) or not temperature >= 0:  # or NaN
+    try:
+        value = float(temperature) if isinstance(temperature, numbers.Real) else math.nan
+    except OverflowError:  # a whole number or fraction above the largest float
+        value = math.nan
+    if not value >= 0:  # or NaN
         raise ValueError(
-            f"temperature is {temperature!r}; expected a number from 0 (always the most "
+            f"temperature is {temperature!r:.40}; expected a number from 0 (always the most "
             "probable character) to infinity (all equally probable)"
         )
-    return float(temperature)
+    return value
 
 
 def softmax_weights(logits: Array, temperature: float) -> Array:
