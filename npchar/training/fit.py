@@ -60,7 +60,7 @@ def fit(
             f"callbacks is {options.callbacks!r}; expected a list of functions, such as [print]"
         )
     if options.resume and options.checkpoint is None:
-        raise ValueError("resume is True, but no checkpoint is named to go on from")
+        raise ValueError("resume is True, but no checkpoint is given")
     if isinstance(workers, str) and workers != "mpi":
         raise ValueError(f"workers is {workers!r}; expected a number of processes or 'mpi'")
     if workers is not None and not isinstance(workers, str):
@@ -151,7 +151,7 @@ def _lead(
             callbacks = list(options.callbacks)
             return Trainer(step, data, schedule, history, callbacks, checkpoint, progress).run()
         except KeyboardInterrupt:
-            how = "" if path is None else f"; fit with resume=True goes on from {path}"
+            how = "" if path is None else f"; fit with resume=True resumes from {path}"
             raise interrupt(
                 f"interrupted after {len(history.loss)} of {config.epochs} epochs: the model has "
                 f"the weights of the last step, model.history the losses{how}"
