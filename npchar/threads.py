@@ -1,10 +1,4 @@
-"""Threads: the processors that may be used, long vectors in parts, and the threads of the BLAS.
-
-With a large vocabulary a network has millions of weights, and the gradient's norm and the
-optimizer's step read and write all of them. A part at a time stays in the cache for all that is
-done to it, and NumPy lets other threads run meanwhile. Results do not depend on the number of
-threads.
-"""
+"""The processors that a process may use, and the threads of NumPy's BLAS."""
 
 from __future__ import annotations
 
@@ -13,71 +7,14 @@ import functools
 import math
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from npchar.version import in_browser
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
-
-PART = 1 << 17  # numbers: a few such arrays fit in a core's cache
-FEW = 2  # parts, for which it is not worth waking a thread
-
-_limit: int | None = None
-
-Result = TypeVar("Result")
-
-
-def in_parts(size: int, work: Callable[[slice], Result]) -> list[Result]:
-    """Call `work` with each part of vectors of a size; return its results in their order.
-
-    Short vectors are one part. NumPy's `errstate` belongs to a thread: it applies only to the
-    parts in the calling thread.
-    """
-    if size <= FEW * PART:
-        return [work(slice(0, size))]
-    parts = [slice(start, min(start + PART, size)) for start in range(0, size, PART)]
-    share = math.ceil(len(parts) / available_cores())
-
-    def work_from(first: int) -> list[Result]:
-        return [work(part) for part in parts[first : first + share]]
-
-    # The calling thread takes a share too: waking a thread takes as long as two or three parts.
-    others = [
-        begin(functools.partial(work_from, first)) for first in range(share, len(parts), share)
-    ]
-    try:
-        results = work_from(0)
-    finally:  # also after an error: no thread may write later
-        rest = [other() for other in others]
-    return sum(rest, results)
-
-
-def begin(work: Callable[[], Result]) -> Callable[[], Result]:
-    """Start some work in another thread; return a function that waits for its result.
-
-    Where there is no thread, on one core or while Python ends, that function does the work.
-    """
-    if available_cores() == 1:
-        return work
-    try:
-        return _threads_of(os.getpid()).submit(work).result
-    except RuntimeError:
-        return work
-
-
-@contextlib.contextmanager
-def at_most(count: int) -> Iterator[None]:
-    """Use no more than `count` cores in the body."""
-    global _limit
-    before, _limit = _limit, count
-    try:
-        yield
-    finally:
-        _limit = before
 
 
 def available_cores() -> int:
@@ -88,8 +25,7 @@ def available_cores() -> int:
         count = len(os.sched_getaffinity(0))
     else:
         count = os.cpu_count() or 1
-    count = max(1, round(min(count, cpu_quota())))
-    return count if _limit is None else min(count, _limit)
+    return max(1, round(min(count, cpu_quota())))
 
 
 @functools.cache
@@ -120,13 +56,6 @@ def _cgroup_quota(folder: Path) -> float:
             if quota > 0:
                 return quota / period
     return math.inf
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Use one thread in the body, in NumPy's BLAS as well."""
-    with at_most(1), one_blas_thread():
-        yield
 
 
 @contextlib.contextmanager
@@ -176,11 +105,3 @@ def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
                         get_threads, set_threads = (getattr(library, name) for name in names)
                         return get_threads, set_threads
     return None
-
-
-@functools.cache
-def _threads_of(process: int) -> ThreadPoolExecutor:  # noqa: ARG001
-    """Threads, as many as cores, made when first needed, and again in a process that was forked."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    return ThreadPoolExecutor(available_cores(), "npchar")

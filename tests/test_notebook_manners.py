@@ -77,10 +77,11 @@ def test_a_notebooks_cell_is_not_flooded(monkeypatch, capsys):
 
     monkeypatch.setattr("npchar.training.progress.notebook_display", Display)
     progress = Progress(2, 1000, "character")
-    history = npchar.History(baselines={"uniform": 3.0})
+    history = npchar.History()
     progress.begin(history, 0, False)
     for step in range(1, 500):
         progress.update(0, step / 500, 2.5)
+    history.baselines["uniform"] = 3.0
     history.loss.append(2.0)
     history.seconds.append(1.0)
     progress.end_epoch(history)

@@ -68,8 +68,6 @@ def shuffled(n: int, rng: np.random.Generator) -> Array:
 class Batches(Protocol):
     """The sequences of one epoch, in batches."""
 
-    targets_per_weight: int
-    """The number of targets in a batch of weight 1."""
     batch_count: int
     """The number of batches."""
     batch_width: int
@@ -98,9 +96,6 @@ class Batches(Protocol):
             from the second its targets. Ids of -1 are padding.
         """
 
-    def weight(self, batch: Array) -> int:
-        """The weight of a batch in the mean loss of an epoch."""
-
 
 class WindowBatches:
     """The windows of one text.
@@ -122,7 +117,6 @@ class WindowBatches:
         self.ids, self.maxlen, self.step, self.targets = ids, maxlen, step, targets
         self.batch_size = batch_size
         self.view = windows(ids, maxlen, step)
-        self.targets_per_weight = maxlen if targets == "all" else 1
         self.batch_count = math.ceil(len(self) / batch_size)
         self.batch_width = min(batch_size, len(self))
 
@@ -147,10 +141,6 @@ class WindowBatches:
         """All windows once: see `Batches`."""
         for start in range(first * self.batch_size, len(order), self.batch_size):
             yield np.ascontiguousarray(self.view[order[start : start + self.batch_size]].T)
-
-    def weight(self, batch: Array) -> int:
-        """The number of windows."""
-        return int(batch.shape[1])
 
 
 class DocumentBatches:
@@ -183,7 +173,6 @@ class DocumentBatches:
             longest = int(ordered[self.bounds[-1]])
             count = max(1, batch_size * maxlen // longest)
             self.bounds.append(min(len(ordered), self.bounds[-1] + count))
-        self.targets_per_weight = 1
         self.batch_count = len(self.bounds) - 1
         self.batch_width = int(np.diff(self.bounds).max())
 
@@ -204,7 +193,3 @@ class DocumentBatches:
         groups.sort(key=lambda group: int(place[group[0]]))
         for group in groups[first:]:
             yield stack(self.ids, self.starts[group], self.lengths[group])
-
-    def weight(self, batch: Array) -> int:
-        """The number of targets."""
-        return int((batch[1:] >= 0).sum())

@@ -17,8 +17,8 @@ MAX_ROLLBACKS = 5
 RATE_FACTOR = 0.25  # of the learning rate, after each
 UNTRAINED = 0.1  # nats by which initial weights may be better than the uniform baseline
 TOLERANCE = 0.5  # nats: a loss this far above the best has diverged
-COUNTERS = ("best_loss", "best_epoch", "epochs_since_best", "rollbacks", "lowest", "total",
-            "targets", "steps")  # fmt: skip
+BLOCK_STEPS, BLOCK_TARGETS = 50, 5000  # whose losses are averaged, because a step's says little
+COUNTERS = ("best_loss", "best_epoch", "epochs_since_best", "rollbacks", "lowest")
 
 Counters = dict[str, float]
 
@@ -42,10 +42,9 @@ class TrainingDiverged(ArithmeticError):
 class DivergenceGuard:
     """Watches the losses of a training.
 
-    A step's loss says little, so losses are averaged over blocks of at least 50
-    steps and 5,000 targets, or an epoch if that is shorter. A block whose mean is half
-    a nat above the best so far, or above the uniform baseline, and by more than
-    chance could bring, is a spike. The training rolls back then, as it does for a
+    Losses are averaged over blocks of at least 50 steps and 5,000 targets, or an epoch if that is
+    shorter. A block whose mean is half a nat above the best so far, or above the uniform baseline,
+    and by more than chance could bring, is a spike. The training rolls back then, as it does for a
     number that is not finite.
 
     Parameters
@@ -65,33 +64,15 @@ class DivergenceGuard:
         self.epochs_since_best = 0
         self.rollbacks = 0
         self.lowest = math.inf  # mean of a block
-        self._clear_block()
 
-    def _clear_block(self) -> None:
-        self.total, self.targets, self.steps = 0.0, 0, 0  # of the block under way
-
-    @property
-    def rate_factor(self) -> float:
-        """What the learning rate is multiplied with."""
-        return RATE_FACTOR**self.rollbacks
-
-    def update(self, loss: float, norm: float, targets: int, end_of_epoch: bool) -> str | None:
-        """Add the mean loss of a step over its targets, and the norm of its gradient.
+    def update(self, mean: float, targets: int) -> str | None:
+        """Add a block: the mean loss of its targets, and their number.
 
         Returns a description of the problem, or None.
         """
-        if not math.isfinite(loss + norm):
-            return f"the loss came out as {loss:.4g} and its gradient's norm as {norm:.4g}"
-        self.total += loss * targets
-        self.targets += targets
-        self.steps += 1
-        if not end_of_epoch and (self.steps < 50 or self.targets < 5000):
-            return None
-        mean = self.total / self.targets
-        first = math.isinf(self.lowest)  # from untrained weights, it may swing
-        limit = min(self.lowest, self.uniform) + TOLERANCE + 10 / math.sqrt(self.targets)
-        self._clear_block()
-        if mean > limit and not first:
+        is_first = math.isinf(self.lowest)  # from untrained weights, it may swing
+        limit = min(self.lowest, self.uniform) + TOLERANCE + 10 / math.sqrt(targets)
+        if mean > limit and not is_first:
             if self.lowest > self.uniform:
                 return f"the loss is {mean:.3g}, above the uniform baseline of {self.uniform:.3g}"
             return f"the loss rose to {mean:.3g}, from {self.lowest:.3g} at its best"
@@ -141,19 +122,18 @@ class DivergenceGuard:
             If it has happened too often. The best weights are restored in this case, too.
         """
         self.restore()
-        self._clear_block()
-        kept = (
-            f"the weights of epoch {self.best_epoch}" if self.best_epoch else "those at its start"
-        )
+        best = "those at its start"
+        if self.best_epoch:
+            best = f"the weights of epoch {self.best_epoch}"
         if self.rollbacks == MAX_ROLLBACKS:
             raise TrainingDiverged(
                 f"{where}, {reason}, the {MAX_ROLLBACKS + 1}th time, though the learning rate "
-                f"had gone down to {rate:.3g}. The weights are the best there were, {kept}. "
+                f"had gone down to {rate:.3g}. The weights are the best there were, {best}. "
                 "Train with a lower learning_rate or a smaller clip_norm"
             )
         self.rollbacks += 1
         return (
-            f"{where}, {reason}: its steps were too long. Back to the best weights, {kept}, and "
+            f"{where}, {reason}: its steps were too long. Back to the best weights, {best}, and "
             f"on with a quarter of the learning rate, {rate * RATE_FACTOR:.3g}"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -53,49 +53,31 @@ def fit(
     model: TrainableModel, text: Text, arguments: dict[str, Any], options: FitOptions
 ) -> History:
     """Train a model: see `Model.fit`. `arguments` are those for `resolve_config`."""
-    workers, callbacks = options.workers, options.callbacks
+    callbacks, workers = options.callbacks, options.workers
     callbacks = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks, None]
     if not all(map(callable, callbacks)):
         raise TypeError(
             f"callbacks is {options.callbacks!r}; expected a list of functions, such as [print]"
         )
-    if options.resume and options.checkpoint is None:
-        raise ValueError("resume is True, but no checkpoint is given")
     if isinstance(workers, str) and workers != "mpi":
         raise ValueError(f"workers is {workers!r}; expected a number of processes or 'mpi'")
     if workers is not None and not isinstance(workers, str):
         require_positive(workers=workers)
     if options.checkpoint is not None:
         require_every(options.checkpoint_every)
-        # A callback may change the current folder.
-        options = options._replace(checkpoint=os.path.realpath(options.checkpoint))
-    text = as_text(text, model.vocabulary.tokens)
-    options = options._replace(callbacks=callbacks)
+    elif options.resume:
+        raise ValueError("resume is True, but no checkpoint is given")
+    text, options = as_text(text, model.vocabulary.tokens), options._replace(callbacks=callbacks)
     if options.validation_data is not None:
         validation_data = as_text(options.validation_data, model.vocabulary.tokens)
         options = options._replace(validation_data=validation_data)
         arguments = arguments | {"validation_split": 0.0}
-    if workers != "mpi":
-        return _lead(model, text, arguments, options)
-    schedule = arguments["schedule"]
-    inputs = {
-        "arguments": arguments | {"schedule": None if callable(schedule) else schedule},
-        "models": (
-            model.network.sizes, model.network.parameters.flat.dtype, model.vocabulary.symbols,
-        ),
-        "texts": (text, options.validation_data),
-    }  # fmt: skip
-    optimizer = arguments["optimizer"]
-    model.history = _train_on_all_ranks(
-        lambda communicator: _lead(model, text, arguments, options, communicator),
-        model.network,
-        optimizer if isinstance(optimizer, Optimizer) else None,
-        inputs,
-    )
-    return model.history
+    if workers == "mpi":
+        return _train_on_all_ranks(model, text, arguments, options)
+    return _train(model, text, arguments, options)
 
 
-def _lead(
+def _train(
     model: TrainableModel,
     text: Text,
     arguments: dict[str, Any],
@@ -103,7 +85,7 @@ def _lead(
     communicator: Communicator | None = None,
 ) -> History:
     """Train as rank 0. Without a communicator, start worker processes."""
-    network, vocabulary = model.network, model.vocabulary
+    network, vocabulary, path = model.network, model.vocabulary, ""
     _, ids = read_text(text, vocabulary)
     validation, corpus = None, ids.ids
     if options.validation_data is not None:
@@ -111,10 +93,9 @@ def _lead(
         corpus = np.concatenate([corpus, validation.ids])
     history = model.history = History()
     with contextlib.ExitStack() as stack:
-        checkpoint, path = None, options.checkpoint
-        workers = None if isinstance(options.workers, str) else options.workers
-        if path is not None:
-            path = os.fspath(path)
+        checkpoint = None
+        if options.checkpoint is not None:
+            path = os.path.realpath(options.checkpoint)  # a callback may change the current folder
             stack.enter_context(checkpoint_lock(path))
             checkpoint = open_checkpoint(
                 path,
@@ -124,44 +105,48 @@ def _lead(
                 model=None if arguments["epochs"] is None else dict(network.parameters),
                 ids=ids.ids,
             )
-            workers = workers or checkpoint.processes
-        saved = None if checkpoint is None else checkpoint.settings
+        saved = checkpoint.settings if checkpoint else None
         config = resolve_config(arguments, len(ids.ids), network.sizes, saved)
+        data = train_validation_split(ids, validation, config)
+        progress = None
         if options.verbose:
             for finding in _findings(text, ids, config, vocabulary):
                 show(f"the text: {finding}")
-        data = train_validation_split(ids, validation, config)
-        weights = network.parameters.flat
+            progress = Progress(
+                config.epochs, len(data.training.ids), vocabulary.symbol_name, data.description
+            )
         try:
             if communicator is None:
+                workers = None if isinstance(options.workers, str) else options.workers
+                if workers is None and checkpoint:
+                    workers = checkpoint.processes
                 width = make_batches(data.training, config).batch_width
-                communicator = start_workers(workers, width, weights.size + 1, weights.dtype.str)
+                n, dtype = network.parameters.flat.size + 1, network.parameters.flat.dtype.str
+                communicator = start_workers(workers, width, n, dtype)
                 stack.callback(communicator.close)
-            if checkpoint is not None:
+            if checkpoint:
                 checkpoint.begin(dataclasses.asdict(config), corpus, communicator.size)
-            optimizer = resolve_optimizer(arguments["optimizer"], config)
-            function = arguments["schedule"]
-            schedule = function if callable(function) else config.schedule
-            progress = None
-            if options.verbose:
-                progress = Progress(
-                    config.epochs, len(data.training.ids), vocabulary.symbol_name, data.description
-                )
-            step = TrainingStep(network, optimizer, config, communicator)
-            callbacks = list(options.callbacks)
-            return Trainer(step, data, schedule, history, callbacks, checkpoint, progress).run()
+            optimizer, schedule = arguments["optimizer"], arguments["schedule"]
+            trainer = Trainer(
+                TrainingStep(network, resolve_optimizer(optimizer, config), config, communicator),
+                data,
+                schedule if callable(schedule) else config.schedule,
+                history,
+                list(options.callbacks),
+                checkpoint,
+                progress,
+            )
+            history.config = dataclasses.asdict(config)
+            model.trained_on = {
+                "sha256": text_digest(ids.ids), "validation_split": config.validation_split,
+            }  # fmt: skip
+            return trainer.run()
         except KeyboardInterrupt:
-            how = "" if path is None else f"; fit with resume=True resumes from {path}"
+            how = f"; fit with resume=True resumes from {path}" if path else ""
             raise interrupt(
                 f"interrupted after {len(history.loss)} of {config.epochs} epochs: the model has "
                 f"the weights of the last step, model.history the losses{how}"
             ) from None
-        finally:
-            if history.config:  # the training has begun
-                model.trained_on = {
-                    "sha256": text_digest(ids.ids),
-                    "validation_split": config.validation_split,
-                }
 
 
 def _findings(text: Any, ids: Ids, config: TrainingConfig, vocabulary: Vocabulary) -> list[str]:
@@ -180,52 +165,41 @@ def _findings(text: Any, ids: Ids, config: TrainingConfig, vocabulary: Vocabular
 
 
 def _train_on_all_ranks(
-    lead: Callable[[Communicator], History],
-    network: Network,
-    optimizer: Optimizer | None,
-    inputs: Mapping[str, object],
+    model: TrainableModel, text: Text, arguments: dict[str, Any], options: FitOptions
 ) -> History:
     """Train one model in all ranks of an MPI job.
 
-    Rank 0 calls `lead`. The other ranks make the same steps, return the same history, and raise
-    the same error. `inputs` must be the same on all ranks.
+    The other ranks make the same steps as rank 0, return the same history, and raise the same
+    error.
     """
-    communicator = MPICommunicator()
-    _require_same(communicator, inputs)
-    if communicator.rank:
-        with Interrupts(terminate=True, ignore=True):
-            end = follow(communicator, network, optimizer)
-        network.parameters.flat[...], network.epochs_trained = end.weights, end.epochs_trained
-        if optimizer is not None:
-            optimizer.state = end.state
-    else:
-        history, error = History(), None
-        try:
-            history = lead(communicator)
-        except BaseException as raised:
-            error = raised
-        state = None if optimizer is None else optimizer.state
-        end = End(history, network.parameters.flat, state, network.epochs_trained, error)
-        communicator.broadcast(end)
-    if end.error is not None:
-        raise end.error
-    return end.history
-
-
-def _require_same(communicator: Communicator, inputs: Mapping[str, object]) -> None:
-    """Raise a ValueError on all ranks unless each input has the same `repr` on all of them."""
-    import hashlib  # here, because `import npchar` need not wait for it
-
-    digests = [
-        hashlib.sha256(repr(value).encode("utf-8", "surrogatepass")).digest()
-        for value in inputs.values()
-    ]
-    differs = communicator.buffer(len(digests), np.dtype(float))
-    expected = communicator.broadcast(digests)
-    differs[:] = [digest != other for digest, other in zip(digests, expected, strict=True)]
-    count = communicator.all_reduce(differs)
-    if names := [name for name, number in zip(inputs, count) if number]:
+    communicator, network, schedule = MPICommunicator(), model.network, arguments["schedule"]
+    optimizer = arguments["optimizer"]
+    inputs = {
+        "arguments": arguments | {"schedule": None if callable(schedule) else schedule},
+        "models": (network.sizes, network.parameters.flat.dtype, model.vocabulary.symbols),
+        "texts": (text, options.validation_data),
+    }
+    names = [name for name, value in inputs.items() if not communicator.is_same_on_all(value)]
+    if names:
         raise ValueError(
             f"the ranks of this MPI job have different {' and '.join(names)}; give all of them "
             "the same, or train a model on each rank with workers=1"
         )
+    if communicator.rank:
+        with Interrupts(terminate=True, ignore=True):
+            end = follow(communicator)
+        network.parameters.flat[...] = end.network.parameters.flat
+        network.epochs_trained = end.network.epochs_trained
+        if isinstance(optimizer, Optimizer) and isinstance(end.optimizer, Optimizer):
+            optimizer.state = end.optimizer.state
+        model.history = end.history
+    else:
+        error = None
+        try:
+            _train(model, text, arguments, options, communicator)
+        except BaseException as raised:
+            error = raised
+        end = communicator.broadcast(End(model.history, network, optimizer, error))
+    if end.error is not None:
+        raise end.error
+    return model.history

@@ -6,12 +6,12 @@ In the middle of a step the weights are half updated, so that there would be not
 from __future__ import annotations
 
 import contextlib
+import functools
 import signal
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
-from npchar.version import in_browser
+Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 def interrupt(sentence: str) -> KeyboardInterrupt:
@@ -21,7 +21,8 @@ def interrupt(sentence: str) -> KeyboardInterrupt:
     KeyboardInterrupt itself.
     """
     error = KeyboardInterrupt(sentence)
-    error._render_traceback_ = lambda: [sentence]  # type: ignore[attr-defined]  # IPython asks
+    # IPython calls it. A lambda could not be sent to the other ranks of an MPI job.
+    error._render_traceback_ = functools.partial(list, [sentence])  # type: ignore[attr-defined]
     return error
 
 
@@ -42,28 +43,29 @@ class Interrupts:
     """
 
     def __init__(self, terminate: bool, ignore: bool = False) -> None:
-        self.usual: dict[int, object] = {signal.SIGINT: signal.default_int_handler}
+        self.usual: dict[int, Handler] = {signal.SIGINT: signal.default_int_handler}
         if terminate:
             self.usual[signal.SIGTERM] = signal.SIG_DFL
         self.ignore = ignore
         self.busy = False
         self.delayed: int | None = None
-        self.replaced: list[int] = []
+        """The signal that has arrived within `uninterrupted`."""
 
     def __enter__(self) -> Interrupts:
-        if in_browser() or threading.current_thread() is not threading.main_thread():
-            return self
         for number, usual in self.usual.items():
-            if signal.getsignal(number) is usual:
-                with contextlib.suppress(Exception):  # a subinterpreter, or forbidden
-                    signal.signal(number, self._handle)
-                    self.replaced.append(number)
+            self._replace(number, usual, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number in self.replaced:
-            if signal.getsignal(number) == self._handle:  # a callback may have set another
-                signal.signal(number, self.usual[number])  # type: ignore[arg-type]
+        for number, usual in self.usual.items():
+            self._replace(number, self._handle, usual)  # a callback may have set another
+
+    @staticmethod
+    def _replace(number: int, old: Handler, new: Handler) -> None:
+        """Replace one handler of a signal, where a program may."""
+        if signal.getsignal(number) == old:
+            with contextlib.suppress(Exception):  # another thread, a subinterpreter, or a browser
+                signal.signal(number, new)
 
     @contextlib.contextmanager
     def uninterrupted(self) -> Iterator[None]:
@@ -87,6 +89,4 @@ class Interrupts:
 
     @staticmethod
     def _raise(number: int) -> None:
-        if number == signal.SIGTERM:
-            raise SystemExit(128 + number)
-        raise KeyboardInterrupt
+        raise SystemExit(128 + number) if number == signal.SIGTERM else KeyboardInterrupt

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,6 @@ import numpy as np
 
 from npchar.arguments import require_number
 from npchar.arrays import Array, aligned_empty
-from npchar.threads import in_parts
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it since Python 3.11
@@ -27,6 +27,7 @@ __all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "clip_by_global_norm"]
 # A running mean of gradients that are all zero, as of a rare character, would decay into
 # subnormal numbers, on which x86 computes tens of times slower. This constant keeps it above.
 TINY = 1e-30
+PART = 1 << 17  # numbers: a few such arrays fit in a core's cache
 
 
 @dataclass(kw_only=True, eq=False)
@@ -114,10 +115,8 @@ class Optimizer(ABC):
             )
         rate = self.learning_rate if learning_rate is None else float(learning_rate)
         state = self.prepare(weights)
-        in_parts(
-            weights.size,
-            lambda part: self._update(state, part, weights[part], gradient[part], rate),
-        )
+        for part in _parts(weights.size):
+            self._update(state, part, weights[part], gradient[part], rate)
 
     @staticmethod
     def _state_size(n: int) -> int:
@@ -134,8 +133,7 @@ class Optimizer(ABC):
     ) -> None:
         """Change a part of the weights by one step, given the gradient of this part.
 
-        Each weight must be changed independently of the others, because several threads have a
-        part each.
+        Each weight must be changed independently of the others.
         """
 
 
@@ -317,14 +315,14 @@ def clip_by_global_norm(gradient: Array, limit: float) -> float:
     >>> npchar.clip_by_global_norm(gradient, 1.0), gradient
     (5.0, array([0.6, 0.8]))
     """
-
-    def square(part: slice) -> float:
-        return float(np.dot(gradient[part], gradient[part]))
-
-    def scale(part: slice) -> None:
-        gradient[part] *= limit / norm
-
-    norm = math.sqrt(sum(in_parts(gradient.size, square)))
+    norm = math.sqrt(
+        sum(float(np.dot(gradient[part], gradient[part])) for part in _parts(gradient.size))
+    )
     if norm > limit:
-        in_parts(gradient.size, scale)
+        gradient *= limit / norm
     return norm
+
+
+def _parts(size: int) -> Iterator[slice]:
+    """Parts of a long vector, each of which stays in the cache for all that is done to it."""
+    return (slice(start, start + PART) for start in range(0, size, PART))

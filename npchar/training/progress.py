@@ -32,11 +32,11 @@ class Progress:
         self.epoch, self.share, self.begun = -1, 0.0, 0.0
 
     def begin(self, history: History, epochs_done: int, finished: bool) -> None:
-        """Print the baselines, and where a training is resumed, before the first step."""
-        simple = ", ".join(f"{name} {loss:.3f}" for name, loss in history.baselines.items())
+        """Print what is held out, and where a training is resumed, before the first step."""
         if self.held_out:
             self.say(f"held out: {self.held_out}")
-        self.say(f"baselines, nats per {self.symbol_name}: {simple}")
+        if history.baselines:
+            self._say_baselines(history)
         if finished:
             self.say(f"the training was finished, after epoch {epochs_done}")
         elif epochs_done:
@@ -62,6 +62,8 @@ class Progress:
     def end_epoch(self, history: History) -> None:
         """After an epoch and its validation."""
         epoch = len(history.loss) - 1
+        if epoch == 0:
+            self._say_baselines(history)
         line = f"{self._name(epoch)}  loss {history.loss[-1]:.4f}"
         if history.val_loss:
             line += f"  val_loss {history.val_loss[-1]:.4f}"
@@ -71,6 +73,10 @@ class Progress:
         rate = self.symbols / history.seconds[-1]
         left = history.seconds[-1] * (self.epochs - epoch - 1)
         self.say(f"{line}  {rate:,.0f} {self.symbol_name}s/s  {clock(left)} left")
+
+    def _say_baselines(self, history: History) -> None:
+        losses = ", ".join(f"{name} {loss:.3f}" for name, loss in history.baselines.items())
+        self.say(f"baselines, nats per {self.symbol_name}: {losses}")
 
     def _name(self, epoch: int) -> str:
         return f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import math
+import pickle
 import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from npchar.arrays import Array
+from npchar.arrays import Array, aligned_empty
 from npchar.layers.parameters import Parameters
-from npchar.network.network import Network, Sizes
-from npchar.threads import one_blas_thread, one_thread
+from npchar.network.network import Network
+from npchar.threads import one_blas_thread
 from npchar.training.config import TrainingConfig
-from npchar.training.distributed import Communicator, Worker, WorkerError
+from npchar.training.distributed import Communicator, WorkerError, join
 from npchar.training.history import History
 from npchar.training.optimizers import Optimizer, clip_by_global_norm
 
@@ -28,17 +29,17 @@ LARGEST = (1 << 25) - (1 << 20)  # bytes, up to which glibc adapts to memory tha
 
 
 class StepResult(NamedTuple):
-    """The mean loss over a batch, and the norm of its gradient before clipping."""
+    """The mean loss over a batch, the norm of its gradient before clipping, and its targets."""
 
     loss: float
     norm: float
+    targets: int
 
 
-class Weights(NamedTuple):
-    """The weights, and all else that the other ranks need to make the steps of rank 0."""
+class Start(NamedTuple):
+    """All that the other ranks need to make the steps of rank 0."""
 
-    sizes: Sizes
-    weights: Array
+    network: Network
     optimizer: Optimizer  # with its state
     config: TrainingConfig
 
@@ -55,10 +56,9 @@ class End(NamedTuple):
     """The end of the training, with all that it has changed in rank 0."""
 
     history: History
-    weights: Array
-    state: Array | None
-    epochs_trained: int
-    error: BaseException | None = None
+    network: Network
+    optimizer: Optimizer | str
+    error: BaseException | None
 
 
 class TrainingStep:
@@ -71,7 +71,7 @@ class TrainingStep:
     config
         The configuration of the training.
     communicator
-        Connects the ranks. Default: a single process.
+        Connects the ranks.
     """
 
     def __init__(
@@ -79,16 +79,15 @@ class TrainingStep:
         network: Network,
         optimizer: Optimizer,
         config: TrainingConfig,
-        communicator: Communicator | None = None,
+        communicator: Communicator,
     ) -> None:
         self.network, self.optimizer, self.config = network, optimizer, config
-        self.communicator = Communicator() if communicator is None else communicator
+        self.communicator = communicator
         self.count = 0
         """The number of steps that may have changed the weights."""
         weights = network.parameters
-        self._buffer = self.communicator.buffer(weights.flat.size + 1, weights.flat.dtype)
-        parameters = Parameters(weights.shapes, flat=self._buffer[:-1])
-        self._gradient = Network(network.sizes, parameters)
+        self._sums = aligned_empty(weights.flat.size + 1, weights.flat.dtype)  # and of the loss
+        self._gradient = Network(network.sizes, Parameters(weights.shapes, flat=self._sums[:-1]))
         self._tapes: dict[tuple[int, ...], list[Any]] = {}  # for the last two shapes of x
         self._masked = network  # with recurrent dropout a copy, whose weights are masked
         if network.sizes.recurrent_dropout:
@@ -97,52 +96,46 @@ class TrainingStep:
         # of returning it to the system, which takes 3 to 9 % of a step.
         np.empty(LARGEST, np.uint8)
 
-    def __call__(self, batch: Array, seed: int, learning_rate: float) -> StepResult:
+    def __call__(self, ids: Array, seed: int, learning_rate: float) -> StepResult:
         """Change the weights by one batch.
 
         A step whose loss or gradient is not finite leaves them as they are.
 
         Parameters
         ----------
-        batch
-            Ids, (T + 1, B), with -1 as padding.
+        ids
+            (T + 1, B), with -1 as padding.
         seed
             For dropout.
         learning_rate
             The learning rate.
         """
-        message = Batch(batch, seed, learning_rate)
-        try:
-            self._send(message)
+        batch = Batch(ids, seed, learning_rate)
+        if self.communicator.size > 1:
             try:
-                return self.update(message)
-            except WorkerError as error:  # in the all-reduce: the weights have not changed yet
+                self.communicator.broadcast(batch)
+                return self.update(batch)
+            except WorkerError as error:  # before the update
                 self._continue_alone(error)
-                return self.update(message)
-        except BaseException:
-            self.communicator.abort()
-            raise
+            except BaseException:
+                self.communicator.abort()
+                raise
+        return self.update(batch)
 
     def share_weights(self) -> None:
         """Give all ranks the weights and the optimizer's state of this one."""
-        weights = self.network.parameters.flat
-        self.optimizer.prepare(weights)
-        self._send(Weights(self.network.sizes, weights, self.optimizer, self.config))
-
-    def threads(self) -> contextlib.AbstractContextManager[None]:
-        """One thread for each of several ranks; one thread of the BLAS for small products."""
-        if self.communicator.size > 1:
-            return one_thread()
-        if self.config.batch_size * self.network.sizes.hidden_size**2 < LARGE_PRODUCT:
-            return one_blas_thread()
-        return contextlib.nullcontext()
-
-    def _send(self, message: Weights | Batch) -> None:
         if self.communicator.size > 1:
             try:
-                self.communicator.broadcast(message)
+                self.communicator.broadcast(Start(self.network, self.optimizer, self.config))
             except WorkerError as error:
                 self._continue_alone(error)
+
+    def threads(self) -> contextlib.AbstractContextManager[None]:
+        """One thread of the BLAS for each of several ranks, and for small products."""
+        size = self.config.batch_size * self.network.sizes.hidden_size**2
+        if self.communicator.size > 1 or size < LARGE_PRODUCT:
+            return one_blas_thread()
+        return contextlib.nullcontext()
 
     def _continue_alone(self, error: WorkerError) -> None:
         warnings.warn(f"{error}: this process continues alone", stacklevel=3)
@@ -151,29 +144,26 @@ class TrainingStep:
 
     def update(self, batch: Batch) -> StepResult:
         """Change the weights of this rank by one batch, together with all other ranks."""
-        self._buffer[-1] = self._share_of_gradient(batch)
-        total = self.communicator.all_reduce(self._buffer)
-        gradient, loss = total[:-1], float(total[-1])
+        y = batch.ids[1:] if self.config.targets == "all" else batch.ids[-1]
+        targets = int((y >= 0).sum())
+        self._sums[-1] = self._share_of_gradient(batch, y, targets)
+        if self.communicator.size > 1:
+            self.communicator.all_reduce(self._sums)
+        gradient, loss = self._sums[:-1], float(self._sums[-1])
         norm = clip_by_global_norm(gradient, self.config.clip_norm or math.inf)
         self.count += 1
         if math.isfinite(loss + norm):
-            weights = self.network.parameters.flat
-            self.optimizer.update(weights, gradient, batch.learning_rate)
-        return StepResult(loss, norm)
+            self.optimizer.update(self.network.parameters.flat, gradient, batch.learning_rate)
+        return StepResult(loss, norm, targets)
 
-    def _share_of_gradient(self, batch: Batch) -> float:
+    def _share_of_gradient(self, batch: Batch, y: Array, targets: int) -> float:
         """Write the gradient for this rank's sequences; return their part of the mean loss."""
-        ids, B = batch.ids, batch.ids.shape[1]
+        B, gradient = batch.ids.shape[1], self._gradient.parameters.flat
         rank, size = self.communicator.rank, self.communicator.size
         first, last = B * rank // size, B * (rank + 1) // size
-        y = ids[1:] if self.config.targets == "all" else ids[-1]
-        x = ids[:-1, first:last]
-        count = y.size
-        if ids.dtype.kind == "i":  # of documents, with padding
-            count, x = int((y >= 0).sum()), np.maximum(x, 0)
-        y = y[..., first:last]
+        x, y = np.maximum(batch.ids[:-1, first:last], 0), y[..., first:last]
         if not y.size or y.max() < 0:  # no target for this rank
-            self._gradient.parameters.flat[...] = 0
+            gradient[...] = 0
             return 0.0
         if x.shape not in self._tapes:
             if len(self._tapes) > 1:
@@ -184,45 +174,33 @@ class TrainingStep:
         if weights_mask is not None:
             weights = self.network.parameters.flat
             np.multiply(weights, weights_mask, out=self._masked.parameters.flat)
-        found = self._masked.gradients(
-            x, y, tapes=self._tapes[x.shape], masks=masks, gradient=self._gradient, count=count
+        result = self._masked.gradients(
+            x, y, tapes=self._tapes[x.shape], masks=masks, gradient=self._gradient, count=targets
         )
         if weights_mask is not None:
-            self._gradient.parameters.flat *= weights_mask
-        return float(found.loss)
+            gradient *= weights_mask
+        return float(result.loss)
 
 
-def follow(communicator: Communicator, network: Network | None, optimizer: Optimizer | None) -> End:
-    """Make all steps of rank 0, until it ends.
-
-    Parameters
-    ----------
-    communicator
-        Of a rank other than 0.
-    network, optimizer
-        The network and optimizer to train. None: copies from rank 0.
-    """
+def follow(communicator: Communicator) -> End:
+    """Make all steps of rank 0 in another rank, until rank 0 ends."""
     step = None
     try:
-        with one_thread():
-            while not isinstance(message := communicator.broadcast(None), End):
-                if isinstance(message, Batch):
-                    assert step is not None
+        with one_blas_thread():
+            while True:
+                message: Start | Batch | End = communicator.broadcast(None)
+                if isinstance(message, End):
+                    return message
+                if isinstance(message, Start):
+                    step = TrainingStep(*message, communicator)
+                elif step is not None:
                     step.update(message)
-                    continue
-                if step is None:
-                    network = network or Network(message.sizes, dtype=message.weights.dtype)
-                    optimizer = optimizer or message.optimizer
-                    step = TrainingStep(network, optimizer, message.config, communicator)
-                weights = step.network.parameters.flat
-                weights[...] = message.weights
-                step.optimizer.prepare(weights)[...] = message.optimizer.state
-            return message
     except BaseException:
         communicator.abort()
         raise
 
 
 def run_worker(*arguments: Any) -> None:
-    """The main function of a worker process, with the arguments of `Worker`."""
-    follow(Worker(*arguments), None, None)
+    """The main function of a worker process, with the arguments of `join`."""
+    with contextlib.suppress(EOFError, pickle.UnpicklingError, WorkerError):  # rank 0 has ended
+        follow(join(*arguments))

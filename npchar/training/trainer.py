@@ -25,7 +25,12 @@ from npchar.text.documents import Ids
 from npchar.text.ngrams import baselines
 from npchar.training.checkpoint import Checkpoint
 from npchar.training.config import TrainingConfig
-from npchar.training.divergence import DivergenceGuard
+from npchar.training.divergence import (
+    BLOCK_STEPS,
+    BLOCK_TARGETS,
+    RATE_FACTOR,
+    DivergenceGuard,
+)
 from npchar.training.history import History
 from npchar.training.interrupts import Interrupts
 from npchar.training.progress import Progress
@@ -42,10 +47,13 @@ class TrainingPosition:
     epochs: int = 0  # complete ones
     steps: int = 0  # in all epochs
     batches: int = 0  # in the current epoch, as are the following
-    weight: int = 0  # of the batches with a finite loss: see `Batches.weight`
-    loss: float = 0.0  # weighted sum
-    norm: float = 0.0  # weighted sum
+    targets: int = 0  # of the batches with a finite loss
+    loss: float = 0.0  # sum over these targets
+    norm: float = 0.0  # sum over these targets
     seconds: float = 0.0
+    block_steps: int = 0  # in the current block: see `DivergenceGuard`
+    block_targets: int = 0
+    block_loss: float = 0.0
     finished: bool = False
 
 
@@ -135,49 +143,50 @@ class Trainer:
         checkpoint: Checkpoint | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.step, self.network, self.optimizer = step, step.network, step.optimizer
-        self.config, self.data, self.schedule = step.config, data, schedule
+        self.step, self.network, self.config = step, step.network, step.config
+        self.data, self.schedule = data, schedule
         self.history, self.callbacks = history, callbacks
         self.checkpoint, self.progress = checkpoint, progress
         self.interrupts = Interrupts(terminate=checkpoint is not None)
         self.batches = make_batches(data.training, self.config)
-        self.total_steps = self.config.epochs * self.batches.batch_count
         V = self.network.sizes.vocabulary_size
-        self.guard = DivergenceGuard(self.network.parameters.flat, self.optimizer, math.log(V))
+        self.guard = DivergenceGuard(self.network.parameters.flat, step.optimizer, math.log(V))
         self.position = TrainingPosition()
         # Batches come in another order when a model is trained again, as in a loop over epochs.
         self.rng = np.random.default_rng([self.config.seed, self.network.epochs_trained])
         self.generator = self.rng.bit_generator.state  # before the draws of the current epoch
-        self.counted = 0  # steps of `step` that `position` includes
         if checkpoint is not None:
             self._resume(checkpoint)
-        history.config = asdict(self.config)
-        if not history.baselines:
-            self._count_baselines()
+        step.count = self.position.steps
 
     def run(self) -> History:
         """Train for all epochs that are left."""
+        position, patience = self.position, self.config.patience
         if self.progress:
-            position = self.position
             self.progress.begin(self.history, position.epochs, position.finished)
-        if self.position.finished:
+        if position.finished:
             return self.history
         with self.interrupts:
             # The biases of the output layer are zero only in an untrained model.
             is_trained = self.network.dense.b.any()
-            if is_trained and not self.position.steps and self._has_validation:
+            if is_trained and not position.steps and self._has_validation:
                 self.guard.set_baseline(self._validation_loss(), self.network.epochs_trained)
             self._save(required=True)  # better to fail now than after hours
             try:
-                while self._has_epochs_left():
+                while self.position.epochs < self.config.epochs:
+                    if patience is not None and self.guard.epochs_since_best >= patience:
+                        self._report(f"ended after epoch {self.position.epochs}: none of the last "
+                                     f"{patience} was better held out")  # fmt: skip
+                        break
                     self._train_epoch()
                     self._end_epoch()
-                    if self._is_ended_by_callback():
+                    results = [callback(self.history) for callback in self.callbacks]
+                    if any(isinstance(result, (bool, np.bool_)) and result for result in results):
                         break
             except BaseException:
                 # Ctrl-C, or a mistake in a callback. In the middle of a step the weights are not
                 # those of the position.
-                if self.step.count == self.counted:
+                if self.step.count == self.position.steps:
                     self._save()
                 raise
             self._restore_best()
@@ -187,55 +196,71 @@ class Trainer:
 
     def _train_epoch(self) -> None:
         """Make the steps of the current epoch that are left."""
-        position, start = self.position, time.perf_counter() - self.position.seconds
+        position, config = self.position, self.config
+        start, first = time.perf_counter() - position.seconds, position.batches
         # A resumed training draws the same again, from `generator`.
         batches = self.batches.shifted(self.rng)
         order = shuffled(len(batches), self.rng)
-        seeds = self.rng.integers(1 << 62, size=batches.batch_count)  # for dropout
-        batch_count = batches.batch_count
+        count = batches.batch_count
+        seeds = self.rng.integers(1 << 62, size=count)  # for dropout
+        total_steps = config.epochs * self.batches.batch_count
+        rates = [
+            learning_rate_at(self.schedule, config.learning_rate, step, total_steps, config.warm_up)
+            for step in range(position.steps, position.steps + count - first)
+        ]
         self.step.share_weights()  # a callback may have changed them
-        with self.step.threads():
-            for batch in batches.batches(order, first=position.batches):
-                self._train_batch(
-                    batch, int(seeds[position.batches]), position.batches + 1 >= batch_count
-                )
+        with self.step.threads(), self.interrupts.uninterrupted():
+            for ids, seed, rate in zip(batches.batches(order, first), seeds[first:], rates):
+                self._train_batch(ids, int(seed), rate, position.batches + 1 == count)
                 position.seconds = time.perf_counter() - start
-                if self.progress and position.weight:
-                    share, loss = position.batches / batch_count, position.loss / position.weight
+                if self.progress and position.targets:
+                    share, loss = position.batches / count, position.loss / position.targets
                     self.progress.update(position.epochs, share, loss)
                 self._save_if_due()
+                if self.interrupts.delayed is not None:
+                    break
 
-    def _train_batch(self, batch: Array, seed: int, is_last: bool) -> None:
+    def _train_batch(self, ids: Array, seed: int, rate: float, is_last: bool) -> None:
         """Make one step and count it; roll back if the training diverges."""
-        position, batches = self.position, self.batches
-        with self.interrupts.uninterrupted():
-            rate = self.guard.rate_factor * learning_rate_at(
-                self.schedule, self.config.learning_rate, position.steps, self.total_steps,
-                self.config.warm_up,
-            )  # fmt: skip
-            loss, norm = self.step(batch, seed, rate)
-            weight = batches.weight(batch)
-            targets = weight * batches.targets_per_weight
-            problem = self.guard.update(loss, norm, targets, is_last)
-            if problem:
-                where = f"in epoch {position.epochs + 1}, after {position.steps} steps"
-                self._report(self.guard.roll_back(where, problem, rate))
-                self.step.share_weights()
-            position.batches += 1
-            position.steps += 1
-            if math.isfinite(loss + norm):
-                position.weight += weight
-                position.loss += loss * weight
-                position.norm += norm * weight
-            self.counted = self.step.count
+        position, problem = self.position, None
+        rate *= RATE_FACTOR**self.guard.rollbacks
+        loss, norm, targets = self.step(ids, seed, rate)
+        if math.isfinite(loss + norm):
+            position.targets += targets
+            position.loss += loss * targets
+            position.norm += norm * targets
+            position.block_steps += 1
+            position.block_targets += targets
+            position.block_loss += loss * targets
+            is_block = (
+                position.block_steps >= BLOCK_STEPS and position.block_targets >= BLOCK_TARGETS
+            )
+            if is_block or is_last:
+                mean = position.block_loss / position.block_targets
+                problem = self.guard.update(mean, position.block_targets)
+                self._begin_block()
+        else:
+            problem = f"the loss came out as {loss:.4g} and its gradient's norm as {norm:.4g}"
+        if problem:
+            where = f"in epoch {position.epochs + 1}, after {position.steps} steps"
+            self._begin_block()
+            self._report(self.guard.roll_back(where, problem, rate))
+            self.step.share_weights()
+        position.batches += 1
+        position.steps += 1
+
+    def _begin_block(self) -> None:
+        self.position.block_steps, self.position.block_targets, self.position.block_loss = 0, 0, 0.0
 
     def _end_epoch(self) -> None:
         """Validate, and add the epoch to the history."""
         position, history = self.position, self.history
+        if not history.baselines:  # not before the first step, for which nothing should wait
+            self._count_baselines()
         start = time.perf_counter() - position.seconds
         loss, norm = math.inf, math.inf  # if no loss was finite
-        if position.weight:
-            loss, norm = position.loss / position.weight, position.norm / position.weight
+        if position.targets:
+            loss, norm = position.loss / position.targets, position.norm / position.targets
         val_loss = self._validation_loss() if self._has_validation else None
         with self.interrupts.uninterrupted():
             history.loss.append(loss)
@@ -260,37 +285,19 @@ class Trainer:
         with self.step.threads():
             return validation_loss(self.network, self.data.validation, self.config)
 
-    def _is_ended_by_callback(self) -> bool:
-        """Call all callbacks; return whether one of them ends the training."""
-        results = [callback(self.history) for callback in self.callbacks]
-        return any(isinstance(result, (bool, np.bool_)) and result for result in results)
-
-    def _has_epochs_left(self) -> bool:
-        return self.position.epochs < self.config.epochs and not self._is_out_of_patience()
-
-    def _is_out_of_patience(self) -> bool:
-        patience = self.config.patience
-        return patience is not None and self.guard.epochs_since_best >= patience
-
     def _restore_best(self) -> None:
-        """Restore the best weights, and report why the training ended."""
-        epochs, guard, config = self.position.epochs, self.guard, self.config
-        if self._is_out_of_patience():
-            self._report(f"ended after epoch {epochs}: none of the last {config.patience} "
-                         "was better held out")  # fmt: skip
-        is_worse = self.history.val_loss and guard.best_epoch < epochs
-        if not (config.restore_best and is_worse and guard.can_restore):
+        """Restore the best weights if the last ones are worse on the validation set."""
+        guard = self.guard
+        is_worse = self.history.val_loss and guard.best_epoch < self.position.epochs
+        if not (self.config.restore_best and is_worse and guard.can_restore):
             return
         guard.restore()
-        if guard.best_epoch:
-            self._report(
-                f"restored the weights of epoch {guard.best_epoch}, which has the lowest val_loss"
-            )
-        else:
-            self._report(
-                "every epoch diverged: restored the weights from before this training; use a lower "
-                "learning_rate"
-            )
+        self._report(
+            f"restored the weights of epoch {guard.best_epoch}, which has the lowest val_loss"
+            if guard.best_epoch
+            else "every epoch diverged: restored the weights from before this training; use a "
+            "lower learning_rate"
+        )
 
     def _count_baselines(self) -> None:
         """The losses of n-gram models on the validation set.
@@ -323,7 +330,7 @@ class Trainer:
         """All arrays that change while training."""
         return {
             **self.network.parameters,
-            "training.v": self.optimizer.prepare(self.network.parameters.flat),
+            "training.v": self.step.optimizer.prepare(self.network.parameters.flat),
             "training.best": self.guard.best,
             "training.best_v": self.guard.best_state,
         }

@@ -1,14 +1,13 @@
 """The optimizers by hand arithmetic, clipping, schedules."""
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import npchar
-from npchar import threads
 from npchar.layers.loss import softmax_cross_entropy
+from npchar.training import optimizers
 from npchar.training.optimizers import OPTIMIZERS, SGD, Adam, RMSprop, clip_by_global_norm
 from npchar.training.schedule import learning_rate_at
 
@@ -137,7 +136,7 @@ def test_parts_change_no_bit(name, monkeypatch):
     rng = np.random.default_rng(0)
     gradients, results = rng.standard_normal((3, 101)).astype("float32"), []
     for size in (1 << 17, 8):
-        monkeypatch.setattr(threads, "PART", size)
+        monkeypatch.setattr(optimizers, "PART", size)
         weights, optimizer = np.ones(101, "float32"), OPTIMIZERS[name]()
         for gradient in gradients:
             optimizer.update(weights, gradient, 0.01)
@@ -147,19 +146,9 @@ def test_parts_change_no_bit(name, monkeypatch):
 
 
 def test_a_long_gradient_is_clipped_in_parts(monkeypatch):
-    monkeypatch.setattr(threads, "PART", 8)
+    monkeypatch.setattr(optimizers, "PART", 8)
     gradient = np.random.default_rng(0).standard_normal(101)
     before = gradient.copy()
     norm = clip_by_global_norm(gradient, 1.0)
     assert norm == pytest.approx(np.linalg.norm(before), rel=1e-14)
     np.testing.assert_allclose(gradient, before / norm, rtol=1e-14)
-
-
-def test_without_threads_the_work_is_done_all_the_same(monkeypatch):
-    """As in a thread of a script whose main thread has ended."""
-    pool = ThreadPoolExecutor(1)
-    pool.shutdown()
-    monkeypatch.setattr(threads, "PART", 8)
-    monkeypatch.setattr(threads, "available_cores", lambda: 2)
-    monkeypatch.setattr(threads, "_threads_of", lambda _: pool)
-    assert threads.in_parts(20, lambda part: part.start) == [0, 8, 16]
