@@ -70,8 +70,6 @@ class Batches(Protocol):
 
     batch_count: int
     """The number of batches."""
-    batch_width: int
-    """The largest number of sequences in a batch."""
 
     def __len__(self) -> int:
         """Return the number of sequences."""
@@ -118,7 +116,6 @@ class WindowBatches:
         self.batch_size = batch_size
         self.view = windows(ids, maxlen, step)
         self.batch_count = math.ceil(len(self) / batch_size)
-        self.batch_width = min(batch_size, len(self))
 
     def __len__(self) -> int:
         """Return the number of windows."""
@@ -174,7 +171,6 @@ class DocumentBatches:
             count = max(1, batch_size * maxlen // longest)
             self.bounds.append(min(len(ordered), self.bounds[-1] + count))
         self.batch_count = len(self.bounds) - 1
-        self.batch_width = int(np.diff(self.bounds).max())
 
     def __len__(self) -> int:
         """Return the number of pieces."""

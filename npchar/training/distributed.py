@@ -150,7 +150,7 @@ class LocalCommunicator(Communicator):
                 raise WorkerError("a worker process ended") from None
 
 
-def start_workers(workers: int | None, batch_width: int, n: int, dtype: str) -> Communicator:
+def start_workers(workers: int | None, batch_size: int, n: int, dtype: str) -> Communicator:
     """Start `workers` − 1 worker processes, or warn and train alone if that is impossible.
 
     Parameters
@@ -158,7 +158,7 @@ def start_workers(workers: int | None, batch_width: int, n: int, dtype: str) -> 
     workers
         The number of ranks, this process included. Default: one per core, with enough sequences
         for each.
-    batch_width
+    batch_size
         The number of sequences in a batch.
     n, dtype
         The size and type of the vectors for `Communicator.all_reduce`.
@@ -171,8 +171,8 @@ def start_workers(workers: int | None, batch_width: int, n: int, dtype: str) -> 
     elif not can_limit_blas():
         obstacle = "the threads of NumPy's BLAS cannot be limited: install threadpoolctl"
     if workers is None:
-        workers = 1 if obstacle else max(1, min(available_cores(), batch_width // ROWS_PER_RANK))
-    size = min(workers, batch_width)
+        workers = 1 if obstacle else max(1, min(available_cores(), batch_size // ROWS_PER_RANK))
+    size = min(workers, batch_size)
     if size == 1:
         return Communicator()
     try:

@@ -15,7 +15,7 @@ from npchar.files import describe_model, text_digest
 from npchar.network.network import Network
 from npchar.text.documents import Ids, as_text, read_text
 from npchar.text.examine import examine
-from npchar.text.vocabulary import Text, Vocabulary
+from npchar.text.vocabulary import END, Text, Vocabulary
 from npchar.training.checkpoint import checkpoint_lock, open_checkpoint, require_every
 from npchar.training.config import TrainingConfig, resolve_config, resolve_optimizer
 from npchar.training.distributed import Communicator, MPICommunicator, start_workers
@@ -24,7 +24,7 @@ from npchar.training.interrupts import Interrupts, interrupt
 from npchar.training.optimizers import Optimizer
 from npchar.training.progress import Progress, show
 from npchar.training.step import End, TrainingStep, follow
-from npchar.training.trainer import Callback, Trainer, make_batches, train_validation_split
+from npchar.training.trainer import Callback, Trainer, train_validation_split
 
 
 class TrainableModel(Protocol):
@@ -108,24 +108,25 @@ def _train(
         saved = checkpoint.settings if checkpoint else None
         config = resolve_config(arguments, len(ids.ids), network.sizes, saved)
         data = train_validation_split(ids, validation, config)
-        progress = None
-        if options.verbose:
-            for finding in _findings(text, ids, config, vocabulary):
-                show(f"the text: {finding}")
-            progress = Progress(
-                config.epochs, len(data.training.ids), vocabulary.symbol_name, data.description
-            )
         try:
             if communicator is None:
                 workers = None if isinstance(options.workers, str) else options.workers
                 if workers is None and checkpoint:
                     workers = checkpoint.processes
-                width = make_batches(data.training, config).batch_width
-                n, dtype = network.parameters.flat.size + 1, network.parameters.flat.dtype.str
-                communicator = start_workers(workers, width, n, dtype)
+                weights = network.parameters.flat
+                communicator = start_workers(
+                    workers, config.batch_size, weights.size + 1, weights.dtype.str
+                )
                 stack.callback(communicator.close)
             if checkpoint:
                 checkpoint.begin(dataclasses.asdict(config), corpus, communicator.size)
+            progress = None
+            if options.verbose:
+                for finding in _findings(ids, config, vocabulary):
+                    show(f"the text: {finding}")
+                progress = Progress(
+                    config.epochs, len(data.training.ids), vocabulary.symbol_name, data.description
+                )
             optimizer, schedule = arguments["optimizer"], arguments["schedule"]
             trainer = Trainer(
                 TrainingStep(network, resolve_optimizer(optimizer, config), config, communicator),
@@ -149,19 +150,17 @@ def _train(
             ) from None
 
 
-def _findings(text: Any, ids: Ids, config: TrainingConfig, vocabulary: Vocabulary) -> list[str]:
+def _findings(ids: Ids, config: TrainingConfig, vocabulary: Vocabulary) -> list[str]:
     """The findings of `npchar.examine` on a text, or on all documents together.
 
     Rare symbols that become the unknown symbol are not reported.
     """
+    hidden = (END, vocabulary.unknown_symbol)
+    is_shown = np.array([symbol not in hidden for symbol in vocabulary])
+    text = vocabulary.decode(ids.ids[is_shown[ids.ids]])
     if ids.ends is None:
-        if vocabulary.unknown_symbol is not None:
-            text = vocabulary.decode(vocabulary.encode(text, "skip"))
         return examine(text, maxlen=config.maxlen, validation_split=config.validation_split)
-    together: Any = [symbol for document in text for symbol in document]
-    if isinstance(text[0], str):
-        together = "".join(text)
-    return examine(together, maxlen=1, validation_split=0)
+    return examine(text, maxlen=1, validation_split=0)
 
 
 def _train_on_all_ranks(

@@ -11,6 +11,7 @@ import contextlib
 import math
 import pickle
 import warnings
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,30 +62,21 @@ class End(NamedTuple):
     error: BaseException | None
 
 
+@dataclass(eq=False)
 class TrainingStep:
-    """A step of the optimizer, whose gradient all ranks compute together.
+    """A step of the optimizer, whose gradient all ranks compute together."""
 
-    Parameters
-    ----------
-    network, optimizer
-        The network and the optimizer. Both are changed in place.
-    config
-        The configuration of the training.
-    communicator
-        Connects the ranks.
-    """
+    network: Network
+    """Changed in place, as is the optimizer."""
+    optimizer: Optimizer
+    config: TrainingConfig
+    communicator: Communicator
+    """Connects the ranks."""
+    count: int = 0
+    """The number of steps that may have changed the weights."""
 
-    def __init__(
-        self,
-        network: Network,
-        optimizer: Optimizer,
-        config: TrainingConfig,
-        communicator: Communicator,
-    ) -> None:
-        self.network, self.optimizer, self.config = network, optimizer, config
-        self.communicator = communicator
-        self.count = 0
-        """The number of steps that may have changed the weights."""
+    def __post_init__(self) -> None:
+        network = self.network
         weights = network.parameters
         self._sums = aligned_empty(weights.flat.size + 1, weights.flat.dtype)  # and of the loss
         self._gradient = Network(network.sizes, Parameters(weights.shapes, flat=self._sums[:-1]))

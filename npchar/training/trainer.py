@@ -76,30 +76,30 @@ def train_validation_split(
     ValueError
         If one of them is too short, or documents come with targets "last".
     """
-    if config.targets != "all" and any(
-        ids is not None and ids.ends is not None for ids in (text, validation)
-    ):
+    is_documents = text.ends is not None or (validation is not None and validation.ends is not None)
+    if config.targets != "all" and is_documents:
         raise ValueError(
             "targets is 'last', which needs windows of one length; train on documents with 'all'"
         )
     if validation is not None:
         return TrainingData(text, validation, f"{len(validation.ids):,} symbols of validation_data")
-    n = len(text.ids) if text.ends is None else len(text.ends) - 1
     if text.ends is not None:
-        learned, others = documents.split(n, config.validation_split, config.seed)
-        description = f"{len(others):,} of {n:,} documents, drawn by seed {config.seed}"
+        n = len(text.ends) - 1
+        train, held_out = documents.split(n, config.validation_split, config.seed)
+        description = f"{len(held_out):,} of {n:,} documents, drawn by seed {config.seed}"
         return TrainingData(
-            documents.only(text, learned), documents.only(text, others), description
+            documents.only(text, train), documents.only(text, held_out), description
         )
-    held_out, needed = int(n * config.validation_split), config.maxlen + 1
-    if n - held_out < needed or 0 < held_out < needed:
+    n = len(text.ids)
+    n_held_out, needed = int(n * config.validation_split), config.maxlen + 1
+    first = n - n_held_out
+    if first < needed or 0 < n_held_out < needed:
         raise ValueError(
-            f"the text has {n} symbols, {n - held_out} to train on and {held_out} held out; "
+            f"the text has {n} symbols, {first} to train on and {n_held_out} held out; "
             f"each part needs at least maxlen + 1 = {needed}: pass a longer text, a smaller "
             "maxlen or validation_split=0"
         )
-    first = n - held_out
-    description = f"the last {held_out:,} of {n:,}"
+    description = f"the last {n_held_out:,} of {n:,}"
     return TrainingData(Ids(text.ids[:first]), Ids(text.ids[first:]), description)
 
 
@@ -112,52 +112,37 @@ def make_batches(text: Ids, config: TrainingConfig) -> Batches:
     return DocumentBatches(text.ids, text.ends, config.maxlen, config.batch_size)
 
 
+@dataclass(eq=False)
 class Trainer:
-    """A training, in the process that leads it.
+    """A training, in the process that leads it."""
 
-    Parameters
-    ----------
-    step
-        Changes the weights.
-    data
-        The training set and the validation set.
-    schedule
-        The name of the schedule, or a function of progress.
-    history
-        Filled by the training.
-    callbacks
-        Called with the history after each epoch.
-    checkpoint
-        Where the training is saved.
-    progress
-        Prints the losses.
-    """
+    step: TrainingStep
+    """Changes the weights."""
+    data: TrainingData
+    schedule: str | Callable[[float], float]
+    """The name of the schedule, or a function of progress."""
+    history: History
+    """Filled by the training."""
+    callbacks: Sequence[Callback] = ()
+    """Called with the history after each epoch."""
+    checkpoint: Checkpoint | None = None
+    """Where the training is saved."""
+    progress: Progress | None = None
+    """Prints the losses."""
 
-    def __init__(
-        self,
-        step: TrainingStep,
-        data: TrainingData,
-        schedule: str | Callable[[float], float],
-        history: History,
-        callbacks: Sequence[Callback] = (),
-        checkpoint: Checkpoint | None = None,
-        progress: Progress | None = None,
-    ) -> None:
-        self.step, self.network, self.config = step, step.network, step.config
-        self.data, self.schedule = data, schedule
-        self.history, self.callbacks = history, callbacks
-        self.checkpoint, self.progress = checkpoint, progress
-        self.interrupts = Interrupts(terminate=checkpoint is not None)
-        self.batches = make_batches(data.training, self.config)
-        V = self.network.sizes.vocabulary_size
-        self.guard = DivergenceGuard(self.network.parameters.flat, step.optimizer, math.log(V))
+    def __post_init__(self) -> None:
+        self.network, self.config = self.step.network, self.step.config
+        self.interrupts = Interrupts(terminate=self.checkpoint is not None)
+        self.batches = make_batches(self.data.training, self.config)
+        uniform = math.log(self.network.sizes.vocabulary_size)
+        self.guard = DivergenceGuard(self.network.parameters.flat, self.step.optimizer, uniform)
         self.position = TrainingPosition()
         # Batches come in another order when a model is trained again, as in a loop over epochs.
         self.rng = np.random.default_rng([self.config.seed, self.network.epochs_trained])
         self.generator = self.rng.bit_generator.state  # before the draws of the current epoch
-        if checkpoint is not None:
-            self._resume(checkpoint)
-        step.count = self.position.steps
+        if self.checkpoint is not None:
+            self._resume(self.checkpoint)
+        self.step.count = self.position.steps
 
     def run(self) -> History:
         """Train for all epochs that are left."""
@@ -168,9 +153,10 @@ class Trainer:
             return self.history
         with self.interrupts:
             # The biases of the output layer are zero only in an untrained model.
-            is_trained = self.network.dense.b.any()
-            if is_trained and not position.steps and self._has_validation:
-                self.guard.set_baseline(self._validation_loss(), self.network.epochs_trained)
+            if self.network.dense.b.any() and not position.steps:
+                loss = self._validation_loss()
+                if loss is not None:
+                    self.guard.set_baseline(loss, self.network.epochs_trained)
             self._save(required=True)  # better to fail now than after hours
             try:
                 while self.position.epochs < self.config.epochs:
@@ -261,7 +247,7 @@ class Trainer:
         loss, norm = math.inf, math.inf  # if no loss was finite
         if position.targets:
             loss, norm = position.loss / position.targets, position.norm / position.targets
-        val_loss = self._validation_loss() if self._has_validation else None
+        val_loss = self._validation_loss()
         with self.interrupts.uninterrupted():
             history.loss.append(loss)
             if val_loss is not None:
@@ -277,11 +263,10 @@ class Trainer:
             self.progress.end_epoch(history)
         self._save_if_due()
 
-    @property
-    def _has_validation(self) -> bool:
-        return len(self.data.validation.ids) > 1
-
-    def _validation_loss(self) -> float:
+    def _validation_loss(self) -> float | None:
+        """The loss on the validation set, if there is one."""
+        if len(self.data.validation.ids) < 2:
+            return None
         with self.step.threads():
             return validation_loss(self.network, self.data.validation, self.config)
 
@@ -304,11 +289,10 @@ class Trainer:
 
         Without one they are measured on the training set, where only the simplest say anything.
         """
-        V, training = self.network.sizes.vocabulary_size, self.data.training.ids
-        if self._has_validation:
-            self.history.baselines = baselines(training, self.data.validation.ids, V)
-        else:
-            self.history.baselines = dict(list(baselines(training, training, V).items())[:2])
+        training, validation = self.data.training.ids, self.data.validation.ids
+        V, is_tested = self.network.sizes.vocabulary_size, len(validation) > 1
+        losses = baselines(training, validation if is_tested else training, V)
+        self.history.baselines = losses if is_tested else dict(list(losses.items())[:2])
 
     def _report(self, sentence: str) -> None:
         self.history.events.append(sentence)
