@@ -1,13 +1,15 @@
 """Communicators: how the processes that train one model exchange gradients and messages.
 
-`Communicator` is a single process. `LocalCommunicator` connects processes of one machine, and
-`MPICommunicator` the ranks of an MPI job. All ranks call the same methods in the same order.
-Processes rather than threads, because threads would wait for Python's global lock between any two
-of the hundreds of NumPy calls of a step.
+`Communicator` is a single process. `Leader` and `Worker` are the processes of one machine, and
+`MPICommunicator` is a rank of an MPI job. Rank 0 sends a message and the weights to all others.
+They compute, and their vectors are added to that of rank 0. Processes rather than threads, because
+threads would wait for Python's global lock between any two of the hundreds of NumPy calls of a
+step.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import sys
@@ -15,7 +17,7 @@ import threading
 import time
 import traceback
 import warnings
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -23,8 +25,9 @@ from npchar.arrays import LINE, Array
 from npchar.threads import available_cores, can_limit_blas
 
 if TYPE_CHECKING:
-    import mmap  # these where they are used: a browser lacks some, and `import npchar` is faster
-    import subprocess
+    import subprocess  # where it is used: a browser has none, and `import npchar` is faster
+
+    from npchar.network.network import Network
 
 __all__ = ["MissingMPIError", "rank"]
 
@@ -35,17 +38,16 @@ WORKER_ENVIRONMENT = {
 }
 FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))  # where npchar is
 PROGRAM = """
-import sys
+import pickle, sys
 sys.path[:] = {path!r}
 from npchar.training.step import run_worker
-run_worker(*{arguments!r})
+run_worker(*pickle.loads({arguments!r}))
 """
 ROWS_PER_RANK = 8  # with fewer sequences another process costs more than it saves
 ARRIVED = b"npchar rank arrived\n"
 LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # set by launchers of MPI
 
-Message = TypeVar("Message")
-Pipes = tuple[IO[bytes], IO[bytes]]
+Shared = tuple[int | str, tuple[int, int], str]  # the arguments of `_shared_array`
 
 
 class WorkerError(RuntimeError):
@@ -57,13 +59,14 @@ class Communicator:
 
     rank, size = 0, 1
 
-    def all_reduce(self, vector: Array) -> None:
-        """Replace the vector by the sum of the vectors of all ranks, the same bits on each."""
+    def send(self, message: object, weights: Array) -> None:
+        """Send a message and the weights from rank 0 to all others."""
 
-    def broadcast(self, message: Message | None) -> Message:
-        """Return the message of rank 0."""
-        assert message is not None
-        return message
+    def receive(self, weights: Array) -> object:
+        """Return the message of rank 0, and write its weights, in another rank."""
+
+    def reduce(self, vector: Array) -> None:
+        """Add the vectors of all other ranks to that of rank 0."""
 
     def abort(self) -> None:
         """End all ranks after an error in a step, if the others would wait forever."""
@@ -72,56 +75,79 @@ class Communicator:
         """End the other ranks, if they were started for this communicator."""
 
 
-class LocalCommunicator(Communicator):
-    """Processes of one machine: messages through pipes, vectors through memory that they share.
+class Leader(Communicator):
+    """Rank 0 of several processes of one machine. It starts the others.
 
-    Pipes are the only synchronization. The pipes of a process that ends are closed, so the process
-    at their other end gets an error and does not wait forever.
+    Messages go through pipes, vectors through memory that all share. Pipes are the only
+    synchronization. The pipes of a process that ends are closed, so the process at their other end
+    gets an error and does not wait forever. Workers are started by a command of their own, not
+    forked: this works in scripts without a main guard, in notebooks and beside threads. They load
+    npchar while this process prepares its data.
 
     Parameters
     ----------
-    rank, size
-        The rank of this process, and the number of ranks.
-    pipes
-        A reader and a writer: for rank 0 a pair for each worker, for a worker the pair to rank 0.
-    memory
-        The shared memory: two buffers of a vector for each rank.
-    n, dtype
-        The largest size of the vectors for `all_reduce`, and their type.
+    size
+        The number of ranks.
+    network, targets
+        As for `BatchGradient`.
     """
 
-    def __init__(
-        self, rank: int, size: int, pipes: list[Pipes], memory: mmap.mmap, n: int, dtype: str
-    ) -> None:
-        self.rank, self.size, self._pipes = rank, size, pipes
-        self._vectors = np.ndarray((2, size, n), dtype, memory)
+    def __init__(self, size: int, network: Network, targets: str) -> None:
+        import subprocess
+        import tempfile
+
+        weights = network.parameters.flat
+        n = weights.size + 1  # of the gradient and the loss
+        n += -n % LINE  # each vector begins a cache line
+        self.size = size
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._pipes: list[tuple[IO[bytes], IO[bytes]]] = []
+        with tempfile.TemporaryFile() as file:  # without a name: nothing can be left behind
+            file.write(bytes(size * n * weights.itemsize))  # on a full disk, an error and no crash
+            file.flush()
+            handle = file.fileno() if os.name == "posix" else f"npchar-{os.getpid()}-{id(file)}"
+            shared = handle, (size, n), weights.dtype.str
+            self._vectors = _shared_array(*shared)
+            try:
+                for rank in range(1, size):
+                    arguments = pickle.dumps((rank, os.getpid(), shared, network.sizes, targets))
+                    path = [*map(str, sys.path), FOLDER]
+                    process = subprocess.Popen(
+                        [sys.executable, "-c", PROGRAM.format(path=path, arguments=arguments)],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        env=os.environ | WORKER_ENVIRONMENT,
+                        pass_fds=[handle] if isinstance(handle, int) else (),
+                        start_new_session=True,  # Ctrl-C is for rank 0
+                        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+                    )
+                    self._processes.append(process)
+                    assert process.stdin is not None
+                    assert process.stdout is not None
+                    self._pipes.append((process.stdin, process.stdout))
+            except BaseException:
+                self.close()
+                raise
 
-    def all_reduce(self, vector: Array) -> None:
-        """Replace the vector by the sum of the vectors of all ranks: see `Communicator`."""
-        # The buffers take turns: a rank that is ahead must not write over what another still reads.
-        self._vectors = self._vectors[::-1]
-        vectors = self._vectors[0, :, : vector.size]
-        vectors[self.rank] = vector
-        self._wait_for_all()
-        np.add(vectors[0], vectors[1], out=vector)  # in the order of ranks: the same bits on all
-        for other in vectors[2:]:
+    def send(self, message: object, weights: Array) -> None:
+        """Send a message and the weights from rank 0 to all others."""
+        self._vectors[0, : weights.size] = weights
+        pickled = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        for writer, _ in self._pipes:
+            try:
+                writer.write(pickled)
+                writer.flush()
+            except OSError:
+                raise WorkerError("a worker process ended") from None
+
+    def reduce(self, vector: Array) -> None:
+        """Add the vectors of all other ranks to that of rank 0."""
+        for _, reader in self._pipes:
+            # A Python may print something else when it starts.
+            if not any(line.endswith(ARRIVED) for line in reader):
+                raise WorkerError("a worker process ended")
+        for other in self._vectors[1:, : vector.size]:  # in the order of ranks, always
             vector += other
-
-    def broadcast(self, message: Message | None) -> Message:
-        """Return the message of rank 0."""
-        if self.rank:
-            message = pickle.load(self._pipes[0][0])
-        else:
-            self._send(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
-        return super().broadcast(message)
-
-    def add_worker(self, process: subprocess.Popen[bytes]) -> None:
-        """Connect rank 0 with a worker."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._processes.append(process)
-        self._pipes.append((process.stdout, process.stdin))
 
     def close(self) -> None:
         """Kill the workers: they keep nothing that rank 0 does not have."""
@@ -130,27 +156,51 @@ class LocalCommunicator(Communicator):
             process.communicate()
         self._processes = []
 
-    def _wait_for_all(self) -> None:
-        """Wait until every rank has called this."""
-        if self.rank:
-            self._send(ARRIVED)
-        for reader, _ in self._pipes:
-            # A Python may print something else when it starts.
-            if not any(line.endswith(ARRIVED) for line in reader):
-                raise WorkerError("a worker process ended")
-        if not self.rank:
-            self._send(ARRIVED)
 
-    def _send(self, message: bytes) -> None:
-        for _, writer in self._pipes:
-            try:
-                writer.write(message)
-                writer.flush()
-            except OSError:
-                raise WorkerError("a worker process ended") from None
+class Worker(Communicator):
+    """A process that `Leader` has started. It ends when the leader has ended."""
+
+    def __init__(self, rank: int, leader: int, shared: Shared) -> None:
+        self.rank, self._vectors = rank, _shared_array(*shared)
+        self.size = len(self._vectors)
+        self._reader, self._writer = sys.stdin.buffer, sys.stdout.buffer
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for all else that a worker prints)
+        # A fork of the leader may keep the pipes open.
+        threading.Thread(target=_exit_after, args=[leader], daemon=True).start()
+
+    def receive(self, weights: Array) -> object:
+        """Return the message of rank 0, and write its weights."""
+        message: object = pickle.load(self._reader)
+        weights[...] = self._vectors[0, : weights.size]
+        return message
+
+    def reduce(self, vector: Array) -> None:
+        """Add the vectors of all other ranks to that of rank 0."""
+        self._vectors[self.rank, : vector.size] = vector
+        self._writer.write(ARRIVED)
+        self._writer.flush()
 
 
-def start_workers(workers: int | None, batch_size: int, n: int, dtype: str) -> Communicator:
+def _exit_after(leader: int) -> None:
+    """End this process when its parent, the leader, has ended."""
+    while os.getppid() == leader:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _shared_array(handle: int | str, shape: tuple[int, int], dtype: str) -> Array:
+    """An array that processes share: in an open file, or on Windows in memory with a name."""
+    import mmap
+
+    if isinstance(handle, int):
+        return np.ndarray(shape, dtype, mmap.mmap(handle, 0))
+    length = math.prod(shape) * np.dtype(dtype).itemsize
+    return np.ndarray(shape, dtype, mmap.mmap(-1, length, tagname=handle))  # type: ignore[call-arg]
+
+
+def start_workers(
+    workers: int | None, batch_size: int, network: Network, targets: str
+) -> Communicator:
     """Start `workers` − 1 worker processes, or warn and train alone if that is impossible.
 
     Parameters
@@ -160,8 +210,8 @@ def start_workers(workers: int | None, batch_size: int, n: int, dtype: str) -> C
         for each.
     batch_size
         The number of sequences in a batch.
-    n, dtype
-        The size and type of the vectors for `Communicator.all_reduce`.
+    network, targets
+        As for `BatchGradient`.
     """
     obstacle = ""
     if getattr(sys, "frozen", False):
@@ -178,7 +228,7 @@ def start_workers(workers: int | None, batch_size: int, n: int, dtype: str) -> C
     try:
         if obstacle:
             raise OSError(obstacle)
-        return _start(size, n, dtype)
+        return Leader(size, network, targets)
     except (ImportError, OSError, TypeError) as error:  # a TypeError: sys.executable is None
         warnings.warn(
             f"cannot start {size - 1} worker processes ({error}): this process trains alone. "
@@ -186,70 +236,6 @@ def start_workers(workers: int | None, batch_size: int, n: int, dtype: str) -> C
             stacklevel=2,
         )
         return Communicator()
-
-
-def _start(size: int, n: int, dtype: str) -> LocalCommunicator:
-    """Rank 0, after starting the other ranks, which load npchar while rank 0 prepares its data.
-
-    They are started by a command of their own, not forked: this works in scripts without a main
-    guard, in notebooks and beside threads.
-    """
-    import subprocess
-    import tempfile
-
-    n += -n % LINE  # each vector begins a cache line
-    length = 2 * size * n * np.dtype(dtype).itemsize
-    with tempfile.TemporaryFile() as file:  # without a name: nothing can be left behind
-        file.write(bytes(length))  # a full disk is an error here, later it would crash
-        file.flush()
-        handle = file.fileno() if os.name == "posix" else f"npchar-{os.getpid()}-{id(file)}"
-        communicator = LocalCommunicator(0, size, [], _shared_memory(handle, length), n, dtype)
-        try:
-            for rank in range(1, size):
-                arguments = rank, size, n, dtype, handle, length, os.getpid()
-                path = [*map(str, sys.path), FOLDER]
-                communicator.add_worker(
-                    subprocess.Popen(
-                        [sys.executable, "-c", PROGRAM.format(path=path, arguments=arguments)],
-                        stdin=subprocess.PIPE,
-                        stdout=subprocess.PIPE,
-                        env=os.environ | WORKER_ENVIRONMENT,
-                        pass_fds=[handle] if isinstance(handle, int) else (),
-                        start_new_session=True,  # Ctrl-C is for rank 0
-                        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-                    )
-                )
-        except BaseException:
-            communicator.close()
-            raise
-    return communicator
-
-
-def join(
-    rank: int, size: int, n: int, dtype: str, handle: int | str, length: int, parent: int
-) -> LocalCommunicator:
-    """The communicator of a worker process, which ends when `parent`, rank 0, has ended."""
-    # A fork of rank 0 may keep the pipes open.
-    threading.Thread(target=_exit_after, args=[parent], daemon=True).start()
-    pipes = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for all else that a worker prints)
-    return LocalCommunicator(rank, size, [pipes], _shared_memory(handle, length), n, dtype)
-
-
-def _exit_after(parent: int) -> None:
-    """End this process when its parent has ended."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
-
-
-def _shared_memory(handle: int | str, length: int) -> mmap.mmap:
-    """Memory that processes share: of an open file, or on Windows by a name."""
-    import mmap
-
-    if isinstance(handle, int):
-        return mmap.mmap(handle, length)
-    return mmap.mmap(-1, length, tagname=handle)  # type: ignore[call-arg]
 
 
 class MissingMPIError(ImportError):
@@ -285,14 +271,20 @@ class MPICommunicator(Communicator):
                 "another MPI than the launcher; use the mpiexec that came with it"
             )
 
-    def all_reduce(self, vector: Array) -> None:
-        """Replace the vector by the sum of the vectors of all ranks: see `Communicator`."""
-        self._world.Allreduce(self._in_place, vector)
+    def send(self, message: object, weights: Array) -> None:
+        """Send a message and the weights from rank 0 to all others."""
+        self._world.bcast(message)
+        self._world.Bcast(weights)
 
-    def broadcast(self, message: Message | None) -> Message:
-        """Return the message of rank 0."""
-        received: Message = self._world.bcast(message)
-        return received
+    def receive(self, weights: Array) -> object:
+        """Return the message of rank 0, and write its weights."""
+        message: object = self._world.bcast(None)
+        self._world.Bcast(weights)
+        return message
+
+    def reduce(self, vector: Array) -> None:
+        """Add the vectors of all other ranks to that of rank 0."""
+        self._world.Reduce(vector if self.rank else self._in_place, vector)
 
     def is_same_on_all(self, value: object) -> bool:
         """Whether the values that all ranks call this with have the same `repr`."""

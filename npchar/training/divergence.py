@@ -17,7 +17,6 @@ MAX_ROLLBACKS = 5
 RATE_FACTOR = 0.25  # of the learning rate, after each
 UNTRAINED = 0.1  # nats by which initial weights may be better than the uniform baseline
 TOLERANCE = 0.5  # nats: a loss this far above the best has diverged
-BLOCK_STEPS, BLOCK_TARGETS = 50, 5000  # whose losses are averaged, because a step's says little
 COUNTERS = ("best_loss", "best_epoch", "epochs_since_best", "rollbacks", "lowest")
 
 Counters = dict[str, float]
@@ -42,10 +41,10 @@ class TrainingDiverged(ArithmeticError):
 class DivergenceGuard:
     """Watches the losses of a training.
 
-    Losses are averaged over blocks of at least 50 steps and 5,000 targets, or an epoch if that is
-    shorter. A block whose mean is half a nat above the best so far, or above the uniform baseline,
-    and by more than chance could bring, is a spike. The training rolls back then, as it does for a
-    number that is not finite.
+    Losses are averaged over blocks of about 50 steps and at least 5,000 targets, or an epoch if
+    that is shorter. A block whose mean is half a nat above the best so far, or above the uniform
+    baseline, and by more than chance could bring, is a spike. The training rolls back then, as it
+    does for a number that is not finite.
 
     Parameters
     ----------

@@ -113,10 +113,7 @@ def _train(
                 workers = None if isinstance(options.workers, str) else options.workers
                 if workers is None and checkpoint:
                     workers = checkpoint.processes
-                weights = network.parameters.flat
-                communicator = start_workers(
-                    workers, config.batch_size, weights.size + 1, weights.dtype.str
-                )
+                communicator = start_workers(workers, config.batch_size, network, config.targets)
                 stack.callback(communicator.close)
             if checkpoint:
                 checkpoint.begin(dataclasses.asdict(config), corpus, communicator.size)
@@ -185,20 +182,20 @@ def _train_on_all_ranks(
             "the same, or train a model on each rank with workers=1"
         )
     if communicator.rank:
-        with Interrupts(terminate=True, ignore=True):
-            end = follow(communicator)
-        network.parameters.flat[...] = end.network.parameters.flat
-        network.epochs_trained = end.network.epochs_trained
-        if isinstance(optimizer, Optimizer) and isinstance(end.optimizer, Optimizer):
-            optimizer.state = end.optimizer.state
-        model.history = end.history
+        with Interrupts(terminate=True) as interrupts, interrupts.uninterrupted():
+            end = follow(communicator, network, arguments["targets"])
+            model.history, network.epochs_trained = end.history, end.epochs_trained
+            if isinstance(optimizer, Optimizer):
+                optimizer.state = end.state
     else:
         error = None
         try:
             _train(model, text, arguments, options, communicator)
         except BaseException as raised:
             error = raised
-        end = communicator.broadcast(End(model.history, network, optimizer, error))
+        state = optimizer.state if isinstance(optimizer, Optimizer) else None
+        end = End(model.history, state, network.epochs_trained, error)
+        communicator.send(end, network.parameters.flat)
     if end.error is not None:
         raise end.error
     return model.history

@@ -38,15 +38,12 @@ class Interrupts:
     terminate
         Whether SIGTERM ends the training as Ctrl-C does, by a SystemExit of 143, so that there is
         time to save.
-    ignore
-        Whether to ignore these signals instead, for a rank that waits for the decision of rank 0.
     """
 
-    def __init__(self, terminate: bool, ignore: bool = False) -> None:
+    def __init__(self, terminate: bool) -> None:
         self.usual: dict[int, Handler] = {signal.SIGINT: signal.default_int_handler}
         if terminate:
             self.usual[signal.SIGTERM] = signal.SIG_DFL
-        self.ignore = ignore
         self.busy = False
         self.delayed: int | None = None
         """The signal that has arrived within `uninterrupted`."""
@@ -80,8 +77,6 @@ class Interrupts:
                 self._raise(number)  # with the body's error as its context
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if self.ignore:
-            return
         if self.busy and self.delayed is None:
             self.delayed = number
         else:

@@ -1,8 +1,7 @@
-"""One training step: gradient, all-reduce, clip, update. It is the same on every rank.
+"""One training step: gradient, clip, update.
 
-Each rank computes the gradient for its share of the sequences of a batch. Then all ranks make the
-same update, each of its own copy of the weights. Rank 0 leads: ``training/trainer.py`` calls it
-there, and the other ranks follow its messages.
+Each rank computes the gradient for its share of the sequences of a batch. Rank 0, which
+``training/trainer.py`` calls, adds the gradients of all ranks and changes the weights.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ import numpy as np
 
 from npchar.arrays import Array, aligned_empty
 from npchar.layers.parameters import Parameters
-from npchar.network.network import Network
+from npchar.network.network import Network, Sizes
 from npchar.threads import one_blas_thread
 from npchar.training.config import TrainingConfig
-from npchar.training.distributed import Communicator, WorkerError, join
+from npchar.training.distributed import Communicator, Shared, Worker, WorkerError
 from npchar.training.history import History
 from npchar.training.optimizers import Optimizer, clip_by_global_norm
 
@@ -37,34 +36,84 @@ class StepResult(NamedTuple):
     targets: int
 
 
-class Start(NamedTuple):
-    """All that the other ranks need to make the steps of rank 0."""
-
-    network: Network
-    optimizer: Optimizer  # with its state
-    config: TrainingConfig
-
-
 class Batch(NamedTuple):
-    """A step to make."""
+    """Sequences of ids, (T + 1, B), with -1 as padding, and a seed for dropout."""
 
-    ids: Array  # (T + 1, B)
+    ids: Array
     seed: int
-    learning_rate: float
 
 
 class End(NamedTuple):
-    """The end of the training, with all that it has changed in rank 0."""
+    """The end of the training, with all that it has changed in rank 0 except the weights."""
 
     history: History
-    network: Network
-    optimizer: Optimizer | str
+    state: Array | None
+    epochs_trained: int
     error: BaseException | None
+
+
+class BatchGradient:
+    """Computes gradients for one rank's share of a batch.
+
+    Parameters
+    ----------
+    network
+        The network.
+    targets
+        "all" or "last": see `Model.fit`.
+    """
+
+    def __init__(self, network: Network, targets: str) -> None:
+        self.network, self.targets = network, targets
+        weights = network.parameters
+        self.sums = aligned_empty(weights.flat.size + 1, weights.flat.dtype)
+        """The gradient, and the loss."""
+        self._gradient = Network(network.sizes, Parameters(weights.shapes, flat=self.sums[:-1]))
+        self._tapes: dict[tuple[int, ...], list[Any]] = {}  # for the last two shapes of x
+        self._masked = network  # with recurrent dropout a copy, whose weights are masked
+        if network.sizes.recurrent_dropout:
+            self._masked = Network(network.sizes, weights.zeros_like())
+        # When a large array is freed, glibc starts to keep freed memory for the next step instead
+        # of returning it to the system, which takes 3 to 9 % of a step.
+        np.empty(LARGEST, np.uint8)
+
+    def compute(self, batch: Batch, rank: int, size: int) -> int:
+        """Write the share of a rank of the mean loss and its gradient to `sums`.
+
+        Returns the number of targets of the whole batch.
+        """
+        ids, B = batch.ids, batch.ids.shape[1]
+        first, last = B * rank // size, B * (rank + 1) // size
+        y = ids[1:] if self.targets == "all" else ids[-1]
+        count = int((y >= 0).sum())
+        x, y = np.maximum(ids[:-1, first:last], 0), y[..., first:last]
+        if not (y >= 0).any():  # no target for this rank
+            self.sums[...] = 0
+            return count
+        if x.shape not in self._tapes:
+            if len(self._tapes) > 1:
+                self._tapes.clear()
+            self._tapes[x.shape] = self.network.tapes(*x.shape)
+        masks = [mask[:, first:last] for mask in self.network.dropout_masks(B, batch.seed)]
+        weights_mask = self.network.weights_mask(batch.seed)
+        if weights_mask is not None:
+            weights = self.network.parameters.flat
+            np.multiply(weights, weights_mask, out=self._masked.parameters.flat)
+        result = self._masked.gradients(
+            x, y, tapes=self._tapes[x.shape], masks=masks, gradient=self._gradient, count=count
+        )
+        if weights_mask is not None:
+            self.sums[:-1] *= weights_mask
+        self.sums[-1] = result.loss
+        return count
 
 
 @dataclass(eq=False)
 class TrainingStep:
-    """A step of the optimizer, whose gradient all ranks compute together."""
+    """A step of the optimizer, whose gradient all ranks compute together.
+
+    Only rank 0 has one. The others call `follow`.
+    """
 
     network: Network
     """Changed in place, as is the optimizer."""
@@ -76,51 +125,20 @@ class TrainingStep:
     """The number of steps that may have changed the weights."""
 
     def __post_init__(self) -> None:
-        network = self.network
-        weights = network.parameters
-        self._sums = aligned_empty(weights.flat.size + 1, weights.flat.dtype)  # and of the loss
-        self._gradient = Network(network.sizes, Parameters(weights.shapes, flat=self._sums[:-1]))
-        self._tapes: dict[tuple[int, ...], list[Any]] = {}  # for the last two shapes of x
-        self._masked = network  # with recurrent dropout a copy, whose weights are masked
-        if network.sizes.recurrent_dropout:
-            self._masked = Network(network.sizes, weights.zeros_like())
-        # When a large array is freed, glibc starts to keep freed memory for the next step instead
-        # of returning it to the system, which takes 3 to 9 % of a step.
-        np.empty(LARGEST, np.uint8)
+        self._gradient = BatchGradient(self.network, self.config.targets)
 
-    def __call__(self, ids: Array, seed: int, learning_rate: float) -> StepResult:
+    def __call__(self, batch: Batch, learning_rate: float) -> StepResult:
         """Change the weights by one batch.
 
         A step whose loss or gradient is not finite leaves them as they are.
-
-        Parameters
-        ----------
-        ids
-            (T + 1, B), with -1 as padding.
-        seed
-            For dropout.
-        learning_rate
-            The learning rate.
         """
-        batch = Batch(ids, seed, learning_rate)
-        if self.communicator.size > 1:
-            try:
-                self.communicator.broadcast(batch)
-                return self.update(batch)
-            except WorkerError as error:  # before the update
-                self._continue_alone(error)
-            except BaseException:
-                self.communicator.abort()
-                raise
-        return self.update(batch)
-
-    def share_weights(self) -> None:
-        """Give all ranks the weights and the optimizer's state of this one."""
-        if self.communicator.size > 1:
-            try:
-                self.communicator.broadcast(Start(self.network, self.optimizer, self.config))
-            except WorkerError as error:
-                self._continue_alone(error)
+        targets = self._compute_gradient(batch)
+        gradient, loss = self._gradient.sums[:-1], float(self._gradient.sums[-1])
+        norm = clip_by_global_norm(gradient, self.config.clip_norm or math.inf)
+        self.count += 1
+        if math.isfinite(loss + norm):
+            self.optimizer.update(self.network.parameters.flat, gradient, learning_rate)
+        return StepResult(loss, norm, targets)
 
     def threads(self) -> contextlib.AbstractContextManager[None]:
         """One thread of the BLAS for each of several ranks, and for small products."""
@@ -129,70 +147,53 @@ class TrainingStep:
             return one_blas_thread()
         return contextlib.nullcontext()
 
-    def _continue_alone(self, error: WorkerError) -> None:
-        warnings.warn(f"{error}: this process continues alone", stacklevel=3)
-        self.communicator.close()
-        self.communicator = Communicator()
-
-    def update(self, batch: Batch) -> StepResult:
-        """Change the weights of this rank by one batch, together with all other ranks."""
-        y = batch.ids[1:] if self.config.targets == "all" else batch.ids[-1]
-        targets = int((y >= 0).sum())
-        self._sums[-1] = self._share_of_gradient(batch, y, targets)
-        if self.communicator.size > 1:
-            self.communicator.all_reduce(self._sums)
-        gradient, loss = self._sums[:-1], float(self._sums[-1])
-        norm = clip_by_global_norm(gradient, self.config.clip_norm or math.inf)
-        self.count += 1
-        if math.isfinite(loss + norm):
-            self.optimizer.update(self.network.parameters.flat, gradient, batch.learning_rate)
-        return StepResult(loss, norm, targets)
-
-    def _share_of_gradient(self, batch: Batch, y: Array, targets: int) -> float:
-        """Write the gradient for this rank's sequences; return their part of the mean loss."""
-        B, gradient = batch.ids.shape[1], self._gradient.parameters.flat
-        rank, size = self.communicator.rank, self.communicator.size
-        first, last = B * rank // size, B * (rank + 1) // size
-        x, y = np.maximum(batch.ids[:-1, first:last], 0), y[..., first:last]
-        if not y.size or y.max() < 0:  # no target for this rank
-            gradient[...] = 0
-            return 0.0
-        if x.shape not in self._tapes:
-            if len(self._tapes) > 1:
-                self._tapes.clear()
-            self._tapes[x.shape] = self.network.tapes(*x.shape)
-        masks = [mask[:, first:last] for mask in self.network.dropout_masks(B, batch.seed)]
-        weights_mask = self.network.weights_mask(batch.seed)
-        if weights_mask is not None:
-            weights = self.network.parameters.flat
-            np.multiply(weights, weights_mask, out=self._masked.parameters.flat)
-        result = self._masked.gradients(
-            x, y, tapes=self._tapes[x.shape], masks=masks, gradient=self._gradient, count=targets
-        )
-        if weights_mask is not None:
-            gradient *= weights_mask
-        return float(result.loss)
+    def _compute_gradient(self, batch: Batch) -> int:
+        """Compute the gradient of a batch together with all ranks; return its targets."""
+        communicator = self.communicator
+        if communicator.size > 1:
+            try:
+                communicator.send(batch, self.network.parameters.flat)
+                targets = self._gradient.compute(batch, 0, communicator.size)
+                communicator.reduce(self._gradient.sums)
+                return targets
+            except WorkerError as error:
+                warnings.warn(f"{error}: this process continues alone", stacklevel=3)
+                communicator.close()
+                self.communicator = Communicator()
+            except BaseException:
+                communicator.abort()
+                raise
+        return self._gradient.compute(batch, 0, 1)
 
 
-def follow(communicator: Communicator) -> End:
-    """Make all steps of rank 0 in another rank, until rank 0 ends."""
-    step = None
+def follow(communicator: Communicator, network: Network, targets: str) -> End:
+    """Compute the share of another rank than 0 in all steps, until rank 0 ends.
+
+    Parameters
+    ----------
+    communicator
+        Connects the ranks.
+    network
+        A network, whose weights become those of rank 0.
+    targets
+        As for `BatchGradient`.
+    """
+    gradient = BatchGradient(network, targets)
     try:
         with one_blas_thread():
             while True:
-                message: Start | Batch | End = communicator.broadcast(None)
+                message = communicator.receive(network.parameters.flat)
                 if isinstance(message, End):
                     return message
-                if isinstance(message, Start):
-                    step = TrainingStep(*message, communicator)
-                elif step is not None:
-                    step.update(message)
+                assert isinstance(message, Batch)
+                gradient.compute(message, communicator.rank, communicator.size)
+                communicator.reduce(gradient.sums)
     except BaseException:
         communicator.abort()
         raise
 
 
-def run_worker(*arguments: Any) -> None:
-    """The main function of a worker process, with the arguments of `join`."""
+def run_worker(rank: int, leader: int, shared: Shared, sizes: Sizes, targets: str) -> None:
+    """The main function of a worker process: see `Worker` and `follow`."""
     with contextlib.suppress(EOFError, pickle.UnpicklingError, WorkerError):  # rank 0 has ended
-        follow(join(*arguments))
+        follow(Worker(rank, leader, shared), Network(sizes, dtype=shared[-1]), targets)

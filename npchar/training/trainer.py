@@ -25,19 +25,15 @@ from npchar.text.documents import Ids
 from npchar.text.ngrams import baselines
 from npchar.training.checkpoint import Checkpoint
 from npchar.training.config import TrainingConfig
-from npchar.training.divergence import (
-    BLOCK_STEPS,
-    BLOCK_TARGETS,
-    RATE_FACTOR,
-    DivergenceGuard,
-)
+from npchar.training.divergence import RATE_FACTOR, DivergenceGuard
 from npchar.training.history import History
 from npchar.training.interrupts import Interrupts
 from npchar.training.progress import Progress
 from npchar.training.schedule import learning_rate_at
-from npchar.training.step import TrainingStep
+from npchar.training.step import Batch, TrainingStep
 
 Callback = Callable[[History], object]
+BLOCK_STEPS, BLOCK_TARGETS = 50, 5000  # whose losses are averaged, because a step's says little
 
 
 @dataclass
@@ -51,9 +47,8 @@ class TrainingPosition:
     loss: float = 0.0  # sum over these targets
     norm: float = 0.0  # sum over these targets
     seconds: float = 0.0
-    block_steps: int = 0  # in the current block: see `DivergenceGuard`
-    block_targets: int = 0
-    block_loss: float = 0.0
+    block_targets: int = 0  # in the current block: see `DivergenceGuard`
+    block_loss: float = 0.0  # sum over these targets
     finished: bool = False
 
 
@@ -194,10 +189,9 @@ class Trainer:
             learning_rate_at(self.schedule, config.learning_rate, step, total_steps, config.warm_up)
             for step in range(position.steps, position.steps + count - first)
         ]
-        self.step.share_weights()  # a callback may have changed them
         with self.step.threads(), self.interrupts.uninterrupted():
             for ids, seed, rate in zip(batches.batches(order, first), seeds[first:], rates):
-                self._train_batch(ids, int(seed), rate, position.batches + 1 == count)
+                self._train_batch(Batch(ids, int(seed)), rate, position.batches + 1 == count)
                 position.seconds = time.perf_counter() - start
                 if self.progress and position.targets:
                     share, loss = position.batches / count, position.loss / position.targets
@@ -206,37 +200,29 @@ class Trainer:
                 if self.interrupts.delayed is not None:
                     break
 
-    def _train_batch(self, ids: Array, seed: int, rate: float, is_last: bool) -> None:
+    def _train_batch(self, batch: Batch, rate: float, is_last: bool) -> None:
         """Make one step and count it; roll back if the training diverges."""
         position, problem = self.position, None
         rate *= RATE_FACTOR**self.guard.rollbacks
-        loss, norm, targets = self.step(ids, seed, rate)
+        loss, norm, targets = self.step(batch, rate)
         if math.isfinite(loss + norm):
             position.targets += targets
             position.loss += loss * targets
             position.norm += norm * targets
-            position.block_steps += 1
             position.block_targets += targets
             position.block_loss += loss * targets
-            is_block = (
-                position.block_steps >= BLOCK_STEPS and position.block_targets >= BLOCK_TARGETS
-            )
-            if is_block or is_last:
+            if is_last or position.block_targets >= max(BLOCK_TARGETS, BLOCK_STEPS * targets):
                 mean = position.block_loss / position.block_targets
                 problem = self.guard.update(mean, position.block_targets)
-                self._begin_block()
+                position.block_targets, position.block_loss = 0, 0.0
         else:
             problem = f"the loss came out as {loss:.4g} and its gradient's norm as {norm:.4g}"
         if problem:
             where = f"in epoch {position.epochs + 1}, after {position.steps} steps"
-            self._begin_block()
+            position.block_targets, position.block_loss = 0, 0.0
             self._report(self.guard.roll_back(where, problem, rate))
-            self.step.share_weights()
         position.batches += 1
         position.steps += 1
-
-    def _begin_block(self) -> None:
-        self.position.block_steps, self.position.block_targets, self.position.block_loss = 0, 0, 0.0
 
     def _end_epoch(self) -> None:
         """Validate, and add the epoch to the history."""

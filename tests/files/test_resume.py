@@ -14,7 +14,7 @@ from conftest import reconfigure
 
 import npchar
 from npchar import CheckpointError, Model, Vocabulary
-from npchar.training.distributed import LocalCommunicator
+from npchar.training.distributed import Leader
 
 TEXT = "the cat sat on the mat, and the rat sat on the cat. " * 12
 NAMES = ["anna", "ben", "carolina", "benedikt", "nina", "caba", "dennis", "bea"] * 8
@@ -350,17 +350,17 @@ def test_ctrl_c_waits_for_the_end_of_a_step_and_a_second_does_not(
 
 def test_ctrl_c_waits_for_the_step_that_workers_make(tmp_path, monkeypatch):
     path, calls = tmp_path / "run.npz", itertools.count(1)
-    all_reduce = LocalCommunicator.all_reduce
+    reduce = Leader.reduce
 
     def interrupted(communicator, vector):
         if next(calls) == 3:
             signal.raise_signal(signal.SIGINT)
-        return all_reduce(communicator, vector)
+        return reduce(communicator, vector)
 
     model = make()
     expected = outcome(model, fit(model, tmp_path / "whole.npz", workers=2))
     with monkeypatch.context() as patch, interrupts():
-        patch.setattr(LocalCommunicator, "all_reduce", interrupted)
+        patch.setattr(Leader, "reduce", interrupted)
         with pytest.raises(KeyboardInterrupt):
             fit(make(), path, workers=2)
     assert position(path)["steps"] == 3

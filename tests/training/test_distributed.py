@@ -12,7 +12,7 @@ import pytest
 from children import LIMIT, python, run_python, wait_for_ends
 
 import npchar
-from npchar.training.distributed import LocalCommunicator
+from npchar.training.distributed import Leader
 
 TEXT = "the cat sat on the mat, and the rat sat on the cat. " * 40
 POSIX = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
@@ -59,7 +59,7 @@ def test_a_step_without_a_finite_loss_leaves_the_weights_as_they_are(workers):
 
 
 def test_ranks_follow_a_rollback_and_a_callback():
-    """Rank 0 shares its weights when something else than a step has changed them."""
+    """The weights of each step are those of rank 0."""
 
     def weights(workers):
         model = make(dtype="float64")
@@ -88,7 +88,7 @@ def workers_of(pid):
 
 @POSIX
 def test_a_worker_killed_in_a_step_costs_that_step(monkeypatch):
-    all_reduce, calls = LocalCommunicator.all_reduce, []
+    reduce, calls = Leader.reduce, []
 
     def kill(communicator, vector):
         calls.append(communicator)
@@ -96,11 +96,11 @@ def test_a_worker_killed_in_a_step_costs_that_step(monkeypatch):
             (worker,) = workers_of(os.getpid())
             os.kill(worker, signal.SIGKILL)
             wait_for_ends([worker])
-        return all_reduce(communicator, vector)
+        return reduce(communicator, vector)
 
     expected, model = make(dtype="float64"), make(dtype="float64")
     same = expected.fit(TEXT, workers=1, **QUIET)
-    monkeypatch.setattr(LocalCommunicator, "all_reduce", kill)
+    monkeypatch.setattr(Leader, "reduce", kill)
     with pytest.warns(UserWarning, match="continues alone"):
         history = model.fit(TEXT, workers=2, **QUIET)
     np.testing.assert_allclose(history.loss, same.loss, rtol=1e-8)
@@ -282,21 +282,15 @@ def test_a_frozen_program_does_not_run_itself_again(tmp_path, frozen):
     assert len((tmp_path / "starts").read_text()) == (1 if frozen else 2)
 
 
-def test_an_optimizer_of_a_users_module_trains_in_workers(tmp_path, monkeypatch):
-    """The module imports npchar, of which a worker has loaded only parts."""
-    (tmp_path / "decaying.py").write_text(
-        "import npchar\n"
-        "class Decaying(npchar.RMSprop):\n"
-        "    def update(self, weights, gradient, learning_rate=None):\n"
-        "        weights *= 0.999\n"
-        "        super().update(weights, gradient, learning_rate)\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    import decaying
+def test_an_optimizer_of_a_user_needs_no_import_in_workers():
+    class Decaying(npchar.RMSprop):
+        def update(self, weights, gradient, learning_rate=None):
+            weights *= 0.999
+            super().update(weights, gradient, learning_rate)
 
     found = []
     for workers in (1, 2):
         model = make(dtype="float64")
-        model.fit(TEXT, workers=workers, optimizer=decaying.Decaying(), **QUIET)
+        model.fit(TEXT, workers=workers, optimizer=Decaying(), **QUIET)
         found.append(model.parameters.flat)
     np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
