@@ -16,7 +16,7 @@ def require_seed(seed: int | None) -> None:
         raise ValueError(f"seed is {seed!r}; expected a whole number, 0 or more")
 
 
-def require_positive(**arguments: int) -> None:
+def require_positive(**arguments: object) -> None:
     """Raise a ValueError that names the argument which is not a whole number above 0."""
     for name, value in arguments.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:

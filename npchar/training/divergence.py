@@ -19,8 +19,6 @@ UNTRAINED = 0.1  # nats by which initial weights may be better than the uniform 
 TOLERANCE = 0.5  # nats: a loss this far above the best has diverged
 COUNTERS = ("best_loss", "best_epoch", "epochs_since_best", "rollbacks", "lowest")
 
-Counters = dict[str, float]
-
 
 class TrainingDiverged(ArithmeticError):
     """The loss or its gradient was not finite, or the loss rose, after each lower learning rate.
@@ -135,12 +133,3 @@ class DivergenceGuard:
             f"{where}, {reason}: its steps were too long. Back to the best weights, {best}, and "
             f"on with a quarter of the learning rate, {rate * RATE_FACTOR:.3g}"
         )
-
-    def counters(self) -> Counters:
-        """All except the arrays, for a checkpoint."""
-        return {name: getattr(self, name) for name in COUNTERS}
-
-    def load(self, counters: Counters) -> None:
-        """Resume from the counters of a checkpoint."""
-        for name in COUNTERS:
-            setattr(self, name, counters[name])

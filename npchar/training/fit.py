@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from npchar.arguments import require_positive
+from npchar.arrays import Array
 from npchar.files import describe_model, text_digest
 from npchar.network.network import Network
 from npchar.text.documents import Ids, as_text, read_text
 from npchar.text.examine import examine
 from npchar.text.vocabulary import END, Text, Vocabulary
-from npchar.training.checkpoint import checkpoint_lock, open_checkpoint, require_every
+from npchar.training.checkpoint import Checkpoint, checkpoint_lock, open_checkpoint, require_every
 from npchar.training.config import TrainingConfig, resolve_config, resolve_optimizer
 from npchar.training.distributed import Communicator, MPICommunicator, start_workers
 from npchar.training.history import History
@@ -24,7 +26,7 @@ from npchar.training.interrupts import Interrupts, interrupt
 from npchar.training.optimizers import Optimizer
 from npchar.training.progress import Progress, show
 from npchar.training.step import End, TrainingStep, follow
-from npchar.training.trainer import Callback, Trainer, train_validation_split
+from npchar.training.trainer import Callback, Trainer, TrainingData, train_validation_split
 
 
 class TrainableModel(Protocol):
@@ -53,127 +55,143 @@ def fit(
     model: TrainableModel, text: Text, arguments: dict[str, Any], options: FitOptions
 ) -> History:
     """Train a model: see `Model.fit`. `arguments` are those for `resolve_config`."""
-    callbacks, workers = options.callbacks, options.workers
+    options, vocabulary = _checked(options), model.vocabulary
+    texts = [text] if options.validation_data is None else [text, options.validation_data]
+    texts = [as_text(each, vocabulary.tokens) for each in texts]
+    if len(texts) == 2:
+        arguments = arguments | {"validation_split": 0.0}
+    communicator = MPICommunicator() if options.workers == "mpi" else None
+    if communicator:
+        _require_same_on_all_ranks(communicator, model, arguments, texts)
+    corpus = [read_text(each, vocabulary)[1] for each in texts]
+    train = functools.partial(_train, model, corpus, arguments, options)
+    model.history = History()
+    try:
+        if communicator:
+            return _train_on_all_ranks(train, communicator, model, arguments)
+        return train()
+    except KeyboardInterrupt:
+        path = options.checkpoint
+        how = f"; fit with resume=True resumes from {path}" if path else ""
+        raise interrupt(
+            f"interrupted after {len(model.history.loss)} of {model.history.config.get('epochs')} "
+            "epochs: the model has the weights of the last step, model.history the losses"
+            f"{how}"
+        ) from None
+
+
+def _checked(options: FitOptions) -> FitOptions:
+    """Raise an error for wrong options; return them with an absolute path and a list."""
+    callbacks, workers, checkpoint = options.callbacks, options.workers, options.checkpoint
     callbacks = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks, None]
     if not all(map(callable, callbacks)):
         raise TypeError(
             f"callbacks is {options.callbacks!r}; expected a list of functions, such as [print]"
         )
-    if isinstance(workers, str) and workers != "mpi":
-        raise ValueError(f"workers is {workers!r}; expected a number of processes or 'mpi'")
-    if workers is not None and not isinstance(workers, str):
+    if workers not in (None, "mpi"):
         require_positive(workers=workers)
-    if options.checkpoint is not None:
+    if checkpoint is not None:
         require_every(options.checkpoint_every)
+        checkpoint = os.path.realpath(checkpoint)  # a callback may change the current folder
     elif options.resume:
         raise ValueError("resume is True, but no checkpoint is given")
-    text, options = as_text(text, model.vocabulary.tokens), options._replace(callbacks=callbacks)
-    if options.validation_data is not None:
-        validation_data = as_text(options.validation_data, model.vocabulary.tokens)
-        options = options._replace(validation_data=validation_data)
-        arguments = arguments | {"validation_split": 0.0}
-    if workers == "mpi":
-        return _train_on_all_ranks(model, text, arguments, options)
-    return _train(model, text, arguments, options)
+    return options._replace(callbacks=callbacks, checkpoint=checkpoint)
 
 
 def _train(
     model: TrainableModel,
-    text: Text,
+    corpus: list[Ids],
     arguments: dict[str, Any],
     options: FitOptions,
     communicator: Communicator | None = None,
 ) -> History:
-    """Train as rank 0. Without a communicator, start worker processes."""
-    network, vocabulary, path = model.network, model.vocabulary, ""
-    _, ids = read_text(text, vocabulary)
-    validation, corpus = None, ids.ids
-    if options.validation_data is not None:
-        _, validation = read_text(options.validation_data, vocabulary)
-        corpus = np.concatenate([corpus, validation.ids])
-    history = model.history = History()
-    with contextlib.ExitStack() as stack:
-        checkpoint = None
-        if options.checkpoint is not None:
-            path = os.path.realpath(options.checkpoint)  # a callback may change the current folder
-            stack.enter_context(checkpoint_lock(path))
-            checkpoint = open_checkpoint(
-                path,
-                options.checkpoint_every,
-                describe_model(network, vocabulary, lower_case=model.lower_case),
-                resume=options.resume,
-                model=None if arguments["epochs"] is None else dict(network.parameters),
-                ids=ids.ids,
-            )
+    """Train as rank 0. Without a communicator, start worker processes.
+
+    `corpus` is the text, and the validation set if there is one.
+    """
+    network, history, workers = model.network, model.history, options.workers
+    ids = corpus[0].ids
+    with _open_checkpoint(model, ids, arguments, options) as checkpoint:
         saved = checkpoint.settings if checkpoint else None
-        config = resolve_config(arguments, len(ids.ids), network.sizes, saved)
-        data = train_validation_split(ids, validation, config)
-        try:
-            if communicator is None:
-                workers = None if isinstance(options.workers, str) else options.workers
-                if workers is None and checkpoint:
-                    workers = checkpoint.processes
-                communicator = start_workers(workers, config.batch_size, network, config.targets)
-                stack.callback(communicator.close)
+        config = resolve_config(arguments, len(ids), network.sizes, saved)
+        history.config = dataclasses.asdict(config)
+        data = train_validation_split(config, *corpus)
+        if communicator is None:
+            assert not isinstance(workers, str)
+            if workers is None and checkpoint:
+                workers = checkpoint.processes
+            communicator = start_workers(workers, config.batch_size, network, config.targets)
+        with contextlib.closing(communicator):
             if checkpoint:
-                checkpoint.begin(dataclasses.asdict(config), corpus, communicator.size)
-            progress = None
-            if options.verbose:
-                for finding in _findings(ids, config, vocabulary):
-                    show(f"the text: {finding}")
-                progress = Progress(
-                    config.epochs, len(data.training.ids), vocabulary.symbol_name, data.description
-                )
-            optimizer, schedule = arguments["optimizer"], arguments["schedule"]
+                all_ids = np.concatenate([part.ids for part in corpus])
+                checkpoint.begin(history.config, all_ids, communicator.size)
+            optimizer = resolve_optimizer(arguments["optimizer"], config)
+            schedule = arguments["schedule"]
             trainer = Trainer(
-                TrainingStep(network, resolve_optimizer(optimizer, config), config, communicator),
+                TrainingStep(network, optimizer, config, communicator),
                 data,
                 schedule if callable(schedule) else config.schedule,
                 history,
                 list(options.callbacks),
                 checkpoint,
-                progress,
+                _begin_progress(corpus[0], data, config, model.vocabulary)
+                if options.verbose
+                else None,
             )
-            history.config = dataclasses.asdict(config)
             model.trained_on = {
-                "sha256": text_digest(ids.ids), "validation_split": config.validation_split,
+                "sha256": text_digest(ids), "validation_split": config.validation_split,
             }  # fmt: skip
             return trainer.run()
-        except KeyboardInterrupt:
-            how = f"; fit with resume=True resumes from {path}" if path else ""
-            raise interrupt(
-                f"interrupted after {len(history.loss)} of {config.epochs} epochs: the model has "
-                f"the weights of the last step, model.history the losses{how}"
-            ) from None
 
 
-def _findings(ids: Ids, config: TrainingConfig, vocabulary: Vocabulary) -> list[str]:
-    """The findings of `npchar.examine` on a text, or on all documents together.
+@contextlib.contextmanager
+def _open_checkpoint(
+    model: TrainableModel, ids: Array, arguments: dict[str, Any], options: FitOptions
+) -> Iterator[Checkpoint | None]:
+    """The checkpoint of a training, if it has one, which no other training can write meanwhile."""
+    if options.checkpoint is None:
+        yield None
+        return
+    path, network = os.fspath(options.checkpoint), model.network
+    with checkpoint_lock(path):
+        yield open_checkpoint(
+            path,
+            options.checkpoint_every,
+            describe_model(network, model.vocabulary, lower_case=model.lower_case),
+            resume=options.resume,
+            model=None if arguments["epochs"] is None else dict(network.parameters),
+            ids=ids,
+        )
+
+
+def _begin_progress(
+    ids: Ids, data: TrainingData, config: TrainingConfig, vocabulary: Vocabulary
+) -> Progress:
+    """Print the findings of `npchar.examine` on a text, or on all documents together.
 
     Rare symbols that become the unknown symbol are not reported.
     """
     hidden = (END, vocabulary.unknown_symbol)
     is_shown = np.array([symbol not in hidden for symbol in vocabulary])
     text = vocabulary.decode(ids.ids[is_shown[ids.ids]])
-    if ids.ends is None:
-        return examine(text, maxlen=config.maxlen, validation_split=config.validation_split)
-    return examine(text, maxlen=1, validation_split=0)
+    maxlen, split = config.maxlen, config.validation_split
+    if ids.ends is not None:
+        maxlen, split = 1, 0.0
+    for finding in examine(text, maxlen=maxlen, validation_split=split):
+        show(f"the text: {finding}")
+    symbols = len(data.training.ids)
+    return Progress(config.epochs, symbols, vocabulary.symbol_name, data.description)
 
 
-def _train_on_all_ranks(
-    model: TrainableModel, text: Text, arguments: dict[str, Any], options: FitOptions
-) -> History:
-    """Train one model in all ranks of an MPI job.
-
-    The other ranks make the same steps as rank 0, return the same history, and raise the same
-    error.
-    """
-    communicator, network, schedule = MPICommunicator(), model.network, arguments["schedule"]
-    optimizer = arguments["optimizer"]
+def _require_same_on_all_ranks(
+    communicator: MPICommunicator, model: TrainableModel, arguments: dict[str, Any], texts: object
+) -> None:
+    """Raise a ValueError on all ranks of an MPI job unless they train the same."""
+    network, schedule = model.network, arguments["schedule"]
     inputs = {
         "arguments": arguments | {"schedule": None if callable(schedule) else schedule},
         "models": (network.sizes, network.parameters.flat.dtype, model.vocabulary.symbols),
-        "texts": (text, options.validation_data),
+        "texts": texts,
     }
     names = [name for name, value in inputs.items() if not communicator.is_same_on_all(value)]
     if names:
@@ -181,6 +199,19 @@ def _train_on_all_ranks(
             f"the ranks of this MPI job have different {' and '.join(names)}; give all of them "
             "the same, or train a model on each rank with workers=1"
         )
+
+
+def _train_on_all_ranks(
+    train: Callable[[Communicator], History],
+    communicator: MPICommunicator,
+    model: TrainableModel,
+    arguments: dict[str, Any],
+) -> History:
+    """Train one model in all ranks of an MPI job.
+
+    The other ranks help rank 0, return the same history, and raise the same error.
+    """
+    network, optimizer = model.network, arguments["optimizer"]
     if communicator.rank:
         with Interrupts(terminate=True) as interrupts, interrupts.uninterrupted():
             end = follow(communicator, network, arguments["targets"])
@@ -190,7 +221,7 @@ def _train_on_all_ranks(
     else:
         error = None
         try:
-            _train(model, text, arguments, options, communicator)
+            train(communicator)
         except BaseException as raised:
             error = raised
         state = optimizer.state if isinstance(optimizer, Optimizer) else None

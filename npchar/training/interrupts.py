@@ -6,7 +6,6 @@ In the middle of a step the weights are half updated, so that there would be not
 from __future__ import annotations
 
 import contextlib
-import functools
 import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -21,8 +20,7 @@ def interrupt(sentence: str) -> KeyboardInterrupt:
     KeyboardInterrupt itself.
     """
     error = KeyboardInterrupt(sentence)
-    # IPython calls it. A lambda could not be sent to the other ranks of an MPI job.
-    error._render_traceback_ = functools.partial(list, [sentence])  # type: ignore[attr-defined]
+    error._render_traceback_ = lambda: [sentence]  # type: ignore[attr-defined]  # IPython asks
     return error
 
 

@@ -25,7 +25,7 @@ from npchar.text.documents import Ids
 from npchar.text.ngrams import baselines
 from npchar.training.checkpoint import Checkpoint
 from npchar.training.config import TrainingConfig
-from npchar.training.divergence import RATE_FACTOR, DivergenceGuard
+from npchar.training.divergence import COUNTERS, RATE_FACTOR, DivergenceGuard
 from npchar.training.history import History
 from npchar.training.interrupts import Interrupts
 from npchar.training.progress import Progress
@@ -62,7 +62,7 @@ class TrainingData(NamedTuple):
 
 
 def train_validation_split(
-    text: Ids, validation: Ids | None, config: TrainingConfig
+    config: TrainingConfig, text: Ids, validation: Ids | None = None
 ) -> TrainingData:
     """Take a validation set from the text, unless there is one.
 
@@ -263,12 +263,11 @@ class Trainer:
         if not (self.config.restore_best and is_worse and guard.can_restore):
             return
         guard.restore()
-        self._report(
-            f"restored the weights of epoch {guard.best_epoch}, which has the lowest val_loss"
-            if guard.best_epoch
-            else "every epoch diverged: restored the weights from before this training; use a "
-            "lower learning_rate"
-        )
+        event = f"restored the weights of epoch {guard.best_epoch}, which has the lowest val_loss"
+        if not guard.best_epoch:
+            event = ("every epoch diverged: restored the weights from before this training; use "
+                     "a lower learning_rate")  # fmt: skip
+        self._report(event)
 
     def _count_baselines(self) -> None:
         """The losses of n-gram models on the validation set.
@@ -292,7 +291,7 @@ class Trainer:
         return {
             "position": asdict(self.position),
             "history": {name: getattr(self.history, name) for name in History.KINDS},
-            "guard": self.guard.counters(),
+            "guard": {name: getattr(self.guard, name) for name in COUNTERS},
             "generator": dict(self.generator),
         }
 
@@ -313,9 +312,9 @@ class Trainer:
             return
         self.position = TrainingPosition(**saved["position"])
         self.position.finished &= not checkpoint.is_longer
-        for name, value in saved["history"].items():
-            setattr(self.history, name, value)
-        self.guard.load(saved["guard"])
+        for owner, values in ((self.history, saved["history"]), (self.guard, saved["guard"])):
+            for name, value in values.items():
+                setattr(owner, name, value)
         self.generator = saved["generator"]
         self.network.epochs_trained = checkpoint.epochs_trained
 
