@@ -17,12 +17,13 @@ import threading
 import time
 import traceback
 import warnings
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from npchar.arrays import LINE, Array
 from npchar.threads import available_cores, can_limit_blas
+from npchar.training.history import History
 
 if TYPE_CHECKING:
     import subprocess  # where it is used: a browser has none, and `import npchar` is faster
@@ -50,6 +51,25 @@ LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # set by launchers of MPI
 Shared = tuple[int | str, tuple[int, int], str]  # the arguments of `_shared_array`
 
 
+class Batch(NamedTuple):
+    """Sequences of ids, (T + 1, B), with -1 as padding, and a seed for dropout."""
+
+    ids: Array
+    seed: int
+
+
+class End(NamedTuple):
+    """The end of the training, with all that it has changed in rank 0 except the weights."""
+
+    history: History
+    state: Array | None
+    epochs_trained: int
+    error: BaseException | None
+
+
+Message = Batch | End
+
+
 class WorkerError(RuntimeError):
     """Another process of the same training ended."""
 
@@ -59,11 +79,8 @@ class Communicator:
 
     rank, size = 0, 1
 
-    def send(self, message: object, weights: Array) -> None:
+    def send(self, message: Message, weights: Array) -> None:
         """Send a message and the weights from rank 0 to all others."""
-
-    def receive(self, weights: Array) -> object:
-        """Return the message of rank 0, and write its weights, in another rank."""
 
     def reduce(self, vector: Array) -> None:
         """Add the vectors of all other ranks to that of rank 0."""
@@ -129,7 +146,7 @@ class Leader(Communicator):
                 self.close()
                 raise
 
-    def send(self, message: object, weights: Array) -> None:
+    def send(self, message: Message, weights: Array) -> None:
         """Send a message and the weights from rank 0 to all others."""
         self._vectors[0, : weights.size] = weights
         pickled = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
@@ -168,9 +185,9 @@ class Worker(Communicator):
         # A fork of the leader may keep the pipes open.
         threading.Thread(target=_exit_after, args=[leader], daemon=True).start()
 
-    def receive(self, weights: Array) -> object:
+    def receive(self, weights: Array) -> Message:
         """Return the message of rank 0, and write its weights."""
-        message: object = pickle.load(self._reader)
+        message: Message = pickle.load(self._reader)
         weights[...] = self._vectors[0, : weights.size]
         return message
 
@@ -214,10 +231,8 @@ def start_workers(
         As for `BatchGradient`.
     """
     obstacle = ""
-    if getattr(sys, "frozen", False):
-        obstacle = "a frozen program would run itself again"
-    elif IS_WORKER in os.environ:
-        obstacle = "this is a worker process"
+    if getattr(sys, "frozen", False) or IS_WORKER in os.environ:
+        obstacle = "a frozen program or a worker process would start itself again"
     elif not can_limit_blas():
         obstacle = "the threads of NumPy's BLAS cannot be limited: install threadpoolctl"
     if workers is None:
@@ -271,14 +286,14 @@ class MPICommunicator(Communicator):
                 "another MPI than the launcher; use the mpiexec that came with it"
             )
 
-    def send(self, message: object, weights: Array) -> None:
+    def send(self, message: Message, weights: Array) -> None:
         """Send a message and the weights from rank 0 to all others."""
         self._world.bcast(message)
         self._world.Bcast(weights)
 
-    def receive(self, weights: Array) -> object:
+    def receive(self, weights: Array) -> Message:
         """Return the message of rank 0, and write its weights."""
-        message: object = self._world.bcast(None)
+        message: Message = self._world.bcast(None)
         self._world.Bcast(weights)
         return message
 

@@ -20,13 +20,15 @@ from npchar.text.examine import examine
 from npchar.text.vocabulary import END, Text, Vocabulary
 from npchar.training.checkpoint import Checkpoint, checkpoint_lock, open_checkpoint, require_every
 from npchar.training.config import TrainingConfig, resolve_config, resolve_optimizer
-from npchar.training.distributed import Communicator, MPICommunicator, start_workers
+from npchar.training.distributed import Communicator, End, MPICommunicator, start_workers
 from npchar.training.history import History
 from npchar.training.interrupts import Interrupts, interrupt
 from npchar.training.optimizers import Optimizer
 from npchar.training.progress import Progress, show
-from npchar.training.step import End, TrainingStep, follow
+from npchar.training.step import TrainingStep, follow
 from npchar.training.trainer import Callback, Trainer, TrainingData, train_validation_split
+
+Arguments = dict[str, Any]  # those for `resolve_config`
 
 
 class TrainableModel(Protocol):
@@ -51,9 +53,7 @@ class FitOptions(NamedTuple):
     resume: bool
 
 
-def fit(
-    model: TrainableModel, text: Text, arguments: dict[str, Any], options: FitOptions
-) -> History:
+def fit(model: TrainableModel, text: Text, arguments: Arguments, options: FitOptions) -> History:
     """Train a model: see `Model.fit`. `arguments` are those for `resolve_config`."""
     options, vocabulary = _checked(options), model.vocabulary
     texts = [text] if options.validation_data is None else [text, options.validation_data]
@@ -101,7 +101,7 @@ def _checked(options: FitOptions) -> FitOptions:
 def _train(
     model: TrainableModel,
     corpus: list[Ids],
-    arguments: dict[str, Any],
+    arguments: Arguments,
     options: FitOptions,
     communicator: Communicator | None = None,
 ) -> History:
@@ -146,7 +146,7 @@ def _train(
 
 @contextlib.contextmanager
 def _open_checkpoint(
-    model: TrainableModel, ids: Array, arguments: dict[str, Any], options: FitOptions
+    model: TrainableModel, ids: Array, arguments: Arguments, options: FitOptions
 ) -> Iterator[Checkpoint | None]:
     """The checkpoint of a training, if it has one, which no other training can write meanwhile."""
     if options.checkpoint is None:
@@ -184,7 +184,7 @@ def _begin_progress(
 
 
 def _require_same_on_all_ranks(
-    communicator: MPICommunicator, model: TrainableModel, arguments: dict[str, Any], texts: object
+    communicator: MPICommunicator, model: TrainableModel, arguments: Arguments, texts: object
 ) -> None:
     """Raise a ValueError on all ranks of an MPI job unless they train the same."""
     network, schedule = model.network, arguments["schedule"]
@@ -205,7 +205,7 @@ def _train_on_all_ranks(
     train: Callable[[Communicator], History],
     communicator: MPICommunicator,
     model: TrainableModel,
-    arguments: dict[str, Any],
+    arguments: Arguments,
 ) -> History:
     """Train one model in all ranks of an MPI job.
 

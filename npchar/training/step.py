@@ -7,21 +7,29 @@ Each rank computes the gradient for its share of the sequences of a batch. Rank 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import pickle
 import warnings
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from npchar.arrays import Array, aligned_empty
+from npchar.arrays import aligned_empty
 from npchar.layers.parameters import Parameters
 from npchar.network.network import Network, Sizes
 from npchar.threads import one_blas_thread
 from npchar.training.config import TrainingConfig
-from npchar.training.distributed import Communicator, Shared, Worker, WorkerError
-from npchar.training.history import History
+from npchar.training.distributed import (
+    Batch,
+    Communicator,
+    End,
+    MPICommunicator,
+    Shared,
+    Worker,
+    WorkerError,
+)
 from npchar.training.optimizers import Optimizer, clip_by_global_norm
 
 LARGE_PRODUCT = 1 << 24  # multiplications, from which threads of the BLAS pay in one process
@@ -34,22 +42,6 @@ class StepResult(NamedTuple):
     loss: float
     norm: float
     targets: int
-
-
-class Batch(NamedTuple):
-    """Sequences of ids, (T + 1, B), with -1 as padding, and a seed for dropout."""
-
-    ids: Array
-    seed: int
-
-
-class End(NamedTuple):
-    """The end of the training, with all that it has changed in rank 0 except the weights."""
-
-    history: History
-    state: Array | None
-    epochs_trained: int
-    error: BaseException | None
 
 
 class BatchGradient:
@@ -69,7 +61,7 @@ class BatchGradient:
         self.sums = aligned_empty(weights.flat.size + 1, weights.flat.dtype)
         """The gradient, and the loss."""
         self._gradient = Network(network.sizes, Parameters(weights.shapes, flat=self.sums[:-1]))
-        self._tapes: dict[tuple[int, ...], list[Any]] = {}  # for the last two shapes of x
+        self._tapes = functools.lru_cache(maxsize=2)(network.tapes)  # for two shapes of x
         self._masked = network  # with recurrent dropout a copy, whose weights are masked
         if network.sizes.recurrent_dropout:
             self._masked = Network(network.sizes, weights.zeros_like())
@@ -90,17 +82,13 @@ class BatchGradient:
         if not (y >= 0).any():  # no target for this rank
             self.sums[...] = 0
             return count
-        if x.shape not in self._tapes:
-            if len(self._tapes) > 1:
-                self._tapes.clear()
-            self._tapes[x.shape] = self.network.tapes(*x.shape)
         masks = [mask[:, first:last] for mask in self.network.dropout_masks(B, batch.seed)]
         weights_mask = self.network.weights_mask(batch.seed)
         if weights_mask is not None:
             weights = self.network.parameters.flat
             np.multiply(weights, weights_mask, out=self._masked.parameters.flat)
         result = self._masked.gradients(
-            x, y, tapes=self._tapes[x.shape], masks=masks, gradient=self._gradient, count=count
+            x, y, tapes=self._tapes(*x.shape), masks=masks, gradient=self._gradient, count=count
         )
         if weights_mask is not None:
             self.sums[:-1] *= weights_mask
@@ -166,7 +154,7 @@ class TrainingStep:
         return self._gradient.compute(batch, 0, 1)
 
 
-def follow(communicator: Communicator, network: Network, targets: str) -> End:
+def follow(communicator: Worker | MPICommunicator, network: Network, targets: str) -> End:
     """Compute the share of another rank than 0 in all steps, until rank 0 ends.
 
     Parameters
@@ -185,7 +173,6 @@ def follow(communicator: Communicator, network: Network, targets: str) -> End:
                 message = communicator.receive(network.parameters.flat)
                 if isinstance(message, End):
                     return message
-                assert isinstance(message, Batch)
                 gradient.compute(message, communicator.rank, communicator.size)
                 communicator.reduce(gradient.sums)
     except BaseException:

@@ -25,12 +25,13 @@ from npchar.text.documents import Ids
 from npchar.text.ngrams import baselines
 from npchar.training.checkpoint import Checkpoint
 from npchar.training.config import TrainingConfig
+from npchar.training.distributed import Batch
 from npchar.training.divergence import COUNTERS, RATE_FACTOR, DivergenceGuard
 from npchar.training.history import History
 from npchar.training.interrupts import Interrupts
 from npchar.training.progress import Progress
 from npchar.training.schedule import learning_rate_at
-from npchar.training.step import Batch, TrainingStep
+from npchar.training.step import TrainingStep
 
 Callback = Callable[[History], object]
 BLOCK_STEPS, BLOCK_TARGETS = 50, 5000  # whose losses are averaged, because a step's says little
