@@ -85,9 +85,6 @@ class Communicator:
     def reduce(self, vector: Array) -> None:
         """Add the vectors of all other ranks to that of rank 0."""
 
-    def abort(self) -> None:
-        """End all ranks after an error in a step, if the others would wait forever."""
-
     def close(self) -> None:
         """End the other ranks, if they were started for this communicator."""
 

@@ -214,7 +214,11 @@ def _train_on_all_ranks(
     network, optimizer = model.network, arguments["optimizer"]
     if communicator.rank:
         with Interrupts(terminate=True) as interrupts, interrupts.uninterrupted():
-            end = follow(communicator, network, arguments["targets"])
+            try:
+                end = follow(communicator, network, arguments["targets"])
+            except BaseException:
+                communicator.abort()
+                raise
             model.history, network.epochs_trained = end.history, end.epochs_trained
             if isinstance(optimizer, Optimizer):
                 optimizer.state = end.state

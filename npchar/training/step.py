@@ -141,16 +141,14 @@ class TrainingStep:
         if communicator.size > 1:
             try:
                 communicator.send(batch, self.network.parameters.flat)
-                targets = self._gradient.compute(batch, 0, communicator.size)
-                communicator.reduce(self._gradient.sums)
-                return targets
+                try:
+                    return self._gradient.compute(batch, 0, communicator.size)
+                finally:  # also after an error: the other ranks take part in it
+                    communicator.reduce(self._gradient.sums)
             except WorkerError as error:
                 warnings.warn(f"{error}: this process continues alone", stacklevel=3)
                 communicator.close()
                 self.communicator = Communicator()
-            except BaseException:
-                communicator.abort()
-                raise
         return self._gradient.compute(batch, 0, 1)
 
 
@@ -167,17 +165,13 @@ def follow(communicator: Worker | MPICommunicator, network: Network, targets: st
         As for `BatchGradient`.
     """
     gradient = BatchGradient(network, targets)
-    try:
-        with one_blas_thread():
-            while True:
-                message = communicator.receive(network.parameters.flat)
-                if isinstance(message, End):
-                    return message
-                gradient.compute(message, communicator.rank, communicator.size)
-                communicator.reduce(gradient.sums)
-    except BaseException:
-        communicator.abort()
-        raise
+    with one_blas_thread():
+        while True:
+            message = communicator.receive(network.parameters.flat)
+            if isinstance(message, End):
+                return message
+            gradient.compute(message, communicator.rank, communicator.size)
+            communicator.reduce(gradient.sums)
 
 
 def run_worker(rank: int, leader: int, shared: Shared, sizes: Sizes, targets: str) -> None:
