@@ -36,11 +36,11 @@ the end; ``patience=N`` ends early.
 Several processes
 =================
 `fit` divides each batch among processes with one BLAS thread each, one per core if the batch is
-large enough (``workers=N`` to choose). The process that calls `fit` is rank 0. It computes its
-share, validates, and calls the callbacks. The others need no ``if __name__ == "__main__"``, work in
-notebooks, and end with rank 0, however it ends. If one of them is killed, `fit` warns, repeats the
-step and continues alone. The same seed on the same machine gives the same weights to the bit;
-another number of processes gives them to rounding.
+large enough (``workers=N`` to choose). The process that calls `fit` is rank 0. It adds the
+gradients of all, changes the weights, validates, and calls the callbacks. The others need no
+``if __name__ == "__main__"``, work in notebooks, and end with rank 0, however it ends. If one of
+them is killed, `fit` warns, repeats the step and continues alone. The same seed on the same machine
+gives the same weights to the bit; another number of processes gives them to rounding.
 
 Across machines, one model is trained by the ranks of an MPI job with ``workers="mpi"``. All ranks
 must have the same arguments, model and text. A rank that fails ends the job with its message:

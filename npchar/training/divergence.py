@@ -1,7 +1,7 @@
 """The divergence guard: keeps the best weights, and restores them if the training diverges.
 
-``training/trainer.py`` passes every loss. The guard knows the weights and the optimizer's state as
-flat vectors only.
+``training/trainer.py`` passes the mean loss of every block of steps. The guard knows the weights
+and the optimizer's state as flat vectors only.
 """
 
 from __future__ import annotations

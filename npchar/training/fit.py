@@ -26,7 +26,7 @@ from npchar.training.interrupts import Interrupts, interrupt
 from npchar.training.optimizers import Optimizer
 from npchar.training.progress import Progress, show
 from npchar.training.step import TrainingStep, follow
-from npchar.training.trainer import Callback, Trainer, TrainingData, train_validation_split
+from npchar.training.trainer import Callback, Trainer, train_validation_split
 
 Arguments = dict[str, Any]  # those for `resolve_config`
 
@@ -71,12 +71,12 @@ def fit(model: TrainableModel, text: Text, arguments: Arguments, options: FitOpt
             return _train_on_all_ranks(train, communicator, model, arguments)
         return train()
     except KeyboardInterrupt:
-        path = options.checkpoint
+        history, path = model.history, options.checkpoint
+        epochs = history.config.get("epochs", "all")
         how = f"; fit with resume=True resumes from {path}" if path else ""
         raise interrupt(
-            f"interrupted after {len(model.history.loss)} of {model.history.config.get('epochs')} "
-            "epochs: the model has the weights of the last step, model.history the losses"
-            f"{how}"
+            f"interrupted after {len(history.loss)} of {epochs} epochs: the model has "
+            f"the weights of the last step, model.history the losses{how}"
         ) from None
 
 
@@ -115,18 +115,23 @@ def _train(
         saved = checkpoint.settings if checkpoint else None
         config = resolve_config(arguments, len(ids), network.sizes, saved)
         history.config = dataclasses.asdict(config)
-        data = train_validation_split(config, *corpus)
         if communicator is None:
             assert not isinstance(workers, str)
             if workers is None and checkpoint:
                 workers = checkpoint.processes
             communicator = start_workers(workers, config.batch_size, network, config.targets)
-        with contextlib.closing(communicator):
+        with contextlib.closing(communicator):  # workers start while this process prepares its data
+            if options.verbose:
+                _show_findings(corpus[0], config, model.vocabulary)
+            data = train_validation_split(config, *corpus)
             if checkpoint:
                 all_ids = np.concatenate([part.ids for part in corpus])
                 checkpoint.begin(history.config, all_ids, communicator.size)
             optimizer = resolve_optimizer(arguments["optimizer"], config)
-            schedule = arguments["schedule"]
+            schedule, progress = arguments["schedule"], None
+            if options.verbose:
+                symbols, name = len(data.training.ids), model.vocabulary.symbol_name
+                progress = Progress(config.epochs, symbols, name, data.description)
             trainer = Trainer(
                 TrainingStep(network, optimizer, config, communicator),
                 data,
@@ -134,9 +139,7 @@ def _train(
                 history,
                 list(options.callbacks),
                 checkpoint,
-                _begin_progress(corpus[0], data, config, model.vocabulary)
-                if options.verbose
-                else None,
+                progress,
             )
             model.trained_on = {
                 "sha256": text_digest(ids), "validation_split": config.validation_split,
@@ -164,9 +167,7 @@ def _open_checkpoint(
         )
 
 
-def _begin_progress(
-    ids: Ids, data: TrainingData, config: TrainingConfig, vocabulary: Vocabulary
-) -> Progress:
+def _show_findings(ids: Ids, config: TrainingConfig, vocabulary: Vocabulary) -> None:
     """Print the findings of `npchar.examine` on a text, or on all documents together.
 
     Rare symbols that become the unknown symbol are not reported.
@@ -179,8 +180,6 @@ def _begin_progress(
         maxlen, split = 1, 0.0
     for finding in examine(text, maxlen=maxlen, validation_split=split):
         show(f"the text: {finding}")
-    symbols = len(data.training.ids)
-    return Progress(config.epochs, symbols, vocabulary.symbol_name, data.description)
 
 
 def _require_same_on_all_ranks(

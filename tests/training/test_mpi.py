@@ -14,11 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from children import LIMIT, end_all, start, wait_for_ends
-from conftest import ROOT
 
 import npchar
 
-EXAMPLE = ROOT / "examples" / "nietzsche.py"
 MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
 with_mpi = pytest.mark.skipif(
@@ -144,32 +142,6 @@ def test_a_rank_that_fails_in_a_step_ends_the_job_with_its_message(script, faili
     _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode != 0
     assert "the disk of a rank is on fire" in errors
-
-
-@with_mpi
-def test_killing_a_rank_ends_the_job_with_the_last_model_intact(tmp_path, loopback):
-    saved, corpus = tmp_path / "best.npz", tmp_path / "corpus.txt"
-    corpus.write_text("the cat sat on the mat, and the rat sat on the cat. " * 60)
-    process = mpirun(2, EXAMPLE, "--corpus", corpus, "--save", saved, "--epochs", "100000",
-                     "--hidden-size", "12", "--workers", "mpi")  # fmt: skip
-    # An epoch's text is written once its model is saved.
-    process.await_line(process.stdout, lambda line: line.startswith("------ temperature"))
-    ranks = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc")))
-             if is_rank(pid, corpus)]  # fmt: skip
-    assert len(ranks) == 2
-    os.kill(ranks[-1], signal.SIGKILL)
-    process.communicate(timeout=LIMIT)
-    assert process.returncode != 0
-    assert len(npchar.Model.load(saved).generate("the ", 10)) == 10
-
-
-def is_rank(pid, argument):
-    """Whether a process is Python itself, not its launcher, with this argument."""
-    try:
-        python = Path(f"/proc/{pid}/exe").samefile(sys.executable)
-        return python and str(argument) in Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    except OSError:  # it has ended, or is not ours to look at
-        return False
 
 
 @with_mpi
