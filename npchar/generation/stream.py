@@ -55,7 +55,7 @@ def generate(
     prompts, is_list = _text_list(prompt, vocabulary)
     if not prompts:
         raise ValueError("expected at least one prompt, got none; pass one text or a list of them")
-    encoded = [_encode(text, vocabulary, options.unknown) for text in prompts]
+    encoded = [vocabulary.encode(text, options.unknown, at_least=1) for text in prompts]
     stops = _stop_list(options.stop, vocabulary)
     texts = _continue(network, vocabulary, encoded, length, options, stops)
     return texts if is_list else texts[0]  # type: ignore[return-value]
@@ -66,7 +66,8 @@ def stream(
 ) -> Iterator[Any]:
     """The symbols that continue a prompt, without end or up to a stop: see `Model.stream`."""
     stops = _stop_list(options.stop, vocabulary)
-    ids = _streams(network, vocabulary, [_encode(prompt, vocabulary, options.unknown)], options)
+    encoded = vocabulary.encode(prompt, options.unknown, at_least=1)
+    ids = _streams(network, vocabulary, [encoded], options)
     symbols = (vocabulary.symbols[row[0]] for row in ids)
     return until(symbols, stops) if stops else symbols
 
@@ -97,7 +98,7 @@ def next_probabilities(
     network: Network, vocabulary: Vocabulary, prompt: Text, temperature: float, unknown: Hashable
 ) -> Array:
     """The distribution of the next character, (V,): see `Model.next_probabilities`."""
-    logits, _ = prefill(network, [_encode(prompt, vocabulary, unknown)])
+    logits, _ = prefill(network, [vocabulary.encode(prompt, unknown, at_least=1)])
     if vocabulary.unknown_id is not None:
         logits[:, vocabulary.unknown_id] = -np.inf
     return reweight_distribution(softmax_weights(logits[0], 1.0), temperature)
@@ -220,14 +221,3 @@ def _text_list(text: Texts, vocabulary: Vocabulary) -> tuple[list[Any], bool]:
     text = as_text(text, vocabulary.tokens)
     is_list = is_documents(text, vocabulary.tokens)
     return (list(text) if is_list else [text]), is_list
-
-
-def _encode(prompt: Text, vocabulary: Vocabulary, unknown: Hashable) -> Array:
-    """The ids of a prompt; a ValueError if there are none."""
-    ids = vocabulary.encode(prompt, unknown)
-    if not len(ids):
-        raise ValueError(
-            f"the prompt {prompt!r} has no {vocabulary.symbol_name} of the vocabulary; "
-            "expected at least one"
-        )
-    return ids

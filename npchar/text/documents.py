@@ -52,7 +52,7 @@ def read_text(text: Any, vocabulary: Vocabulary, at_least: int = 0) -> tuple[Any
     text = as_text(text, vocabulary.tokens)
     if is_documents(text, vocabulary.tokens):
         return text, concatenate(text, vocabulary)
-    return text, Ids(vocabulary.ids_of(text, at_least))
+    return text, Ids(vocabulary.encode(text, at_least=at_least))
 
 
 def is_documents(text: Any, tokens: bool) -> bool:
@@ -76,7 +76,7 @@ def concatenate(documents: Sequence[Text], vocabulary: Vocabulary) -> Ids:
     parts = [end]
     for k, document in enumerate(documents):
         try:
-            parts += [vocabulary.ids_of(document), end]
+            parts += [vocabulary.encode(document), end]
         except UnknownCharacterError as error:
             error.args = (f"in document {k}, {error}",)
             raise

@@ -126,5 +126,5 @@ def first_prompt(vocabulary: Vocabulary) -> str:
     """A word of English; of another alphabet its first letter; or whatever comes first."""
     if all(character in vocabulary for character in "the "):
         return "the "
-    letters = (character for character in vocabulary if character.isalpha())
+    letters = (character for character in vocabulary.characters if character.isalpha())
     return next(letters, vocabulary.characters[0])
