@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from npchar.generation.sampling import (
 from npchar.network.long_text import read_long_text
 from npchar.network.network import Network, States
 from npchar.text.documents import as_text, is_documents, require_end
-from npchar.text.vocabulary import END, Text, Vocabulary
+from npchar.text.vocabulary import END, Decoded, Text, Vocabulary
 
 Texts: TypeAlias = Sequence[Hashable | Sequence[Hashable]]  # a text, or a list of texts
 Prompt = TypeVar("Prompt", bound=Texts)
@@ -63,7 +63,7 @@ def generate(
 
 def stream(
     network: Network, vocabulary: Vocabulary, prompt: Text, options: GenerationOptions
-) -> Iterator[Any]:
+) -> Iterator[Hashable]:
     """The symbols that continue a prompt, without end or up to a stop: see `Model.stream`."""
     stops = _stop_list(options.stop, vocabulary)
     encoded = vocabulary.encode(prompt, options.unknown, at_least=1)
@@ -79,7 +79,7 @@ def generate_documents(
     length: int,
     beginning: Text | None,
     options: GenerationOptions,
-) -> list[Any]:
+) -> list[Decoded]:
     """Documents from their beginning to their end: see `Model.generate_documents`."""
     require_positive(n=n, length=length)
     require_end(vocabulary)
@@ -171,7 +171,7 @@ def _continue(
     length: int,
     options: GenerationOptions,
     stops: Sequence[Text],
-) -> list[Any]:
+) -> list[Decoded]:
     """The texts after prompts, of a maximum length or up to the first of the stops."""
     texts: list[list[Hashable]] = [[] for _ in prompts]
     active = set(range(len(prompts)))
@@ -216,8 +216,9 @@ def _stop_list(stop: Texts | None, vocabulary: Vocabulary) -> list[Text]:
     return stops
 
 
-def _text_list(text: Texts, vocabulary: Vocabulary) -> tuple[list[Any], bool]:
+def _text_list(text: Texts, vocabulary: Vocabulary) -> tuple[list[Text], bool]:
     """The texts of an argument that takes a text or a list of texts, and whether it is a list."""
     text = as_text(text, vocabulary.tokens)
-    is_list = is_documents(text, vocabulary.tokens)
-    return (list(text) if is_list else [text]), is_list
+    if is_documents(text, vocabulary.tokens):
+        return list(text), True
+    return [text], False
