@@ -194,7 +194,7 @@ def log_probabilities_of(network: Network, text: Ids, progress: Progress | None 
     """
     ids, ends = text
     if ends is None:
-        return text_log_probabilities(network, ids, progress)[0]
+        return text_log_probabilities(network, ids, progress)
     log_p = np.empty(len(ids) - 1, network.parameters.flat.dtype)
     lengths = np.diff(ends)
     rest = np.argsort(lengths, kind="stable")
