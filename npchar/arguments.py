@@ -41,6 +41,7 @@ REMOVED = {
     "warm_up": "a schedule with it, as in schedule=npchar.Schedule(warm_up=0.1)",
     "generate_document": "generate_documents",
     "stand_in": "unknown_symbol",
+    "ids_of": "vocabulary.encode(text, at_least=n)",
 }
 """Names and arguments of version 1 that are gone, and their replacements."""
 

@@ -3,19 +3,17 @@
 For larger models than NumPy can train. Neither library is imported here: Keras'
 ``set_weights`` and PyTorch's ``load_state_dict`` take these arrays as they are.
 
-The equations are the same everywhere. What differs is the order of the gates, whether they
-lie side by side in rows or in columns, and whether a gate has one bias or two. So all
-functions pass through one form, a recurrent layer *by gate*: ``Wx`` (G, D, H), ``Wh``
-(G, H, H) and ``b`` (G, 2, H), whose two biases are added to the products with x and with h₋;
-G gates in our order. Where one bias would do, the second is zero.
+The equations are the same everywhere. The order of the gates differs, as do their axis and the
+number of biases. `_export_layers` and `_import_layer` convert a recurrent layer, with the order of
+gates in `GATES`. The importers compare all names and shapes with an export of the new model.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,25 +23,15 @@ from npchar.model import Model
 from npchar.network.network import Network, Sizes
 from npchar.text.vocabulary import Vocabulary
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
-class Gates(NamedTuple):
-    """How a recurrent layer lies elsewhere: its gates in their order there, by our numbers."""
-
-    torch: list[int]
-    keras: list[int]
-    onnx: list[int]
-    state: str = "h"  # the names of its arrays, a letter each
-    attributes: Mapping[str, int] = {}  # of its node in ONNX
-
-
-IFGO = [0, 1, 3, 2]  # an LSTM's gates are i, f, o, g here
-IOFG = [0, 2, 1, 3]
-RZN = [0, 1, 2]  # and a GRU's r, z, n
-ZRN = [1, 0, 2]
-GATES = {  # each order swaps two gates at most, so that it also leads back
-    "lstm": Gates(torch=IFGO, keras=IFGO, onnx=IOFG, state="hc"),
-    "gru": Gates(torch=RZN, keras=ZRN, onnx=ZRN, attributes={"linear_before_reset": 1}),
-    "rnn": Gates(torch=[0], keras=[0], onnx=[0]),
+# The gates in the order of each library, by our numbers: i, f, o, g of an LSTM, r, z, n of a GRU.
+# Each order swaps two gates at most, so that it is its own inverse.
+GATES = {
+    "torch": {"lstm": [0, 1, 3, 2], "gru": [0, 1, 2], "rnn": [0]},
+    "keras": {"lstm": [0, 1, 3, 2], "gru": [1, 0, 2], "rnn": [0]},
+    "onnx": {"lstm": [0, 2, 1, 3], "gru": [1, 0, 2], "rnn": [0]},
 }
 
 
@@ -72,16 +60,14 @@ def to_keras(model: Model) -> list[Array]:
     >>> [array.shape for array in npchar.to_keras(model)]
     [(3, 16), (4, 16), (16,), (4, 3), (3,)]
     """
-    gates = gates_of(model, "Keras has no layer like these gated convolutions; use to_torch")
     arrays = []
-    for weights in by_gate(model.network):
-        kernel, recurrent, b = (side_by_side(array, gates.keras) for array in weights)
+    for kernel, recurrent, b in _export_layers(model.network, "keras"):
         arrays += [kernel, recurrent, b if model.network.sizes.layer == "gru" else b[0]]
     p = model.parameters
     return [*arrays, p["dense.W"].copy(), p["dense.b"].copy()]
 
 
-def from_keras(weights: Sequence[Any], vocabulary: Vocabulary) -> Model:
+def from_keras(weights: Sequence[ArrayLike], vocabulary: Vocabulary) -> Model:
     """The model with the weights of Keras 3's ``get_weights``, as `to_keras` describes them.
 
     The layers must have Keras' default activations (tanh, and sigmoid for the gates), and
@@ -118,19 +104,18 @@ def from_keras(weights: Sequence[Any], vocabulary: Vocabulary) -> Model:
             f"above, got {len(arrays)} arrays; pass all that get_weights() returns, and take "
             "convolutions from PyTorch, with from_torch"
         )
-    layer = layer_of(arrays[1], "the recurrent kernel of layer 0")
-    named: dict[str, Array] = {}
+    model = _new_model(vocabulary, arrays[1].T, layers, arrays[-2].T)
+    kinds = ("kernel", "recurrent kernel", "bias")
+    names = [f"the {kind} of layer {k}" for k in range(layers) for kind in kinds]
+    names += ["the Dense kernel", "the Dense bias"]
+    expected = dict(zip(names, to_keras(model)))
+    advice = "pass the weights of layers of one kind, a GRU's with reset_after=True"
+    _require_arrays(dict(zip(names, arrays)), expected, vocabulary, advice)
     for k in range(layers):
         kernel, recurrent, b = arrays[3 * k : 3 * k + 3]
-        if layer != "gru":
-            b = np.stack([b, np.zeros_like(b)])
-        elif b.ndim != 2 or len(b) != 2:
-            raise ValueError(
-                f"expected the biases of GRU {k} of the shape (2, 3H), got {b.shape}; make the "
-                "layer with reset_after=True"
-            )
-        named |= by_name(layer, k, GATES[layer].keras, kernel, recurrent, b)
-    return assembled(layer, named | {"dense.W": arrays[-2], "dense.b": arrays[-1]}, vocabulary)
+        _import_layer(model.network, k, "keras", kernel, recurrent, b)
+    model.parameters["dense.W"], model.parameters["dense.b"] = arrays[-2:]
+    return model
 
 
 def to_torch(model: Model) -> dict[str, Array]:
@@ -168,15 +153,14 @@ def to_torch(model: Model) -> dict[str, Array]:
             arrays[f"conv.{k}.weight"] = W.reshape(-1, *W.shape[2:]).copy()  # (2H, D, 2)
             arrays[f"conv.{k}.bias"] = b.flatten()
     else:
-        for k, weights in enumerate(by_gate(model.network)):
-            Wx, Wh, b = (side_by_side(array, GATES[layer].torch) for array in weights)
+        for k, (Wx, Wh, b) in enumerate(_export_layers(model.network, "torch")):
             arrays[f"{layer}.weight_ih_l{k}"] = Wx.T.copy()  # (GH, D)
             arrays[f"{layer}.weight_hh_l{k}"] = Wh.T.copy()
             arrays[f"{layer}.bias_ih_l{k}"], arrays[f"{layer}.bias_hh_l{k}"] = b
     return arrays | {"dense.weight": p["dense.W"].T.copy(), "dense.bias": p["dense.b"].copy()}
 
 
-def from_torch(state: Mapping[str, Any], vocabulary: Vocabulary) -> Model:
+def from_torch(state: Mapping[str, ArrayLike], vocabulary: Vocabulary) -> Model:
     """The model with the weights of a PyTorch ``state_dict``.
 
     Of a module with one ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` (with tanh), not bidirectional
@@ -203,65 +187,44 @@ def from_torch(state: Mapping[str, Any], vocabulary: Vocabulary) -> Model:
     >>> np.array_equal(same.parameters.flat, model.parameters.flat)
     True
     """
-    arrays = {name: as_array(tensor) for name, tensor in state.items()}
-    convolutions = any(array.ndim == 3 for array in arrays.values())
-    layer, named = (take_convolutions if convolutions else take_recurrent)(arrays)
-    if sorted(array.ndim for array in arrays.values()) != [1, 2]:
+    tensors = {name: _as_array(tensor) for name, tensor in state.items()}
+    convolutions = [name for name, array in tensors.items() if array.ndim == 3]
+    convolutions.sort(key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+    modules = {name.rpartition(".")[0]: f"conv.{k}" for k, name in enumerate(convolutions)}
+    arrays: dict[str, Array] = {}  # by the names of `to_torch`, "recurrent" for the kind of layer
+    for name, array in tensors.items():
+        module, _, kind = name.rpartition(".")
+        module = "recurrent" if "_l" in kind else modules.get(module, "dense")
+        arrays[f"{module}.{kind}"] = array
+    recurrent = arrays.get("recurrent.weight_hh_l0")
+    is_module = (recurrent is None) == bool(convolutions) and "dense.weight" in arrays
+    if not is_module or len(arrays) < len(tensors):
         raise ValueError(
-            f"expected the weight and the bias of one nn.Linear beside the {layer} layers, got "
-            f"{', '.join(arrays) or 'nothing'}; see npchar.to_torch for the module"
+            "expected the arrays of one nn.LSTM, nn.GRU or nn.RNN, such as 'lstm.weight_hh_l0', or "
+            f"of nn.Conv1d, and of one nn.Linear, got {', '.join(tensors) or 'nothing'}"
         )
-    (W,), (b,) = ([a for a in arrays.values() if a.ndim == ndim] for ndim in (2, 1))
-    return assembled(layer, named | {"dense.W": W.T, "dense.b": b}, vocabulary)
-
-
-def take_recurrent(arrays: dict[str, Array]) -> tuple[str, dict[str, Array]]:
-    """Take the arrays of an nn.LSTM, nn.GRU or nn.RNN out: its kind, and them as ours."""
-    starts = [name.removesuffix("weight_ih_l0") for name in arrays if name.endswith("weight_ih_l0")]
-    if len(starts) != 1:
-        raise ValueError(
-            "expected the arrays of one nn.LSTM, nn.GRU or nn.RNN, such as 'lstm.weight_ih_l0', "
-            f"or of nn.Conv1d, and of one nn.Linear, got {', '.join(arrays)}"
-        )
-    start, nothing = starts[0], np.empty(())
-    layer = layer_of(arrays.get(f"{start}weight_hh_l0", nothing), f"{start}weight_hh_l0")
-    named: dict[str, Array] = {}
-    k = 0
-    while f"{start}weight_ih_l{k}" in arrays:
-        Wx = arrays.pop(f"{start}weight_ih_l{k}")
-        Wh = arrays.pop(f"{start}weight_hh_l{k}", nothing)
-        b = np.stack([take_bias(arrays, f"{start}bias_{of}_l{k}", Wx) for of in ("ih", "hh")])
-        named |= by_name(layer, k, GATES[layer].torch, Wx.T, Wh.T, b)
-        k += 1
-    return layer, named
-
-
-def take_convolutions(arrays: dict[str, Array]) -> tuple[str, dict[str, Array]]:
-    """Take the arrays of all nn.Conv1d out: their kind, and them as ours."""
-    named: dict[str, Array] = {}
-    names = [name for name, array in arrays.items() if array.ndim == 3]
-    names.sort(key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
-    for k, name in enumerate(names):
-        weight = arrays.pop(name)
-        rows, D, width = weight.shape
-        if rows % 2 or width != 2:
-            raise ValueError(
-                f"expected {name} of the shape (2H, D, 2), got {weight.shape}; make it "
-                "nn.Conv1d(D, 2 * H, kernel_size=2)"
-            )
-        b = take_bias(arrays, name.removesuffix("weight") + "bias", weight)
-        W = weight.reshape(2, rows // 2, D, 2)[..., ::-1]  # (2, H, D, 2)
-        named |= {f"conv{k}.W": W.transpose(0, 3, 2, 1), f"conv{k}.b": b.reshape(2, -1)}
-    return "conv", named
-
-
-def take_bias(arrays: dict[str, Array], name: str, weight: Array) -> Array:
-    """Take a bias for each row of the weights out; zeros where a layer has none."""
-    zeros = np.zeros(weight.shape[:1], weight.dtype)
-    bias = arrays.pop(name, zeros)
-    if bias.shape != zeros.shape:
-        raise ValueError(f"expected {name} of the shape {zeros.shape}, got {bias.shape}")
-    return bias
+    layers = len(convolutions) or len(re.findall(r"weight_ih_l\d+\b", " ".join(arrays)))
+    model = _new_model(vocabulary, recurrent, layers, arrays["dense.weight"])
+    layer = model.network.sizes.layer
+    arrays = {name.replace("recurrent", layer): array for name, array in arrays.items()}
+    expected = to_torch(model)
+    for name, array in expected.items():
+        if "bias" in name and "dense" not in name:  # layers may have no biases
+            arrays.setdefault(name, np.zeros_like(array))
+    _require_arrays(arrays, expected, vocabulary, "see npchar.to_torch for the module")
+    for k in range(layers):
+        if convolutions:
+            W, b = arrays[f"conv.{k}.weight"], arrays[f"conv.{k}.bias"]
+            W = W.reshape(2, -1, *W.shape[1:])[..., ::-1]  # (2, H, D, 2)
+            model.parameters[f"conv{k}.W"] = W.transpose(0, 3, 2, 1)
+            model.parameters[f"conv{k}.b"] = b.reshape(2, -1)
+        else:
+            Wx, Wh = (arrays[f"{layer}.weight_{kind}_l{k}"].T for kind in ("ih", "hh"))
+            b = np.stack([arrays[f"{layer}.bias_{kind}_l{k}"] for kind in ("ih", "hh")])
+            _import_layer(model.network, k, "torch", Wx, Wh, b)
+    model.parameters["dense.W"] = arrays["dense.weight"].T
+    model.parameters["dense.b"] = arrays["dense.bias"]
+    return model
 
 
 def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
@@ -296,13 +259,11 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
     >>> [output.name for output in session.get_outputs()]  # doctest: +SKIP
     ['logits', 'h0_next', 'c0_next']
     """
-    gates = gates_of(
-        model, "ONNX's Conv takes no state; convert it with to_torch and export it with torch.onnx"
-    )
+    network = model.network.astype("float32")
+    layer_weights = _export_layers(network, "onnx")
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    network = model.network.astype("float32")
     p, (V, H, layers, _, layer, _) = network.parameters, network.sizes
     kind = TensorProto.FLOAT
     constants = {
@@ -315,15 +276,15 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
     inputs = [helper.make_tensor_value_info("ids", TensorProto.INT64, ["T", "B"])]
     outputs = [helper.make_tensor_value_info("logits", kind, ["T", "B", V])]
     nodes = [helper.make_node("OneHot", ["ids", "depth", "off_on"], ["x0"])]
-    for k, weights in enumerate(by_gate(network)):
-        Wx, Wh, b = (side_by_side(array, gates.onnx) for array in weights)
+    attributes = {"hidden_size": H} | ({"linear_before_reset": 1} if layer == "gru" else {})
+    for k, (Wx, Wh, b) in enumerate(layer_weights):
         constants |= {f"W{k}": Wx.T[None], f"R{k}": Wh.T[None], f"B{k}": b.reshape(1, -1)}
-        before = [f"{state}{k}" for state in gates.state]
+        before = [f"{state}{k}" for state in ("hc" if layer == "lstm" else "h")]
         after = [f"{name}_next" for name in before]
         names = [f"x{k}", f"W{k}", f"R{k}", f"B{k}", "", *before]
         results = [f"y{k}", *after]  # y (T, 1, B, H): for one direction
         nodes += [
-            helper.make_node(layer.upper(), names, results, hidden_size=H, **gates.attributes),
+            helper.make_node(layer.upper(), names, results, **attributes),
             helper.make_node("Squeeze", [f"y{k}", "axis"], [f"x{k + 1}"]),
         ]
         inputs += [helper.make_tensor_value_info(name, kind, [1, "B", H]) for name in before]
@@ -336,86 +297,76 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), os.fspath(path))
 
 
-def gates_of(model: Model, instead: str) -> Gates:
-    """The gates of a model's layers, if they are recurrent."""
-    layer = model.network.sizes.layer
-    if layer not in GATES:
-        raise ValueError(f"expected a model of {', '.join(GATES)} layers, got {layer}: {instead}")
-    return GATES[layer]
-
-
-def layer_of(recurrent: Array, name: str) -> str:
-    """The kind of layer that has these recurrent weights: (H, GH), or (GH, H)."""
-    if recurrent.ndim == 2 and recurrent.size:
-        short, long = sorted(recurrent.shape)
-        for layer, gates in GATES.items():
-            if long == len(gates.torch) * short:
-                return layer
-    raise ValueError(
-        f"expected {name} of H by 4H numbers (LSTM), 3H (GRU) or H (plain RNN), got the shape "
-        f"{recurrent.shape}; see npchar.to_keras and npchar.to_torch for the layers"
-    )
-
-
-def by_gate(network: Network) -> Iterator[tuple[Array, Array, Array]]:
-    """Each recurrent layer by gate: Wx (G, D, H), Wh (G, H, H) and b (G, 2, H)."""
+def _export_layers(network: Network, library: str) -> list[tuple[Array, Array, Array]]:
+    """Each recurrent layer with the gates of a library side by side: (D, GH), (H, GH), (2, GH)."""
+    orders, kind = GATES[library], network.sizes.layer
+    if kind not in orders:
+        raise ValueError(
+            f"expected a model of {', '.join(orders)} layers, got {kind}: only to_torch converts "
+            "convolutions"
+        )
+    layers = []
     for layer in network.layers:
-        own, (D, H) = layer.arrays, layer.sizes
-        bias = own["b"].reshape(-1, H)
-        b = np.stack([bias, np.zeros_like(bias)], axis=1)
-        b[-1, 1] = own.get("bq", 0)  # the second bias of a GRU's candidate
-        yield own["Wx"].reshape(-1, D, H), own["Wh"].reshape(-1, H, H), b
+        weights, (D, H) = layer.arrays, layer.sizes
+        bias = weights["b"].reshape(-1, H)
+        b = np.stack([bias, np.zeros_like(bias)], axis=1)  # (G, 2, H)
+        b[-1, 1] = weights.get("bq", 0)  # the second bias of a GRU's candidate
+        by_gate = (weights["Wx"].reshape(-1, D, H), weights["Wh"].reshape(-1, H, H), b)
+        Wx, Wh, b = (np.concatenate(list(array[orders[kind]]), axis=-1) for array in by_gate)
+        layers.append((Wx, Wh, b))
+    return layers
 
 
-def by_name(
-    layer: str, k: int, order: list[int], Wx: Array, Wh: Array, b: Array
-) -> dict[str, Array]:
-    """Layer k's own arrays, of (D, GH), (H, GH) and (2, GH) with the gates in another order."""
-    G = len(order)
-    for name, array in (("Wx", Wx), ("Wh", Wh), ("b", b)):
-        if array.ndim != 2 or not array.size or array.shape[1] % G:
+def _import_layer(network: Network, k: int, library: str, Wx: Array, Wh: Array, b: Array) -> None:
+    """Set the weights of recurrent layer k from (D, GH), (H, GH) and (GH,) or (2, GH)."""
+    order, weights = GATES[library][network.sizes.layer], network.layers[k].arrays
+    Wx, Wh, b = (np.stack(np.split(array, len(order), axis=-1))[order] for array in (Wx, Wh, b))
+    for name, array in (("Wx", Wx), ("Wh", Wh), ("b", b if b.ndim == 2 else b.sum(axis=1))):
+        weights[name][...] = array.reshape(weights[name].shape)
+    if "bq" in weights:
+        weights["b"][-1], weights["bq"][...] = b[-1]
+
+
+def _new_model(vocabulary: Vocabulary, recurrent: Array | None, layers: int, dense: Array) -> Model:
+    """A model for recurrent weights, (GH, H), or None for convolutions, and dense weights."""
+    H, dtype = dense.shape[-1] if dense.ndim == 2 else 0, str(dense.dtype.newbyteorder("="))
+    kinds = {4 * H * H: "lstm", 3 * H * H: "gru", H * H: "rnn"}
+    layer = "conv" if recurrent is None else kinds.get(recurrent.size)
+    if layer is None or not H or dtype not in DTYPES:
+        shape = None if recurrent is None else recurrent.shape
+        raise ValueError(
+            "expected recurrent weights of H by 4H numbers (LSTM), 3H (GRU) or H (plain RNN), got "
+            f"the shape {shape}, with Dense weights of H by V numbers in float32 or float64, got "
+            f"{dense.shape} in {dtype}; see npchar.to_keras and npchar.to_torch for the layers"
+        )
+    model = Model.from_network(
+        vocabulary, Network(Sizes(len(vocabulary), H, layers, 0.0, layer), dtype=dtype)
+    )
+    model.trained_on = None
+    return model
+
+
+def _require_arrays(
+    arrays: dict[str, Array], expected: dict[str, Array], vocabulary: Vocabulary, advice: str
+) -> None:
+    """Raise a ValueError that names the first array of another shape or type, if there is one."""
+    for name in expected | arrays:
+        described = [
+            f"{a[name].dtype.newbyteorder('=')} of the shape {a[name].shape}"
+            if name in a
+            else "nothing"
+            for a in (expected, arrays)
+        ]
+        if described[0] != described[1]:
             raise ValueError(
-                f"expected {G} gates in the {name} of layer {k}, got the shape {array.shape}"
+                f"expected {described[0]} for {name} and a vocabulary of {len(vocabulary)}, got "
+                f"{described[1]}; {advice}"
             )
-    Wx, Wh, b = (np.stack(np.split(array, G, axis=1))[order] for array in (Wx, Wh, b))
-    own = {"Wx": Wx, "Wh": Wh, "b": b[:, 0] + b[:, 1]}
-    if layer == "gru":
-        own["b"][-1], own["bq"] = b[-1]
-    return {f"{layer}{k}.{name}": a if G > 1 else a[0] for name, a in own.items()}
 
 
-def side_by_side(array: Array, order: list[int]) -> Array:
-    """(G, ..., H) by gate as (..., GH), the gates in another order."""
-    return np.concatenate(list(array[order]), axis=-1)
-
-
-def as_array(tensor: Any) -> Array:
+def _as_array(tensor: Any) -> Array:
     """A tensor of PyTorch, also one with a gradient or of a type that NumPy has not."""
     if hasattr(tensor, "detach"):
         tensor = tensor.detach()
         tensor = tensor.float() if "bfloat16" in str(tensor.dtype) else tensor
     return np.asarray(tensor)
-
-
-def assembled(layer: str, arrays: dict[str, Array], vocabulary: Vocabulary) -> Model:
-    """A model of these arrays, if they are of one."""
-    types = {str(array.dtype.newbyteorder("=")) for array in arrays.values()}
-    if len(types) > 1 or not types <= {*DTYPES} or arrays["dense.W"].ndim != 2:
-        raise ValueError(
-            f"expected arrays of one type, float32 or float64, and Dense weights (H, V), got "
-            f"{', '.join(sorted(types))} and the shape {arrays['dense.W'].shape}"
-        )
-    H, dtype = len(arrays["dense.W"]), types.pop()
-    layers = len({name.split(".")[0] for name in arrays}) - 1  # all but dense
-    network = Network(Sizes(len(vocabulary), H, layers, 0.0, layer), dtype=dtype)
-    model = Model.from_network(vocabulary, network)
-    model.trained_on = None
-    for name, array in model.parameters.items():
-        if arrays[name].shape != array.shape:
-            raise ValueError(
-                f"expected {name} of the shape {array.shape} for a vocabulary of "
-                f"{len(vocabulary)} and {H} hidden units, got {arrays[name].shape}; pass all "
-                "arrays of one model and the vocabulary that it was trained with"
-            )
-        model.parameters[name] = arrays[name]
-    return model

@@ -686,7 +686,7 @@ class Model:
         >>> seen.c.shape  # T characters, layers, H units
         (8, 1, 300)
         """
-        return Activations.of(self.network, text, self.vocabulary.ids_of(text, at_least=1))
+        return Activations.of(self.network, text, self.vocabulary.encode(text, at_least=1))
 
     def saliency(self, text: Text) -> Array:
         """How much each character of a text matters for the prediction of its last.
@@ -713,7 +713,7 @@ class Model:
         >>> npchar.Model.pretrained("nietzsche").saliency("the will to power").shape
         (16,)
         """
-        return saliency(self.network, self.vocabulary.ids_of(text, at_least=2))
+        return saliency(self.network, self.vocabulary.encode(text, at_least=2))
 
     def entropies(self, text: Text, temperatures: Sequence[float]) -> Array:
         """The mean entropy of the next character's distribution, for each temperature.
@@ -743,7 +743,7 @@ class Model:
         >>> bool(entropies[0] == 0 < entropies[1] < entropies[2])
         True
         """
-        logits, _ = self.network.logits(self.vocabulary.ids_of(text, at_least=2)[:, None])
+        logits, _ = self.network.logits(self.vocabulary.encode(text, at_least=2)[:, None])
         if self.vocabulary.unknown_id is not None:
             logits[..., self.vocabulary.unknown_id] = -np.inf
         return entropies(logits[:, 0], temperatures)

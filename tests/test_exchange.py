@@ -246,24 +246,39 @@ def torch_with(layer="lstm", **changes):
     ("call", "message"),
     [
         (lambda: from_keras(to_keras(made(1)[0])[:-1], VOCABULARY), "got 4 arrays"),
-        (lambda: from_keras(to_keras(made(1)[0]), Vocabulary("abc")), "lstm0.Wx .* of 3"),
-        (lambda: from_keras([np.zeros(3)] * 5, VOCABULARY), "recurrent kernel"),
+        (
+            lambda: from_keras(to_keras(made(1)[0]), Vocabulary("abc")),
+            "kernel of layer 0 .* vocabulary of 3",
+        ),
+        (lambda: from_keras([np.zeros(3)] * 5, VOCABULARY), "recurrent weights"),
         (
             lambda: from_keras([a[0] if len(a) == 2 else a for a in gru()], VOCABULARY),
             "reset_after=True",
         ),
-        (lambda: from_keras(to_keras(made(2)[0])[:3] + gru()[3:], VOCABULARY), "4 gates.*layer 1"),
+        (
+            lambda: from_keras(to_keras(made(2)[0])[:3] + gru()[3:], VOCABULARY),
+            "bias of layer 1|kernel of layer 1",
+        ),
         (lambda: from_keras([np.zeros((2, V, 12)), np.zeros(12)] * 3, VOCABULARY), "from_torch"),
         (lambda: from_torch({"w": np.zeros(3)}, VOCABULARY), "the arrays of one nn.LSTM"),
-        (lambda: from_torch(state_without("dense.bias"), VOCABULARY), "one nn.Linear"),
+        (lambda: from_torch(state_without("dense.bias"), VOCABULARY), "dense.bias .* nothing"),
         (lambda: from_torch(state_without("lstm.weight_hh_l0"), VOCABULARY), "lstm.weight_hh_l0"),
-        (lambda: torch_with(**{"lstm.weight_hh_l0": np.ones((9, 6))}), r"got the shape \(9, 6\)"),
-        (lambda: torch_with(**{"lstm.bias_hh_l0": np.zeros(1)}), r"bias_hh_l0 .* got \(1,\)"),
-        (lambda: torch_with(**{"dense.weight": np.zeros((11, 6))}), "got float32, float64"),
-        (lambda: torch_with(**{"lstm.weight_ih_l0_reverse": np.zeros((24, 11))}), "one nn.Linear"),
-        (lambda: torch_with("conv", **{"conv.0.weight": np.zeros((12, 11, 3))}), "kernel_size=2"),
-        (lambda: to_keras(made(1, layer="conv")[0]), "got conv: .* to_torch"),
-        (lambda: to_onnx(made(1, layer="conv")[0], "never-written.onnx"), "got conv: .* to_torch"),
+        (lambda: torch_with(**{"lstm.weight_hh_l0": np.ones((9, 6))}), r"shape \(9, 6\)"),
+        (lambda: torch_with(**{"lstm.bias_hh_l0": np.zeros(1)}), r"bias_hh_l0 .* shape \(1,\)"),
+        (
+            lambda: torch_with(**{"dense.weight": np.zeros((11, 6))}),
+            "expected float64 .* got float32",
+        ),
+        (lambda: torch_with(**{"lstm.weight_ih_l0_reverse": np.zeros((24, 11))}), "l0_reverse"),
+        (
+            lambda: torch_with("conv", **{"conv.0.weight": np.zeros((12, 11, 3))}),
+            r"conv.0.weight .* \(12, 11, 3\)",
+        ),
+        (lambda: to_keras(made(1, layer="conv")[0]), "got conv: only to_torch"),
+        (
+            lambda: to_onnx(made(1, layer="conv")[0], "never-written.onnx"),
+            "got conv: only to_torch",
+        ),
     ],
 )
 def test_errors_say_what_is_wrong(call, message):

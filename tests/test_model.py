@@ -140,7 +140,7 @@ def small():
         (lambda: small().fit("abc" * 900, learning_rate=0), "learning_rate is 0"),
         (lambda: small().fit("abc" * 900, validation_split=1), "validation_split is 1"),
         (lambda: small().fit("abcx" * 900), "'x'.*position 3"),
-        (lambda: small().generate(""), "prompt '' has no character"),
+        (lambda: small().generate(""), "at least 1 char.*got ''"),
         (lambda: small().generate("abz"), "'z'.*position 2"),
         (lambda: small().generate([]), "at least one prompt"),
         (lambda: small().generate("a", 0), "length is 0"),

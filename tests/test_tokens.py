@@ -134,7 +134,7 @@ def interrupt(history):
         (lambda m: m.generate(["the", "dog"]), UnknownCharacterError, "token 'dog' at position 1"),
         (lambda m: m.score(["the", ["cat"]]), TypeError, "unhashable"),
         (lambda m: Vocabulary.from_text(b"the"), TypeError, "got bytes"),
-        (lambda m: m.generate([]), ValueError, r"prompt \[\] has no token"),
+        (lambda m: m.generate([]), ValueError, r"at least 1 token.*got \[\]"),
         (lambda m: m.generate(["the"], stop=[[]]), ValueError, "stop is"),
         (lambda m: m.vocabulary.characters, TypeError, "of tokens"),
         (lambda m: Vocabulary([["a"], "b"]), ValueError, r"got \['a'\]"),

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from npchar.analysis.colouring import as_ansi, as_html
 from npchar.arguments import require_positive
 from npchar.arrays import Array
-from npchar.layers.layer import Layer
+from npchar.layers.layer import Layer, LayerState
 from npchar.network.network import Network
 from npchar.text.vocabulary import Text
 
@@ -224,7 +224,9 @@ def saliency(network: Network, ids: Array) -> Array:
     return norms
 
 
-def gradient_flow(layer: Layer[Any], x: Array, dh: Array, state: Any = None) -> list[Any]:
+def gradient_flow(
+    layer: Layer[LayerState], x: Array, dh: Array, state: LayerState | None = None
+) -> list[LayerState]:
     """The gradient at the end of a text, backpropagated to each step before it.
 
     Parameters

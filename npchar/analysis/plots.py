@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from npchar.arrays import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["plot_entropies"]
 
 
-def axes(ax: Any) -> Any:
+def axes(ax: Axes | None) -> Axes:
     """The axes to draw on: `ax`, or new ones for None."""
     if ax is not None:
         return ax
@@ -24,15 +27,16 @@ def axes(ax: Any) -> Any:
         raise ImportError(
             'matplotlib is not installed, which draws the plots: pip install "npchar[plot]"'
         ) from None
-    return pyplot.subplots(figsize=(7, 3.6), layout="constrained")[1]
+    new: Axes = pyplot.figure(figsize=(7, 3.6), layout="constrained").add_subplot()
+    return new
 
 
 def plot_losses(
     losses: Sequence[float],
     val_losses: Sequence[float],
     baselines: Mapping[str, float],
-    ax: Any = None,
-) -> Any:
+    ax: Axes | None = None,
+) -> Axes:
     """The losses of each epoch, and those of the n-gram baselines."""
     ax = axes(ax)
     epochs = range(1, len(losses) + 1)
@@ -46,7 +50,7 @@ def plot_losses(
             ax.annotate(name, (1, loss), xycoords=("axes fraction", "data"), ha="right",
                         va="bottom", fontsize=8, color="gray")  # fmt: skip
     ax.set(xlabel="epoch", ylabel="nats per character")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params(axis="x", integer=True)
     per_bit = math.log(2)  # nats
     conversions = (lambda nats: nats / per_bit, lambda bits: bits * per_bit)
     bits = ax.secondary_yaxis("right", functions=conversions)
@@ -55,7 +59,9 @@ def plot_losses(
     return ax
 
 
-def plot_entropies(temperatures: Sequence[float], entropies: Array, V: int, ax: Any = None) -> Any:
+def plot_entropies(
+    temperatures: Sequence[float], entropies: Array, V: int, ax: Axes | None = None
+) -> Axes:
     """Draw the entropy of the next character's distribution against temperature.
 
     Parameters

@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,8 +26,6 @@ __all__ = ["Evaluation", "Score"]
 
 SHOWN = 5000  # the first symbols of a text, which a notebook shows
 MOST_BITS = 8  # a surprise of this many bits has the strongest colour
-
-BLOCK = 1 << 22  # characters whose log-probabilities are in memory at the same time
 
 
 class Evaluation(NamedTuple):
@@ -55,7 +54,7 @@ class Surprise(NamedTuple):
 
     bits: float  # −log₂ of its probability
     position: int  # in the text, from 0
-    character: Any  # or token
+    character: Hashable  # or token
     before: Text  # the 20 characters or 5 tokens before it
 
 
@@ -195,7 +194,7 @@ def log_probabilities_of(network: Network, text: Ids, progress: Progress | None 
     """
     ids, ends = text
     if ends is None:
-        return text_log_probabilities(network, ids, progress)[0]
+        return text_log_probabilities(network, ids, progress)
     log_p = np.empty(len(ids) - 1, network.parameters.flat.dtype)
     lengths = np.diff(ends)
     rest = np.argsort(lengths, kind="stable")
@@ -214,21 +213,11 @@ def log_probabilities_of(network: Network, text: Ids, progress: Progress | None 
 
 
 def mean_loss(network: Network, text: Ids, progress: Progress | None = None) -> float:
-    """The mean loss of a text or of documents in nats per symbol, in bounded memory.
+    """The mean loss of a text or of documents in nats per symbol.
 
     `progress` is called with the fraction that is read, 0 to 1.
     """
-    ids, n = text.ids, len(text.ids) - 1
-    if text.ends is not None or n <= BLOCK:
-        return -float(log_probabilities_of(network, text, progress).mean(dtype=np.float64))
-    total, states = 0.0, None
-    for start in range(0, n, BLOCK):
-        block = ids[start : start + BLOCK + 1]
-        log_p, states = text_log_probabilities(network, block, states=states)
-        total -= float(log_p.sum(dtype=np.float64))
-        if progress is not None:
-            progress(min(1.0, (start + BLOCK) / n))
-    return total / n
+    return -float(log_probabilities_of(network, text, progress).mean(dtype=np.float64))
 
 
 def score(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from npchar.generation.sampling import (
 from npchar.network.long_text import read_long_text
 from npchar.network.network import Network, States
 from npchar.text.documents import as_text, is_documents, require_end
-from npchar.text.vocabulary import END, Text, Vocabulary
+from npchar.text.vocabulary import END, Decoded, Text, Vocabulary
 
 Texts: TypeAlias = Sequence[Hashable | Sequence[Hashable]]  # a text, or a list of texts
 Prompt = TypeVar("Prompt", bound=Texts)
@@ -55,7 +55,7 @@ def generate(
     prompts, is_list = _text_list(prompt, vocabulary)
     if not prompts:
         raise ValueError("expected at least one prompt, got none; pass one text or a list of them")
-    encoded = [_encode(text, vocabulary, options.unknown) for text in prompts]
+    encoded = [vocabulary.encode(text, options.unknown, at_least=1) for text in prompts]
     stops = _stop_list(options.stop, vocabulary)
     texts = _continue(network, vocabulary, encoded, length, options, stops)
     return texts if is_list else texts[0]  # type: ignore[return-value]
@@ -63,10 +63,11 @@ def generate(
 
 def stream(
     network: Network, vocabulary: Vocabulary, prompt: Text, options: GenerationOptions
-) -> Iterator[Any]:
+) -> Iterator[Hashable]:
     """The symbols that continue a prompt, without end or up to a stop: see `Model.stream`."""
     stops = _stop_list(options.stop, vocabulary)
-    ids = _streams(network, vocabulary, [_encode(prompt, vocabulary, options.unknown)], options)
+    encoded = vocabulary.encode(prompt, options.unknown, at_least=1)
+    ids = _streams(network, vocabulary, [encoded], options)
     symbols = (vocabulary.symbols[row[0]] for row in ids)
     return until(symbols, stops) if stops else symbols
 
@@ -78,7 +79,7 @@ def generate_documents(
     length: int,
     beginning: Text | None,
     options: GenerationOptions,
-) -> list[Any]:
+) -> list[Decoded]:
     """Documents from their beginning to their end: see `Model.generate_documents`."""
     require_positive(n=n, length=length)
     require_end(vocabulary)
@@ -97,7 +98,7 @@ def next_probabilities(
     network: Network, vocabulary: Vocabulary, prompt: Text, temperature: float, unknown: Hashable
 ) -> Array:
     """The distribution of the next character, (V,): see `Model.next_probabilities`."""
-    logits, _ = prefill(network, [_encode(prompt, vocabulary, unknown)])
+    logits, _ = prefill(network, [vocabulary.encode(prompt, unknown, at_least=1)])
     if vocabulary.unknown_id is not None:
         logits[:, vocabulary.unknown_id] = -np.inf
     return reweight_distribution(softmax_weights(logits[0], 1.0), temperature)
@@ -170,7 +171,7 @@ def _continue(
     length: int,
     options: GenerationOptions,
     stops: Sequence[Text],
-) -> list[Any]:
+) -> list[Decoded]:
     """The texts after prompts, of a maximum length or up to the first of the stops."""
     texts: list[list[Hashable]] = [[] for _ in prompts]
     active = set(range(len(prompts)))
@@ -215,19 +216,9 @@ def _stop_list(stop: Texts | None, vocabulary: Vocabulary) -> list[Text]:
     return stops
 
 
-def _text_list(text: Texts, vocabulary: Vocabulary) -> tuple[list[Any], bool]:
+def _text_list(text: Texts, vocabulary: Vocabulary) -> tuple[list[Text], bool]:
     """The texts of an argument that takes a text or a list of texts, and whether it is a list."""
     text = as_text(text, vocabulary.tokens)
-    is_list = is_documents(text, vocabulary.tokens)
-    return (list(text) if is_list else [text]), is_list
-
-
-def _encode(prompt: Text, vocabulary: Vocabulary, unknown: Hashable) -> Array:
-    """The ids of a prompt; a ValueError if there are none."""
-    ids = vocabulary.encode(prompt, unknown)
-    if not len(ids):
-        raise ValueError(
-            f"the prompt {prompt!r} has no {vocabulary.symbol_name} of the vocabulary; "
-            "expected at least one"
-        )
-    return ids
+    if is_documents(text, vocabulary.tokens):
+        return list(text), True
+    return [text], False

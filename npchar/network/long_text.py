@@ -34,7 +34,6 @@ def read_long_text(
     ids: Array,
     write: Write | None = None,
     progress: Progress | None = None,
-    states: States | None = None,
 ) -> States:
     """Run over one long text.
 
@@ -51,15 +50,13 @@ def read_long_text(
         right.
     progress
         Called now and then with the fraction that is read, 0 to 1.
-    states
-        Each layer's state before the text, of one sequence. Default: zeros.
 
     Returns
     -------
     list of states
         Each layer's state after the text, of one sequence.
     """
-    states = network.zero_states(1) if states is None else states
+    states = network.zero_states(1)
     count = min(SEGMENTS, len(ids) // SHORTEST_SEGMENT)
     if network.receptive_field is not None:  # convolutions read all steps of a sequence at once
         count = 1
@@ -77,25 +74,20 @@ def read_long_text(
     return _read(network, ids, np.array([start]), rest, states, write, progress)
 
 
-def text_log_probabilities(
-    network: Network,
-    ids: Array,
-    progress: Progress | None = None,
-    states: States | None = None,
-) -> tuple[Array, States]:
+def text_log_probabilities(network: Network, ids: Array, progress: Progress | None = None) -> Array:
     """The log-probability of each character of a text after its first, given all before it.
 
     Parameters
     ----------
     ids
         The ids of a text, (n,), at least two.
-    progress, states
+    progress
         As for `read_long_text`.
 
     Returns
     -------
-    log_probabilities, states
-        (n − 1,) nats, of the weights' type; and each layer's state before the last character.
+    Array
+        (n − 1,) nats, of the weights' type.
     """
     log_p = np.empty(len(ids) - 1, network.parameters.flat.dtype)
 
@@ -103,10 +95,10 @@ def text_log_probabilities(
         logits = network.dense.forward(outputs)
         log_p[positions] = log_probabilities(logits, ids[positions + 1])
 
-    states = read_long_text(network, ids[:-1], write, progress, states)
+    read_long_text(network, ids[:-1], write, progress)
     if progress is not None:
         progress(1.0)
-    return log_p, states
+    return log_p
 
 
 def _read_segments(

@@ -8,13 +8,14 @@ way a model learns how documents begin and when they are over. ``text/batches.py
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 
 from npchar.arrays import Array
 from npchar.text.vocabulary import (
     END,
+    Decoded,
     Text,
     UnknownCharacterError,
     Vocabulary,
@@ -40,22 +41,22 @@ class Ids(NamedTuple):
     ends: Array | None = None
 
 
-def as_text(text: Any, tokens: bool) -> Any:
+def as_text(text: Text, tokens: bool) -> Text:
     """A text or documents as a str or a list; a TypeError for what cannot be either."""
     if isinstance(text, (str, bytes)):
         return text
     return as_list(text, "a list of tokens" if tokens else "a str or a list of documents")
 
 
-def read_text(text: Any, vocabulary: Vocabulary, at_least: int = 0) -> tuple[Any, Ids]:
+def read_text(text: Text, vocabulary: Vocabulary, at_least: int = 0) -> tuple[Decoded, Ids]:
     """A text of at least this many symbols, or documents, as a str or a list; and the ids."""
     text = as_text(text, vocabulary.tokens)
     if is_documents(text, vocabulary.tokens):
         return text, concatenate(text, vocabulary)
-    return text, Ids(vocabulary.ids_of(text, at_least))
+    return text, Ids(vocabulary.encode(text, at_least=at_least))
 
 
-def is_documents(text: Any, tokens: bool) -> bool:
+def is_documents(text: Text, tokens: bool) -> TypeGuard[Sequence[Text]]:
     """Whether `text` is a list of texts: of strings, or of lists of tokens."""
     if tokens:
         return len(text) > 0 and all(isinstance(item, list) for item in text)
@@ -76,7 +77,7 @@ def concatenate(documents: Sequence[Text], vocabulary: Vocabulary) -> Ids:
     parts = [end]
     for k, document in enumerate(documents):
         try:
-            parts += [vocabulary.ids_of(document), end]
+            parts += [vocabulary.encode(document), end]
         except UnknownCharacterError as error:
             error.args = (f"in document {k}, {error}",)
             raise
@@ -123,11 +124,12 @@ def stack(ids: Array, starts: Array, lengths: Array) -> Array:
 
 def extended_vocabulary(vocabulary: Vocabulary, text: Text, min_count: int) -> Vocabulary:
     """A vocabulary with the symbols of a text, or of documents, too: see `Model.extend`."""
-    texts = as_text(text, vocabulary.tokens)
-    if is_documents(texts, vocabulary.tokens):
+    text = as_text(text, vocabulary.tokens)
+    texts: Sequence[Text] = [text]
+    if is_documents(text, vocabulary.tokens):
+        texts = text
         new = Vocabulary.from_documents(texts, min_count=min_count)
     else:
-        texts = [text]
         new = Vocabulary.from_text(vocabulary.require_text(text), min_count=min_count)
     symbols = {*vocabulary} | ({*new} - {new.unknown_symbol})
     unknown_symbol = vocabulary.unknown_symbol

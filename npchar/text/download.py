@@ -6,7 +6,6 @@ there is one, gets into the cache. `requests` is imported only for a download.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import sys
@@ -82,18 +81,15 @@ def fetched(url: str, sha256: str | None, progress: bool) -> Path:
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{name}-")
-        os.close(descriptor)
-        try:
-            download(url, Path(temporary), progress)
-            if sha256 not in (None, checksum := hash_of(Path(temporary))):
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+            temporary = Path(folder, name)
+            download(url, temporary, progress)
+            if sha256 not in (None, checksum := hash_of(temporary)):
                 raise CorpusError(
                     f"{url} has changed: expected SHA-256 {sha256}, got {checksum}; to use the "
                     "new file, download it by other means and pass its path"
                 )
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.replace(path)
     except OSError as error:
         raise DownloadError(
             f"cannot write to {path.parent}: {error.strerror}; set NPCHAR_CACHE to another folder"
@@ -127,47 +123,39 @@ def download(url: str, path: Path, progress: bool) -> None:
         requests.Timeout,
         requests.exceptions.ChunkedEncodingError,
     )
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(2**attempt)
-        may_pass = True
+    for attempt in range(1, ATTEMPTS + 1):
         try:
-            fault, may_pass = _download_once(url, path)
-        except temporary_failures as error:
-            fault = str(error)
+            return _download_once(url, path)
         except requests.RequestException as error:
-            fault, may_pass = str(error), False
-        if not fault:
-            return
-        if not may_pass:
-            break
-    reason = next((text for sign, text in REASONS.items() if re.search(sign, fault)), fault)
-    raise DownloadError(f"cannot download {url}: {reason}; {advice}")
+            is_busy = error.response is not None and error.response.status_code in BUSY
+            if attempt == ATTEMPTS or not (is_busy or isinstance(error, temporary_failures)):
+                fault = str(error)
+                reason = next((text for sign, text in REASONS.items() if re.search(sign, fault)),
+                              fault)  # fmt: skip
+                raise DownloadError(f"cannot download {url}: {reason}; {advice}") from None
+        time.sleep(2**attempt)
 
 
-def _download_once(url: str, path: Path) -> tuple[str, bool]:
-    """Write the body of a response to `path`; return its fault, if any, and if it may pass."""
+def _download_once(url: str, path: Path) -> None:
+    """Write the body of a response to `path`; raise a RequestException for any fault."""
     import requests
 
     with requests.Session() as session, open(path, "wb") as file:
         del session.adapters["http://"]  # refuse redirects from https to http
         # Without compression, the length of the body can be checked.
-        response = session.get(
-            url, headers={"Accept-Encoding": "identity"}, stream=True, timeout=TIMEOUT
-        )
-        with contextlib.closing(response):
-            if not response.ok:
-                fault = f"the server answered {response.status_code} {response.reason}"
-                return fault, response.status_code in BUSY
+        headers = {"Accept-Encoding": "identity"}
+        with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+            response.raise_for_status()
             for chunk in response.iter_content(CHUNK):
                 if not file.tell() and re.match(rb"\s*<(!doctype )?html\b", chunk, re.IGNORECASE):
-                    return "a web page came in its place (of a login to the network?)", False
+                    raise requests.RequestException(
+                        "a web page came in its place (of a login to the network?)"
+                    )
                 file.write(chunk)
                 if file.tell() > MAX_BYTES:
-                    return f"it is larger than {MAX_BYTES:,} bytes", False
-            length, size = response.headers.get("Content-Length", ""), file.tell()
+                    raise requests.RequestException(f"it is larger than {MAX_BYTES:,} bytes")
+        length, size = response.headers.get("Content-Length", ""), file.tell()
     if not size:
-        return "the answer is empty", False
+        raise requests.RequestException("the answer is empty")
     if length.isdecimal() and "Content-Encoding" not in response.headers and size != int(length):
-        return f"the download broke off after {size:,} of {int(length):,} bytes", True
-    return "", True
+        raise requests.ConnectionError(f"it broke off after {size:,} of {int(length):,} bytes")

@@ -219,7 +219,7 @@ class Vocabulary:
             raise TypeError("a vocabulary of tokens has no characters; use its `symbols`")
         return self.symbols
 
-    def encode(self, text: Text, unknown: Hashable = "error") -> Array:
+    def encode(self, text: Text, unknown: Hashable = "error", *, at_least: int = 0) -> Array:
         """The ids of a text, (n,), in the smallest unsigned type.
 
         Parameters
@@ -230,6 +230,8 @@ class Vocabulary:
             The policy for symbols outside the vocabulary: "error" raises an error, or puts the
             `unknown_symbol` in their place if there is one; "skip" leaves them out; any symbol
             of the vocabulary replaces them. A token cannot be named "error" or "skip" here.
+        at_least
+            The smallest number of ids.
 
         Returns
         -------
@@ -240,6 +242,8 @@ class Vocabulary:
         ------
         UnknownCharacterError
             With `unknown="error"`, for the first unknown symbol.
+        ValueError
+            For another `unknown`, or a text with fewer than `at_least` symbols.
 
         Examples
         --------
@@ -264,27 +268,12 @@ class Vocabulary:
             else:
                 position = int(is_unknown.argmax())
                 raise UnknownCharacterError(text[position], position, self.tokens)
-        return ids.astype(self.id_dtype, copy=False)
-
-    def ids_of(self, text: Text, at_least: int = 0) -> Array:
-        """Encode a text that needs a minimum length.
-
-        Raises
-        ------
-        ValueError
-            For a text shorter than `at_least`.
-
-        Examples
-        --------
-        >>> npchar.Vocabulary("abc").ids_of("cab", at_least=2)
-        array([2, 0, 1], dtype=uint8)
-        """
-        text = self.require_text(text)
-        if len(text) < at_least:
+        if len(ids) < at_least:
             raise ValueError(
-                f"expected a text of at least {at_least} {self.symbol_name}s, got {text!r}"
+                f"expected a text of at least {at_least} {self.symbol_name}s of the vocabulary, "
+                f"got {text!r:.60}"
             )
-        return self.encode(text)
+        return ids.astype(self.id_dtype, copy=False)
 
     @functools.cached_property
     def _ids(self) -> dict[Hashable, int]:
@@ -398,14 +387,11 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.symbols)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Hashable]:
         return iter(self.symbols)
 
     def __contains__(self, symbol: Hashable) -> bool:
-        try:
-            return symbol in self._ids
-        except TypeError:  # a list, or a tuple with a list in it
-            return False
+        return symbol in self._ids
 
     def __repr__(self) -> str:
         tokens = ", tokens=True" if self.tokens else ""

@@ -92,15 +92,3 @@ def test_a_long_prompt(layer, monkeypatch):
     monkeypatch.setattr(npchar.generation.stream, "LONG_PROMPT", 10**9)
     np.testing.assert_allclose(p, model.next_probabilities(prompt), atol=1e-5)
     assert text == model.generate(prompt, 30, seed=1)
-
-
-def test_texts_in_several_blocks(monkeypatch):
-    model = Model(Vocabulary("abcdef"), hidden_size=8)
-    randomised(model.network, seed=1)
-    ids = random_ids(9001)
-    monkeypatch.setattr(npchar.analysis.scoring, "BLOCK", 3000)
-    shares = []
-    loss = model.evaluate(model.vocabulary.decode(ids), progress=shares.append).loss
-    assert loss == pytest.approx(-stepwise(model, ids).mean(), abs=1e-5)
-    assert shares == sorted(shares)
-    assert shares[-1] == 1

@@ -12,7 +12,7 @@ network and sends nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def read(name: str) -> str:
     return (resources.files("npchar.analysis.page") / name).read_text(encoding="utf-8")
 
 
-def description_and_weights(model: PageModel) -> tuple[dict[str, Any], str]:
+def description_and_weights(model: PageModel) -> tuple[dict[str, str | int | list[str]], str]:
     """What the page's script has to know of a model, and its weights in base64."""
     import base64
 
@@ -107,12 +107,12 @@ def description_and_weights(model: PageModel) -> tuple[dict[str, Any], str]:
     with np.errstate(under="ignore"):
         half = weights.clip(-60_000, 60_000).astype("<f2")
     exact = np.array_equal(half, weights)
-    description = {
+    description: dict[str, str | int | list[str]] = {
         "npchar": __version__,
         "name": name,
         "about": about,
         # One by one: in a string, a browser would take two lone surrogates for a pair.
-        "characters": list(vocabulary),
+        "characters": list(vocabulary.characters),
         "layer": layer,
         "hidden_size": H,
         "num_layers": layers,
@@ -126,5 +126,5 @@ def first_prompt(vocabulary: Vocabulary) -> str:
     """A word of English; of another alphabet its first letter; or whatever comes first."""
     if all(character in vocabulary for character in "the "):
         return "the "
-    letters = (character for character in vocabulary if character.isalpha())
+    letters = (character for character in vocabulary.characters if character.isalpha())
     return next(letters, vocabulary.characters[0])
