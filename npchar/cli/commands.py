@@ -182,7 +182,7 @@ def _page(options: Namespace) -> int:
             PageModel(DEFAULT_MODEL, model.network, model.vocabulary, prompt, PAGE_NOTE),
             PageModel("structure", other.network, other.vocabulary, *STRUCTURE_TEXTS),
         ])  # fmt: skip
-        write_whole(options.save, lambda file: file.write(html.encode("utf-8")))
+        write_whole(options.save, html.encode())
     print(inputs.printable(options.save))
     return 0
 

@@ -25,7 +25,7 @@ import npchar
 
 CHILD = """
 import hashlib, io, json, os, signal, sys, warnings
-import npchar
+import npchar.files
 
 path, k, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 done = 0
@@ -47,7 +47,8 @@ if k:
     fsync, replace = os.fsync, os.replace
     os.fsync = lambda *a: (tick(), fsync(*a))[1]
     os.replace = lambda *a: (tick(), replace(*a))[1]
-    os.fdopen = lambda fd, how: io.BufferedWriter(Faulty(fd, how))
+    npchar.files.open = lambda path, how, **opener: (
+        io.BufferedWriter(Faulty(path, how, **opener)) if opener else open(path, how))
     warnings.simplefilter("ignore")
 
 text = "the cat sat on the mat, and the rat sat on the cat. " * 60
