@@ -297,12 +297,11 @@ def weights_as(dtype: str | None, weights: Mapping[str, Array]) -> Mapping[str, 
         return weights
     if dtype not in STORED:
         raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(STORED)}")
-    with np.errstate(over="ignore", under="ignore"):
-        arrays = {name: array.astype(dtype) for name, array in weights.items()}
-    for name, array in arrays.items():
-        if np.isinf(array).any() and not np.isinf(weights[name]).any():
-            raise ValueError(f"{name} has a weight too large for {dtype}; save it as it is")
-    return arrays
+    try:
+        with np.errstate(over="raise", under="ignore"):
+            return {name: array.astype(dtype) for name, array in weights.items()}
+    except FloatingPointError:
+        raise ValueError(f"a weight is too large for {dtype}; save it as it is") from None
 
 
 def _parse_model(configuration: Configuration) -> tuple[Vocabulary, Sizes]:

@@ -14,7 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from npchar.files import (
     text_digest,
     write_model_file,
 )
-from npchar.version import __version__, in_browser
+from npchar.version import __version__
 
 UNITS = ("epochs", "steps", "seconds")
 
@@ -44,31 +44,15 @@ class Checkpoint:
     """The description of the model: see `files.describe_model`."""
     saved: ModelFile | None = None
     """The content of the file, if the training is resumed."""
+    settings: Table = field(default_factory=dict)
+    """The settings of the training that is resumed."""
+    processes: int | None = None
+    """The number of processes of the training that is resumed."""
+    epochs_trained: int = 0
+    """The number of epochs that the saved model has been trained."""
     is_longer: bool = False
     """Whether the training has more epochs than the one that is resumed."""
     _last_count: float = 0.0  # at the latest save
-
-    @property
-    def training(self) -> Table:
-        """The table of the training that is resumed; empty for a new one."""
-        return {} if self.saved is None else self.saved.configuration["training"]
-
-    @property
-    def settings(self) -> Table:
-        """The settings of the training that is resumed; empty for a new one."""
-        settings: Table = self.training.get("settings", {})
-        return settings
-
-    @property
-    def processes(self) -> int | None:
-        """The number of processes of the training that is resumed; None for a new one."""
-        processes: int | None = self.training.get("made_by", {}).get("processes")
-        return processes
-
-    @property
-    def epochs_trained(self) -> int:
-        """The number of epochs that the saved model has been trained."""
-        return 0 if self.saved is None else self.saved.configuration["epochs_trained"]
 
     def begin(self, settings: Table, ids: Array, processes: int) -> None:
         """Set what the training depends on.
@@ -80,27 +64,29 @@ class Checkpoint:
 
         made_by = {"npchar": __version__, "numpy": np.__version__, "machine": platform.machine(),
                    "system": platform.system(), "processes": processes}  # fmt: skip
-        self._conditions = {"settings": settings, "corpus": text_digest(ids), "made_by": made_by}
+        digest = text_digest(ids)
+        now = settings | self.configuration["model"]
+        self.configuration["training"] = {
+            "settings": settings, "corpus": digest, "made_by": made_by,
+        }  # fmt: skip
         if self.saved is None:
             return
-        self.is_longer = settings["epochs"] > self.settings["epochs"]
+        training = self.saved.configuration["training"]
         then = self.settings | self.saved.configuration["model"]
-        now = settings | self.configuration["model"]
+        self.is_longer = settings["epochs"] > self.settings["epochs"]
         if self.is_longer:
-            del then["epochs"], now["epochs"]
-        if different := _differences(then, now):
+            then["epochs"] = now["epochs"]
+        different = _differences(then, now)
+        if training["corpus"] != digest:
+            different.append("it had another text")
+        if different:
             raise CheckpointError(
-                f"{self.path} is of another training: {different}. Use the same, or name another "
-                "checkpoint"
+                f"{self.path} is of another training: {'; '.join(different)}. Use the same, or "
+                "name another checkpoint"
             )
-        if self.training["corpus"] != self._conditions["corpus"]:
-            raise CheckpointError(
-                f"{self.path} is of a training on another text. Use the same text, or name another "
-                "checkpoint"
-            )
-        if different := _differences(self.training["made_by"], made_by):
+        if different := _differences(training["made_by"], made_by):
             warnings.warn(
-                f"{self.path}: {different}. The resumed training may differ in the last bits",
+                f"{self.path}: {'; '.join(different)}. The result may differ in the last bits",
                 stacklevel=2,
             )
 
@@ -129,7 +115,8 @@ class Checkpoint:
         """
         if self.saved is None:
             return None
-        saved = {name: self.training[name] for name in tables if name in self.training}
+        training = self.saved.configuration["training"]
+        saved = {name: training[name] for name in tables if name in training}
         shapes = {name: array.shape for name, array in self.saved.arrays.items()}
         if not _is_like(saved, tables) or any(
             shapes.get(name) != array.shape for name, array in arrays.items()
@@ -158,17 +145,18 @@ class Checkpoint:
         """Write the tables and arrays of a training after this number of epochs and steps."""
         # Before writing: after an error the next attempt comes as late as after a success.
         self._last_count = self._count(epochs, steps)
-        changed: Configuration = {
-            "epochs_trained": epochs_trained,
-            "training": self._conditions | tables,
-        }
-        write_model_file(self.path, self.configuration | changed, arrays)
+        self.configuration["epochs_trained"] = epochs_trained
+        self.configuration["training"] |= tables
+        write_model_file(self.path, self.configuration, arrays)
 
 
-def _differences(then: Table, now: Table) -> str:
-    """Say which values of two tables differ."""
-    names = [name for name in sorted(then.keys() | now.keys()) if then.get(name) != now.get(name)]
-    return "; ".join(f"{name} was {then.get(name)!r} and is {now.get(name)!r}" for name in names)
+def _differences(then: Table, now: Table) -> list[str]:
+    """A phrase for each value that differs in two tables."""
+    return [
+        f"{name} was {then.get(name)!r} and is {now.get(name)!r}"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+    ]
 
 
 def _is_like(value: object, example: object) -> bool:
@@ -226,9 +214,9 @@ def open_checkpoint(
     CheckpointError
         If the file has no training that can be resumed, or is a model of another text.
     """
-    new = Checkpoint(path, every, configuration)
+    checkpoint = Checkpoint(path, every, configuration)
     if not os.path.exists(path):
-        return new
+        return checkpoint
     if not resume:
         raise FileExistsError(
             f"the file {path!r} exists; resume its training with resume=True, or name another "
@@ -237,7 +225,10 @@ def open_checkpoint(
     saved = read_model_file(path)
     text, training = saved.trained_on, saved.configuration.get("training")
     if training is not None and "optimizer_arguments" in training["settings"]:
-        return Checkpoint(path, every, configuration, saved)
+        checkpoint.saved, checkpoint.settings = saved, training["settings"]
+        checkpoint.processes = training["made_by"]["processes"]
+        checkpoint.epochs_trained = saved.configuration["epochs_trained"]
+        return checkpoint
     if training is not None:
         why = "has a training by an earlier npchar, which this version cannot resume"
     elif model is None or any(
@@ -249,7 +240,7 @@ def open_checkpoint(
     elif text and text["sha256"] != text_digest(ids):
         why = "has a model that was trained on another text"
     else:
-        return new
+        return checkpoint
     raise CheckpointError(
         f"{path} {why}. Name another checkpoint, or use `npchar train --from {shlex.quote(path)} "
         "FILE`, which saves to another file"
@@ -267,16 +258,9 @@ def checkpoint_lock(path: str) -> Iterator[None]:
     CheckpointError
         If another training has the lock.
     """
-    if in_browser():  # which has only one process
-        yield
-        return
     folder, name = os.path.split(os.path.realpath(path))  # one lock for all links to a file
     lock = os.path.join(folder, f".npchar-{name}.lock")
-    try:
-        file = open(lock, "ab")  # noqa: SIM115
-    except OSError as error:
-        raise OSError(error.errno, f"cannot write {path}: {error.strerror}") from None
-    with file:
+    with open(lock, "ab") as file:
         if not _lock_file(file.fileno()):
             raise CheckpointError(
                 f"another training saves to {path}; wait for its end, or name another checkpoint"
@@ -301,6 +285,6 @@ def _lock_file(descriptor: int) -> bool:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
-    except OSError:  # some network disks have no locks
-        return True
+    except (ImportError, OSError):  # a browser, and some network disks have no locks
+        pass
     return True
