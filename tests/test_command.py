@@ -266,8 +266,8 @@ def test_colours_are_for_terminals_alone(here, tmp_path, no_color, coloured):
 
 TRAIN = ("train", "names.txt")
 MISTAKES = [
-    (("generate", "--model", "nowhere.npz"), "no file nowhere.npz"),
-    (("generate", "--model", "folder"), "folder is a folder"),
+    (("generate", "--model", "nowhere.npz"), "No such file or directory: 'nowhere.npz'"),
+    (("generate", "--model", "folder"), "expected a regular file"),
     (("generate", "--temperature", -1), "temperature is -1"),
     (("generate", "--length", -1), "--length is -1"),
     (("generate", "--top-p", 2), "top_p is 2"),
@@ -279,9 +279,9 @@ MISTAKES = [
     (("evaluate", "names.txt", "--documents", "lines"), "not of documents"),
     (("train", "empty"), "a folder without texts"),
     (("train", "empty", "--documents", "lines"), "a folder without texts"),
-    (("train", "names.txt", "--save", "folder"), "--save folder/model.npz"),
+    (("train", "names.txt", "--save", "folder"), "folder exists; name another file with --save"),
     (("train", "names.txt", "--min-count", 0), "min_count is 0"),
-    (("train", "--from", "nowhere.npz", "names.txt"), "no file nowhere.npz"),
+    (("train", "--from", "nowhere.npz", "names.txt"), "No such file or directory: 'nowhere.npz'"),
     (("train", "--from", "names.txt", "names.txt"), "not a saved model"),
     (("train", "--from", "nietzsche", "--hidden-size", 9, "names.txt"), "--hidden-size"),
     # Wrong numbers are told before the text is read.
@@ -293,7 +293,7 @@ MISTAKES = [
     ((*TRAIN, "--seed", -1), "seed is -1"),
     ((*TRAIN, "--patience", 0), "patience is 0"),
     (("train", "there-is-no-such-file"), "no file"),
-    (("resume", "nowhere.npz", "nowhere.txt"), "no file nowhere.npz"),
+    (("resume", "nowhere.npz", "nowhere.txt"), "No such file or directory: 'nowhere.npz'"),
     (("resume", "namer.npz", "names.txt", "--epochs", 1), "add --documents lines"),
     (("info", "--model", "names.txt"), "not a saved model"),
     (("page", "folder"), "the file folder exists"),
