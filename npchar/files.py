@@ -35,8 +35,8 @@ All members are stored without compression. Numbers are little-endian.
 - ``dense.W`` (H, V), ``dense.b`` (V,) for the output layer.
 - ``training.v``, ``training.best``, ``training.best_v`` in a checkpoint: the state of the
   optimizer, the best weights so far, and the state of the optimizer at that time, as flat vectors.
-  The configuration of a checkpoint has the table ``training``: settings, position, history, the
-  random generator, and a hash of the text.
+  The configuration of a checkpoint has the table ``training``: settings, position, history and the
+  random generator.
 
 A new file replaces an old one only when it is complete and on the disk. A file is read only if it
 has the members, types and shapes that its configuration implies. Files of formats 1 and 2 load in
@@ -119,7 +119,6 @@ class ModelFile(NamedTuple):
     arrays: dict[str, Array]
     vocabulary: Vocabulary
     sizes: Sizes
-    trained_on: TrainedOn | None
 
     def network(self) -> Network:
         """A new network with the weights of the file."""
@@ -136,11 +135,27 @@ class ModelFile(NamedTuple):
 def write_model_file(
     path: str | os.PathLike[str], configuration: Configuration, arrays: Mapping[str, Array]
 ) -> None:
-    """Write a configuration and named arrays, whole or not at all: see `write_whole`."""
+    """Write a configuration and named arrays, whole or not at all: see `write_whole`.
+
+    Raises
+    ------
+    ValueError
+        If the configuration has another type of stored weights, or a weight is too large for it.
+    OSError
+        If the file cannot be written.
+    """
     import json  # here, because `import npchar` need not wait for it
 
+    stored = configuration["model"]["stored"]
+    if stored not in STORED:
+        raise ValueError(f"dtype is {stored!r}; expected one of {', '.join(STORED)}")
     text = np.frombuffer(json.dumps(configuration).encode(), np.uint8)
-    members: dict[str, Any] = {CONFIGURATION: text, **arrays}
+    members: dict[str, Any] = {CONFIGURATION: text}
+    try:
+        with np.errstate(over="raise", under="ignore"):
+            members |= {name: array.astype(stored, copy=False) for name, array in arrays.items()}
+    except FloatingPointError:
+        raise ValueError(f"a weight is too large for {stored}; save it as it is") from None
     buffer = io.BytesIO()
     np.savez(buffer, **members)
     write_whole(path, buffer.getbuffer())
@@ -243,7 +258,7 @@ def _read_members(file: IO[bytes]) -> ModelFile:
     names = sorted(layout.keys() | expected.keys())
     if different := [name for name in names if layout.get(name) != expected.get(name)]:
         raise ValueError(f"its configuration implies other arrays for {', '.join(different[:3])}")
-    return ModelFile(configuration, arrays, vocabulary, sizes, _trained_on(configuration))
+    return ModelFile(configuration, arrays, vocabulary, sizes)
 
 
 def _parse_array(data: bytes) -> Array:
@@ -291,19 +306,6 @@ def describe_model(
     }
 
 
-def weights_as(dtype: str | None, weights: Mapping[str, Array]) -> Mapping[str, Array]:
-    """Convert weights to the type in which a file stores them; None leaves them as they are."""
-    if dtype is None:
-        return weights
-    if dtype not in STORED:
-        raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(STORED)}")
-    try:
-        with np.errstate(over="raise", under="ignore"):
-            return {name: array.astype(dtype) for name, array in weights.items()}
-    except FloatingPointError:
-        raise ValueError(f"a weight is too large for {dtype}; save it as it is") from None
-
-
 def _parse_model(configuration: Configuration) -> tuple[Vocabulary, Sizes]:
     """The vocabulary and the sizes, after validation."""
     model = dict(configuration["model"])
@@ -322,12 +324,14 @@ def _parse_model(configuration: Configuration) -> tuple[Vocabulary, Sizes]:
     )
     sizes = Sizes(len(vocabulary), **model).checked()
     epochs_trained = configuration.get("epochs_trained", 0)
+    text = configuration.get("trained_on") or {"sha256": "", "validation_split": 0.0}
     checks = [
         vocabulary.symbols == symbols and len(vocabulary) >= 2,
         isinstance(documents, bool) and isinstance(configuration.get("lower_case", False), bool),
         isinstance(epochs_trained, int) and epochs_trained >= 0,
         sizes.num_layers <= MAX_LAYERS,
         dtype in DTYPES and stored in STORED,
+        isinstance(text["sha256"], str) and 0 <= text["validation_split"] < 1,
     ]
     if not all(checks):
         raise ValueError(f"its configuration is {configuration!r:.500}")
@@ -344,19 +348,6 @@ def text_digest(ids: Array) -> str:
     import hashlib
 
     return hashlib.sha256(ids.data).hexdigest()
-
-
-def _trained_on(configuration: Configuration) -> TrainedOn | None:
-    """The text of the latest training, after validation; None if it is unknown."""
-    text = configuration.get("trained_on")
-    if training := configuration.get("training"):
-        split = training["settings"].get("validation_split", 0.1)
-        text = {"sha256": training["corpus"], "validation_split": split}
-    if text not in (None, {}) and not (
-        isinstance(text["sha256"], str) and 0 <= text["validation_split"] < 1
-    ):
-        raise ValueError(f"its trained_on is {text!r:.150}")
-    return text
 
 
 def training_settings(path: str | os.PathLike[str]) -> Table | None:

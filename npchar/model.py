@@ -24,7 +24,6 @@ from npchar.files import (
     TrainedOn,
     describe_model,
     read_model_file,
-    weights_as,
     write_model_file,
     write_whole,
 )
@@ -831,7 +830,7 @@ class Model:
         configuration = describe_model(
             self.network, self.vocabulary, self.lower_case, self.trained_on, stored=dtype
         )
-        write_model_file(path, configuration, weights_as(dtype, self.parameters))
+        write_model_file(path, configuration, self.parameters)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
@@ -861,7 +860,7 @@ class Model:
         file = read_model_file(path)
         model = cls.from_network(file.vocabulary, file.network())
         model.lower_case = file.configuration.get("lower_case", False)
-        model.trained_on = file.trained_on
+        model.trained_on = file.configuration.get("trained_on")
         return model
 
     @classmethod

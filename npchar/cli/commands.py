@@ -17,11 +17,13 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
+from reprlib import Repr
 from typing import Any
 
 import npchar
 from npchar.analysis.colouring import plain
 from npchar.analysis.page import PageModel, page
+from npchar.arguments import require_positive
 from npchar.cli import inputs
 from npchar.cli.inputs import say
 from npchar.cli.options import DEFAULT_MODEL, STANDARD_INPUT, parser
@@ -31,7 +33,6 @@ from npchar.training.config import default_learning_rate, default_model_argument
 from npchar.training.trainer import Callback
 
 USER_ERRORS = ValueError, OSError, MemoryError, npchar.TrainingDiverged, npchar.MissingMPIError
-CHARACTERS_SHOWN = 100  # by info, of a vocabulary
 FINE_TUNING_RATE = 0.25  # of the default rate, to forget little of the old text
 FORGETTING = 20_000  # characters that a model generates, to measure how much it forgets
 SIZES = signature(npchar.Model).parameters.keys() - {"seed"}
@@ -58,13 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Python would report it again when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except npchar.UnknownCharacterError as error:
-        say(f"npchar: the character {error.character!r} at position {error.position} is not in the "
-            "model's vocabulary; leave it out, or add --unknown skip")  # fmt: skip
-        return 2
     except USER_ERRORS as error:
+        message = str(error)
+        if isinstance(error, npchar.UnknownCharacterError):
+            advice = "leave it out, or add --unknown skip"
+            if options.command == "resume":
+                advice = "name the texts of its training, or use npchar train --from"
+            message = (f"the character {error.character!r} at position {error.position} is not in "
+                       f"the model's vocabulary; {advice}")  # fmt: skip
         arguments_named = r"\b(workers|validation_split|encoding|errors)='?([\w-]+)'?"
-        say("npchar: " + re.sub(arguments_named, _as_option, str(error)))
+        say("npchar: " + re.sub(arguments_named, _as_option, message))
         return 2
     except KeyboardInterrupt:
         say("")
@@ -150,31 +154,17 @@ def _report_forgetting(base: npchar.Model, model: npchar.Model) -> Callback:
 
 def _resume(options: Namespace) -> int:
     path = options.save
-    fine_tune = shlex.join(["npchar", "train", "--from", path, *options.files])
     if inputs.is_shipped(path):
-        raise ValueError(f"{path} is a shipped model; to fine-tune it, use `{fine_tune}`")
+        raise ValueError(f"{path} is a shipped model; use `npchar train --from {path} FILE`")
     model = inputs.load_model(path, warn=False)
-    settings = npchar.training_settings(path) or _selected(options, ["epochs"])
-    if not settings:
-        raise ValueError(
-            f"{path} is a finished model; to train it further, add --epochs, as in --epochs 5, or "
-            f"fine-tune it on another text, as in `{fine_tune}`"
-        )
+    settings = npchar.training_settings(path) or {}
     settings |= _selected(options, SETTINGS)
     if model.trained_on:
         settings["validation_split"] = model.trained_on["validation_split"]
-    vocabulary = model.vocabulary
-    if vocabulary.documents and not options.documents:
+    if model.vocabulary.documents and not options.documents:
         raise ValueError(inputs.NEEDS_DOCUMENTS.format(path))
     text = inputs.load_texts(options, settings.get("validation_split", 0.1))
     text = inputs.lower_as_trained(text, model)
-    unknown = set("".join(text)) - set(vocabulary.characters)
-    if unknown and vocabulary.unknown_symbol is None:
-        raise ValueError(
-            f"{path} was trained on another text: {min(unknown)!r} is in {' '.join(options.files)} "
-            "but not in its vocabulary. Name the texts of its training in the same order, or use "
-            f"`{fine_tune}`, which saves to another file"
-        )
     return _fit(model, text, path, options, **settings, resume=True)
 
 
@@ -199,7 +189,7 @@ def _fit(
         model.save(target)  # without the state of the training
         which = "validation" if history.val_loss else "training"
         loss = min(history.val_loss or history.loss)
-        print(f"{inputs.printable(path)}: {loss:.4f} nats per character on the {which} set")
+        print(f"{path}: {loss:.4f} nats per character on the {which} set")
     return 0
 
 
@@ -220,11 +210,8 @@ def _resume_command(path: str, options: Namespace) -> str:
 
 
 def _generate(options: Namespace) -> None:
-    if options.count < 1:
-        raise ValueError(f"--count is {options.count}; expected 1 or more")
-    if options.length < (options.count > 1):
-        raise ValueError(f"--length is {options.length}; expected 1 or more, or 0 for one text "
-                         "without end")  # fmt: skip
+    if options.length:  # 0: no end
+        require_positive(length=options.length)
     model = inputs.load_model(options.model)
     known = model.vocabulary
     if options.prompt == STANDARD_INPUT:
@@ -235,19 +222,19 @@ def _generate(options: Namespace) -> None:
     sampling = _selected(options, SAMPLING)
     if options.stop:
         sampling["stop"] = [inputs.as_trained(_unescape(stop), model) for stop in options.stop]
-    length = options.length or sys.maxsize
     if options.document or known.documents:
+        length = options.length or sys.maxsize
         for text in model.generate_documents(options.count, length, beginning=prompt, **sampling):
             print(text)
         return
     first = prompt or ("\n" if "\n" in known else known.characters[0])
-    if options.count > 1:
-        for text in model.generate([first] * options.count, length, **sampling):
+    if options.count != 1:
+        for text in model.generate([first] * options.count, options.length, **sampling):
             print(prompt + text)
         return
     # A terminal shows each character at once, and control characters in a visible form.
     is_terminal = sys.stdout.isatty()
-    stream = itertools.islice(model.stream(first, **sampling), min(length, sys.maxsize))
+    stream = itertools.islice(model.stream(first, **sampling), options.length or None)
     try:
         for character in itertools.chain(prompt, stream):
             print(plain(character) if is_terminal else character, end="", flush=is_terminal)
@@ -309,18 +296,15 @@ def _page(options: Namespace) -> None:
             PageModel("structure", other.network, other.vocabulary, *STRUCTURE_TEXTS),
         ])  # fmt: skip
         write_whole(options.save, html.encode())
-    print(inputs.printable(options.save))
+    print(options.save)
 
 
 def _info(options: Namespace) -> None:
     model = inputs.load_model(options.model, warn=False)
     model.summary()
-    characters = model.vocabulary.characters
-    shown = repr(characters)
-    if len(characters) > CHARACTERS_SHOWN:
-        half = CHARACTERS_SHOWN // 2
-        shown = f"{characters[:half]!r} … {characters[-half:]!r}"
-    print(f"characters: {shown}")
+    shorten = Repr()
+    shorten.maxstring = 200
+    print(f"characters: {shorten.repr(model.vocabulary.characters)}")
     if inputs.is_shipped(options.model):
         return
     if settings := npchar.training_settings(options.model):

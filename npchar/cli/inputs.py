@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import unicodedata
 from argparse import Namespace
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from npchar.cli.options import STANDARD_INPUT
-from npchar.files import unfinished
+from npchar.files import CheckpointError, read_model_file, unfinished
 from npchar.model import PRETRAINED, Model
 from npchar.text.corpus import lines_of, load_corpus
 from npchar.text.download import CorpusError
@@ -26,11 +25,6 @@ TextOrDocuments = TypeVar("TextOrDocuments", str, "str | list[str]")
 def say(sentence: str) -> None:
     """Print to standard error, so that standard output has results only."""
     print(sentence, file=sys.stderr, flush=True)
-
-
-def printable(path: str) -> str:
-    """A path in the system's encoding as UTF-8 text."""
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def load_model(name: str, *, warn: bool = True) -> Model:
@@ -49,8 +43,14 @@ def load_model(name: str, *, warn: bool = True) -> Model:
 
 
 def is_shipped(name: str) -> bool:
-    """Whether a name means a shipped model, not a file in the current folder."""
-    return name in PRETRAINED and not os.path.isfile(name)
+    """Whether a name means a shipped model, not a model file in the current folder."""
+    if name not in PRETRAINED:
+        return False
+    try:
+        read_model_file(name)
+    except (CheckpointError, OSError):
+        return True
+    return False
 
 
 def load_texts(options: Namespace, held_out: float = 0.0) -> str | list[str]:

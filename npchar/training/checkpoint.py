@@ -64,27 +64,27 @@ class Checkpoint:
 
         made_by = {"npchar": __version__, "numpy": np.__version__, "machine": platform.machine(),
                    "system": platform.system(), "processes": processes}  # fmt: skip
-        digest = text_digest(ids)
+        digest, split = text_digest(ids), settings["validation_split"]
         now = settings | self.configuration["model"]
-        self.configuration["training"] = {
-            "settings": settings, "corpus": digest, "made_by": made_by,
-        }  # fmt: skip
+        self.configuration["training"] = {"settings": settings, "made_by": made_by}
+        self.configuration["trained_on"] = {"sha256": digest, "validation_split": split}
         if self.saved is None:
             return
-        training = self.saved.configuration["training"]
         then = self.settings | self.saved.configuration["model"]
         self.is_longer = settings["epochs"] > self.settings["epochs"]
         if self.is_longer:
             then["epochs"] = now["epochs"]
         different = _differences(then, now)
-        if training["corpus"] != digest:
+        text = self.saved.configuration.get("trained_on")
+        if not text or text["sha256"] != digest:
             different.append("it had another text")
         if different:
             raise CheckpointError(
                 f"{self.path} is of another training: {'; '.join(different)}. Use the same, or "
                 "name another checkpoint"
             )
-        if different := _differences(training["made_by"], made_by):
+        made_by_then = self.saved.configuration["training"]["made_by"]
+        if different := _differences(made_by_then, made_by):
             warnings.warn(
                 f"{self.path}: {'; '.join(different)}. The result may differ in the last bits",
                 stacklevel=2,
@@ -98,8 +98,7 @@ class Checkpoint:
         Parameters
         ----------
         tables
-            Examples of the tables, with the names and types of all values. "generator" is the
-            state of `rng`.
+            The tables of a new training. "generator" is the state of `rng`.
         arrays
             The arrays to copy into.
 
@@ -111,24 +110,23 @@ class Checkpoint:
         Raises
         ------
         CheckpointError
-            If the tables or arrays have other names, types or shapes.
+            If a table or an array is missing, or an array has another shape.
         """
         if self.saved is None:
             return None
         training = self.saved.configuration["training"]
-        saved = {name: training[name] for name in tables if name in training}
         shapes = {name: array.shape for name, array in self.saved.arrays.items()}
-        if not _is_like(saved, tables) or any(
+        if not tables.keys() <= training.keys() or any(
             shapes.get(name) != array.shape for name, array in arrays.items()
         ):
             raise CheckpointError(
                 f"the training in {self.path} is damaged: expected other tables or arrays; "
                 "npchar.Model.load reads its weights"
             )
-        rng.bit_generator.state = saved["generator"]
+        rng.bit_generator.state = training["generator"]
         for name, array in arrays.items():
             array[...] = self.saved.arrays[name]
-        return saved
+        return {name: training[name] for name in tables}
 
     def is_due(self, epochs: int, steps: int) -> bool:
         """Whether to save after this number of epochs and steps."""
@@ -157,21 +155,6 @@ def _differences(then: Table, now: Table) -> list[str]:
         for name in sorted(then.keys() | now.keys())
         if then.get(name) != now.get(name)
     ]
-
-
-def _is_like(value: object, example: object) -> bool:
-    """Whether a value has the type of an example, and so have its items.
-
-    The name "" in an example stands for any names.
-    """
-    if isinstance(value, dict) and isinstance(example, dict):
-        items = value.items() if "" in example or value.keys() == example.keys() else [("", None)]
-        return all(_is_like(item, example.get(name, example.get(""))) for name, item in items)
-    if isinstance(value, list) and isinstance(example, list):
-        return all(_is_like(item, example[0]) for item in value)
-    # A generator has numbers of up to 128 bits.
-    is_in_range = not isinstance(value, int) or 0 <= value < 1 << 128
-    return type(value) is type(example) and is_in_range
 
 
 def require_every(every: tuple[float, str]) -> None:
@@ -223,8 +206,8 @@ def open_checkpoint(
             "checkpoint"
         )
     saved = read_model_file(path)
-    text, training = saved.trained_on, saved.configuration.get("training")
-    if training is not None and "optimizer_arguments" in training["settings"]:
+    text, training = saved.configuration.get("trained_on"), saved.configuration.get("training")
+    if training is not None and "optimizer_arguments" in training.get("settings", {}):
         checkpoint.saved, checkpoint.settings = saved, training["settings"]
         checkpoint.processes = training["made_by"]["processes"]
         checkpoint.epochs_trained = saved.configuration["epochs_trained"]
@@ -234,7 +217,7 @@ def open_checkpoint(
     elif model is None or any(
         not np.array_equal(saved.arrays.get(name, 0), model[name]) for name in model
     ):
-        why = "has no training to resume. To train its model further, load it and pass epochs"
+        why = "has no training to resume. To train its model further, load it and set epochs"
     elif text is None:
         why = "does not say which text its model was trained on"  # as in files of version 1.0
     elif text and text["sha256"] != text_digest(ids):
