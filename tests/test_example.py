@@ -123,7 +123,7 @@ def test_an_interrupted_run_goes_on(short_corpus, tmp_path):
     assert "add --resume" in out
     rest = run(*command)
     assert rest.returncode == 0, rest.stderr
-    assert "going on after epoch" in rest.stdout
+    assert "resuming after epoch" in rest.stdout
 
     def results(text):  # the last epochs: their losses, and what was written
         at = text.index("epoch 5/6")

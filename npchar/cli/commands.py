@@ -67,8 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 advice = "name the texts of its training, or use npchar train --from"
             message = (f"the character {error.character!r} at position {error.position} is not in "
                        f"the model's vocabulary; {advice}")  # fmt: skip
-        arguments_named = r"\b(workers|validation_split|encoding|errors)='?([\w-]+)'?"
-        say("npchar: " + re.sub(arguments_named, _as_option, message))
+        # Name options instead of arguments.
+        message = message.replace("validation_split=", "validation-split=")
+        pattern = r"\b(workers|validation-split|encoding|errors)='?([\w-]+)'?"
+        say("npchar: " + re.sub(pattern, r"--\1 \2", message))
         return 2
     except KeyboardInterrupt:
         say("")
@@ -84,11 +86,6 @@ def _prepare_output() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors=errors)
-
-
-def _as_option(match: re.Match[str]) -> str:
-    """A keyword argument in a message as an option of the command line."""
-    return f"--{match[1].replace('_', '-')} {match[2]}"
 
 
 def _selected(options: Namespace, names: Iterable[str]) -> dict[str, Any]:

@@ -22,11 +22,8 @@ class History:
     History(2 epochs, best val_loss 1.7000 nats per character in epoch 2, 6 s)
     """
 
-    KINDS: ClassVar[Table] = {
-        "loss": [0.0], "val_loss": [0.0], "seconds": [0.0], "gradient_norm": [0.0],
-        "baselines": {"": 0.0}, "events": [""],
-    }  # fmt: skip
-    """An example of each, to hold a checkpoint's against."""
+    KINDS: ClassVar = ("loss", "val_loss", "seconds", "gradient_norm", "baselines", "events")
+    """The names of the attributes that a checkpoint stores."""
 
     loss: list[float] = field(default_factory=list)
     """The mean over the epoch's batches, while the weights changed; nats per character."""

@@ -27,6 +27,7 @@ class Progress:
         self.live = False  # whether standard output is a terminal
         with contextlib.suppress(AttributeError, ValueError):  # it may be None, or closed
             self.live = sys.stdout.isatty()
+        self.has_baselines = False  # whether they are printed
         self.lines: list[str] = []  # in a notebook: those that stay
         self.display = notebook_display()
         self.width = 0  # of what stands on the terminal's line
@@ -35,15 +36,21 @@ class Progress:
         self.epoch, self.share, self.begun = -1, 0.0, 0.0
 
     def begin(self, history: History, epochs_done: int, finished: bool) -> None:
-        """Print the baselines, and where a training is resumed, before the first step."""
-        simple = ", ".join(f"{name} {loss:.3f}" for name, loss in history.baselines.items())
+        """Print what is held out, and where a training is resumed, before the first step."""
         if self.held_out:
             self.say(f"held out: {self.held_out}")
-        self.say(f"baselines, nats per {self.symbol_name}: {simple}")
+        self._say_baselines(history)
         if finished:
             self.say(f"the training was finished, after epoch {epochs_done}")
         elif epochs_done:
-            self.say(f"going on after epoch {epochs_done}")
+            self.say(f"resuming after epoch {epochs_done}")
+
+    def _say_baselines(self, history: History) -> None:
+        """Print the baselines once, when they are known."""
+        if history.baselines and not self.has_baselines:
+            self.has_baselines = True
+            losses = ", ".join(f"{name} {loss:.3f}" for name, loss in history.baselines.items())
+            self.say(f"baselines, nats per {self.symbol_name}: {losses}")
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
@@ -63,6 +70,7 @@ class Progress:
 
     def end_epoch(self, history: History) -> None:
         """After an epoch and its validation."""
+        self._say_baselines(history)
         epoch, seconds = len(history.loss) - 1, history.seconds[-1]
         losses = f"loss {history.loss[-1]:.4f}"
         if history.val_loss:

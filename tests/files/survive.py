@@ -3,7 +3,7 @@
     python tests/files/survive.py           some minutes; writes survive.json beside it
 
 A child process trains with a checkpoint. First it is killed (SIGKILL) at random
-moments, again and again, each time going on from the file, until it ends. Then
+moments, again and again, each time resumed from the file, until it ends. Then
 the k-th write, fsync or replace of the checkpoint fails, or kills the process,
 for k = 1, 2, ... until the training gets by without reaching the k-th. After
 each, the file must load, and what comes out in the end (weights, losses, text)
