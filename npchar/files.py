@@ -24,8 +24,8 @@ All members are stored without compression. Numbers are little-endian.
   last four are missing for "lstm", 0, ``dtype`` and null. Version 2 adds these keys beside
   ``model``: ``epochs_trained``; ``trained_on``, the ``sha256`` of the ids of the text of the latest
   training and its ``validation_split`` (an empty table for an untrained model, null for an unknown
-  text); ``documents`` (whether U+0003 is the end of a document, as it is without this key; else it
-  is a character of the text); and ``lower_case`` (whether the command line lower-cases texts for
+  text); ``documents`` (whether U+0003 is the end of a document, which is the default, or a
+  character of the text); and ``lower_case`` (whether the command line lower-cases texts for
   this model).
 - ``lstmK.Wx`` (4, D, H), ``lstmK.Wh`` (4, H, H), ``lstmK.b`` (4, H) for each layer K from 0, gates
   in the order i, f, o, g. Other layers: ``gruK.Wx`` (3, D, H), ``gruK.Wh`` (3, H, H), ``gruK.b``
@@ -255,9 +255,8 @@ def _read_members(file: IO[bytes]) -> ModelFile:
     dtype = np.dtype(model.get("stored", model["dtype"]))
     expected = {name: (dtype, shape) for name, shape in sizes.shapes().items()}
     layout = {n: (a.dtype, a.shape) for n, a in arrays.items() if not n.startswith(TRAINING)}
-    names = sorted(layout.keys() | expected.keys())
-    if different := [name for name in names if layout.get(name) != expected.get(name)]:
-        raise ValueError(f"its configuration implies other arrays for {', '.join(different[:3])}")
+    if layout != expected:
+        raise ValueError("its arrays are not those that its configuration implies")
     return ModelFile(configuration, arrays, vocabulary, sizes)
 
 
@@ -378,7 +377,7 @@ def training_settings(path: str | os.PathLike[str]) -> Table | None:
 
 
 def unfinished(path: str | os.PathLike[str]) -> str | None:
-    """The progress of the training in a checkpoint; None if it has finished, or there is none."""
+    """The progress of an unfinished training in a model file; None for other files."""
     training = read_model_file(path).configuration.get("training")
     if training is None or training["position"]["finished"]:
         return None

@@ -51,7 +51,7 @@ class Checkpoint:
     epochs_trained: int = 0
     """The number of epochs that the saved model has been trained."""
     is_longer: bool = False
-    """Whether the training has more epochs than the one that is resumed."""
+    """Whether the training has more epochs than before."""
     _last_count: float = 0.0  # at the latest save
 
     def begin(self, settings: Table, ids: Array, processes: int) -> None:

@@ -28,7 +28,7 @@ class History:
     loss: list[float] = field(default_factory=list)
     """The mean over the epoch's batches, while the weights changed; nats per character."""
     val_loss: list[float] = field(default_factory=list)
-    """Of the held-out text, after the epoch; empty without one."""
+    """The loss on the validation set after the epoch, nats per character; empty without one."""
     seconds: list[float] = field(default_factory=list)
     """The time of each epoch's training and validation, callbacks left out."""
     gradient_norm: list[float] = field(default_factory=list)

@@ -23,20 +23,20 @@ class Progress:
 
     def __init__(self, epochs: int, symbols: int, symbol_name: str, held_out: str = "") -> None:
         self.epochs, self.held_out = epochs, held_out
-        self.symbols, self.symbol_name = symbols, symbol_name  # in an epoch: so many characters
+        self.symbols, self.symbol_name = symbols, symbol_name  # the symbols of an epoch
         self.live = False  # whether standard output is a terminal
         with contextlib.suppress(AttributeError, ValueError):  # it may be None, or closed
             self.live = sys.stdout.isatty()
         self.has_baselines = False  # whether they are printed
-        self.lines: list[str] = []  # in a notebook: those that stay
+        self.lines: list[str] = []  # the permanent lines in a notebook
         self.display = notebook_display()
-        self.width = 0  # of what stands on the terminal's line
+        self.width = 0  # of the text on the terminal's line
         self.last_shown = time.perf_counter()
         # The latest epoch of `update`, its share that was done at the first call, and the time.
         self.epoch, self.share, self.begun = -1, 0.0, 0.0
 
     def begin(self, history: History, epochs_done: int, finished: bool) -> None:
-        """Print what is held out, and where a training is resumed, before the first step."""
+        """Describe the validation set, and the epoch that a training is resumed after."""
         if self.held_out:
             self.say(f"held out: {self.held_out}")
         self._say_baselines(history)
