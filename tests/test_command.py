@@ -61,9 +61,9 @@ def interrupt_after(monkeypatch):
             if len(history.loss) == epochs:
                 signal.raise_signal(signal.SIGINT)
 
-        def interrupted(model, text, *, callbacks, **options):
+        def interrupted(model, text, **options):
             monkeypatch.setattr(npchar.Model, "fit", fit)
-            return fit(model, text, callbacks=[*callbacks, press], **options)
+            return fit(model, text, callbacks=[press], **options)
 
         monkeypatch.setattr(npchar.Model, "fit", interrupted)
 

@@ -30,11 +30,9 @@ from npchar.cli.options import DEFAULT_MODEL, STANDARD_INPUT, parser
 from npchar.files import unfinished, write_whole
 from npchar.training import rank
 from npchar.training.config import default_learning_rate, default_model_arguments
-from npchar.training.trainer import Callback
 
 USER_ERRORS = ValueError, OSError, MemoryError, npchar.TrainingDiverged, npchar.MissingMPIError
 FINE_TUNING_RATE = 0.25  # of the default rate, to forget little of the old text
-FORGETTING = 20_000  # characters that a model generates, to measure how much it forgets
 SIZES = signature(npchar.Model).parameters.keys() - {"seed"}
 SETTINGS = signature(npchar.Model.fit).parameters.keys() - {"self"}
 SAMPLING = "temperature", "top_k", "top_p", "seed", "unknown"
@@ -116,7 +114,6 @@ def _train(options: Namespace) -> int:
     else:
         vocabulary = npchar.Vocabulary.from_documents(text, min_count=options.min_count)
         n, unit = sum(map(len, text)), f"characters in {len(text):,} documents"
-    callbacks: list[Callback] = []
     if options.base is None:
         defaults = default_model_arguments(n, options.layer or "lstm")
         model = npchar.Model(vocabulary, seed=options.seed, **defaults | sizes)
@@ -130,23 +127,10 @@ def _train(options: Namespace) -> int:
         settings.setdefault("learning_rate", FINE_TUNING_RATE * rate)
         added = len(model.vocabulary) - len(base.vocabulary)
         say(f"fine-tuning {options.base}: {added} new characters")
-        callbacks.append(_report_forgetting(base, model))
     model.lower_case = options.lower
     if _is_leader(options):
         say(f"{n:,} {unit}, {len(vocabulary)} different; {model}")
-    return _fit(model, text, path, options, **settings, callbacks=callbacks)
-
-
-def _report_forgetting(base: npchar.Model, model: npchar.Model) -> Callback:
-    """A callback that prints the loss on a text that the base model generated."""
-    known = base.vocabulary.characters
-    prompts = ["\n" if "\n" in known else known[0]] * 32
-    text = "".join(base.generate(prompts, FORGETTING // len(prompts), seed=1))
-    before = base.evaluate(text).loss
-    return lambda _: say(
-        f"  on {len(text):,} characters that the base model generated: "
-        f"{model.evaluate(text).loss:.3f}; before: {before:.3f}"
-    )
+    return _fit(model, text, path, options, **settings)
 
 
 def _resume(options: Namespace) -> int:
