@@ -18,7 +18,6 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
 from reprlib import Repr
-from typing import Any
 
 import npchar
 from npchar.analysis.colouring import plain
@@ -27,7 +26,7 @@ from npchar.arguments import require_positive
 from npchar.cli import inputs
 from npchar.cli.inputs import say
 from npchar.cli.options import DEFAULT_MODEL, STANDARD_INPUT, parser
-from npchar.files import unfinished, write_whole
+from npchar.files import Table, unfinished, write_whole
 from npchar.training import rank
 from npchar.training.config import default_learning_rate, default_model_arguments
 
@@ -86,7 +85,7 @@ def _prepare_output() -> None:
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors=errors)
 
 
-def _selected(options: Namespace, names: Iterable[str]) -> dict[str, Any]:
+def _selected(options: Namespace, names: Iterable[str]) -> Table:
     """The options with these names that have a value."""
     return {n: value for n, value in vars(options).items() if n in names and value is not None}
 
@@ -130,7 +129,7 @@ def _train(options: Namespace) -> int:
     model.lower_case = options.lower
     if _is_leader(options):
         say(f"{n:,} {unit}, {len(vocabulary)} different; {model}")
-    return _fit(model, text, path, options, **settings)
+    return _fit(model, text, path, options, settings)
 
 
 def _resume(options: Namespace) -> int:
@@ -146,11 +145,11 @@ def _resume(options: Namespace) -> int:
         raise ValueError(inputs.NEEDS_DOCUMENTS.format(path))
     text = inputs.load_texts(options, settings.get("validation_split", 0.1))
     text = inputs.lower_as_trained(text, model)
-    return _fit(model, text, path, options, **settings, resume=True)
+    return _fit(model, text, path, options, settings | {"resume": True})
 
 
 def _fit(
-    model: npchar.Model, text: str | list[str], path: str, options: Namespace, **arguments: Any
+    model: npchar.Model, text: str | list[str], path: str, options: Namespace, settings: Table
 ) -> int:
     """Train with a checkpoint in the model file."""
     target = os.path.realpath(path)  # the current folder may change
@@ -159,7 +158,7 @@ def _fit(
             "saves it")  # fmt: skip
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            history = model.fit(text, checkpoint=target, **arguments)
+            history = model.fit(text, checkpoint=target, **settings)
     except (KeyboardInterrupt, SystemExit) as interruption:  # Ctrl-C, SIGTERM
         if not os.path.exists(target):
             raise

@@ -202,8 +202,8 @@ def open_checkpoint(
         return checkpoint
     if not resume:
         raise FileExistsError(
-            f"the file {path!r} exists; resume its training with resume=True, or name another "
-            "checkpoint"
+            f"there is a file {path!r} already; resume its training with resume=True, or name "
+            "another checkpoint"
         )
     saved = read_model_file(path)
     text, training = saved.configuration.get("trained_on"), saved.configuration.get("training")
