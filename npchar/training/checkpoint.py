@@ -83,8 +83,7 @@ class Checkpoint:
                 f"{self.path} is of another training: {'; '.join(different)}. Use the same, or "
                 "name another checkpoint"
             )
-        made_by_then = self.saved.configuration["training"]["made_by"]
-        if different := _differences(made_by_then, made_by):
+        if different := _differences(self.saved.configuration["training"]["made_by"], made_by):
             warnings.warn(
                 f"{self.path}: {'; '.join(different)}. The result may differ in the last bits",
                 stacklevel=2,
