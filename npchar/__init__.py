@@ -52,9 +52,8 @@ A package imports only from the packages before it in this list, which a test ch
   resumes a training. ``divergence`` handles losses that jump, and keeps the best weights.
   ``interrupts`` handles Ctrl-C. ``history``, ``progress``.
 - ``model.py``: the methods of `Model`, which delegate to these packages.
-- ``exchange.py``: PyTorch, Keras, ONNX. ``cli/``: ``options`` has the options of the command line.
-  ``training`` and ``commands`` run its commands, ``inputs`` reads the models and texts that they
-  name.
+- ``exchange.py``: PyTorch, Keras, ONNX. ``cli/``: ``options`` has the options of the command line,
+  ``commands`` runs its commands, ``inputs`` reads the models and texts that they name.
 
 Stability
 =========

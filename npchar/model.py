@@ -21,10 +21,9 @@ from npchar.arguments import removed_name, require_known, require_seed
 from npchar.arrays import Array
 from npchar.files import (
     DTYPES,
+    TrainedOn,
     describe_model,
     read_model_file,
-    trained_on,
-    weights_as,
     write_model_file,
     write_whole,
 )
@@ -89,7 +88,7 @@ class Model:
     lower_case: bool
     """Whether the command line lower-cases all texts for this model, as with ``train --lower``.
     The methods take texts unchanged."""
-    trained_on: dict[str, Any] | None
+    trained_on: TrainedOn | None
     """The text of the latest `fit`: the ``sha256`` of its ids, and the ``validation_split``.
 
     Empty before the first `fit`, None if the text is not known. Model files have it, so that
@@ -793,7 +792,7 @@ class Model:
         >>> npchar.Model.pretrained("nietzsche").to_html("playground.html", prompt="the soul ")
         """
         html = page([PageModel("this model", self.network, self.vocabulary, prompt)])
-        write_whole(path, lambda file: file.write(html.encode("utf-8")))
+        write_whole(path, html.encode())
 
     # Files
 
@@ -831,7 +830,7 @@ class Model:
         configuration = describe_model(
             self.network, self.vocabulary, self.lower_case, self.trained_on, stored=dtype
         )
-        write_model_file(path, configuration, weights_as(dtype, self.parameters))
+        write_model_file(path, configuration, self.parameters)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
@@ -861,7 +860,7 @@ class Model:
         file = read_model_file(path)
         model = cls.from_network(file.vocabulary, file.network())
         model.lower_case = file.configuration.get("lower_case", False)
-        model.trained_on = trained_on(file.configuration)
+        model.trained_on = file.configuration.get("trained_on")
         return model
 
     @classmethod

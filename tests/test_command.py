@@ -61,9 +61,9 @@ def interrupt_after(monkeypatch):
             if len(history.loss) == epochs:
                 signal.raise_signal(signal.SIGINT)
 
-        def interrupted(model, text, *, callbacks, **options):
+        def interrupted(model, text, **options):
             monkeypatch.setattr(npchar.Model, "fit", fit)
-            return fit(model, text, callbacks=[*callbacks, press], **options)
+            return fit(model, text, callbacks=[press], **options)
 
         monkeypatch.setattr(npchar.Model, "fit", interrupted)
 
@@ -266,10 +266,10 @@ def test_colours_are_for_terminals_alone(here, tmp_path, no_color, coloured):
 
 TRAIN = ("train", "names.txt")
 MISTAKES = [
-    (("generate", "--model", "nowhere.npz"), "no file nowhere.npz"),
-    (("generate", "--model", "folder"), "folder is a folder"),
+    (("generate", "--model", "nowhere.npz"), "No such file or directory: 'nowhere.npz'"),
+    (("generate", "--model", "folder"), "expected a regular file"),
     (("generate", "--temperature", -1), "temperature is -1"),
-    (("generate", "--length", -1), "--length is -1"),
+    (("generate", "--length", -1), "length is -1"),
     (("generate", "--top-p", 2), "top_p is 2"),
     (("generate", "--document"), "not of documents"),
     (("score", "nowhere.txt"), "no file 'nowhere.txt'"),
@@ -279,9 +279,9 @@ MISTAKES = [
     (("evaluate", "names.txt", "--documents", "lines"), "not of documents"),
     (("train", "empty"), "a folder without texts"),
     (("train", "empty", "--documents", "lines"), "a folder without texts"),
-    (("train", "names.txt", "--save", "folder"), "--save folder/model.npz"),
+    (("train", "names.txt", "--save", "folder"), "folder exists; name another file with --save"),
     (("train", "names.txt", "--min-count", 0), "min_count is 0"),
-    (("train", "--from", "nowhere.npz", "names.txt"), "no file nowhere.npz"),
+    (("train", "--from", "nowhere.npz", "names.txt"), "No such file or directory: 'nowhere.npz'"),
     (("train", "--from", "names.txt", "names.txt"), "not a saved model"),
     (("train", "--from", "nietzsche", "--hidden-size", 9, "names.txt"), "--hidden-size"),
     # Wrong numbers are told before the text is read.
@@ -293,7 +293,7 @@ MISTAKES = [
     ((*TRAIN, "--seed", -1), "seed is -1"),
     ((*TRAIN, "--patience", 0), "patience is 0"),
     (("train", "there-is-no-such-file"), "no file"),
-    (("resume", "nowhere.npz", "nowhere.txt"), "no file nowhere.npz"),
+    (("resume", "nowhere.npz", "nowhere.txt"), "No such file or directory: 'nowhere.npz'"),
     (("resume", "namer.npz", "names.txt", "--epochs", 1), "add --documents lines"),
     (("info", "--model", "names.txt"), "not a saved model"),
     (("page", "folder"), "the file folder exists"),
@@ -429,8 +429,8 @@ def test_a_finished_model_goes_on_for_more_epochs(tmp_path, here):
     model = npchar.Model.load(tmp_path / "cats.npz")
     status, out, err = here("resume", "cats.npz", "cats.txt")
     assert status == 2
-    assert "--epochs 5" in err
-    assert "npchar train --from cats.npz" in err
+    assert "set epochs" in err
+    assert "npchar train --from" in err
     status, out, err = here("resume", "cats.npz", "cats.txt", "--epochs", 3)
     assert status == 0, err
     model.fit(TEXT, epochs=3, verbose=False)
@@ -449,8 +449,8 @@ def test_a_model_is_not_replaced_by_one_of_another_text(tmp_path, here, interrup
     for name in ("turned.txt", "other.txt"):
         status, out, err = here("resume", "cats.npz", name, *(("--epochs", 1) if finished else ()))
         assert (status, out) == (2, "")
-        assert "another text" in err
-        assert ("'b' is in" in err) == (name == "other.txt")
+        message = {"turned.txt": "another text", "other.txt": "character 'z' at position"}[name]
+        assert message in err
         assert "npchar train --from" in err or not finished
         assert (tmp_path / "cats.npz").read_bytes() == before
     if finished:
@@ -553,10 +553,11 @@ def test_a_model_keeps_whether_its_texts_are_lower_cased(tmp_path, here):
             assert here("score", "--model", file, "one")[1].startswith(f"{loss:.3f} bits")
 
 
-@pytest.mark.parametrize("kind", ["folder", "pipe"])
+@pytest.mark.parametrize("kind", ["folder", "pipe", "text"])
 def test_what_has_the_name_of_a_shipped_model_does_not_hide_it(tmp_path, here, kind):
     place = tmp_path / "nietzsche"
-    place.mkdir() if kind == "folder" else os.mkfifo(place)
+    make = {"folder": place.mkdir, "pipe": lambda: os.mkfifo(place), "text": place.touch}
+    make[kind]()
     out = npchar.Model.pretrained().generate("\n", 20, seed=1)
     assert here("generate", "--length", 20, "--seed", 1) == (0, out + "\n", "")
     assert here("info")[0] == here("page", "both.html")[0] == 0

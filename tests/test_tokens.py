@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
+from conftest import reconfigure
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,19 +148,9 @@ def test_errors_say_what_is_wrong(trained, call, error, message):
 
 
 @pytest.mark.parametrize("tokens", [5, "ab", ["b", "a"], ["a"], [["a"]], ["a", {}], ["a", None]])
-def test_a_file_with_odd_tokens_is_refused(tmp_path, tokens, monkeypatch):
+def test_a_file_with_odd_tokens_is_refused(tmp_path, tokens):
     path = tmp_path / "model.npz"
-    model = Model(Vocabulary(["do", "re"]), hidden_size=2)
-
-    def configuration(*_, **__):
-        found = {
-            "format": 1,
-            "model": {"hidden_size": 2, "num_layers": 1, "dropout": 0.0, "dtype": "float32"},
-        }
-        found["model"]["tokens"] = tokens
-        return found
-
-    monkeypatch.setattr("npchar.model.describe_model", configuration)
-    model.save(path)
+    Model(Vocabulary(["do", "re"]), hidden_size=2).save(path)
+    reconfigure(path, lambda file: file["model"].update(tokens=tokens))
     with pytest.raises(CheckpointError):
         Model.load(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import unicodedata
 from argparse import Namespace
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from npchar.cli.options import STANDARD_INPUT
-from npchar.files import CheckpointError, training_settings, unfinished
+from npchar.files import CheckpointError, read_model_file, unfinished
 from npchar.model import PRETRAINED, Model
 from npchar.text.corpus import lines_of, load_corpus
 from npchar.text.download import CorpusError
@@ -25,13 +24,7 @@ TextOrDocuments = TypeVar("TextOrDocuments", str, "str | list[str]")
 
 def say(sentence: str) -> None:
     """Print to standard error, so that standard output has results only."""
-    if sys.stderr is not None:  # print would use standard output for None
-        print(sentence, file=sys.stderr, flush=True)
-
-
-def printable(path: str) -> str:
-    """A path in the system's encoding as UTF-8 text."""
-    return os.fsencode(path).decode("utf-8", "replace")
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def load_model(name: str, *, warn: bool = True) -> Model:
@@ -40,10 +33,6 @@ def load_model(name: str, *, warn: bool = True) -> Model:
         return Model.pretrained(name)
     if name in PRETRAINED:
         say(f"{name} is the file in this folder, not npchar's model of that name")
-    if os.path.isdir(name):
-        raise ValueError(f"{name} is a folder; expected a model's file")
-    if not os.path.exists(name):
-        raise ValueError(f"there is no file {name}; `npchar train` makes one")
     model = Model.load(name)
     if model.vocabulary.tokens:
         raise ValueError(f"expected a model of characters, got one of tokens, {name}; use it from "
@@ -55,10 +44,10 @@ def load_model(name: str, *, warn: bool = True) -> Model:
 
 def is_shipped(name: str) -> bool:
     """Whether a name means a shipped model, not a model file in the current folder."""
-    if name not in PRETRAINED or not os.path.isfile(name):
-        return name in PRETRAINED
+    if name not in PRETRAINED:
+        return False
     try:
-        training_settings(name)
+        read_model_file(name)
     except (CheckpointError, OSError):
         return True
     return False
@@ -119,7 +108,7 @@ def load_model_and_text(options: Namespace) -> tuple[Model, str | list[str], str
     n = sum(count for character, count in counts.items() if character not in vocabulary)
     verb = "skipped" if options.unknown == "skip" else "replaced"
     note = f"{verb}: {n:,} of {total:,} characters ({n / total:.0%}), unknown to it" if n else ""
-    known = _map(lambda one: vocabulary.decode(vocabulary.encode(one, options.unknown)), text)
+    known = map_text(lambda one: vocabulary.decode(vocabulary.encode(one, options.unknown)), text)
     return model, known, note
 
 
@@ -127,9 +116,9 @@ def as_trained(text: TextOrDocuments, model: Model) -> TextOrDocuments:
     """The text with the line ends, accents and case of the model's vocabulary."""
     known = frozenset(model.vocabulary.characters)
     if "\r" not in known:
-        text = _map(lambda one: one.replace("\r\n", "\n").replace("\r", "\n"), text)
+        text = map_text(lambda one: one.replace("\r\n", "\n").replace("\r", "\n"), text)
     if not known.issuperset("".join(text)):
-        composed = _map(lambda one: unicodedata.normalize("NFC", one), text)
+        composed = map_text(lambda one: unicodedata.normalize("NFC", one), text)
         if len(set("".join(composed)) - known) < len(set("".join(text)) - known):
             text = composed
     return lower_as_trained(text, model)
@@ -145,12 +134,12 @@ def lower_as_trained(text: TextOrDocuments, model: Model) -> TextOrDocuments:
     lower = model.lower_case
     if known == known.lower() and model.vocabulary.unknown_symbol is None:
         lower |= not frozenset(known).issuperset("".join(text))
-    lowered = _map(str.lower, text) if lower else text
+    lowered = map_text(str.lower, text) if lower else text
     if lowered != text:
         say("the model's vocabulary is lower-case: the text is read in lower case")
     return lowered
 
 
-def _map(function: Callable[[str], str], text: TextOrDocuments) -> TextOrDocuments:
+def map_text(function: Callable[[str], str], text: TextOrDocuments) -> TextOrDocuments:
     """Apply a function to a text, or to each document."""
     return function(text) if isinstance(text, str) else [function(one) for one in text]

@@ -15,6 +15,24 @@ DEFAULT_MODEL = "nietzsche"
 
 def parser() -> ArgumentParser:
     """The commands and their options."""
+    model, workers, encoding, unknown = (ArgumentParser(add_help=False) for _ in range(4))
+    model.add_argument("--model", default=DEFAULT_MODEL, metavar="PATH",
+        help=f"model file (default: {DEFAULT_MODEL}, which is included)")  # fmt: skip
+    workers.add_argument("--workers", type=lambda word: word if word == "mpi" else int(word),
+        help="processes, or mpi for the ranks of an MPI job (default: one per core)")  # fmt: skip
+    unknown.add_argument("--unknown", default="error", help="characters outside the vocabulary: "
+        "error, skip, or a character that replaces them (default: error)")  # fmt: skip
+    encoding.add_argument("--encoding", default="utf-8",
+        help="encoding of files and standard input (default: utf-8)")  # fmt: skip
+    encoding.add_argument("--errors", default="strict", choices=("strict", "replace", "ignore"),
+        help="bytes that cannot be decoded and zero bytes: stop, replace by U+FFFD, or drop "
+        "(default: strict)")  # fmt: skip
+    texts = ArgumentParser(add_help=False, parents=[encoding])
+    texts.add_argument("--documents", choices=("lines", "files"),
+        help="treat each line, or each file, as a document of its own")  # fmt: skip
+    inputs = ArgumentParser(add_help=False, parents=[model, unknown, texts])
+    inputs.add_argument("files", nargs="+", metavar="FILE", help="texts; - for standard input")
+
     top = ArgumentParser(
         prog="npchar",
         description="Train a character-level language model on your texts, and generate text.",
@@ -24,10 +42,9 @@ def parser() -> ArgumentParser:
     top.add_argument("--version", action="version", version=f"npchar {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    train = commands.add_parser("train", help="train a model on texts",
+    add = commands.add_parser("train", parents=[workers, texts], help="train a model on texts",
         description="Train a model on texts. One file has the model and, until it is finished, the "
-        "training. `npchar resume` continues it after Ctrl-C.")  # fmt: skip
-    add = train.add_argument
+        "training. `npchar resume` continues it after Ctrl-C.").add_argument  # fmt: skip
     add("files", nargs="+", metavar="FILE",
         help="files, folders, https addresses, or the corpora nietzsche, shakespeare")  # fmt: skip
     add("--save", metavar="PATH", help="model file (default: name of the first text with .npz)")
@@ -56,23 +73,16 @@ def parser() -> ArgumentParser:
     add("--patience", type=int, help="stop after this many epochs without improvement on the "
         "validation set (default: never)")  # fmt: skip
     add("--seed", type=int, default=0, help="seed of all randomness (default: 0)")
-    _add_workers(train)
-    _add_texts(train)
 
-    resume = commands.add_parser("resume", help="resume a training", description="Resume an "
-        "interrupted training, or train a finished model for more epochs, on the same "
-        "texts.")  # fmt: skip
-    add = resume.add_argument
+    add = commands.add_parser("resume", parents=[workers, texts], help="resume a training",
+        description="Resume an interrupted training, or train a finished model for more epochs, on "
+        "the same texts.").add_argument  # fmt: skip
     add("save", metavar="PATH", help="model file")
     add("files", nargs="+", metavar="FILE", help="the same texts in the same order")
     add("--epochs", type=int, help="epochs in total; for a finished model, further epochs")
-    _add_workers(resume)
-    _add_texts(resume)
 
-    generate = commands.add_parser("generate", help="generate text",
-        description="Generate text from a prompt.")  # fmt: skip
-    _add_model(generate)
-    add = generate.add_argument
+    add = commands.add_parser("generate", parents=[model, unknown, encoding], help="generate text",
+        description="Generate text from a prompt.").add_argument  # fmt: skip
     add("--prompt", metavar="TEXT", help=r"text to continue, - for standard input; \n is a line "
         "feed (default: a line feed)")  # fmt: skip
     add("--document", action="store_true", help="generate whole documents that begin with the "
@@ -85,65 +95,24 @@ def parser() -> ArgumentParser:
     add("--top-p", type=float, help="sample among the most probable characters that sum up to P")
     add("--stop", action="append", metavar="TEXT", help="end before this text; may be repeated")
     add("--seed", type=int, help="seed (default: random)")
-    _add_unknown(generate)
-    _add_encoding(generate)
 
-    score = commands.add_parser("score", help="show which characters surprise a model",
+    commands.add_parser("score", parents=[inputs], help="show which characters surprise a model",
         description="Show how probable each character of a text is: in colours on a terminal, "
-        "elsewhere the most surprising characters.")  # fmt: skip
-    _add_inputs(score)
-    score.add_argument("--color", choices=("auto", "always", "never"), default="auto",
+        "elsewhere the most surprising characters.").add_argument(
+        "--color", choices=("auto", "always", "never"), default="auto",
         help="auto: on a terminal, unless NO_COLOR is set (default: auto)")  # fmt: skip
 
-    evaluate = commands.add_parser("evaluate", help="measure a model",
+    commands.add_parser("evaluate", parents=[inputs], help="measure a model",
         description="Measure how well a model predicts texts, in nats and bits per "
         "character.")  # fmt: skip
-    _add_inputs(evaluate)
 
-    page = commands.add_parser("page", help="write a page that runs a model in a browser",
+    add = commands.add_parser("page", parents=[model],
+        help="write a page that runs a model in a browser",
         description="Write a page that runs a model in a browser: one file that needs no network. "
-        "Without --model it has the models nietzsche and structure.")  # fmt: skip
-    page.add_argument("save", metavar="PATH", help="file to write, such as playground.html")
-    page.add_argument("--prompt", metavar="TEXT", help="first prompt")
-    _add_model(page)
+        "Without --model it has the models nietzsche and structure.").add_argument  # fmt: skip
+    add("save", metavar="PATH", help="file to write, such as playground.html")
+    add("--prompt", metavar="TEXT", help="first prompt")
 
-    info = commands.add_parser("info", help="describe a model file",
+    commands.add_parser("info", parents=[model], help="describe a model file",
         description="Print the layers, characters and training of a model file.")  # fmt: skip
-    _add_model(info)
     return top
-
-
-def _add_model(command: ArgumentParser) -> None:
-    command.add_argument("--model", default=DEFAULT_MODEL, metavar="PATH",
-        help=f"model file (default: {DEFAULT_MODEL}, which is included)")  # fmt: skip
-
-
-def _add_workers(command: ArgumentParser) -> None:
-    command.add_argument("--workers", type=lambda word: word if word == "mpi" else int(word),
-        help="processes, or mpi for the ranks of an MPI job (default: one per core)")  # fmt: skip
-
-
-def _add_unknown(command: ArgumentParser) -> None:
-    command.add_argument("--unknown", default="error", help="characters outside the vocabulary: "
-        "error, skip, or a character that replaces them (default: error)")  # fmt: skip
-
-
-def _add_encoding(command: ArgumentParser) -> None:
-    command.add_argument("--encoding", default="utf-8",
-        help="encoding of files and standard input (default: utf-8)")  # fmt: skip
-    command.add_argument("--errors", default="strict", choices=("strict", "replace", "ignore"),
-        help="bytes that cannot be decoded and zero bytes: stop, replace by U+FFFD, or drop "
-        "(default: strict)")  # fmt: skip
-
-
-def _add_texts(command: ArgumentParser) -> None:
-    _add_encoding(command)
-    command.add_argument("--documents", choices=("lines", "files"),
-        help="treat each line, or each file, as a document of its own")  # fmt: skip
-
-
-def _add_inputs(command: ArgumentParser) -> None:
-    command.add_argument("files", nargs="+", metavar="FILE", help="texts; - for standard input")
-    _add_model(command)
-    _add_unknown(command)
-    _add_texts(command)

@@ -6,14 +6,15 @@ Defaults depend on the text length and the model size. They were found by
 
 from __future__ import annotations
 
-import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from npchar.arguments import require_number, require_positive, require_seed
+from npchar.files import Table
 from npchar.network.network import Sizes
 from npchar.training.optimizers import OPTIMIZERS, Optimizer
 from npchar.training.schedule import FUNCTION, Schedule
@@ -51,12 +52,8 @@ class TrainingConfig:
     seed: int
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, np.generic):  # files have Python's numbers only
-                object.__setattr__(self, field.name, value.item())
         if self.targets not in ("all", "last"):
-            raise ValueError(f"targets is {self.targets!r}; it must be 'all' or 'last'")
+            raise ValueError(f"targets is {self.targets!r}; expected 'all' or 'last'")
         require_positive(epochs=self.epochs, maxlen=self.maxlen, step=self.step,
                          batch_size=self.batch_size)  # fmt: skip
         if self.patience is not None:
@@ -69,7 +66,7 @@ class TrainingConfig:
 
 
 def resolve_config(
-    arguments: dict[str, Any], n: int, sizes: Sizes, saved: dict[str, Any] | None = None
+    arguments: Mapping[str, Any], n: int, sizes: Sizes, saved: Table | None = None
 ) -> TrainingConfig:
     """Replace each argument that is None by its default.
 
@@ -94,7 +91,7 @@ def resolve_config(
     saved, values = saved or {}, dict(arguments)
     last = arguments["targets"] == "last"
     optimizer, schedule = arguments["optimizer"], arguments["schedule"]
-    defaults: dict[str, Any] = {
+    defaults: Table = {
         "epochs": 20 if last else default_epochs(n, sizes),
         "batch_size": 32 if last else default_batch_size(n, arguments["maxlen"]),
         "step": 3 if last else arguments["maxlen"],
@@ -133,7 +130,9 @@ def resolve_config(
     for name, value in defaults.items():
         if values.get(name) is None:
             values[name] = saved.get(name, value)
-    return TrainingConfig(**values)
+    # Files have Python's numbers only.
+    numbers = {name: v.item() for name, v in values.items() if isinstance(v, np.generic)}
+    return TrainingConfig(**values | numbers)
 
 
 def resolve_optimizer(optimizer: str | Optimizer, config: TrainingConfig) -> Optimizer:
@@ -143,7 +142,7 @@ def resolve_optimizer(optimizer: str | Optimizer, config: TrainingConfig) -> Opt
     return OPTIMIZERS[optimizer](learning_rate=config.learning_rate, **config.optimizer_arguments)
 
 
-def default_model_arguments(n: int, layer: str = "lstm") -> dict[str, Any]:
+def default_model_arguments(n: int, layer: str = "lstm") -> Table:
     """The arguments of `Model` for a text of n symbols: a larger model for a longer text.
 
     Dropout keeps a model from learning a short text by heart.

@@ -13,7 +13,7 @@ import numpy as np
 
 from npchar.arguments import require_positive
 from npchar.arrays import Array
-from npchar.files import describe_model, text_digest
+from npchar.files import TrainedOn, describe_model, text_digest
 from npchar.network.network import Network
 from npchar.text.documents import Ids, as_text, read_text
 from npchar.text.examine import examine
@@ -38,7 +38,7 @@ class TrainableModel(Protocol):
     network: Network
     history: History
     lower_case: bool
-    trained_on: dict[str, Any] | None
+    trained_on: TrainedOn | None
 
 
 class FitOptions(NamedTuple):

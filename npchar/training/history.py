@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from npchar.files import Table
+
 __all__ = ["History"]
 
 
@@ -20,16 +22,13 @@ class History:
     History(2 epochs, best val_loss 1.7000 nats per character in epoch 2, 6 s)
     """
 
-    KINDS: ClassVar[dict[str, Any]] = {
-        "loss": [0.0], "val_loss": [0.0], "seconds": [0.0], "gradient_norm": [0.0],
-        "baselines": {"": 0.0}, "events": [""],
-    }  # fmt: skip
-    """An example of each, to hold a checkpoint's against."""
+    KINDS: ClassVar = ("loss", "val_loss", "seconds", "gradient_norm", "baselines", "events")
+    """The names of the attributes that a checkpoint stores."""
 
     loss: list[float] = field(default_factory=list)
     """The mean over the epoch's batches, while the weights changed; nats per character."""
     val_loss: list[float] = field(default_factory=list)
-    """Of the held-out text, after the epoch; empty without one."""
+    """The loss on the validation set after the epoch, nats per character; empty without one."""
     seconds: list[float] = field(default_factory=list)
     """The time of each epoch's training and validation, callbacks left out."""
     gradient_norm: list[float] = field(default_factory=list)
@@ -41,7 +40,7 @@ class History:
     events: list[str] = field(default_factory=list)
     """A sentence for each unusual event: a spike and what was done, an early end, which weights
     were restored."""
-    config: dict[str, object] = field(default_factory=dict)
+    config: Table = field(default_factory=dict)
     """The arguments of `fit` with all defaults resolved, where None was given."""
 
     @property
@@ -84,17 +83,14 @@ class History:
         """For notebooks: a table of the epochs."""
         import html
 
-        held_out = ["held out", "bits"] if self.val_loss else []
-        head = "".join(f"<th>{name}</th>" for name in ["epoch", "loss", *held_out, "seconds"])
-        rows = ""
-        for k, (loss, seconds) in enumerate(zip(self.loss, self.seconds)):
-            cells = [f"{k + 1}", f"{loss:.4f}"]
-            if self.val_loss:
-                cells += [f"{self.val_loss[k]:.4f}", f"{self.bits_per_character[k]:.3f}"]
-            best = bool(self.val_loss) and self.val_loss[k] == min(self.val_loss)
-            row = "".join(f"<td>{cell}</td>" for cell in [*cells, f"{seconds:.1f}"])
-            rows += f'<tr style="font-weight:{"bold" if best else "normal"}">{row}</tr>'
+        columns = {"loss": [f"{loss:.4f}" for loss in self.loss]}
+        if self.val_loss:
+            columns["held out"] = [f"{loss:.4f}" for loss in self.val_loss]
+            columns["bits"] = [f"{bits:.3f}" for bits in self.bits_per_character]
+        columns["seconds"] = [f"{seconds:.1f}" for seconds in self.seconds]
+        rows = [["epoch", *columns]]
+        rows += [[str(k), *row] for k, row in enumerate(zip(*columns.values()), 1)]
+        table = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
         simple = ", ".join(f"{name} {loss:.3f}" for name, loss in self.baselines.items())
-        notes = [f"baselines: {html.escape(simple)}"] if simple else []
-        notes += [html.escape(event) for event in self.events]
-        return f"<table><tr>{head}</tr>{rows}</table><div>{'<br>'.join(notes)}</div>"
+        notes = [repr(self), *[f"baselines: {simple}"] * bool(simple), *self.events]
+        return f"<table>{table}</table><div>{'<br>'.join(map(html.escape, notes))}</div>"

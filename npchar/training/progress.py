@@ -9,6 +9,7 @@ import contextlib
 import math
 import sys
 import time
+from datetime import timedelta
 from typing import Any
 
 from npchar.training.history import History
@@ -22,25 +23,34 @@ class Progress:
 
     def __init__(self, epochs: int, symbols: int, symbol_name: str, held_out: str = "") -> None:
         self.epochs, self.held_out = epochs, held_out
-        self.symbols, self.symbol_name = symbols, symbol_name  # in an epoch: so many characters
-        self.live = is_terminal()
-        self.lines: list[str] = []  # in a notebook: those that stay
+        self.symbols, self.symbol_name = symbols, symbol_name  # the symbols of an epoch
+        self.live = False  # whether standard output is a terminal
+        with contextlib.suppress(AttributeError, ValueError):  # it may be None, or closed
+            self.live = sys.stdout.isatty()
+        self.has_baselines = False  # whether they are printed
+        self.lines: list[str] = []  # the permanent lines in a notebook
         self.display = notebook_display()
-        self.width = 0  # of what stands on the terminal's line
+        self.width = 0  # of the text on the terminal's line
         self.last_shown = time.perf_counter()
         # The latest epoch of `update`, its share that was done at the first call, and the time.
         self.epoch, self.share, self.begun = -1, 0.0, 0.0
 
     def begin(self, history: History, epochs_done: int, finished: bool) -> None:
-        """Print what is held out, and where a training is resumed, before the first step."""
+        """Describe the validation set, and the epoch that a training is resumed after."""
         if self.held_out:
             self.say(f"held out: {self.held_out}")
-        if history.baselines:
-            self._say_baselines(history)
+        self._say_baselines(history)
         if finished:
             self.say(f"the training was finished, after epoch {epochs_done}")
         elif epochs_done:
-            self.say(f"going on after epoch {epochs_done}")
+            self.say(f"resuming after epoch {epochs_done}")
+
+    def _say_baselines(self, history: History) -> None:
+        """Print the baselines once, when they are known."""
+        if history.baselines and not self.has_baselines:
+            self.has_baselines = True
+            losses = ", ".join(f"{name} {loss:.3f}" for name, loss in history.baselines.items())
+            self.say(f"baselines, nats per {self.symbol_name}: {losses}")
 
     def say(self, line: str) -> None:
         """Print a line that stays."""
@@ -56,40 +66,34 @@ class Progress:
         self.last_shown = now
         rate = (share - self.share) * self.symbols / (now - self.begun)
         left = (self.epochs - epoch - share) * self.symbols / rate
-        self._show(f"{self._name(epoch)}  loss {loss:.4f}  {rate:,.0f} {self.symbol_name}s/s  "
-                   f"{clock(left)} left", end="")  # fmt: skip
+        self._show_epoch(epoch, f"loss {loss:.4f}", rate, left, end="")
 
     def end_epoch(self, history: History) -> None:
         """After an epoch and its validation."""
-        epoch = len(history.loss) - 1
-        if epoch == 0:
-            self._say_baselines(history)
-        line = f"{self._name(epoch)}  loss {history.loss[-1]:.4f}"
+        self._say_baselines(history)
+        epoch, seconds = len(history.loss) - 1, history.seconds[-1]
+        losses = f"loss {history.loss[-1]:.4f}"
         if history.val_loss:
-            line += f"  val_loss {history.val_loss[-1]:.4f}"
+            losses += f"  val_loss {history.val_loss[-1]:.4f}"
         name, simple = list(history.baselines.items())[-1]
-        line += f" = {history.bits_per_character[-1]:.2f} bits"
-        line += f" ({name} {simple / math.log(2):.2f})"
-        rate = self.symbols / history.seconds[-1]
-        left = history.seconds[-1] * (self.epochs - epoch - 1)
-        self.say(f"{line}  {rate:,.0f} {self.symbol_name}s/s  {clock(left)} left")
+        losses += f" = {history.bits_per_character[-1]:.2f} bits"
+        losses += f" ({name} {simple / math.log(2):.2f})"
+        left = seconds * (self.epochs - epoch - 1)
+        self._show_epoch(epoch, losses, self.symbols / seconds, left, end="\n")
 
-    def _say_baselines(self, history: History) -> None:
-        losses = ", ".join(f"{name} {loss:.3f}" for name, loss in history.baselines.items())
-        self.say(f"baselines, nats per {self.symbol_name}: {losses}")
-
-    def _name(self, epoch: int) -> str:
-        return f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"
+    def _show_epoch(self, epoch: int, losses: str, rate: float, left: float, end: str) -> None:
+        """Show the losses of an epoch, the characters per second, and the seconds left."""
+        name = f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"
+        time_left = timedelta(seconds=round(left))
+        self._show(f"{name}  {losses}  {rate:,.0f} {self.symbol_name}s/s  {time_left} left", end)
 
     def _show(self, line: str, end: str) -> None:
         if self.display is not None:
-            text = "\n".join([*self.lines, line])
-            self.display.update({"text/plain": text}, raw=True)
+            self.display.update({"text/plain": "\n".join([*self.lines, line])}, raw=True)
             self.lines += [line] if end else []
-            return
-        start = "\r" if self.live else ""
-        show(start + line.ljust(self.width), end)
-        self.width = 0 if end else len(line)
+        else:
+            show(("\r" if self.live else "") + line.ljust(self.width), end)
+            self.width = 0 if end else len(line)
 
 
 def show(text: str, end: str = "\n") -> None:
@@ -106,29 +110,12 @@ def show(text: str, end: str = "\n") -> None:
             print(text.encode(encoding, "replace").decode(encoding), end=end, flush=True)
 
 
-def is_terminal() -> bool:
-    """Whether standard output is a terminal; it may be closed, or None."""
-    try:
-        return bool(sys.stdout.isatty())
-    except (AttributeError, ValueError):
-        return False
-
-
 def notebook_display() -> Any:
     """An output of the notebook's cell that can be replaced; None elsewhere."""
-    # Only a program that runs in a notebook has these modules loaded.
-    if "ipykernel" not in sys.modules or "IPython" not in sys.modules:
-        return None
-    from IPython import get_ipython
-    from IPython.display import display
+    if "ipykernel" in sys.modules:
+        from IPython import get_ipython
+        from IPython.display import display
 
-    if not hasattr(get_ipython(), "kernel"):
-        return None
-    return display({"text/plain": ""}, raw=True, display_id=True)
-
-
-def clock(seconds: float) -> str:
-    """Seconds as 1:02:03 or 2:03."""
-    minutes, s = divmod(round(seconds), 60)
-    h, m = divmod(minutes, 60)
-    return f"{h}:{m:02}:{s:02}" if h else f"{m}:{s:02}"
+        if hasattr(get_ipython(), "kernel"):
+            return display({"text/plain": ""}, raw=True, display_id=True)
+    return None

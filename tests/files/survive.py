@@ -3,7 +3,7 @@
     python tests/files/survive.py           some minutes; writes survive.json beside it
 
 A child process trains with a checkpoint. First it is killed (SIGKILL) at random
-moments, again and again, each time going on from the file, until it ends. Then
+moments, again and again, each time resumed from the file, until it ends. Then
 the k-th write, fsync or replace of the checkpoint fails, or kills the process,
 for k = 1, 2, ... until the training gets by without reaching the k-th. After
 each, the file must load, and what comes out in the end (weights, losses, text)
@@ -25,7 +25,7 @@ import npchar
 
 CHILD = """
 import hashlib, io, json, os, signal, sys, warnings
-import npchar
+import npchar.files
 
 path, k, mode = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 done = 0
@@ -47,7 +47,8 @@ if k:
     fsync, replace = os.fsync, os.replace
     os.fsync = lambda *a: (tick(), fsync(*a))[1]
     os.replace = lambda *a: (tick(), replace(*a))[1]
-    os.fdopen = lambda fd, how: io.BufferedWriter(Faulty(fd, how))
+    npchar.files.open = lambda path, how, **opener: (
+        io.BufferedWriter(Faulty(path, how, **opener)) if opener else open(path, how))
     warnings.simplefilter("ignore")
 
 text = "the cat sat on the mat, and the rat sat on the cat. " * 60

@@ -4,11 +4,11 @@ import hashlib
 import json
 import os
 import random
-import re
 import signal
 import stat
 import subprocess
 import sys
+import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,7 +20,7 @@ from children import LIMIT, python, run_python
 from conftest import ROOT, TESTS, reconfigure
 
 import npchar
-from npchar import CheckpointError, Model, Vocabulary
+from npchar import CheckpointError, Model, Vocabulary, files
 
 
 @pytest.fixture
@@ -55,18 +55,15 @@ def test_a_file_of_16_bits(tmp_path, dtype):
     np.testing.assert_array_equal(loaded.parameters.flat, half.astype(dtype))
     with np.load(path) as file:
         assert file["dense.W"].dtype == np.float16
-        # What the first release refuses by this number, asking for a newer one
-        assert json.loads(file["configuration"].tobytes())["format"] == 2
     loaded.save(path)  # in full again
     with np.load(path) as file:
         assert file["dense.W"].dtype == dtype
-        assert json.loads(file["configuration"].tobytes())["format"] == 1
 
 
 def test_a_weight_too_large_for_16_bits(model, tmp_path):
     path = tmp_path / "half.npz"
     model.parameters["dense.b"][1] = -70_000
-    with pytest.raises(ValueError, match=r"dense\.b has a weight too large for float16"):
+    with pytest.raises(ValueError, match="a weight is too large for float16"):
         model.save(path, dtype="float16")
     assert not path.exists()
     with pytest.raises(ValueError, match="dtype is 'int8'; expected one of float16, float32"):
@@ -78,7 +75,7 @@ def test_numpy_reads_the_file_too(model, saved):
         np.testing.assert_array_equal(file["lstm0.Wh"], model.parameters["lstm0.Wh"])
         configuration = json.loads(file["configuration"].tobytes())
     assert configuration["model"]["hidden_size"] == 12
-    assert configuration["format"] == 1
+    assert configuration["format"] == 2
     assert configuration["npchar"] == npchar.__version__
 
 
@@ -182,7 +179,7 @@ def test_an_array_that_is_there_twice(saved):
     """Which of the two would count?"""
     with zipfile.ZipFile(saved, "a") as archive:
         archive.writestr("dense.b.npy", archive.read("dense.b.npy"))
-    with pytest.raises(CheckpointError, match=r"'dense.b.npy' has no place in it"):
+    with pytest.raises(CheckpointError, match="a member occurs twice"):
         Model.load(saved)
 
 
@@ -196,8 +193,8 @@ def test_hostile_files_do_no_harm(tmp_path):
 def test_trainings_that_are_killed_or_cannot_write_lose_nothing(tmp_path):
     """A short run of what survive.py does at length."""
     assert survive.kills(tmp_path, wanted=4, rng=random.Random(1))["kills"] >= 4
-    assert survive.faults(tmp_path, "fail", each=29)["ended by an error"] >= 2
-    survive.faults(tmp_path, "kill", each=29)
+    assert survive.faults(tmp_path, "fail", each=4)["ended by an error"] >= 2
+    survive.faults(tmp_path, "kill", each=4)
 
 
 VERSION_1 = TESTS / "model_v1.npz"
@@ -271,13 +268,13 @@ def test_a_special_file_is_refused(model, tmp_path, special, linked, write):
     names = sorted(tmp_path.iterdir())
     with pytest.raises((OSError, CheckpointError)) as error:
         write(model, tmp_path / "link" if linked else path)
-    assert re.search(
-        f"expected a regular file, got a {kind}|is a directory", str(error.value), re.I
-    )
+    assert "expected a regular file" in str(error.value)
     assert (path.lstat().st_mode, path.lstat().st_ino) == (before.st_mode, before.st_ino)
     assert sorted(tmp_path.iterdir()) == names
     if kind == "FIFO":
-        with pytest.raises(CheckpointError, match="got a FIFO"):  # it is not waited for
+        with pytest.raises(
+            CheckpointError, match="expected a regular file"
+        ):  # it is not waited for
             Model.load(path)
 
 
@@ -393,18 +390,14 @@ model.save(sys.argv[1])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
-def test_the_next_save_removes_the_temporary_file_of_a_killed_one(model, saved):
-    other = saved.with_name("other.npz")
-    killed = [python("-c", SAVE_AND, path, "die") for path in (saved, other)]
-    assert [process.wait(LIMIT) for process in killed] == [-signal.SIGKILL] * 2
-    before = set(saved.parent.iterdir())
-    assert len(before) == 3  # the model and two temporary files
+def test_a_later_save_removes_the_temporary_file_of_a_killed_one(model, saved):
+    assert python("-c", SAVE_AND, saved, "die").wait(LIMIT) == -signal.SIGKILL
+    (temporary,) = set(saved.parent.iterdir()) - {saved}
     model.save(saved)
-    left = set(saved.parent.iterdir())
-    assert len(left) == 2  # the model and the other target's temporary file
-    assert left < before
-    model.save(other)
-    assert set(saved.parent.iterdir()) == {saved, other}
+    assert set(saved.parent.iterdir()) == {saved, temporary}  # it may still be written
+    os.utime(temporary, (0, time.time() - 2 * files.STALE))
+    model.save(saved.with_name("other.npz"))
+    assert not temporary.exists()
 
 
 def test_the_temporary_file_of_a_running_process_is_kept(model, saved):

@@ -211,7 +211,7 @@ def test_a_training_by_version_1_is_refused_but_its_model_loads(tmp_path, finish
         training["windows"] = 3
 
     reconfigure(path, older, **{"training.order": np.array([2, 0, 1], np.uint8)})
-    with pytest.raises(CheckpointError, match="earlier npchar.*Model.load"):
+    with pytest.raises(CheckpointError, match="by an earlier npchar.*another checkpoint"):
         fit(make(), path)
     np.testing.assert_array_equal(Model.load(path).parameters.flat, expected)
 
@@ -379,8 +379,8 @@ def position(path):
         ({"learning_rate": 0.5}, "learning_rate was 0.02 and is 0.5"),
         ({"epochs": 2}, "epochs was 3 and is 2"),
         ({"text": TEXT.replace("rat", "cat")}, "another text"),
-        ({"model": {"hidden_size": 9}}, "another model: hidden_size was 8 and is 9"),
-        ({"model": {"recurrent_dropout": 0.0}}, "recurrent_dropout was 0.1 and is None"),
+        ({"model": {"hidden_size": 9}}, "hidden_size was 8 and is 9"),
+        ({"model": {"recurrent_dropout": 0.0}}, "recurrent_dropout was 0.1 and is 0.0"),
         ({"schedule": npchar.Schedule(warm_up=0.5)}, "warm_up was 0.1 and is 0.5"),
     ],
 )
@@ -396,31 +396,14 @@ def test_nothing_is_mixed(tmp_path, finished, changes, message):
     np.testing.assert_array_equal(model.parameters.flat, weights)
 
 
-@pytest.mark.parametrize(
-    ("table", "changes"),
-    [
-        ("position", {"steps": -1}),
-        ("guard", {"rollbacks": 10**400}),
-        ("guard", {"best_loss": None}),
-        ("generator", {"state": {"state": -1, "inc": "x"}}),
-        ("made_by", {"processes": 0}),
-        ("settings", None),
-    ],
-)
-def test_a_training_that_makes_no_sense(tmp_path, finished, table, changes):
+@pytest.mark.parametrize("without", ["position", "generator", "settings", "training.v"])
+def test_an_incomplete_training(tmp_path, finished, without):
     path = tmp_path / "run.npz"
     path.write_bytes(finished)
-
-    def change(configuration):
-        if changes is None:
-            del configuration["training"][table]
-        else:
-            configuration["training"][table] |= changes
-
-    reconfigure(path, change)
+    reconfigure(path, lambda file: file["training"].pop(without, None), without=without)
     model = make(seed=9)
     before = model.parameters.flat.copy()
-    with pytest.raises(CheckpointError, match="makes no sense|not a saved model"):
+    with pytest.raises(CheckpointError, match="is damaged|earlier npchar"):
         fit(model, path)
     np.testing.assert_array_equal(model.parameters.flat, before)
 
@@ -442,7 +425,7 @@ def test_an_earlier_run_is_not_overwritten(tmp_path):
     make().save(path)
     before = path.read_bytes()
     for model, changes in ((make(seed=2), {}), (make(), {"epochs": None})):
-        with pytest.raises(CheckpointError, match="no training to go on with.*how many epochs"):
+        with pytest.raises(CheckpointError, match="no training to resume.*set epochs"):
             fit(model, path, **changes)
     assert path.read_bytes() == before
 
@@ -468,7 +451,9 @@ def test_a_finished_model_is_not_replaced_by_one_of_another_text(tmp_path, what)
     OTHERS[what](model, path)
     before = path.read_bytes()
     model = Model.load(path)
-    with pytest.raises(CheckpointError, match=rf"{what}.*another checkpoint.*npchar train --from"):
+    with pytest.raises(
+        CheckpointError, match=rf"(?i){what}.*another checkpoint.*npchar train --from"
+    ):
         fit(model, path, text=TEXT[::-1])
     assert path.read_bytes() == before
     np.testing.assert_array_equal(model.parameters.flat, Model.load(path).parameters.flat)
@@ -524,7 +509,7 @@ def test_a_file_has_one_lock_and_the_folder_where_the_training_began(tmp_path, m
     def go_elsewhere(history):
         os.chdir(elsewhere)
         for path in (there / "run.npz", link):
-            with pytest.raises(CheckpointError, match="under way"):
+            with pytest.raises(CheckpointError, match="another training saves to"):
                 fit(make(), path)
 
     fit(make(), "run.npz", callbacks=[go_elsewhere], checkpoint_every=(1, "epochs"))
@@ -616,7 +601,7 @@ def test_two_trainings_do_not_share_a_file(tmp_path):
     first, _ = begun()
     model = make()
     before = model.parameters.flat.copy()
-    with pytest.raises(CheckpointError, match=f"another training .* under way is kept in {path}"):
+    with pytest.raises(CheckpointError, match=f"another training saves to {path}"):
         fit(model, path)
     np.testing.assert_array_equal(model.parameters.flat, before)
     first.kill()
@@ -696,7 +681,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     try:
         with pytest.raises(PermissionError, match=r"cannot write .*run\.npz: Permission denied"):
             make().save(path)
-        with pytest.raises(PermissionError, match="cannot write"):
+        with pytest.raises(PermissionError, match=r"other\.npz"):
             fit(make(), tmp_path / "other.npz")
     finally:
         if root:
@@ -731,7 +716,7 @@ def test_a_disk_that_takes_no_more(tmp_path):
     done = run_python("-c", LIMITED, path)
     assert done.returncode == 0, done.stderr
     said, loss = done.stdout.splitlines()
-    assert f"cannot write {path}: File too large; the file that was there is untouched" in said
+    assert f"cannot write {path}: File too large" in said
     assert "goes on and tries again later" in done.stderr
     assert float(loss) < 3  # the result is in memory
     with np.load(path) as file:

@@ -3,13 +3,13 @@
 import io
 import re
 from contextlib import redirect_stdout
+from datetime import timedelta
 
 import pytest
 
 import npchar
 from npchar.network.network import Network
 from npchar.training import trainer
-from npchar.training.progress import clock
 
 LIVE = re.compile(r"epoch +(\d+)/(\d+)  loss [\d.]+  ([\d,]+) characters/s  ([\d:]+) left")
 
@@ -86,7 +86,7 @@ def test_rate_and_time_left_are_true_in_every_epoch(moved, text, monkeypatch):
         train = len(text) - len(text) // 10
         assert f"{train / history.seconds[epoch]:,.0f} characters/s" in line
         left = history.seconds[epoch] * (epochs - epoch - 1)
-        assert line.rstrip().endswith(f"{clock(left)} left")
+        assert line.rstrip().endswith(f"{timedelta(seconds=round(left))} left")
 
 
 def test_a_training_goes_on_where_its_findings_cannot_be_encoded(text):
