@@ -161,8 +161,8 @@ def patched(trial: str) -> Iterator[None]:
     before = Network.dropout_masks, FAST["lstm"]
 
     def masks(self: Network, B: int, seed: int) -> list[Any]:
-        keep, rng = 1 - self.sizes.dropout, np.random.default_rng(seed)
-        shape = (60, B, self.sizes.hidden_size)
+        keep, rng = 1 - self.config.dropout, np.random.default_rng(seed)
+        shape = (60, B, self.config.hidden_size)
         return [(rng.random(shape, np.float32) < keep) / np.float32(keep) for _ in self.layers]
 
     if trial == "dropout a step":

@@ -22,7 +22,7 @@ import numpy as np
 from npchar.arrays import Array
 from npchar.files import DTYPES
 from npchar.model import Model
-from npchar.network.network import Network, Sizes
+from npchar.network.network import Network, NetworkConfig
 from npchar.text.vocabulary import Vocabulary
 
 
@@ -76,7 +76,7 @@ def to_keras(model: Model) -> list[Array]:
     arrays = []
     for weights in by_gate(model.network):
         kernel, recurrent, b = (side_by_side(array, gates.keras) for array in weights)
-        arrays += [kernel, recurrent, b if model.network.sizes.layer == "gru" else b[0]]
+        arrays += [kernel, recurrent, b if model.network.config.layer == "gru" else b[0]]
     p = model.parameters
     return [*arrays, p["dense.W"].copy(), p["dense.b"].copy()]
 
@@ -160,7 +160,7 @@ def to_torch(model: Model) -> dict[str, Array]:
     >>> list(npchar.to_torch(model))[:2]
     ['lstm.weight_ih_l0', 'lstm.weight_hh_l0']
     """
-    p, layer = model.parameters, model.network.sizes.layer
+    p, layer = model.parameters, model.network.config.layer
     arrays = {}
     if layer == "conv":
         for k, (W, b) in enumerate(each.arrays.values() for each in model.network.layers):
@@ -303,7 +303,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
     from onnx import TensorProto, helper, numpy_helper
 
     network = model.network.astype("float32")
-    p, (V, H, layers, _, layer, _) = network.parameters, network.sizes
+    p, (V, H, layers, _, layer, _) = network.parameters, network.config
     kind = TensorProto.FLOAT
     constants = {
         "depth": np.array(V),
@@ -338,7 +338,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
 
 def gates_of(model: Model, instead: str) -> Gates:
     """The gates of a model's layers, if they are recurrent."""
-    layer = model.network.sizes.layer
+    layer = model.network.config.layer
     if layer not in GATES:
         raise ValueError(f"expected a model of {', '.join(GATES)} layers, got {layer}: {instead}")
     return GATES[layer]
@@ -407,7 +407,7 @@ def assembled(layer: str, arrays: dict[str, Array], vocabulary: Vocabulary) -> M
         )
     H, dtype = len(arrays["dense.W"]), types.pop()
     layers = len({name.split(".")[0] for name in arrays}) - 1  # all but dense
-    network = Network(Sizes(len(vocabulary), H, layers, 0.0, layer), dtype=dtype)
+    network = Network(NetworkConfig(len(vocabulary), H, layers, 0.0, layer), dtype=dtype)
     model = Model.from_network(vocabulary, network)
     model.trained_on = None
     for name, array in model.parameters.items():

@@ -57,7 +57,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from npchar.arrays import Array
-from npchar.network.network import Network, Sizes
+from npchar.network.network import Network, NetworkConfig
 from npchar.text.vocabulary import END, Vocabulary
 from npchar.version import __version__, in_browser
 
@@ -96,7 +96,7 @@ class ModelFile(NamedTuple):
     configuration: Configuration
     arrays: dict[str, Array]
     vocabulary: Vocabulary
-    sizes: Sizes
+    sizes: NetworkConfig
 
     def network(self) -> Network:
         """A new network with the weights of the file."""
@@ -327,8 +327,8 @@ def describe_model(
     import json
 
     dtype = str(network.parameters.flat.dtype)
-    usual = Sizes._field_defaults | {"vocabulary_size": len(vocabulary)}
-    model = {k: v for k, v in network.sizes._asdict().items() if v != usual.get(k)}
+    usual = NetworkConfig._field_defaults | {"vocabulary_size": len(vocabulary)}
+    model = {k: v for k, v in network.config._asdict().items() if v != usual.get(k)}
     symbols = "tokens" if vocabulary.tokens else "characters"
     model |= {symbols: vocabulary.symbols, "dtype": dtype}
     if stored not in (None, dtype):
@@ -369,7 +369,7 @@ def weights_as(dtype: str | None, weights: Mapping[str, Array]) -> Mapping[str, 
 
 def _parse_configuration(
     configuration: Configuration,
-) -> tuple[Vocabulary, Sizes, dict[str, tuple[Any, tuple[int, ...]]]]:
+) -> tuple[Vocabulary, NetworkConfig, dict[str, tuple[Any, tuple[int, ...]]]]:
     """The vocabulary, the sizes, and the dtype and shape of each array."""
     arguments = dict(configuration["model"])
     dtype = arguments.pop("dtype")
@@ -385,7 +385,7 @@ def _parse_configuration(
         unknown_symbol=_lists_to_tuples(arguments.pop("stand_in", None)),
         documents=documents,
     )
-    sizes = Sizes(len(vocabulary), **arguments).checked()
+    sizes = NetworkConfig(len(vocabulary), **arguments).checked()
     epochs_trained = configuration.get("epochs_trained", 0)
     checks = [
         vocabulary.symbols == symbols and len(vocabulary) >= 2,

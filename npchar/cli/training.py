@@ -63,7 +63,7 @@ def train(options: Namespace) -> int:
         base = inputs.load_model(options.base)
         model = base.extend(text, min_count=options.min_count)
         if settings["learning_rate"] is None:
-            rate = default_learning_rate(options.optimizer, model.network.sizes)
+            rate = default_learning_rate(options.optimizer, model.network.config)
             settings["learning_rate"] = FINE_TUNING_RATE * rate
         added = len(model.vocabulary) - len(base.vocabulary)
         say(f"fine-tuning {options.base}: {added} new characters")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from npchar.arguments import require_number, require_positive, require_seed
-from npchar.network.network import Sizes
+from npchar.network.network import NetworkConfig
 from npchar.training.optimizers import OPTIMIZERS, Optimizer
 from npchar.training.schedule import FUNCTION, Schedule
 
@@ -69,7 +69,7 @@ class TrainingConfig:
 
 
 def resolve_config(
-    arguments: dict[str, Any], n: int, sizes: Sizes, saved: dict[str, Any] | None = None
+    arguments: dict[str, Any], n: int, sizes: NetworkConfig, saved: dict[str, Any] | None = None
 ) -> TrainingConfig:
     """Replace each argument that is None by its default.
 
@@ -152,7 +152,7 @@ def default_model_arguments(n: int, layer: str = "lstm") -> dict[str, Any]:
     return {"hidden_size": hidden_size, "dropout": 0.2 if n >= LONG else 0.3}
 
 
-def default_epochs(n: int, sizes: Sizes) -> int:
+def default_epochs(n: int, sizes: NetworkConfig) -> int:
     """Passes over a text of n symbols: more over a short text, though fewer symbols in all.
 
     With dropout there are more, because the model learns more slowly and overfits later.
@@ -168,7 +168,7 @@ def default_batch_size(n: int, maxlen: int) -> int:
     return min(32, max(4, n // max(1, maxlen) // 10))
 
 
-def default_learning_rate(optimizer: str, sizes: Sizes) -> float:
+def default_learning_rate(optimizer: str, sizes: NetworkConfig) -> float:
     """The initial rate: lower for more units, because a step changes more weights."""
     rate = OTHER_RATES.get(optimizer, RATES[sizes.layer])
     share: float = min(1.0, 128 / sizes.hidden_size) ** 0.75

@@ -81,7 +81,7 @@ def fit(
     inputs = {
         "arguments": arguments | {"schedule": None if callable(schedule) else schedule},
         "models": (
-            model.network.sizes, model.network.parameters.flat.dtype, model.vocabulary.symbols,
+            model.network.config, model.network.parameters.flat.dtype, model.vocabulary.symbols,
         ),
         "texts": (text, options.validation_data),
     }  # fmt: skip
@@ -126,7 +126,7 @@ def _lead(
             )
             workers = workers or checkpoint.processes
         saved = None if checkpoint is None else checkpoint.settings
-        config = resolve_config(arguments, len(ids.ids), network.sizes, saved)
+        config = resolve_config(arguments, len(ids.ids), network.config, saved)
         if options.verbose:
             for finding in _findings(text, ids, config, vocabulary):
                 show(f"the text: {finding}")

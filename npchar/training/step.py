@@ -16,7 +16,7 @@ import numpy as np
 
 from npchar.arrays import Array
 from npchar.layers.parameters import Parameters
-from npchar.network.network import Network, Sizes
+from npchar.network.network import Network, NetworkConfig
 from npchar.threads import one_blas_thread, one_thread
 from npchar.training.config import TrainingConfig
 from npchar.training.distributed import Communicator, Worker, WorkerError
@@ -37,7 +37,7 @@ class StepResult(NamedTuple):
 class Weights(NamedTuple):
     """The weights, and all else that the other ranks need to make the steps of rank 0."""
 
-    sizes: Sizes
+    sizes: NetworkConfig
     weights: Array
     optimizer: Optimizer  # with its state
     config: TrainingConfig
@@ -88,11 +88,11 @@ class TrainingStep:
         weights = network.parameters
         self._buffer = self.communicator.buffer(weights.flat.size + 1, weights.flat.dtype)
         parameters = Parameters(weights.shapes, flat=self._buffer[:-1])
-        self._gradient = Network(network.sizes, parameters)
+        self._gradient = Network(network.config, parameters)
         self._tapes: dict[tuple[int, ...], list[Any]] = {}  # for the last two shapes of x
         self._masked = network  # with recurrent dropout a copy, whose weights are masked
-        if network.sizes.recurrent_dropout:
-            self._masked = Network(network.sizes, weights.zeros_like())
+        if network.config.recurrent_dropout:
+            self._masked = Network(network.config, weights.zeros_like())
         # When a large array is freed, glibc starts to keep freed memory for the next step instead
         # of returning it to the system, which takes 3 to 9 % of a step.
         np.empty(LARGEST, np.uint8)
@@ -127,13 +127,13 @@ class TrainingStep:
         """Give all ranks the weights and the optimizer's state of this one."""
         weights = self.network.parameters.flat
         self.optimizer.prepare(weights)
-        self._send(Weights(self.network.sizes, weights, self.optimizer, self.config))
+        self._send(Weights(self.network.config, weights, self.optimizer, self.config))
 
     def threads(self) -> contextlib.AbstractContextManager[None]:
         """One thread for each of several ranks; one thread of the BLAS for small products."""
         if self.communicator.size > 1:
             return one_thread()
-        if self.config.batch_size * self.network.sizes.hidden_size**2 < LARGE_PRODUCT:
+        if self.config.batch_size * self.network.config.hidden_size**2 < LARGE_PRODUCT:
             return one_blas_thread()
         return contextlib.nullcontext()
 

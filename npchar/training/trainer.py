@@ -142,7 +142,7 @@ class Trainer:
         self.interrupts = Interrupts(terminate=checkpoint is not None)
         self.batches = make_batches(data.training, self.config)
         self.total_steps = self.config.epochs * self.batches.batch_count
-        V = self.network.sizes.vocabulary_size
+        V = self.network.config.vocabulary_size
         self.guard = DivergenceGuard(self.network.parameters.flat, self.optimizer, math.log(V))
         self.position = TrainingPosition()
         # Batches come in another order when a model is trained again, as in a loop over epochs.
@@ -297,7 +297,7 @@ class Trainer:
 
         Without one they are measured on the training set, where only the simplest say anything.
         """
-        V, training = self.network.sizes.vocabulary_size, self.data.training.ids
+        V, training = self.network.config.vocabulary_size, self.data.training.ids
         if self._has_validation:
             self.history.baselines = baselines(training, self.data.validation.ids, V)
         else:
