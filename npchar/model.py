@@ -111,9 +111,8 @@ class Model:
         require_vocabulary(vocabulary)
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
-        layers = DEFAULT_LAYERS.get(layer, 1) if num_layers is None else num_layers
-        V, H = len(vocabulary), hidden_size
-        config = NetworkConfig(V, H, layers, dropout, layer, recurrent_dropout)
+        n = DEFAULT_LAYERS.get(layer, 1) if num_layers is None else num_layers
+        config = NetworkConfig(len(vocabulary), hidden_size, n, dropout, layer, recurrent_dropout)
         self._set(vocabulary, Network(config, dtype=dtype))
         self.network.initialise(seed)
 

@@ -221,7 +221,7 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         >>> {name: array.shape for name, array in layer.arrays.items()}
         {'Wx': (5, 3), 'Wh': (3, 3), 'b': (3,)}
         """
-        return {name: getattr(self, name) for name in self.shapes(1, 1)}
+        return {name: getattr(self, name) for name in self._names}
 
     @property
     def reach(self) -> int | None:
@@ -341,6 +341,7 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
 
     def _set_sizes(self) -> None:
         """Set `sizes`; raise a ValueError unless the arrays fit each other."""
+        self._names = tuple(self.shapes(1, 1))
         shapes = {name: array.shape for name, array in self.arrays.items()}
         first = next(iter(shapes.values()))
         expected = self.shapes(*first[-2:]) if len(first) >= 2 else self.shapes(1, 1)
