@@ -161,13 +161,13 @@ def recall(kind: str, distance: int, rate: float, seed: int) -> dict[str, Any]:
 
     Returns the share that is recalled then, of 320 new sequences.
     """
-    from npchar.network.network import Network, Sizes
+    from npchar.network.network import Network, NetworkConfig
 
     V = 2 * MEMORY["symbols"] + 1
     layer = kind.split("-")[0]
     layers = max(1, math.ceil(math.log2(distance + 1))) if kind == "conv" else 1
     H = {"lstm": 64, "gru": 76, "rnn": 128, "conv": 24}[layer]
-    network = Network(Sizes(V, H, layers, 0.0, layer))
+    network = Network(NetworkConfig(V, H, layers, 0.0, layer))
     network.initialise(seed)
     rng = np.random.default_rng(seed)
     if kind == "rnn-random":  # uniform within 1 / √H, as PyTorch begins
@@ -188,7 +188,7 @@ def recall(kind: str, distance: int, rate: float, seed: int) -> dict[str, Any]:
             recent = [*recent[-3:], right.mean()]
             if len(recent) == 4 and np.mean(recent) >= 0.99:
                 return {"share": 1.0, "steps": step}
-        network.gradients(ids, targets, tapes=tapes, gradient=Network(network.sizes, gradient))
+        network.gradients(ids, targets, tapes=tapes, gradient=Network(network.config, gradient))
         npchar.clip_by_global_norm(gradient.flat, 1.0)
         optimizer.update(flat, gradient.flat, rate)
     shares = []

@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 
 import npchar
-from npchar.layers.layer import at_every_step
-from npchar.layers.lstm import State, Step
+from npchar.layers.lstm import State, Step, Tape
 from npchar.network.network import Network
 from npchar.network.registry import FAST
 
@@ -136,11 +135,8 @@ class LayerNormalised(npchar.LSTM):
 
     def backward(self, tape: Any, dh: Any, dstate: Any, gradient: Any) -> Any:
         """As the LSTM's, with the way through the normalisation."""
-        above = at_every_step(dh, tape.outputs)
-        for array in gradient.arrays.values():
-            array[...] = 0
+        above, (dh, dc) = self._begin_backward(tape, Tape, dh, dstate, gradient)
         dx = []
-        dh, dc = self._state_or_zeros(dstate, len(tape.steps[0].h))
         for t in reversed(range(len(tape.steps))):
             x, h_, c_, i, f, o, g, c, _ = tape.steps[t]
             dh = dh + above[t]
@@ -165,8 +161,8 @@ def patched(trial: str) -> Iterator[None]:
     before = Network.dropout_masks, FAST["lstm"]
 
     def masks(self: Network, B: int, seed: int) -> list[Any]:
-        keep, rng = 1 - self.sizes.dropout, np.random.default_rng(seed)
-        shape = (60, B, self.sizes.hidden_size)
+        keep, rng = 1 - self.config.dropout, np.random.default_rng(seed)
+        shape = (60, B, self.config.hidden_size)
         return [(rng.random(shape, np.float32) < keep) / np.float32(keep) for _ in self.layers]
 
     if trial == "dropout a step":

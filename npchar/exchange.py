@@ -20,7 +20,7 @@ import numpy as np
 from npchar.arrays import Array
 from npchar.files import DTYPES
 from npchar.model import Model
-from npchar.network.network import Network, Sizes
+from npchar.network.network import Network, NetworkConfig
 from npchar.text.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def to_keras(model: Model) -> list[Array]:
     """
     arrays = []
     for kernel, recurrent, b in _export_layers(model.network, "keras"):
-        arrays += [kernel, recurrent, b if model.network.sizes.layer == "gru" else b[0]]
+        arrays += [kernel, recurrent, b if model.network.config.layer == "gru" else b[0]]
     p = model.parameters
     return [*arrays, p["dense.W"].copy(), p["dense.b"].copy()]
 
@@ -145,7 +145,7 @@ def to_torch(model: Model) -> dict[str, Array]:
     >>> list(npchar.to_torch(model))[:2]
     ['lstm.weight_ih_l0', 'lstm.weight_hh_l0']
     """
-    p, layer = model.parameters, model.network.sizes.layer
+    p, layer = model.parameters, model.network.config.layer
     arrays = {}
     if layer == "conv":
         for k, (W, b) in enumerate(each.arrays.values() for each in model.network.layers):
@@ -205,7 +205,7 @@ def from_torch(state: Mapping[str, ArrayLike], vocabulary: Vocabulary) -> Model:
         )
     layers = len(convolutions) or len(re.findall(r"weight_ih_l\d+\b", " ".join(arrays)))
     model = _new_model(vocabulary, recurrent, layers, arrays["dense.weight"])
-    layer = model.network.sizes.layer
+    layer = model.network.config.layer
     arrays = {name.replace("recurrent", layer): array for name, array in arrays.items()}
     expected = to_torch(model)
     for name, array in expected.items():
@@ -264,7 +264,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    p, (V, H, layers, _, layer, _) = network.parameters, network.sizes
+    p, (V, H, layers, _, layer, _) = network.parameters, network.config
     kind = TensorProto.FLOAT
     constants = {
         "depth": np.array(V),
@@ -299,7 +299,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
 
 def _export_layers(network: Network, library: str) -> list[tuple[Array, Array, Array]]:
     """Each recurrent layer with the gates of a library side by side: (D, GH), (H, GH), (2, GH)."""
-    orders, kind = GATES[library], network.sizes.layer
+    orders, kind = GATES[library], network.config.layer
     if kind not in orders:
         raise ValueError(
             f"expected a model of {', '.join(orders)} layers, got {kind}: only to_torch converts "
@@ -319,7 +319,7 @@ def _export_layers(network: Network, library: str) -> list[tuple[Array, Array, A
 
 def _import_layer(network: Network, k: int, library: str, Wx: Array, Wh: Array, b: Array) -> None:
     """Set the weights of recurrent layer k from (D, GH), (H, GH) and (GH,) or (2, GH)."""
-    order, weights = GATES[library][network.sizes.layer], network.layers[k].arrays
+    order, weights = GATES[library][network.config.layer], network.layers[k].arrays
     Wx, Wh, b = (np.stack(np.split(array, len(order), axis=-1))[order] for array in (Wx, Wh, b))
     for name, array in (("Wx", Wx), ("Wh", Wh), ("b", b if b.ndim == 2 else b.sum(axis=1))):
         weights[name][...] = array.reshape(weights[name].shape)
@@ -340,7 +340,7 @@ def _new_model(vocabulary: Vocabulary, recurrent: Array | None, layers: int, den
             f"{dense.shape} in {dtype}; see npchar.to_keras and npchar.to_torch for the layers"
         )
     model = Model.from_network(
-        vocabulary, Network(Sizes(len(vocabulary), H, layers, 0.0, layer), dtype=dtype)
+        vocabulary, Network(NetworkConfig(len(vocabulary), H, layers, 0.0, layer), dtype=dtype)
     )
     model.trained_on = None
     return model

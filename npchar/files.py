@@ -59,7 +59,7 @@ from typing import IO, Any, NamedTuple, TypeAlias, TypedDict
 import numpy as np
 
 from npchar.arrays import Array
-from npchar.network.network import Network, Sizes
+from npchar.network.network import Network, NetworkConfig
 from npchar.text.vocabulary import END, Vocabulary
 from npchar.version import __version__, in_browser
 
@@ -118,11 +118,11 @@ class ModelFile(NamedTuple):
     configuration: Configuration
     arrays: dict[str, Array]
     vocabulary: Vocabulary
-    sizes: Sizes
+    network_config: NetworkConfig
 
     def network(self) -> Network:
         """A new network with the weights of the file."""
-        network = Network(self.sizes, dtype=self.configuration["model"]["dtype"])
+        network = Network(self.network_config, dtype=self.configuration["model"]["dtype"])
         for name in network.parameters:
             network.parameters[name] = self.arrays[name]
         network.epochs_trained = self.configuration.get("epochs_trained", 0)
@@ -250,14 +250,14 @@ def _read_members(file: IO[bytes]) -> ModelFile:
             f"its format is {configuration.get('format')!r}, and this npchar reads "
             f"{' and '.join(map(str, FORMATS))}; install a newer one"
         )
-    vocabulary, sizes = _parse_model(configuration)
+    vocabulary, network_config = _parse_model(configuration)
     model = configuration["model"]
     dtype = np.dtype(model.get("stored", model["dtype"]))
-    expected = {name: (dtype, shape) for name, shape in sizes.shapes().items()}
+    expected = {name: (dtype, shape) for name, shape in network_config.shapes().items()}
     layout = {n: (a.dtype, a.shape) for n, a in arrays.items() if not n.startswith(TRAINING)}
     if layout != expected:
         raise ValueError("its arrays are not those that its configuration implies")
-    return ModelFile(configuration, arrays, vocabulary, sizes)
+    return ModelFile(configuration, arrays, vocabulary, network_config)
 
 
 def _parse_array(data: bytes) -> Array:
@@ -287,7 +287,7 @@ def describe_model(
     symbols = vocabulary.symbols
     if any("\ud800" <= symbol <= "\udfff" for symbol in symbols if isinstance(symbol, str)):
         symbols = tuple(symbols)  # JSON would join surrogates to pairs
-    model = network.sizes._asdict() | {
+    model = network.config._asdict() | {
         "tokens" if vocabulary.tokens else "characters": symbols,
         "dtype": dtype,
         "stored": stored or dtype,
@@ -305,8 +305,8 @@ def describe_model(
     }
 
 
-def _parse_model(configuration: Configuration) -> tuple[Vocabulary, Sizes]:
-    """The vocabulary and the sizes, after validation."""
+def _parse_model(configuration: Configuration) -> tuple[Vocabulary, NetworkConfig]:
+    """The vocabulary and the configuration of the network, after validation."""
     model = dict(configuration["model"])
     dtype = model.pop("dtype")
     stored, unknown_symbol = model.pop("stored", dtype), model.pop("stand_in", None)
@@ -321,20 +321,20 @@ def _parse_model(configuration: Configuration) -> tuple[Vocabulary, Sizes]:
         unknown_symbol=_lists_to_tuples(unknown_symbol),
         documents=documents,
     )
-    sizes = Sizes(len(vocabulary), **model).checked()
+    network_config = NetworkConfig(len(vocabulary), **model).checked()
     epochs_trained = configuration.get("epochs_trained", 0)
     text = configuration.get("trained_on") or {"sha256": "", "validation_split": 0.0}
     checks = [
         vocabulary.symbols == symbols and len(vocabulary) >= 2,
         isinstance(documents, bool) and isinstance(configuration.get("lower_case", False), bool),
         isinstance(epochs_trained, int) and epochs_trained >= 0,
-        sizes.num_layers <= MAX_LAYERS,
+        network_config.num_layers <= MAX_LAYERS,
         dtype in DTYPES and stored in STORED,
         isinstance(text["sha256"], str) and 0 <= text["validation_split"] < 1,
     ]
     if not all(checks):
         raise ValueError(f"its configuration is {configuration!r:.500}")
-    return vocabulary, sizes
+    return vocabulary, network_config
 
 
 def _lists_to_tuples(value: Any) -> Any:

@@ -32,7 +32,7 @@ from npchar.generation.sampling import entropies
 from npchar.generation.stream import GenerationOptions, Prompt, Texts
 from npchar.layers.parameters import Parameters
 from npchar.network.long_text import Progress
-from npchar.network.network import Network, Sizes, require_batch
+from npchar.network.network import Network, NetworkConfig, require_batch
 from npchar.network.registry import DEFAULT_LAYERS
 from npchar.text.documents import extended_vocabulary, read_text, require_vocabulary
 from npchar.text.ngrams import baselines
@@ -110,9 +110,9 @@ class Model:
         require_vocabulary(vocabulary)
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
-        layers = DEFAULT_LAYERS.get(layer, 1) if num_layers is None else num_layers
-        sizes = Sizes(len(vocabulary), hidden_size, layers, dropout, layer, recurrent_dropout)
-        self._set(vocabulary, Network(sizes, dtype=dtype))
+        n = DEFAULT_LAYERS.get(layer, 1) if num_layers is None else num_layers
+        config = NetworkConfig(len(vocabulary), hidden_size, n, dropout, layer, recurrent_dropout)
+        self._set(vocabulary, Network(config, dtype=dtype))
         self.network.initialise(seed)
 
     @classmethod
@@ -154,7 +154,7 @@ class Model:
             raise removed_name("Model", name)
 
     def __repr__(self) -> str:
-        V, H, layers, dropout, layer, recurrent_dropout = self.network.sizes
+        V, H, layers, dropout, layer, recurrent_dropout = self.network.config
         recurrent = f"recurrent_dropout={recurrent_dropout}, " if recurrent_dropout else ""
         flat = self.parameters.flat
         return (

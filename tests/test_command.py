@@ -177,7 +177,7 @@ def test_train_is_fit_with_the_options(tmp_path, here):
     )  # fmt: skip
     assert f"my.npz: {min(history.val_loss):.4f} nats" in out
     made = npchar.Model.load(tmp_path / "my.npz")
-    assert made.network.sizes == model.network.sizes
+    assert made.network.config == model.network.config
     assert made.parameters.flat.tobytes() == model.parameters.flat.tobytes()
 
 

@@ -42,7 +42,7 @@ def test_the_main_job(short_corpus, tmp_path):
     assert prompt is not None
     assert f"temperature: 0.2\n{prompt[1]}" in done.stdout
     model = npchar.Model.load(saved)
-    assert model.network.sizes.hidden_size == 12
+    assert model.network.config.hidden_size == 12
 
 
 @pytest.mark.slow

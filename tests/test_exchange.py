@@ -46,7 +46,7 @@ def test_there_and_back_the_arrays_are_the_same(num_layers, dtype, to, back, lay
         assert array.flags.c_contiguous
         array += 1  # which neither model sees
     assert again.parameters.flat.dtype == dtype
-    assert again.network.sizes == model.network.sizes
+    assert again.network.config == model.network.config
     assert_same_weights(made(num_layers, dtype, layer)[0], again)
     assert_same_weights(made(num_layers, dtype, layer)[0], model)
     assert again.vocabulary == VOCABULARY

@@ -26,13 +26,13 @@ def test_the_old_weights_are_as_they_were(learned):
     model = learned.extend(NEW)
     np.testing.assert_array_equal(learned.parameters.flat, before)
     assert set(model.vocabulary) == set(OLD + NEW)
-    assert model.network.sizes[1:] == learned.network.sizes[1:]
+    assert model.network.config[1:] == learned.network.config[1:]
     places = model.vocabulary.encode(learned.vocabulary.characters)
-    first = next(name for name in ("Wx", "W") if f"{learned.network.sizes.layer}0.{name}"
+    first = next(name for name in ("Wx", "W") if f"{learned.network.config.layer}0.{name}"
                  in learned.parameters)  # fmt: skip
     for name, old in learned.parameters.items():
         new = model.parameters[name]
-        if name in (f"{learned.network.sizes.layer}0.{first}", "dense.W", "dense.b"):
+        if name in (f"{learned.network.config.layer}0.{first}", "dense.W", "dense.b"):
             axis = -1 if name.startswith("dense") else -2
             np.testing.assert_array_equal(new.take(places, axis=axis), old)
         else:
@@ -96,6 +96,6 @@ def test_on_the_command_line(tmp_path, monkeypatch, capsys):
     assert f"fine-tuning nietzsche: {added} new characters" in capsys.readouterr().err
     made = Model.load(tmp_path / "new.npz")
     model = npchar.Model.pretrained().extend(new)
-    rate = default_learning_rate("rmsprop", model.network.sizes) / 4
+    rate = default_learning_rate("rmsprop", model.network.config) / 4
     model.fit(new, epochs=2, maxlen=20, seed=5, learning_rate=rate, verbose=False)
     assert made.parameters.flat.tobytes() == model.parameters.flat.tobytes()

@@ -10,7 +10,7 @@ import npchar
 from npchar import Model, Vocabulary
 from npchar.analysis.colouring import as_ansi
 from npchar.cli import main
-from npchar.network.network import Network, Sizes
+from npchar.network.network import Network, NetworkConfig
 from npchar.network.registry import FAST
 
 TEXT = "the cat sat on the mat, and the rat sat on the cat. " * 20
@@ -37,7 +37,7 @@ def test_it_learns_and_writes(kind, tmp_path):
     assert model.score(TEXT).loss == pytest.approx(loss, abs=1e-6)
     model.save(tmp_path / "model.npz")
     again = Model.load(tmp_path / "model.npz")
-    assert again.network.sizes == model.network.sizes
+    assert again.network.config == model.network.config
     assert again.parameters.flat.tobytes() == model.parameters.flat.tobytes()
     assert repr(again) == repr(model)
     assert f"layer={kind!r}" in repr(model)
@@ -93,7 +93,7 @@ def test_a_convolution_sees_its_receptive_field(capsys):
     assert "receptive field: 8 characters" in capsys.readouterr().out
     assert make("gru").network.receptive_field is None
     assert Model(model.vocabulary, layer="conv").network.receptive_field == 64
-    deep = Network(Sizes(5, 2, 23, 0.0, "conv"))
+    deep = Network(NetworkConfig(5, 2, 23, 0.0, "conv"))
     assert max(layer.reach for layer in deep.layers) == 512
     assert np.isfinite(deep.logits(np.zeros((700, 1), int))[0]).all()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from npchar.network.network import Network, Sizes
+from npchar.network.network import Network, NetworkConfig
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "minimal.py"
 
@@ -18,7 +18,7 @@ def minimal():
 
 def test_its_loss_and_gradient_are_the_plain_layers(minimal):
     V, H = 9, minimal["H"]
-    network = Network(Sizes(V, H, 1, 0.0), dtype="float64").plain()
+    network = Network(NetworkConfig(V, H, 1, 0.0), dtype="float64").plain()
     network.initialise(1)
     names = {"Wx": "lstm0.Wx", "Wh": "lstm0.Wh", "b": "lstm0.b", "W": "dense.W", "d": "dense.b"}
     p = {name: network.parameters[own] for name, own in names.items()}

@@ -9,7 +9,7 @@ import numpy as np
 
 from checks.checking import B, D, H, call, exercise, expect, parts, sigma, some_lstm
 from npchar.layers.lstm import State
-from npchar.network.network import Sizes
+from npchar.network.network import NetworkConfig
 
 
 @exercise("2.1", "sigmoid")
@@ -80,7 +80,7 @@ def check_number_of_parameters(function, rng):
     V, H = (int(n) for n in rng.integers(5, 60, 2))
     for layers in (1, 2, 3):
         came = call(function, V, H, layers)
-        expected = sum(math.prod(s) for s in Sizes(V, H, layers, 0.0).shapes().values())
+        expected = sum(math.prod(s) for s in NetworkConfig(V, H, layers, 0.0).shapes().values())
         mistakes = {
             "the Dense layer is not there": expected - (H + 1) * V,
             "Dense's bias is not there": expected - V,
@@ -94,7 +94,7 @@ def check_number_of_parameters(function, rng):
             "each layer is taken to read V; those above the first read H": expected
             + (layers - 1) * 4 * H * (V - H),
             "only one layer is counted": sum(
-                math.prod(s) for s in Sizes(V, H, 1, 0.0).shapes().values()
+                math.prod(s) for s in NetworkConfig(V, H, 1, 0.0).shapes().values()
             )
             if layers > 1
             else expected,

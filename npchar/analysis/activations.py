@@ -63,7 +63,7 @@ class Activations:
         >>> npchar.Activations.of(model.network, "cab", ids).h.shape
         (3, 1, 4)
         """
-        _, H, layers, *_ = network.sizes
+        _, H, layers, *_ = network.config
         values: dict[str, Array] = {}
         for start, _, tapes in network.plain().read(ids[:, None], length=CHUNK):
             for k, tape in enumerate(tapes):

@@ -12,7 +12,7 @@ BATCH, MAXLEN = 32, 60  # of a training by default
 
 def rows(network: Network) -> list[tuple[str, str, str, int]]:
     """For each layer its name, output shape, arrays, and number of parameters."""
-    V, H, layers, dropout, name, recurrent_dropout = network.sizes
+    V, H, layers, dropout, name, recurrent_dropout = network.config
     table = []
     for k in range(layers):
         named, count = arrays(network, f"{name}{k}")
@@ -34,7 +34,7 @@ def arrays(network: Network, layer: str) -> tuple[str, int]:
 
 def notes(network: Network, vocabulary: Vocabulary) -> list[str]:
     """The lines below the table."""
-    V, H, *_ = network.sizes
+    V, H, *_ = network.config
     flat = network.parameters.flat
     tape = sum(layer.tape_size for layer in network.layers) * MAXLEN * BATCH * H * flat.itemsize
     logits = MAXLEN * BATCH * V * flat.itemsize

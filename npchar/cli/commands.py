@@ -122,7 +122,7 @@ def _train(options: Namespace) -> int:
             raise ValueError(f"--from takes the model as it is: leave out {names}")
         base = inputs.load_model(options.base)
         model = base.extend(text, min_count=options.min_count)
-        rate = default_learning_rate(options.optimizer, model.network.sizes)
+        rate = default_learning_rate(options.optimizer, model.network.config)
         settings.setdefault("learning_rate", FINE_TUNING_RATE * rate)
         added = len(model.vocabulary) - len(base.vocabulary)
         say(f"fine-tuning {options.base}: {added} new characters")

@@ -108,7 +108,7 @@ def prefill(network: Network, prompts: Sequence[Array]) -> tuple[Array, States]:
     """The logits, (n, V), and states after each prompt. Prompts of equal length are batched."""
     network.require_finite()
     dtype = network.parameters.flat.dtype
-    logits = np.empty((len(prompts), network.sizes.vocabulary_size), dtype)
+    logits = np.empty((len(prompts), network.config.vocabulary_size), dtype)
     states = network.zero_states(len(prompts))
     for length in {len(ids) for ids in prompts}:
         rows = [k for k, ids in enumerate(prompts) if len(ids) == length]

@@ -28,13 +28,13 @@ to v, and so on:
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from npchar.arrays import Array
 from npchar.layers.dense import Dense
-from npchar.layers.layer import Layer, at_every_step, require_step, sigmoid
+from npchar.layers.layer import AnyTape, Layer, require_step, sigmoid
 
 __all__ = ["Conv"]
 
@@ -149,7 +149,7 @@ class Conv(Layer[ConvState]):
         """The shape of the last inputs."""
         return ((B, self.reach, self.sizes[0]),)
 
-    def forward(self, x: Array, state: ConvState | None = None, tape: Any = None) -> ConvTape:
+    def forward(self, x: Array, state: ConvState | None = None, tape: AnyTape = None) -> ConvTape:
         """Run over T steps, all at once: see `Layer.forward`; it makes a new tape each time."""
         x, (before,) = self._begin(x, state)
         vectors = self.vectors(x)
@@ -168,25 +168,17 @@ class Conv(Layer[ConvState]):
         v, z_g = z.reshape(2, *x.shape[:-1], H)
         return v, sigmoid(z_g)
 
-    def step(self, x: Array, state: ConvState) -> tuple[Array, ConvState]:
-        """One step, with nothing kept for backward: see `Layer.step`."""
-        x, state = self._begin_step(x, state)
-        v, g = self.equations(x, state.last[:, 0])
-        inputs = np.concatenate([state.last[:, 1:], x[:, None]], axis=1)
-        return (v * g + x if self.depth else v * g), ConvState(inputs)
-
     def _stepper(self, state: ConvState, dense: Dense | None) -> ConvStepper:
         return ConvStepper(self, state, dense)
 
     def backward(
-        self, tape: Any, dh: Array | None, dstate: ConvState | None, gradient: Conv
+        self, tape: AnyTape, dh: Array | None, dstate: ConvState | None, gradient: Conv
     ) -> tuple[Array | None, ConvState]:
         """Backpropagate through all steps: see `Layer.backward`."""
-        dh = self._begin_backward(tape, ConvTape, dh, gradient)
-        dh = at_every_step(dh, tape.outputs)  # (T, B, H)
+        dh, dstate = self._begin_backward(tape, ConvTape, dh, dstate, gradient)
         (T, B, H), (D, _) = dh.shape, self.sizes
         dinputs = np.zeros(tape.inputs.shape, self.W.dtype)  # (d + T, B, D)
-        dinputs[T:] = self._state_or_zeros(dstate, B).last.swapaxes(0, 1)
+        dinputs[T:] = dstate.last.swapaxes(0, 1)
 
         dv = dh * tape.g
         dz_g = dh * tape.v * tape.g * (1 - tape.g)

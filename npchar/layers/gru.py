@@ -33,12 +33,12 @@ the step after:
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from npchar.arrays import Array
-from npchar.layers.layer import HiddenState, Layer, at_every_step, orthogonal, sigmoid
+from npchar.layers.layer import AnyTape, HiddenState, Layer, orthogonal, sigmoid
 
 __all__ = ["GRU"]
 
@@ -139,7 +139,7 @@ class GRU(Layer[HiddenState]):
         self.Wh[...] = orthogonal(rng, 3 * H, H).reshape(3, H, H).swapaxes(1, 2)
         self.b[...] = self.bq[...] = 0
 
-    def forward(self, x: Array, state: HiddenState | None = None, tape: Any = None) -> Any:
+    def forward(self, x: Array, state: HiddenState | None = None, tape: AnyTape = None) -> AnyTape:
         """Run over T steps: see `Layer.forward`; it makes a new `GRUTape` each time."""
         x, (h,) = self._begin(x, state)
         steps = []
@@ -147,12 +147,6 @@ class GRU(Layer[HiddenState]):
             steps.append(self.equations(x_t, h))
             h = steps[-1].h
         return GRUTape(steps, ids=x.ndim == 2)
-
-    def step(self, x: Array, state: HiddenState) -> tuple[Array, HiddenState]:
-        """One step, with nothing kept for backward: see `Layer.step`."""
-        x, (h_,) = self._begin_step(x, state)
-        h = self.equations(x, h_).h
-        return h, HiddenState(h)
 
     def equations(self, x: Array, h_: Array) -> GRUStep:
         """One step: vectors, (B, D), and the state before it, (B, H)."""
@@ -164,18 +158,15 @@ class GRU(Layer[HiddenState]):
         return GRUStep(x, h_, r, z, q, n, h)
 
     def backward(
-        self, tape: Any, dh: Array | None, dstate: HiddenState | None, gradient: GRU
+        self, tape: AnyTape, dh: Array | None, dstate: HiddenState | None, gradient: GRU
     ) -> tuple[Array | None, HiddenState]:
         """Backpropagate through time: see `Layer.backward`."""
-        dh = self._begin_backward(tape, GRUTape, dh, gradient)
-        above = at_every_step(dh, tape.outputs)  # (T, B, H)
+        above, dstate = self._begin_backward(tape, GRUTape, dh, dstate, gradient)
         T, B, _ = above.shape
         dx = np.empty((T, B, self.Wx.shape[1]), self.Wx.dtype)
-        for array in gradient.arrays.values():
-            array[...] = 0
         WxT, WhT = self.Wx.swapaxes(1, 2), self.Wh.swapaxes(1, 2)
 
-        (dh,) = self._state_or_zeros(dstate, B)
+        (dh,) = dstate
         for t in reversed(range(T)):
             x, h_, r, z, q, n, _ = tape.steps[t]
             dh = dh + above[t]

@@ -19,6 +19,7 @@ from npchar.arrays import Array, CopiesKeepViews
 from npchar.layers.dense import Dense
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     from numpy.typing import DTypeLike
@@ -46,10 +47,11 @@ if TYPE_CHECKING:
             """
 
 
+AnyTape = Any  # the tape of the same layer: each class has its own
 __all__ = ["Layer"]
 
 
-Self = TypeVar("Self", bound="Layer[Any]")
+Self = TypeVar("Self", bound="AnyLayer")
 LayerState = TypeVar("LayerState", bound=tuple[Array, ...])
 
 
@@ -78,7 +80,7 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
 
     name: ClassVar[str]
     """The prefix of the names of its arrays in a model, as in lstm0.Wx."""
-    state_type: Any
+    state_type: Callable[..., LayerState]
     """The class of a state, a named tuple."""
     tape_size: ClassVar[int]
     """Numbers on a tape of the fast layer for each step, sequence and unit."""
@@ -101,7 +103,7 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
 
     @abstractmethod
     def forward(
-        self, x: Array, state: LayerState | None = None, tape: Any = None
+        self, x: Array, state: LayerState | None = None, tape: AnyTape = None
     ) -> Tape[LayerState]:
         """Run over T steps.
 
@@ -121,20 +123,8 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         """
 
     @abstractmethod
-    def step(self, x: Array, state: LayerState) -> tuple[Array, LayerState]:
-        """Run one step without a record for backward; return the output and the new state.
-
-        Parameters
-        ----------
-        x
-            Ids, (B,), or vectors, (B, D).
-        state
-            The state before the step.
-        """
-
-    @abstractmethod
     def backward(
-        self, tape: Any, dh: Array | None, dstate: LayerState | None, gradient: Any
+        self, tape: AnyTape, dh: Array | None, dstate: LayerState | None, gradient: Any
     ) -> tuple[Array | None, LayerState]:
         """Backpropagate through time.
 
@@ -158,7 +148,27 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
             ids), and to the initial state.
         """
 
-    def tape(self, T: int, B: int) -> Any:
+    def step(self, x: Array, state: LayerState | None) -> tuple[Array, LayerState]:
+        """Run one step; return the output and the new state.
+
+        Parameters
+        ----------
+        x
+            Ids, (B,), or vectors, (B, D).
+        state
+            The state before the step.
+
+        Examples
+        --------
+        >>> layer = npchar.LSTM.create(input_size=5, hidden_size=3)
+        >>> h, state = layer.step(np.array([4]), layer.zero_state(1))
+        >>> h.shape, state.c.shape
+        ((1, 3), (1, 3))
+        """
+        tape = self.forward(np.asarray(x)[None], state)
+        return tape.outputs[0], tape.final_state
+
+    def tape(self, T: int, B: int) -> AnyTape:
         """Buffers for passes over T steps of B sequences; None for a layer that needs none.
 
         Examples
@@ -211,7 +221,7 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         >>> {name: array.shape for name, array in layer.arrays.items()}
         {'Wx': (5, 3), 'Wh': (3, 3), 'b': (3,)}
         """
-        return {name: getattr(self, name) for name in self.shapes(1, 1)}
+        return {name: getattr(self, name) for name in self._names}
 
     @property
     def reach(self) -> int | None:
@@ -243,7 +253,8 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         >>> npchar.LSTM.create(5, 3).state_shapes(2)
         ((2, 3), (2, 3))
         """
-        return ((B, self.sizes[1]),) * len(self.state_type._fields)
+        fields: tuple[str, ...] = getattr(self.state_type, "_fields", ())
+        return ((B, self.sizes[1]),) * len(fields)
 
     def zero_state(self, B: int) -> LayerState:
         """The state before the first step of B sequences: all zeros.
@@ -253,10 +264,7 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         >>> npchar.LSTM.create(5, 3).zero_state(2)._fields
         ('h', 'c')
         """
-        state: LayerState = self.state_type(
-            *(np.zeros(shape, self.dtype) for shape in self.state_shapes(B))
-        )
-        return state
+        return self.state_type(*(np.zeros(shape, self.dtype) for shape in self.state_shapes(B)))
 
     def vectors(self, x: Array) -> Array:
         """Ids, (...), as one-hot vectors, (..., D); vectors unchanged.
@@ -333,6 +341,7 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
 
     def _set_sizes(self) -> None:
         """Set `sizes`; raise a ValueError unless the arrays fit each other."""
+        self._names = tuple(self.shapes(1, 1))
         shapes = {name: array.shape for name, array in self.arrays.items()}
         first = next(iter(shapes.values()))
         expected = self.shapes(*first[-2:]) if len(first) >= 2 else self.shapes(1, 1)
@@ -342,25 +351,19 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
 
     def _begin(self, x: Array, state: LayerState | None) -> tuple[Array, LayerState]:
         """The input, (T, B) or (T, B, D), and the state of a forward pass, checked."""
-        x = self._require_input(x, "T, B")
+        x = self._require_input(x)
         return x, self._state_or_zeros(state, x.shape[1])
 
-    def _begin_step(self, x: Array, state: LayerState | None) -> tuple[Array, LayerState]:
-        """The input of one step as vectors, (B, D), and its state, checked."""
-        x = self._require_input(x, "B")
-        return self.vectors(x), self._state_or_zeros(state, len(x))
-
-    def _require_input(self, x: Array, axes: str) -> Array:
-        """Return ids with these axes, or vectors with one more of the layer's type."""
+    def _require_input(self, x: Array) -> Array:
+        """Return ids, (T, B), or vectors of the layer's type, (T, B, D)."""
         x, (D, _) = np.asarray(x), self.sizes
-        is_ids, ndim = x.dtype.kind in "iu", len(axes.split(", "))
-        complex_to_real = x.dtype.kind == "c" != self.dtype.kind
-        fits = x.ndim == ndim if is_ids else x.dtype.kind in "fc" and x.shape[ndim:] == (D,)
-        if not x.size or not fits or complex_to_real:
-            comma = "," if ndim == 1 else ""
+        is_ids = x.dtype.kind in "iu"
+        is_real_or_complex = x.dtype.kind == "f" or x.dtype.kind == self.dtype.kind == "c"
+        fits = x.ndim == 2 if is_ids else is_real_or_complex and x.ndim == 3 and x.shape[2] == D
+        if not x.size or not fits:
             raise ValueError(
-                f"expected ids of the shape ({axes}{comma}), whole numbers, or vectors of the "
-                f"shape ({axes}, {D}), floating-point numbers, got {x.dtype} of the shape {x.shape}"
+                f"expected ids of the shape (T, B), whole numbers, or vectors of the shape "
+                f"(T, B, {D}), floating-point numbers, got {x.dtype} of the shape {x.shape}"
             )
         if not is_ids:
             return x.astype(self.dtype, copy=False)
@@ -374,13 +377,20 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         shapes, expected = tuple(np.shape(array) for array in state), self.state_shapes(B)
         if shapes != expected:
             raise ValueError(f"expected a state of the shapes {expected}, got {shapes}")
-        state = self.state_type(*(np.asarray(array, self.dtype) for array in state))
-        return state
+        return self.state_type(*(np.asarray(array, self.dtype) for array in state))
 
     def _begin_backward(
-        self, tape: Any, tape_type: type[Any], dh: Array | None, gradient: Layer[LayerState]
-    ) -> Array | None:
-        """Check the arguments of `backward`; return `dh` in the layer's type."""
+        self,
+        tape: AnyTape,
+        tape_type: type[Tape[LayerState]],
+        dh: Array | None,
+        dstate: LayerState | None,
+        gradient: Layer[LayerState],
+    ) -> tuple[Array, LayerState]:
+        """Check the arguments of `backward`, and fill `gradient` with zeros.
+
+        Returns the gradients with respect to all outputs, (T, B, H), and to the final state.
+        """
         if not isinstance(tape, tape_type):
             raise ValueError(
                 f"expected the {tape_type.__name__} that {type(self).__name__}.forward "
@@ -389,7 +399,7 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         T, B, H = tape.outputs.shape
         if dh is not None and np.shape(dh) not in ((T, B, H), (B, H)):
             raise ValueError(
-                f"expected dh of the shape {(T, B, H)}, or {(B, H)} for the last step alone, got "
+                f"expected dh of the shape {(T, B, H)}, or {(B, H)} for the last step only, got "
                 f"{np.shape(dh)}"
             )
         if gradient is self or (gradient.name, gradient.sizes) != (self.name, self.sizes):
@@ -397,7 +407,16 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
                 f"expected another layer such as {self!r} for the gradient, got "
                 f"{'the layer itself' if gradient is self else gradient}; make one by zeros_like()"
             )
-        return None if dh is None else np.asarray(dh, self.dtype)
+        for array in gradient.arrays.values():
+            array[...] = 0
+        above = np.asarray(0 if dh is None else dh, self.dtype)
+        if above.ndim < 3:  # no gradient, or one with respect to the last output only
+            above, last = np.zeros((T, B, H), self.dtype), above
+            above[-1] = last
+        return above, self._state_or_zeros(dstate, B)
+
+
+AnyLayer = Layer[Any]
 
 
 class PlainStepper:
@@ -431,16 +450,6 @@ def require_step(x: Array, B: int, D: int) -> None:
             f"expected ids of the shape ({B},) or vectors of the shape ({B}, {D}), got {x.dtype} "
             f"of the shape {x.shape}"
         )
-
-
-def at_every_step(dh: Array | None, outputs: Array) -> Array:
-    """The gradient with respect to all outputs, (T, B, H), from the `dh` of `Layer.backward`."""
-    above = np.zeros_like(outputs)
-    if dh is not None and np.ndim(dh) == 2:  # with respect to the last output only
-        above[-1] = dh
-    elif dh is not None:
-        above[...] = dh
-    return above
 
 
 def sigmoid(z: Array) -> Array:

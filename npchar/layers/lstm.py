@@ -39,12 +39,12 @@ it short at the gates).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from npchar.arrays import Array
-from npchar.layers.layer import Layer, at_every_step, orthogonal, sigmoid
+from npchar.layers.layer import AnyTape, Layer, orthogonal, sigmoid
 
 __all__ = ["LSTM"]
 
@@ -159,7 +159,7 @@ class LSTM(Layer[State]):
         self.b[...] = 0
         self.b[1] = 1
 
-    def forward(self, x: Array, state: State | None = None, tape: Any = None) -> Any:
+    def forward(self, x: Array, state: State | None = None, tape: AnyTape = None) -> AnyTape:
         """Run over T steps: see `Layer.forward`; it makes a new `Tape` each time."""
         x, state = self._begin(x, state)
         steps = []
@@ -167,12 +167,6 @@ class LSTM(Layer[State]):
             steps.append(self.equations(x_t, *state))
             state = State(steps[-1].h, steps[-1].c)
         return Tape(steps, ids=x.ndim == 2)
-
-    def step(self, x: Array, state: State) -> tuple[Array, State]:
-        """One step, with nothing kept for backward: see `Layer.step`."""
-        x, state = self._begin_step(x, state)
-        step = self.equations(x, *state)
-        return step.h, State(step.h, step.c)
 
     def equations(self, x: Array, h_: Array, c_: Array) -> Step:
         """One step: vectors, (B, D), and the state before it, (B, H) each."""
@@ -186,18 +180,15 @@ class LSTM(Layer[State]):
         return Step(x, h_, c_, i, f, o, g, c, h)
 
     def backward(
-        self, tape: Any, dh: Array | None, dstate: State | None, gradient: LSTM
+        self, tape: AnyTape, dh: Array | None, dstate: State | None, gradient: LSTM
     ) -> tuple[Array | None, State]:
         """Backpropagate through time: see `Layer.backward`."""
-        dh = self._begin_backward(tape, Tape, dh, gradient)
-        above = at_every_step(dh, tape.outputs)  # (T, B, H)
+        above, dstate = self._begin_backward(tape, Tape, dh, dstate, gradient)
         T, B, _ = above.shape
         dx = np.empty((T, B, self.Wx.shape[1]), self.Wx.dtype)
-        for array in gradient.arrays.values():
-            array[...] = 0
         WxT, WhT = self.Wx.swapaxes(1, 2), self.Wh.swapaxes(1, 2)
 
-        dh, dc = self._state_or_zeros(dstate, B)
+        dh, dc = dstate
         for t in reversed(range(T)):
             x, h_, c_, i, f, o, g, c, _ = tape.steps[t]
             dh = dh + above[t]

@@ -22,12 +22,12 @@ like their powers (Bengio et al. 1994).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from npchar.arrays import Array
-from npchar.layers.layer import HiddenState, Layer, at_every_step, orthogonal
+from npchar.layers.layer import AnyTape, HiddenState, Layer, orthogonal
 
 __all__ = ["RNN"]
 
@@ -111,7 +111,7 @@ class RNN(Layer[HiddenState]):
         self.Wx[...] = rng.uniform(-limit, limit, self.Wx.shape)
         self.b[...] = 0
 
-    def forward(self, x: Array, state: HiddenState | None = None, tape: Any = None) -> Any:
+    def forward(self, x: Array, state: HiddenState | None = None, tape: AnyTape = None) -> AnyTape:
         """Run over T steps: see `Layer.forward`; it makes a new tape each time."""
         x, state = self._begin(x, state)
         T, B = x.shape[:2]
@@ -122,22 +122,13 @@ class RNN(Layer[HiddenState]):
             h[t + 1] = np.tanh(vectors[t] @ self.Wx + h[t] @ self.Wh + self.b)
         return RNNTape(vectors, h, ids=x.ndim == 2)
 
-    def step(self, x: Array, state: HiddenState) -> tuple[Array, HiddenState]:
-        """One step, with nothing kept for backward: see `Layer.step`."""
-        x, state = self._begin_step(x, state)
-        h = np.tanh(x @ self.Wx + state.h @ self.Wh + self.b)
-        return h, HiddenState(h)
-
     def backward(
-        self, tape: Any, dh: Array | None, dstate: HiddenState | None, gradient: RNN
+        self, tape: AnyTape, dh: Array | None, dstate: HiddenState | None, gradient: RNN
     ) -> tuple[Array | None, HiddenState]:
         """Backpropagate through time: see `Layer.backward`."""
-        dh = self._begin_backward(tape, RNNTape, dh, gradient)
-        above = at_every_step(dh, tape.outputs)  # (T, B, H)
-        for array in gradient.arrays.values():
-            array[...] = 0
+        above, dstate = self._begin_backward(tape, RNNTape, dh, dstate, gradient)
         dx = np.empty(tape.x.shape, self.Wx.dtype)
-        (dh,) = self._state_or_zeros(dstate, above.shape[1])
+        (dh,) = dstate
         for t in reversed(range(len(above))):
             dh = dh + above[t]
             dz = dh * (1 - tape.h[t + 1] ** 2)  # (B, H)

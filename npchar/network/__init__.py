@@ -4,8 +4,8 @@
 ``registry`` has the layers by name, plain and fast. ``gradcheck`` compares gradients with numerical
 derivatives, which `npchar.check_gradients` prints.
 
->>> from npchar.network.network import Network, Sizes
->>> network = Network(Sizes(vocabulary_size=5, hidden_size=3, num_layers=2, dropout=0.0))
+>>> from npchar.network.network import Network, NetworkConfig
+>>> network = Network(NetworkConfig(vocabulary_size=5, hidden_size=3, num_layers=2, dropout=0.0))
 >>> network.initialise(seed=0)
 >>> logits, states = network.logits(np.array([[0], [4], [2]]))
 >>> logits.shape

@@ -20,15 +20,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from npchar.arguments import require_positive
 from npchar.arrays import Array
-from npchar.layers.layer import Layer
+from npchar.layers.layer import AnyLayer, Layer
 from npchar.layers.parameters import Parameters
-from npchar.network.network import Network, States, require_batch
+from npchar.network.network import AnyState, Network, States, require_batch
 from npchar.network.registry import FAST, PLAIN
 
 __all__ = ["check_gradients"]
@@ -145,7 +145,7 @@ class GradientCheck(NamedTuple):
 
 
 def check_gradients(
-    model: HasNetwork | Layer[Any],
+    model: HasNetwork | AnyLayer,
     ids: Array | None = None,
     targets: Array | None = None,
     *,
@@ -238,7 +238,7 @@ def _check_network(
     rng: np.random.Generator,
 ) -> GradientCheck:
     """The check of a float64 network."""
-    V = network.sizes.vocabulary_size
+    V = network.config.vocabulary_size
     ids = rng.integers(0, V, (8, 3)) if ids is None else np.asarray(ids)
     targets = rng.integers(0, V, ids.shape) if targets is None else np.asarray(targets)
     require_batch(ids, targets, V)
@@ -246,16 +246,15 @@ def _check_network(
     states = [_random_state(zeros, rng) for zeros in network.zero_states(ids.shape[1])]
 
     def by_name(states: States) -> dict[str, Array]:
-        prefix = network.sizes.layer
-        return {f"{prefix}{k}.{n}": a for k, s in enumerate(states) for n, a in _by_name(s).items()}
+        names = [f"{network.config.layer}{k}." for k in range(len(states))]
+        return dict(item for s, n in zip(states, names) for item in _by_name(s, n).items())
 
     def loss(values: Parameters) -> Array:
-        parameters = Parameters(
-            network.parameters.shapes, flat=values.flat[: len(network.parameters.flat)]
-        )
+        weights = values.flat[: len(network.parameters.flat)]
+        parameters = Parameters(network.parameters.shapes, flat=weights)
         arrays = iter([values[name] for name in by_name(states)])
         start = [type(state)(*(next(arrays) for _ in state)) for state in states]
-        plain = Network(network.sizes, parameters).plain()
+        plain = Network(network.config, parameters).plain()
         return plain.loss(values["input"], targets, start)
 
     # As in training, ids give the gradient of the weights. Only vectors give that of the input.
@@ -268,7 +267,7 @@ def _check_network(
 
 
 def _check_layer(
-    layer: Layer[Any], samples: int | None, rng: np.random.Generator, T: int = 6, B: int = 3
+    layer: AnyLayer, samples: int | None, rng: np.random.Generator, T: int = 6, B: int = 3
 ) -> GradientCheck:
     """The check of a single layer on random vectors; of a fast layer against the plain one."""
     D, H = layer.sizes
@@ -277,16 +276,15 @@ def _check_layer(
     state = _random_state(layer.zero_state(B), rng)
     x = rng.uniform(-0.5, 0.5, (T, B, D))
     dh = rng.normal(size=(T, B, H))
-    dstate = type(state)(*(rng.normal(size=array.shape) for array in state))
+    dstate = _random_state(state, rng)
 
     def loss(values: Mapping[str, Array]) -> Array:
         plain = plain_class(**{name: values[name] for name in layer.arrays})
         plain.depth = layer.depth
         start = type(state)(*(values[name] for name in _by_name(state)))
         tape = plain.forward(values["x"], start)
-        total: Array = (tape.outputs * dh).sum()
-        for array, weights in zip(tape.final_state, dstate):
-            total = total + (array * weights).sum()
+        results, weights = (tape.outputs, *tape.final_state), (dh, *dstate)
+        total: Array = np.sum([(array * weight).sum() for array, weight in zip(results, weights)])
         return total
 
     gradient = layer.zeros_like()
@@ -298,14 +296,14 @@ def _check_layer(
     return GradientCheck(float(loss(point)), rows, ", a random weighting of the outputs")
 
 
-def _random_state(zeros: Any, rng: np.random.Generator) -> Any:
+def _random_state(zeros: AnyState, rng: np.random.Generator) -> AnyState:
     """A random state of the same shapes."""
     return type(zeros)(*(rng.uniform(-0.5, 0.5, array.shape) for array in zeros))
 
 
-def _by_name(state: Any) -> dict[str, Array]:
+def _by_name(state: AnyState, layer: str = "") -> dict[str, Array]:
     """The arrays of an initial state: h0, and c0 of an LSTM."""
-    return {f"{name}0": array for name, array in state._asdict().items()}
+    return {f"{layer}{name}0": array for name, array in state._asdict().items()}
 
 
 def _compare(

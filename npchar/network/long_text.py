@@ -16,7 +16,7 @@ import numpy as np
 
 from npchar.arrays import Array
 from npchar.layers.loss import log_probabilities
-from npchar.network.network import Network, States, steps_at_once
+from npchar.network.network import Network, States
 
 Write = Callable[[Array, Array], None]  # of positions, (T, B), and outputs, (T, B, H)
 Progress = Callable[[float], Any]  # of the fraction that is read
@@ -37,8 +37,8 @@ def read_long_text(
 ) -> States:
     """Run over one long text.
 
-    If the states of two segments do not agree, the text is read again with longer warm-ups, then in
-    fewer segments, and in the end as one sequence.
+    If the states of two segments do not agree, the text is read again with longer warm-ups. If they
+    still do not agree, it is read as one sequence.
 
     Parameters
     ----------
@@ -61,15 +61,13 @@ def read_long_text(
     if network.receptive_field is not None:  # convolutions read all steps of a sequence at once
         count = 1
     start = 0
-    while count > 1 and not start:
-        length = len(ids) // count
-        for warm_up in (max(WARM_UP, length // 16), length):
-            end = _read_segments(network, ids, count, warm_up, write, progress, states)
-            progress = None  # never goes back
-            if end is not None:
-                start, states = count * length, end
-                break
-        count //= 8
+    length = len(ids) // max(1, count)
+    for warm_up in (max(WARM_UP, length // 16), length) if count > 1 else ():
+        end = _read_segments(network, ids, count, warm_up, write, progress, states)
+        progress = None  # never goes back
+        if end is not None:
+            start, states = count * length, end
+            break
     rest = len(ids) - start
     return _read(network, ids, np.array([start]), rest, states, write, progress)
 
@@ -134,17 +132,11 @@ def _read(
     progress: Progress | None = None,
 ) -> States:
     """Run from the positions `starts`, (B,), over `length` characters; return the last states."""
-    steps = steps_at_once(len(starts))
-    tapes: list[Any] | None = None
-    for first in range(0, length, steps):
-        positions = starts + np.arange(first, min(first + steps, length))[:, None]  # (T, B)
-        if len(positions) < steps:
-            tapes = None
-        tapes = network.tapes(*positions.shape) if tapes is None else tapes
-        outputs, tapes = network.forward(ids[positions], states, tapes)
+    segments = np.lib.stride_tricks.sliding_window_view(ids, length)[starts].T  # (T, B)
+    for first, outputs, tapes in network.read(segments, states):
         states = [tape.final_state for tape in tapes]
         if write is not None:
-            write(positions, outputs)
+            write(starts + np.arange(first, first + len(outputs))[:, None], outputs)
         if progress is not None:
             progress(first / length)
     return states

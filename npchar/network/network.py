@@ -16,7 +16,7 @@ from npchar.arguments import require_number, require_positive
 from npchar.arrays import Array
 from npchar.fast.dense import FastDense
 from npchar.layers.dense import Dense
-from npchar.layers.layer import Layer
+from npchar.layers.layer import AnyLayer, AnyTape
 from npchar.layers.loss import softmax_cross_entropy
 from npchar.layers.parameters import Parameters
 from npchar.network.registry import FAST, PLAIN
@@ -24,14 +24,15 @@ from npchar.network.registry import FAST, PLAIN
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-States = list[Any]  # the state of each layer, a named tuple of arrays
+AnyState = Any  # a named tuple of arrays: each kind of layer has its own
+States = list[AnyState]  # of each layer
 # Steps times sequences of a pass over a text: more take memory and save no time. Each pass prepares
 # the weights anew, so that a pass needs several steps.
 AT_ONCE, FEWEST_STEPS = 1024, 8
 NEW_SYMBOL_BIAS = -3.0  # nats, relative to the lowest bias: new symbols are improbable at first
 
 
-class Sizes(NamedTuple):
+class NetworkConfig(NamedTuple):
     """The sizes and the kind of layer of a network: all but its weights."""
 
     vocabulary_size: int
@@ -41,7 +42,7 @@ class Sizes(NamedTuple):
     layer: str = "lstm"
     recurrent_dropout: float = 0.0
 
-    def checked(self) -> Sizes:
+    def checked(self) -> NetworkConfig:
         """The sizes as Python numbers; a ValueError if they are not those of a network."""
         if self.layer not in FAST:
             raise ValueError(f"layer is {self.layer!r}; expected one of {', '.join(FAST)}")
@@ -86,10 +87,10 @@ class Network:
 
     Parameters
     ----------
-    sizes
+    config
         The sizes and the kind of layer.
     parameters
-        The weights, of the shapes `sizes.shapes()`, which are not copied. Default: zeros.
+        The weights, of the shapes `config.shapes()`, which are not copied. Default: zeros.
     dtype
         The type of the zeros.
     layer_class
@@ -98,19 +99,19 @@ class Network:
 
     def __init__(
         self,
-        sizes: Sizes,
+        config: NetworkConfig,
         parameters: Parameters | None = None,
         dtype: DTypeLike = "float32",
-        layer_class: type[Layer[Any]] | None = None,
+        layer_class: type[AnyLayer] | None = None,
     ) -> None:
-        self.sizes = sizes = sizes.checked()
-        self.parameters = Parameters(sizes.shapes(), dtype) if parameters is None else parameters
+        self.config = config = config.checked()
+        self.parameters = Parameters(config.shapes(), dtype) if parameters is None else parameters
         self.epochs_trained = 0
         """How many epochs it has been trained, in all calls of `Model.fit`."""
-        self.layer_class = FAST[sizes.layer] if layer_class is None else layer_class
+        self.layer_class = FAST[config.layer] if layer_class is None else layer_class
         self.layers = []
-        for k in range(sizes.num_layers):
-            layer = self.layer_class(**self.parameters.part(f"{sizes.layer}{k}"))
+        for k in range(config.num_layers):
+            layer = self.layer_class(**self.parameters.part(f"{config.layer}{k}"))
             layer.depth = k
             self.layers.append(layer)
         self.dense = FastDense(**self.parameters.part("dense"))
@@ -127,11 +128,11 @@ class Network:
         with np.errstate(under="ignore"):
             flat = self.parameters.flat.astype(dtype)
         parameters = Parameters(self.parameters.shapes, flat=flat)
-        return Network(self.sizes, parameters, layer_class=self.layer_class)
+        return Network(self.config, parameters, layer_class=self.layer_class)
 
     def plain(self) -> Network:
         """A network of the plain layers on the same parameters."""
-        return Network(self.sizes, self.parameters, layer_class=PLAIN[self.sizes.layer])
+        return Network(self.config, self.parameters, layer_class=PLAIN[self.config.layer])
 
     def extended(self, vocabulary_size: int, places: Array) -> Network:
         """A copy with more symbols, which predicts the old symbols as this network does.
@@ -146,8 +147,8 @@ class Network:
         places
             The new ids of the old symbols, (V,).
         """
-        sizes = self.sizes._replace(vocabulary_size=vocabulary_size)
-        network = Network(sizes, dtype=self.parameters.flat.dtype)
+        config = self.config._replace(vocabulary_size=vocabulary_size)
+        network = Network(config, dtype=self.parameters.flat.dtype)
         for name, new in network.parameters.items():
             old = self.parameters[name]
             if new.shape == old.shape:
@@ -176,7 +177,7 @@ class Network:
         reaches = [layer.reach for layer in self.layers]
         return None if None in reaches else 1 + sum(reach or 0 for reach in reaches)
 
-    def tapes(self, T: int, B: int) -> list[Any]:
+    def tapes(self, T: int, B: int) -> list[AnyTape]:
         """Buffers for passes over T steps of B sequences, one for each layer."""
         return [layer.tape(T, B) for layer in self.layers]
 
@@ -191,13 +192,13 @@ class Network:
         value does not change (Srivastava et al. 2014). All steps of a sequence have the same mask
         (Gal & Ghahramani 2016). The list is empty without dropout.
         """
-        keep = 1 - self.sizes.dropout
+        keep = 1 - self.config.dropout
         if keep == 1:
             return []
         rng = np.random.default_rng(seed)
         dtype = self.parameters.flat.dtype
         return [
-            (rng.random((1, B, self.sizes.hidden_size), np.float32) < keep) / dtype.type(keep)
+            (rng.random((1, B, self.config.hidden_size), np.float32) < keep) / dtype.type(keep)
             for _ in self.layers
         ]
 
@@ -208,7 +209,7 @@ class Network:
         1 / (1 − recurrent_dropout): DropConnect (Wan et al. 2013) on the recurrent weights
         (Merity et al. 2018). None without recurrent dropout.
         """
-        keep = 1 - self.sizes.recurrent_dropout
+        keep = 1 - self.config.recurrent_dropout
         if keep == 1:
             return None
         rng = np.random.default_rng([seed, 1])  # independent of dropout_masks
@@ -224,9 +225,9 @@ class Network:
         self,
         x: Array,
         states: States | None = None,
-        tapes: Sequence[Any] | None = None,
+        tapes: Sequence[AnyTape] | None = None,
         masks: Sequence[Array] = (),
-    ) -> tuple[Array, list[Any]]:
+    ) -> tuple[Array, list[AnyTape]]:
         """Run the layers over T steps.
 
         Parameters
@@ -245,7 +246,7 @@ class Network:
         outputs, tapes
             The outputs of the top layer, (T, B, H), masked, and the tape of each layer.
         """
-        results = []
+        results: list[AnyTape] = []
         for k, layer in enumerate(self.layers):
             state = None if states is None else states[k]
             results.append(layer.forward(x, state, None if tapes is None else tapes[k]))
@@ -256,17 +257,22 @@ class Network:
 
     def read(
         self, x: Array, states: States | None = None, length: int | None = None
-    ) -> Iterator[tuple[int, Array, list[Any]]]:
+    ) -> Iterator[tuple[int, Array, list[AnyTape]]]:
         """Run over a long text, `length` steps at a time, to save memory.
 
         Yields
         ------
         start, outputs, tapes
-            The number of the first step, and the result of `forward` for these steps.
+            The number of the first step, and the result of `forward` for these steps, which the
+            next steps overwrite.
         """
-        length = steps_at_once(x.shape[1]) if length is None else length
+        length = max(FEWEST_STEPS, AT_ONCE // x.shape[1]) if length is None else length
+        tapes: list[AnyTape] = []
         for start in range(0, len(x), length):
-            outputs, tapes = self.forward(x[start : start + length], states)
+            part = x[start : start + length]
+            if not tapes or len(part) < length:
+                tapes = self.tapes(*part.shape[:2])
+            outputs, tapes = self.forward(part, states, tapes)
             yield start, outputs, tapes
             states = [tape.final_state for tape in tapes]
 
@@ -313,7 +319,7 @@ class Network:
         x: Array,
         targets: Array,
         states: States | None = None,
-        tapes: Sequence[Any] | None = None,
+        tapes: Sequence[AnyTape] | None = None,
         masks: Sequence[Array] = (),
         gradient: Network | None = None,
         count: int | None = None,
@@ -333,7 +339,7 @@ class Network:
             The number of targets in the mean, if `targets` has only part of them.
         """
         if gradient is None:
-            gradient = Network(self.sizes, self.parameters.zeros_like())
+            gradient = Network(self.config, self.parameters.zeros_like())
         outputs, tapes = self.forward(x, states, tapes, masks)
         h = outputs if targets.ndim == 2 else outputs[-1]
         loss, dh = self.dense.cross_entropy(h, targets, gradient.dense, count)
@@ -349,22 +355,14 @@ class Network:
         return Gradients(loss, gradient.parameters, dx, dstates)
 
 
-def steps_at_once(B: int) -> int:
-    """How many steps of B sequences a pass over a text has."""
-    return max(FEWEST_STEPS, AT_ONCE // B)
-
-
 def require_batch(ids: Array, targets: Array, V: int) -> None:
     """Raise a ValueError unless they are ids, (T, B), and targets, (T, B) or (B,), below V."""
-    if not ids.size or ids.dtype.kind not in "iu" or targets.dtype.kind not in "iu":
+    are_ids = ids.size and ids.dtype.kind in "iu" and targets.dtype.kind in "iu"
+    if not are_ids or ids.ndim != 2 or targets.shape not in (ids.shape, ids.shape[1:]):
         raise ValueError(
-            f"expected ids and targets of whole numbers, at least one, got {ids.size} {ids.dtype} "
-            f"and {targets.size} {targets.dtype}"
-        )
-    if ids.ndim != 2 or targets.shape not in (ids.shape, ids.shape[1:]):
-        raise ValueError(
-            "expected ids and targets of the shapes (T, B) and (T, B), or (T, B) and (B,), got "
-            f"{ids.shape} and {targets.shape}"
+            "expected ids and targets of whole numbers, at least one, of the shapes (T, B) and "
+            f"(T, B), or (T, B) and (B,), got {ids.dtype} of the shape {ids.shape} and "
+            f"{targets.dtype} of the shape {targets.shape}"
         )
     for name, numbers in (("ids", ids), ("targets", targets)):
         if not 0 <= numbers.min() <= numbers.max() < V:

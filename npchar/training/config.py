@@ -15,7 +15,7 @@ import numpy as np
 
 from npchar.arguments import require_number, require_positive, require_seed
 from npchar.files import Table
-from npchar.network.network import Sizes
+from npchar.network.network import NetworkConfig
 from npchar.training.optimizers import OPTIMIZERS, Optimizer
 from npchar.training.schedule import FUNCTION, Schedule
 
@@ -66,7 +66,7 @@ class TrainingConfig:
 
 
 def resolve_config(
-    arguments: Mapping[str, Any], n: int, sizes: Sizes, saved: Table | None = None
+    arguments: Mapping[str, Any], n: int, network_config: NetworkConfig, saved: Table | None = None
 ) -> TrainingConfig:
     """Replace each argument that is None by its default.
 
@@ -77,8 +77,8 @@ def resolve_config(
         `schedule` may be names or instances, `schedule` also a function.
     n
         The length of the text.
-    sizes
-        The sizes of the network.
+    network_config
+        The configuration of the network.
     saved
         The configuration of the training to resume: its values are the defaults.
 
@@ -92,7 +92,7 @@ def resolve_config(
     last = arguments["targets"] == "last"
     optimizer, schedule = arguments["optimizer"], arguments["schedule"]
     defaults: Table = {
-        "epochs": 20 if last else default_epochs(n, sizes),
+        "epochs": 20 if last else default_epochs(n, network_config),
         "batch_size": 32 if last else default_batch_size(n, arguments["maxlen"]),
         "step": 3 if last else arguments["maxlen"],
         "warm_up": 0.0 if last else 0.1,
@@ -109,7 +109,9 @@ def resolve_config(
         values["optimizer_arguments"] = optimizer.arguments
     elif optimizer in tuple(OPTIMIZERS):
         defaults["optimizer_arguments"] = OPTIMIZERS[optimizer]().arguments
-        defaults["learning_rate"] = 0.01 if last else default_learning_rate(optimizer, sizes)
+        defaults["learning_rate"] = (
+            0.01 if last else default_learning_rate(optimizer, network_config)
+        )
         if optimizer == "rmsprop" and not last:
             defaults["optimizer_arguments"]["epsilon"] = 1e-12  # gradients of 1e-4 are usual
     else:
@@ -151,13 +153,13 @@ def default_model_arguments(n: int, layer: str = "lstm") -> Table:
     return {"hidden_size": hidden_size, "dropout": 0.2 if n >= LONG else 0.3}
 
 
-def default_epochs(n: int, sizes: Sizes) -> int:
+def default_epochs(n: int, network_config: NetworkConfig) -> int:
     """Passes over a text of n symbols: more over a short text, though fewer symbols in all.
 
     With dropout there are more, because the model learns more slowly and overfits later.
     """
     passes: float = 5 * (USUAL / max(n, 1)) ** (1 / 3 if n < USUAL else 1 / 6)
-    if sizes.dropout or sizes.recurrent_dropout:
+    if network_config.dropout or network_config.recurrent_dropout:
         passes *= 1.6
     return round(min(40, max(2, passes)))
 
@@ -167,8 +169,8 @@ def default_batch_size(n: int, maxlen: int) -> int:
     return min(32, max(4, n // max(1, maxlen) // 10))
 
 
-def default_learning_rate(optimizer: str, sizes: Sizes) -> float:
+def default_learning_rate(optimizer: str, network_config: NetworkConfig) -> float:
     """The initial rate: lower for more units, because a step changes more weights."""
-    rate = OTHER_RATES.get(optimizer, RATES[sizes.layer])
-    share: float = min(1.0, 128 / sizes.hidden_size) ** 0.75
+    rate = OTHER_RATES.get(optimizer, RATES[network_config.layer])
+    share: float = min(1.0, 128 / network_config.hidden_size) ** 0.75
     return rate * share

@@ -124,7 +124,7 @@ class Leader(Communicator):
             self._vectors = _shared_array(*shared)
             try:
                 for rank in range(1, size):
-                    arguments = pickle.dumps((rank, os.getpid(), shared, network.sizes, targets))
+                    arguments = pickle.dumps((rank, os.getpid(), shared, network.config, targets))
                     path = [*map(str, sys.path), FOLDER]
                     process = subprocess.Popen(
                         [sys.executable, "-c", PROGRAM.format(path=path, arguments=arguments)],

@@ -113,7 +113,7 @@ def _train(
     ids = corpus[0].ids
     with _open_checkpoint(model, ids, arguments, options) as checkpoint:
         saved = checkpoint.settings if checkpoint else None
-        config = resolve_config(arguments, len(ids), network.sizes, saved)
+        config = resolve_config(arguments, len(ids), network.config, saved)
         history.config = dataclasses.asdict(config)
         if communicator is None:
             assert not isinstance(workers, str)
@@ -189,7 +189,7 @@ def _require_same_on_all_ranks(
     network, schedule = model.network, arguments["schedule"]
     inputs = {
         "arguments": arguments | {"schedule": None if callable(schedule) else schedule},
-        "models": (network.sizes, network.parameters.flat.dtype, model.vocabulary.symbols),
+        "models": (network.config, network.parameters.flat.dtype, model.vocabulary.symbols),
         "texts": texts,
     }
     names = [name for name, value in inputs.items() if not communicator.is_same_on_all(value)]

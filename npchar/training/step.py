@@ -18,7 +18,7 @@ import numpy as np
 
 from npchar.arrays import aligned_empty
 from npchar.layers.parameters import Parameters
-from npchar.network.network import Network, Sizes
+from npchar.network.network import Network, NetworkConfig
 from npchar.threads import one_blas_thread
 from npchar.training.config import TrainingConfig
 from npchar.training.distributed import (
@@ -60,11 +60,11 @@ class BatchGradient:
         weights = network.parameters
         self.sums = aligned_empty(weights.flat.size + 1, weights.flat.dtype)
         """The gradient, and the loss."""
-        self._gradient = Network(network.sizes, Parameters(weights.shapes, flat=self.sums[:-1]))
+        self._gradient = Network(network.config, Parameters(weights.shapes, flat=self.sums[:-1]))
         self._tapes = functools.lru_cache(maxsize=2)(network.tapes)  # for two shapes of x
         self._masked = network  # with recurrent dropout a copy, whose weights are masked
-        if network.sizes.recurrent_dropout:
-            self._masked = Network(network.sizes, weights.zeros_like())
+        if network.config.recurrent_dropout:
+            self._masked = Network(network.config, weights.zeros_like())
         # When a large array is freed, glibc starts to keep freed memory for the next step instead
         # of returning it to the system, which takes 3 to 9 % of a step.
         np.empty(LARGEST, np.uint8)
@@ -130,7 +130,7 @@ class TrainingStep:
 
     def threads(self) -> contextlib.AbstractContextManager[None]:
         """One thread of the BLAS for each of several ranks, and for small products."""
-        size = self.config.batch_size * self.network.sizes.hidden_size**2
+        size = self.config.batch_size * self.network.config.hidden_size**2
         if self.communicator.size > 1 or size < LARGE_PRODUCT:
             return one_blas_thread()
         return contextlib.nullcontext()
@@ -174,7 +174,9 @@ def follow(communicator: Worker | MPICommunicator, network: Network, targets: st
             communicator.reduce(gradient.sums)
 
 
-def run_worker(rank: int, leader: int, shared: Shared, sizes: Sizes, targets: str) -> None:
+def run_worker(
+    rank: int, leader: int, shared: Shared, network_config: NetworkConfig, targets: str
+) -> None:
     """The main function of a worker process: see `Worker` and `follow`."""
     with contextlib.suppress(EOFError, pickle.UnpicklingError, WorkerError):  # rank 0 has ended
-        follow(Worker(rank, leader, shared), Network(sizes, dtype=shared[-1]), targets)
+        follow(Worker(rank, leader, shared), Network(network_config, dtype=shared[-1]), targets)

@@ -130,7 +130,7 @@ class Trainer:
         self.network, self.config = self.step.network, self.step.config
         self.interrupts = Interrupts(terminate=self.checkpoint is not None)
         self.batches = make_batches(self.data.training, self.config)
-        uniform = math.log(self.network.sizes.vocabulary_size)
+        uniform = math.log(self.network.config.vocabulary_size)
         self.guard = DivergenceGuard(self.network.parameters.flat, self.step.optimizer, uniform)
         self.position = TrainingPosition()
         # Batches come in another order when a model is trained again, as in a loop over epochs.
@@ -276,7 +276,7 @@ class Trainer:
         Without one they are measured on the training set, where only the simplest say anything.
         """
         training, validation = self.data.training.ids, self.data.validation.ids
-        V, is_tested = self.network.sizes.vocabulary_size, len(validation) > 1
+        V, is_tested = self.network.config.vocabulary_size, len(validation) > 1
         losses = baselines(training, validation if is_tested else training, V)
         self.history.baselines = losses if is_tested else dict(list(losses.items())[:2])
 

@@ -359,7 +359,7 @@ def test_the_probabilities_are_pythons(case):
     usual, _ = model.network.astype("float32").logits(ids)
     np.testing.assert_allclose(ours, softmax(usual[:, 0]), rtol=0, atol=1e-5)
     assert ours.max(axis=1).mean() > 3 / len(model.vocabulary)  # they are no trifles
-    assert len(found["states"]) == model.network.sizes.num_layers
+    assert len(found["states"]) == model.network.config.num_layers
     seen = npchar.Activations.of(model.network.astype("float64"), text, ids[:, 0])
     for layer, theirs in enumerate(found["states"]):
         assert set(theirs) == set("hc") & set(seen.values)  # h, and of an LSTM c
@@ -461,7 +461,7 @@ def test_a_span_ranks_the_units(case):
     near = part(seen, places)
     best = near.find(feature, 8)
     name = "Cell" if "c" in seen.values else "Unit"
-    several = model.network.sizes.num_layers > 1
+    several = model.network.config.num_layers > 1
     expected = [
         [f"{name} {unit}" + f" of layer {layer}" * several, f"r = {r:+.3f}".replace("-", "−")]
         for layer, unit, r in best
@@ -505,7 +505,7 @@ def test_pinned_units_are_held(case):
     np.testing.assert_allclose(found["pinned"]["now"], now, rtol=0, atol=1e-12)
     assert np.abs(now - plain).max() > 1e-3
     a = model.vocabulary.encode("a")
-    if "lstm" in model.network.sizes.layer:  # h = o tanh(c), by the gate of this step
+    if "lstm" in model.network.config.layer:  # h = o tanh(c), by the gate of this step
         o = network.plain().layers[0].forward(a[:, None], states[0]).values["o"][0, 0, 3]
         assert found["pinned"]["follow"]["h"][3] == pytest.approx(o * np.tanh(1.5), abs=1e-12)
         assert found["pinned"]["follow"]["c"][3] == 1.5
@@ -588,7 +588,7 @@ def test_the_bars(case):
 
 def test_the_units(case):
     model, _, found = case
-    _, H, layers, _, layer, _ = model.network.sizes
+    _, H, layers, _, layer, _ = model.network.config
     assert found["grids"] == [H] * layers
     coloured = found["coloured"]
     assert len(coloured["backgrounds"]) == len(found["written"])

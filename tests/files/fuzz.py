@@ -155,7 +155,7 @@ def as_npy(data: bytes) -> bytes:
 def describes(model: npchar.Model) -> tuple[object, ...]:
     """All that makes two models the same."""
     flat = model.parameters.flat
-    return model.vocabulary, model.network.sizes, flat.dtype, flat.tobytes()
+    return model.vocabulary, model.network.config, flat.dtype, flat.tobytes()
 
 
 def fuzz(count: int, seed: int, folder: Path) -> dict[str, object]:

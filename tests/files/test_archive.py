@@ -38,7 +38,7 @@ def test_what_is_loaded_is_what_was_saved(tmp_path):
     model.save(path)
     loaded = Model.load(path)
     assert loaded.vocabulary == model.vocabulary
-    assert loaded.network.sizes == model.network.sizes
+    assert loaded.network.config == model.network.config
     assert loaded.parameters.flat.dtype == np.float64
     assert loaded.parameters.flat.tobytes() == model.parameters.flat.tobytes()
     assert loaded.generate("a", 30, seed=1) == model.generate("a", 30, seed=1)
@@ -209,7 +209,7 @@ def test_the_first_version_is_read_for_good():
     """
     model = Model.load(VERSION_1)
     assert model.vocabulary.characters == "\nabcdeé☃"
-    assert model.network.sizes[:4] == (8, 5, 2, 0.25)
+    assert model.network.config[:4] == (8, 5, 2, 0.25)
     assert hashlib.sha256(model.parameters.flat.tobytes()).hexdigest() == VERSION_1_SHA256
     assert model.evaluate("abcde\né☃" * 5).loss == pytest.approx(VERSION_1_LOSS, rel=1e-5)
 

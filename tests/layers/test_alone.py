@@ -112,7 +112,7 @@ MISTAKES = [
     (lambda layer: layer.forward(ids(T, B) - 1), "ids from 0 to 4, got -1 to -1"),
     (lambda layer: layer.forward(ids(T, B), layer.zero_state(B + 1)), "expected a state of the "),
     (lambda layer: layer.step(ids(B), layer.zero_state(B + 1)), "expected a state of the shapes"),
-    (lambda layer: layer.step(np.zeros(D), layer.zero_state(1)), r"got float64 .* \(5,\)"),
+    (lambda layer: layer.step(np.zeros(D), layer.zero_state(1)), r"got float64 .* \(1, 5\)"),
     (lambda layer: layer.stepper(None), "expected a state, as zero_state.* got None"),
     (lambda layer: layer.stepper(layer.zero_state(B), Dense.create(7, 2)), "output layer of 4 inp"),
     (lambda layer: stepped(layer, ids(1)), r"shape \(3,\) or vectors .* got int64 of .* \(1,"),

@@ -9,7 +9,7 @@ from npchar.layers.gru import GRU
 from npchar.layers.lstm import LSTM
 from npchar.layers.rnn import RNN
 from npchar.network.gradcheck import complex_step
-from npchar.network.network import Network, Sizes
+from npchar.network.network import Network, NetworkConfig
 from npchar.network.registry import FAST, PLAIN
 
 T, B, D, H = 7, 3, 5, 4
@@ -134,7 +134,7 @@ def test_what_a_tape_gave_stays_when_it_is_used_again(layer):
 def test_a_network_is_made_of_any(name, targets):
     """Which knows none by name: its gradient, its steps, its reading of long texts."""
     num_layers = 2
-    network = Network(Sizes(6, 5, num_layers, 0.0, name), dtype="float64")
+    network = Network(NetworkConfig(6, 5, num_layers, 0.0, name), dtype="float64")
     network.initialise(1)
     ids = np.random.default_rng(2).integers(0, 6, (6, 2))
     y = ids[1:] if targets == "all" else ids[-1]

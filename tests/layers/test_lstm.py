@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from npchar.fast.lstm import FastLSTM
 from npchar.layers.lstm import LSTM, State
-from npchar.network.network import Network, Sizes
+from npchar.network.network import Network, NetworkConfig
 
 T, B, D, H = 7, 3, 5, 4
 
@@ -62,7 +62,7 @@ def test_forward_and_backward_are_the_plain_loops(kind, T, B, D, H, vectors, sca
 
 
 def test_saturated_gates_make_no_warning():
-    network = randomised(Network(Sizes(9, 6, 1, 0.0)), scale=200)
+    network = randomised(Network(NetworkConfig(9, 6, 1, 0.0)), scale=200)
     ids = np.random.default_rng(0).integers(0, 9, (20, 4))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -72,11 +72,11 @@ def test_saturated_gates_make_no_warning():
 
 
 def test_dropout_masks_keep_the_mean_and_the_seed():
-    network = Network(Sizes(9, 64, 3, 0.25))
+    network = Network(NetworkConfig(9, 64, 3, 0.25))
     first, second, _ = network.dropout_masks(320, seed=1)
     assert first.shape == (1, 320, 64)  # the same at every step
     assert {0.0, np.float32(1 / 0.75)} == set(np.unique(first).tolist())
     assert abs(first.mean() - 1) < 0.02
     assert (first != second).any()
     np.testing.assert_array_equal(first, network.dropout_masks(320, seed=1)[0])
-    assert Network(Sizes(9, 64, 3, 0.0)).dropout_masks(16, seed=1) == []
+    assert Network(NetworkConfig(9, 64, 3, 0.0)).dropout_masks(16, seed=1) == []

@@ -11,7 +11,7 @@ import npchar
 from npchar.fast.lstm import FastLSTM
 from npchar.layers.parameters import Parameters
 from npchar.network.gradcheck import central_difference, complex_step
-from npchar.network.network import Network, Sizes
+from npchar.network.network import Network, NetworkConfig
 from npchar.training.optimizers import RMSprop
 
 GOLDEN = TESTS / "golden.npz"
@@ -70,13 +70,13 @@ def test_gradients_are_right(T, num_layers, targets, condition):
 
 
 def test_gradient_through_dropout():
-    network = randomised(Network(Sizes(9, 6, 3, 0.4), dtype="float64"))
+    network = randomised(Network(NetworkConfig(9, 6, 3, 0.4), dtype="float64"))
     ids = np.random.default_rng(1).integers(0, 9, (6, 4))
     masks = network.dropout_masks(4, seed=5)
 
     def loss(flat):
         parameters = Parameters(network.parameters.shapes, flat=flat)
-        return Network(network.sizes, parameters).gradients(ids, ids, masks=masks).loss
+        return Network(network.config, parameters).gradients(ids, ids, masks=masks).loss
 
     flat = network.parameters.flat
     entries = np.random.default_rng(2).choice(len(flat), 80, replace=False)
@@ -182,7 +182,7 @@ def test_a_lost_imaginary_part_is_an_error():
 def ours(weights):
     V, H = len(weights["dense.b"]), len(weights["dense.W"])
     layer, num_layers = peers.kind_and_depth(weights)
-    network = Network(Sizes(V, H, num_layers, 0.0, layer), dtype="float64")
+    network = Network(NetworkConfig(V, H, num_layers, 0.0, layer), dtype="float64")
     for name, array in weights.items():
         network.parameters[name] = array
     return network

@@ -2,12 +2,12 @@
 
 import pytest
 
-from npchar.network.network import Sizes
+from npchar.network.network import NetworkConfig
 from npchar.training import config
 
 
 def epochs(n, **changes):
-    return config.default_epochs(n, Sizes(57, 128, 1, 0.0)._replace(**changes))
+    return config.default_epochs(n, NetworkConfig(57, 128, 1, 0.0)._replace(**changes))
 
 
 def test_a_short_text_is_passed_over_more_often_but_in_fewer_steps():

@@ -94,7 +94,7 @@ def description_and_weights(model: PageModel) -> tuple[dict[str, str | int | lis
             "expected a model of characters for the page, got one of tokens; train one on "
             "characters, with npchar.Vocabulary.from_text(text)"
         )
-    _, H, layers, _, layer, _ = network.sizes
+    _, H, layers, _, layer, _ = network.config
     if layer not in KINDS:
         raise ValueError(
             f"expected a model of {', '.join(KINDS[:-1])} or {KINDS[-1]} layers for the page, got "
