@@ -57,7 +57,7 @@ def hint(path, **options):
     return found[1] if found and found[1] != "NAME" else None
 
 
-@pytest.mark.parametrize("count", [1, 50])
+@pytest.mark.parametrize("count", [1, 10])
 @pytest.mark.parametrize(
     ("language", "encoding"),
     [(language, one) for language, names in ENCODINGS.items() for one in names.split()],
