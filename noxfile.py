@@ -87,7 +87,7 @@ def newest(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Measure the branch coverage of the default suite."""
     install(session, "-e", ".[test]", "coverage[toml]>=7")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", "-n", "0", *session.posargs)  # one process
     session.run("coverage", "report")
 
 
