@@ -70,7 +70,7 @@ def start(
 ) -> Child:
     """Start a command; what it writes comes as text, through pipes."""
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):  # else each process compiles npchar again
-        cache = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": os.environ["NPCHAR_CACHE"]}
+        cache = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": os.environ["MPLCONFIGDIR"]}
         env = cache | (env or {})
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with interrupts(signal.SIG_IGN if ignore_interrupts else signal.default_int_handler):
