@@ -193,6 +193,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
                 os.chmod(temporary, old.st_mode & 0o777)
                 os.chown(temporary, old.st_uid, old.st_gid)
         os.replace(temporary, target)
+        _sync_folder(folder)
         for other in glob.glob(os.path.join(glob.escape(folder), ".npchar-*.tmp")):
             with contextlib.suppress(OSError):
                 if time.time() - os.path.getmtime(other) > STALE:
@@ -203,6 +204,16 @@ def write_whole(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
     finally:
         with contextlib.suppress(OSError):  # after an error
             os.unlink(temporary)
+
+
+def _sync_folder(folder: str) -> None:
+    """Write the new name of a file to the disk, too: until then a power cut may undo it."""
+    with contextlib.suppress(AttributeError, OSError):  # Windows, a browser, and some disks
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 # Reading

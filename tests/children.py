@@ -69,6 +69,9 @@ def start(
     **options: Any,
 ) -> Child:
     """Start a command; what it writes comes as text, through pipes."""
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):  # else each process compiles npchar again
+        cache = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": os.environ["MPLCONFIGDIR"]}
+        env = cache | (env or {})
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with interrupts(signal.SIG_IGN if ignore_interrupts else signal.default_int_handler):
         child = Child(

@@ -74,13 +74,6 @@ def test_in_a_browser_it_trains_resumes_and_generates(text, tmp_path, browser):
     assert {path.name for path in tmp_path.iterdir()} == {"run.npz", "page.html", "model.npz"}
 
 
-def test_worker_processes_that_a_browser_lacks_are_told(text, browser):
-    model = fresh(text)
-    with pytest.warns(UserWarning, match=r"cannot start 2 worker processes \(.*not supported\)"):
-        model.fit(text, workers=3, **SETTINGS)
-    assert model.parameters.flat.tobytes() == expected(text).parameters.flat.tobytes()
-
-
 def test_where_processes_and_signals_are_forbidden(text, tmp_path, forbidden):
     with pytest.warns(UserWarning, match=r"cannot start 3 worker processes \(.*not supported\)"):
         model = interrupted_and_resumed(text, tmp_path / "run.npz")

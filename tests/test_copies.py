@@ -12,7 +12,7 @@ import npchar
 from npchar import Model, Vocabulary
 
 COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda one: pickle.loads(pickle.dumps(one))}
-TEXT = "the cat sat on the mat. " * 30
+TEXT = "the cat sat on the mat. " * 15
 
 
 def trained(layer="lstm", num_layers=1):

@@ -67,7 +67,6 @@ def test_without_a_network_it_goes_on(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent a Ctrl-C there")
 # The text that is written stands after the save of the epoch's model.
 @pytest.mark.parametrize("after", ["unique characters", "temperature: 0.2"])
 def test_ctrl_c_ends_it_cleanly(short_corpus, tmp_path, after):
@@ -85,7 +84,6 @@ def test_ctrl_c_ends_it_cleanly(short_corpus, tmp_path, after):
         assert len(npchar.Model.load(saved).generate("the ", 5)) == 5
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="processes there get no such signals")
 def test_sigterm_under_nohup_leaves_the_hint_in_the_log(short_corpus, tmp_path):
     options = ("--corpus", short_corpus, "--epochs", 5000, "--hidden-size", 12,
                "--checkpoint", tmp_path / "run.npz")  # fmt: skip
@@ -97,7 +95,6 @@ def test_sigterm_under_nohup_leaves_the_hint_in_the_log(short_corpus, tmp_path):
     assert f"The training is kept in {tmp_path / 'run.npz'}; add --resume" in log
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent a Ctrl-C there")
 def test_ctrl_c_while_numpy_loads_ends_without_a_traceback(tmp_path):
     """In the first third of a second, before anything of npchar can catch it."""
     (tmp_path / "numpy.py").write_text('print("loading", flush=True)\ninput()')
@@ -109,7 +106,6 @@ def test_ctrl_c_while_numpy_loads_ends_without_a_traceback(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot be sent a Ctrl-C there")
 def test_an_interrupted_run_goes_on(short_corpus, tmp_path):
     arguments = ["--corpus", short_corpus, "--epochs", "6", "--hidden-size", "12"]
     whole = run(*arguments, "--checkpoint", tmp_path / "whole.npz")
@@ -137,8 +133,6 @@ def test_an_interrupted_run_goes_on(short_corpus, tmp_path):
     [
         (["--corpus", "no-such-file.txt"], "no file 'no-such-file.txt'"),
         (["--corpus", npchar.__path__[0] + "/pretrained"], "a folder without texts; left out"),
-        (["--maxlen", "0"], "maxlen is 0"),
-        (["--save", "no-such-folder/model.npz"], "no-such-folder"),
         (["--checkpoint", "no-such-folder/run.npz"], "no-such-folder"),
         (["--checkpoint", sys.executable], "there is a file"),
         (["--checkpoint", sys.executable, "--resume"], "damaged or not a saved model"),

@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from conftest import randomised, reconfigure
+from conftest import randomised
 
-import npchar
 from npchar import Model, Vocabulary
 from npchar.analysis.colouring import as_ansi
 from npchar.cli import main
@@ -107,15 +106,3 @@ def test_the_command_and_the_file(kind, tmp_path, monkeypatch, capsys):
     assert f"layer={kind!r}" in err
     assert main(["info", "--model", "cats.npz"]) == 0
     assert f"{kind}0" in capsys.readouterr().out
-    for wrong in ("lstm", "transformer", 7, None):
-        reconfigure(
-            "cats.npz",
-            lambda configuration, wrong=wrong: configuration["model"].update(layer=wrong),
-        )
-        with pytest.raises(npchar.CheckpointError):
-            Model.load("cats.npz")
-
-
-def test_an_unknown_kind_is_told():
-    with pytest.raises(ValueError, match="layer is 'transformer'; expected one of lstm, gru, rnn"):
-        make("transformer")

@@ -2,7 +2,6 @@
 
 import html.parser
 import math
-import re
 
 import numpy as np
 import pytest
@@ -58,13 +57,6 @@ def test_the_summary_counts_right(fitted, capsys):
     assert f"{model.parameters.flat.size:,} float32 parameters" in shown
 
 
-def test_a_history_in_a_line():
-    assert "no epoch" in repr(npchar.History())
-    history = npchar.History(loss=[2.0, 1.0, 0.5], val_loss=[2.1, 1.5, 1.6], seconds=[1, 2, 3])
-    assert re.search(r"3 epochs.*val_loss 1\.5000.*epoch 2.*6 s", repr(history))
-    assert history.bits_per_character == pytest.approx([x / math.log(2) for x in (2.1, 1.5, 1.6)])
-
-
 def test_a_notebooks_cell_is_not_flooded(monkeypatch, capsys):
     shown = []
     now = iter(range(10**6))
@@ -113,16 +105,6 @@ def test_an_interrupted_fit_ends_in_a_line_and_leaves_its_history(text, model, t
             model.fit(text, checkpoint=path, resume=path.exists(), callbacks=[stop], **settings)
     assert len(model.history.loss) == 4
     assert model.fit(text, checkpoint=path, resume=True, **settings) is model.history
-
-
-def test_ipython_prints_the_line_alone(capsys):
-    shell = pytest.importorskip("IPython.core.interactiveshell", reason="needs IPython")
-    from npchar.training.interrupts import interrupt
-
-    cell = shell.InteractiveShell()
-    cell.user_ns["stopped"] = interrupt("interrupted after 2 of 9 epochs")
-    cell.run_cell("raise stopped")
-    assert capsys.readouterr().out.strip() == "interrupted after 2 of 9 epochs"
 
 
 def test_plots(fitted):

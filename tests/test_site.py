@@ -18,23 +18,17 @@ CHAPTERS = ("text", "layers", "network", "files", "generation", "analysis", "tra
 
 
 class Page(html.parser.HTMLParser):
-    """The links of a page, the places in it that links lead to, and its emphasised text."""
+    """The links of a page, the places in it that links lead to."""
 
     def __init__(self, path):
         super().__init__()
-        self.links, self.places, self.emphasised = [], set(), []
-        self.inside = False
+        self.links, self.places = [], set()
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):
         named = dict(attributes)
         self.links += [named["href"]] if named.get("href") else []
         self.places |= {named["id"]} if named.get("id") else set()
-        self.inside = tag == "em"
-
-    def handle_data(self, data):
-        self.emphasised += [data] if self.inside else []
-        self.inside = False
 
 
 @pytest.fixture(scope="module")

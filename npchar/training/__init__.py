@@ -25,8 +25,7 @@ SIGTERM or an error. Weights, losses and generated text are the same to the bit 
 interruption, also in the middle of an epoch. Another text, model or setting is an error; another
 NumPy or number of processes is a warning. A second training into the same file is refused while
 the first runs. ``kill PID`` (SIGTERM) ends a training that a script started in the background,
-where its shell has Ctrl-C ignored. ``python tests/files/survive.py`` kills trainings and lets disks
-fail at any moment.
+where its shell has Ctrl-C ignored.
 
 When a loss spikes or is not a number, the best weights are put back, the learning rate is
 quartered, and `npchar.History.events` says what happened; after five times it ends with

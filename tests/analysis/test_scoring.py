@@ -29,7 +29,7 @@ def of_the_first_release():
     return npchar.Model.pretrained("nietzsche-128")
 
 
-@pytest.mark.parametrize("n", [2, 1999, 2001, 4001])
+@pytest.mark.parametrize("n", [2, 2001, 4001])
 def test_pieces_come_out_as_one_reading(of_the_first_release, n):
     model = of_the_first_release
     rng = np.random.default_rng(n)

@@ -1,7 +1,5 @@
 """Damaged and hostile model files: each loads to the same model, or is refused.
 
-    python tests/files/fuzz.py [FILES]      a minute; writes fuzz.json beside it
-
 Starts from a model's file and from a checkpoint's, and damages them: bits,
 bytes, truncation, repetition, trailing bytes; the zip's structure (compressed
 members that would expand a thousandfold, duplicates, extra and missing members,
@@ -17,7 +15,6 @@ import io
 import json
 import pickle
 import random
-import sys
 import tempfile
 import time
 import tracemalloc
@@ -200,15 +197,3 @@ def fuzz(count: int, seed: int, folder: Path) -> dict[str, object]:
         assert most < 20e6, f"file {n} took {most:,} bytes of memory"
     return {"files": count, **outcomes, "slowest, seconds": round(slowest, 3),
             "most memory, MB": round(most / 1e6, 1)}  # fmt: skip
-
-
-def main() -> None:
-    """All of it; the result goes to a file."""
-    with tempfile.TemporaryDirectory() as name:
-        found = fuzz(int(sys.argv[1]) if sys.argv[1:] else 20_000, seed=0, folder=Path(name))
-    print(json.dumps(found, indent=1))
-    Path(__file__).with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()

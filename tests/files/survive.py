@@ -1,7 +1,5 @@
 """Trainings killed at any moment, on disks that fail: nothing may be lost.
 
-    python tests/files/survive.py           some minutes; writes survive.json beside it
-
 A child process trains with a checkpoint. First it is killed (SIGKILL) at random
 moments, again and again, each time resumed from the file, until it ends. Then
 the k-th write, fsync or replace of the checkpoint fails, or kills the process,
@@ -17,7 +15,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -145,21 +142,3 @@ def faults(folder: Path, mode: str, each: int = 1) -> dict[str, int]:
             assert mode == "kill", "a failed write left a file behind"
             leftover.unlink()
     return {"moments": count, "ended by an error": refused}
-
-
-def main() -> None:
-    """All of it; the result goes to a file."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        found = {
-            "killed at random moments": kills(folder, 120, random.Random(0)),
-            "the k-th write, fsync or replace fails": faults(folder, "fail"),
-            "killed at the k-th write, fsync or replace": faults(folder, "kill"),
-            "result": "every file loaded, every resumed training ended the same to the bit",
-        }
-    print(json.dumps(found, indent=1))
-    Path(__file__).with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()

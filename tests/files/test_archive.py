@@ -184,14 +184,13 @@ def test_an_array_that_is_there_twice(saved):
 
 
 def test_hostile_files_do_no_harm(tmp_path):
-    """A short run of what fuzz.py does at length: each is refused, or loads as it was."""
+    """Each is refused, or loads as it was."""
     assert fuzz.fuzz(80, seed=1, folder=tmp_path)["refused"] > 40
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
 def test_trainings_that_are_killed_or_cannot_write_lose_nothing(tmp_path):
-    """A short run of what survive.py does at length."""
     assert survive.kills(tmp_path, wanted=4, rng=random.Random(1))["kills"] >= 4
     assert survive.faults(tmp_path, "fail", each=4)["ended by an error"] >= 2
     survive.faults(tmp_path, "kill", each=4)

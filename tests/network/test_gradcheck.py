@@ -59,13 +59,14 @@ def test_gradients_are_right(T, num_layers, targets, condition):
     rng = np.random.default_rng(T)
     ids = rng.integers(0, len(model.vocabulary), (T + 1, 2))
     y = ids[1:] if targets == "all" else ids[-1]
-    samples = 3
-    check = npchar.check_gradients(model, ids[:-1], y, samples=samples, verbose=False)
+    before = model.parameters.flat.copy()
+    check = npchar.check_gradients(model, ids[:-1], y, samples=3, verbose=False)
     names = {row.name for row in check.rows}
     assert names == {*model.parameters, "input"} | {
         f"lstm{k}.{name}" for k in range(num_layers) for name in ("h0", "c0")
     }
     assert all(row.norm > 0 for row in check.rows)
+    np.testing.assert_array_equal(model.parameters.flat, before)
     assert check.passed, str(check)
 
 
@@ -116,7 +117,7 @@ def no_recurrence(backward):
 def test_a_gradient_broken_on_purpose_fails(monkeypatch, capsys, breakage, caught_in):
     model = small_model(1, "fresh")
     monkeypatch.setattr(FastLSTM, "backward", breakage(FastLSTM.backward))
-    check = npchar.check_gradients(model, samples=12)
+    check = npchar.check_gradients(model, samples=6)
     assert not check.passed
     assert caught_in in [row.name for row in check.rows if not row.passed]
     printed = capsys.readouterr().out
@@ -143,17 +144,6 @@ def test_a_mistake_that_forward_and_backward_share_is_caught(monkeypatch):
     monkeypatch.setattr(FastLSTM, "forward", forward_without)
     monkeypatch.setattr(FastLSTM, "backward", backward_without)
     assert not npchar.check_gradients(model, samples=6, verbose=False).passed
-
-
-def test_the_table_reads_well_and_the_model_is_left_alone(capsys):
-    model = small_model(1, "fresh")
-    before = model.parameters.flat.copy()
-    npchar.check_gradients(model, samples=6)
-    np.testing.assert_array_equal(model.parameters.flat, before)
-    printed = capsys.readouterr().out
-    assert "Every gradient is right." in printed
-    assert "lstm0.Wh" in printed
-    assert max(map(len, printed.splitlines())) <= 88
 
 
 def test_the_methods_on_a_function_known_in_closed_form():

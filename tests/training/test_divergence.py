@@ -51,9 +51,7 @@ def test_chance_is_no_spike():
             assert watch.update(1.5 + rng.normal(0, 1.5 / math.sqrt(targets)), targets) is None
 
 
-@pytest.mark.parametrize(
-    ("rate", "clip"), [(1, 1.0), (1, math.inf), (10, math.inf), (100, 1.0), (100, math.inf)]
-)
+@pytest.mark.parametrize(("rate", "clip"), [(1, 1.0), (1, math.inf), (100, 1.0), (100, math.inf)])
 def test_wild_learning_rates_end_well(text, tmp_path, rate, clip):
     model = Model(Vocabulary.from_text(text), hidden_size=24)
     path = tmp_path / "run.npz"
