@@ -47,9 +47,9 @@ A package imports only from the packages before it in this list, which a test ch
   ``summary`` and ``page/`` show their results.
 - ``training/``: ``fit`` connects the arguments of `Model.fit` to a training. ``config`` resolves
   their defaults. ``trainer`` has the epochs, validation, history and callbacks. ``step`` makes one
-  step: gradient, all-reduce, clip, update. ``distributed`` has the communicators for one process,
-  worker processes and MPI. ``optimizers``, ``schedule`` (learning rates). ``checkpoint`` saves and
-  resumes a training. ``divergence`` handles losses that jump, and keeps the best weights.
+  step: gradient, sum over processes, clip, update. ``distributed`` has the communicators for one
+  process, worker processes and MPI. ``optimizers``, ``schedule`` (learning rates). ``checkpoint``
+  saves and resumes a training. ``divergence`` handles losses that jump, and keeps the best weights.
   ``interrupts`` handles Ctrl-C. ``history``, ``progress``.
 - ``model.py``: the methods of `Model`, which delegate to these packages.
 - ``exchange.py``: PyTorch, Keras, ONNX. ``cli/``: ``options`` has the options of the command line,

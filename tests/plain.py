@@ -110,6 +110,9 @@ def train(
     held = int(len(ids) * validation_split)
     train_ids, held_out = ids[: len(ids) - held], ids[len(ids) - held :]
     n, H, layers = len(train_ids), len(weights["dense.W"]), len(layers_of(weights)) - 1
+    if targets == "all" and not weights["dense.b"].any():
+        V = len(weights["dense.b"])
+        weights["dense.b"] = np.log([(1 + sum(train_ids == k)) / (n + V) for k in range(V)])
     rng = np.random.default_rng(seed)
     per_epoch = math.ceil(len(range(0, n - maxlen, step)) / batch_size)
     history = {"loss": [], "val_loss": [], "gradient_norm": []}

@@ -190,6 +190,9 @@ class Trainer:
             learning_rate_at(self.schedule, config.learning_rate, step, total_steps, config.warm_up)
             for step in range(position.steps, position.steps + count - first)
         ]
+        # The biases of the output layer are zero only in an untrained model.
+        if config.targets == "all" and not position.steps and not self.network.dense.b.any():
+            self._initialize_output_bias()
         with self.step.threads(), self.interrupts.uninterrupted():
             for ids, seed, rate in zip(batches.batches(order, first), seeds[first:], rates):
                 self._train_batch(Batch(ids, int(seed)), rate, position.batches + 1 == count)
@@ -200,6 +203,12 @@ class Trainer:
                 self._save_if_due()
                 if self.interrupts.delayed is not None:
                     break
+
+    def _initialize_output_bias(self) -> None:
+        """Begin with the frequencies of the symbols, which would take the first steps to learn."""
+        b = self.network.dense.b
+        counts = np.bincount(self.data.training.ids, minlength=len(b)) + 1
+        b[...] = np.log(counts / counts.sum())
 
     def _train_batch(self, batch: Batch, rate: float, is_last: bool) -> None:
         """Make one step and count it; roll back if the training diverges."""

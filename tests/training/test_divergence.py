@@ -89,7 +89,7 @@ def test_the_best_weights_are_restored(text):
     def keep(history):
         kept.append(model.parameters.flat.copy())
         if len(kept) == 2:
-            model.parameters.flat[:] *= 3  # from here on it is worse
+            model.parameters["dense.b"] *= 0.3  # from here on it is worse
 
     history = model.fit(text, epochs=4, learning_rate=1e-4, callbacks=[keep], **QUIET)
     best = int(np.argmin(history.val_loss))

@@ -1,5 +1,7 @@
 """The trainer against a plain loop, written from its docstring: `plain.train`."""
 
+import math
+
 import numpy as np
 import plain
 import pytest
@@ -81,9 +83,29 @@ def test_it_is_the_plain_loop(changes):
         assert np.argmin(history.val_loss) < len(history.val_loss) - 1
 
 
+@pytest.mark.parametrize("documents", [False, True])
+def test_a_training_begins_with_the_frequencies_of_the_symbols(documents):
+    text = some_text()
+    rows = text.split(" ") if documents else text
+    vocabulary = Vocabulary.from_documents(rows) if documents else Vocabulary.from_text(rows)
+    model = Model(vocabulary, hidden_size=5)
+    model.parameters["dense.W"] = 0  # so that the biases alone predict
+    fit(model, rows, **SETTINGS | {"epochs": 1, "learning_rate": 1e-9, "validation_split": 0.0})
+    symbols = "".join(rows)
+    for symbol in set(symbols):
+        count = symbols.count(symbol) + 1
+        bias = model.parameters["dense.b"][vocabulary.encode(symbol)[0]]
+        total = len(symbols) + len(vocabulary) + documents * (len(rows) + 1)
+        assert math.exp(bias) == pytest.approx(count / total, rel=1e-5)
+    again = model.parameters["dense.b"].copy()
+    fit(model, "a" * len(text), **SETTINGS | {"epochs": 1, "learning_rate": 1e-9})
+    np.testing.assert_allclose(model.parameters["dense.b"], again, atol=1e-6)
+
+
 def test_the_weights_are_whole_while_some_are_dropped_and_after_an_error(monkeypatch):
     text = some_text()
     model = Model(Vocabulary.from_text(text), hidden_size=5, recurrent_dropout=0.5)
+    model.parameters["dense.b"] = 0.1  # biases of zero are initialized
     before = model.parameters.flat.copy()
 
     def fails(network, *_, **__):
