@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 from npchar.generation.sampling import (
     entropy,
+    require_top,
     reweight_distribution,
     sample,
     sampler,
@@ -117,6 +118,22 @@ def test_a_row_alone_is_drawn_as_among_others(temperature, V, monkeypatch):
     assert [int(alone(rows[:1])[0]) for rows in logits] == [int(together(r)[0]) for r in logits]
 
 
+def test_many_ids_are_drawn_by_the_inverse_of_the_cumulative_sum():
+    draw, uniform = sampler([1.0], 1000, generators(1)), generators(1)[0]
+    rows = np.random.default_rng(2).standard_normal((2000, 1, 1000)).astype("float32") * 2
+    for logits in rows:
+        cumulative = np.exp(logits[0].astype(float)).cumsum()
+        goals = (uniform.random() + np.array([-1e-5, 1e-5])) * cumulative[-1]  # float32 rounds
+        first, last = np.searchsorted(cumulative, goals, "right")
+        assert first <= draw(logits)[0] <= last
+
+
+@pytest.mark.parametrize("limits", [(0, None), (None, 0), (None, 1.1), (None, "all")])
+def test_wrong_limits(limits):
+    with pytest.raises((TypeError, ValueError), match="top_[kp] is"):
+        require_top(*limits)
+
+
 def chances(temperature, **limits):
     """How often each of five ids is chosen, of 2,500 times."""
     logits = np.log(np.tile([0.4, 0.05, 0.3, 0.15, 0.1], (100, 1)))
@@ -180,7 +197,9 @@ def test_entropy():
     assert (rising[0], rising[-1]) == (0, pytest.approx(math.log(3)))
 
 
-@pytest.mark.parametrize("p", [[], [-0.1, 1.1], [math.nan, 1], [0, 0], [math.inf, 1], 0.5])
+@pytest.mark.parametrize(
+    "p", [[], [-0.1, 1.1], [math.nan, 1], [0, 0], [math.inf, 1], 0.5, [[0.4, 0.6], [0, 0]]]
+)
 def test_bad_probabilities(p):
     with pytest.raises(ValueError, match="probabilities"):
         reweight_distribution(p)

@@ -116,6 +116,8 @@ MISTAKES = [
     (lambda layer: layer.stepper(None), "expected a state, as zero_state.* got None"),
     (lambda layer: layer.stepper(layer.zero_state(B), Dense.create(7, 2)), "output layer of 4 inp"),
     (lambda layer: stepped(layer, ids(1)), r"shape \(3,\) or vectors .* got int64 of .* \(1,"),
+    (lambda layer: stepped(layer, np.zeros((B, D + 1))), r"got float64 of .* \(3, 6\)"),
+    (lambda layer: stepped(layer, ids(B, D)), r"got int64 of .* \(3, 5\)"),
     (lambda layer: stepped(layer, ids(B) + D), "ids from 0 to 4, got 5 to 5"),
     (lambda layer: backward(layer, np.zeros((T, B))), r"dh of the shape \(6, 3, 4\), or \(3, 4\)"),
     (lambda layer: backward(layer, None, layer.zero_state(B + 1)), "expected a state of the shape"),
