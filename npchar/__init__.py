@@ -31,26 +31,31 @@ A package imports only from the packages before it in this list, which a test ch
   characters or tokens into ids. ``documents`` joins many texts. ``batches`` makes shuffled batches
   of windows or of documents. ``ngrams`` has the baselines. ``examine`` checks a text before
   training.
-- ``layers/``: the code to read. ``lstm``, ``gru``, ``rnn`` and ``conv`` have the equations and the
-  order of the gates; ``layer`` has the interface of a layer; ``dense``, ``loss``; ``parameters`` is
-  one flat vector with named views.
-- ``fast/``: the code that runs. ``recurrent`` has the buffers, the loop over time and the stepper;
-  ``lstm``, ``gru`` and ``rnn`` have the equations of one step on views of these buffers; ``dense``
-  computes the output layer with its loss; ``matmul`` splits matrix products into tiles.
-- ``network/``: ``network`` stacks layers, ``registry`` lists them by name, ``long_text`` reads one
-  long text in segments side by side, ``gradcheck`` compares gradients with complex step and central
-  differences.
+- ``layers/``: the code to read. ``lstm``, ``gru``, ``rnn`` and ``conv`` have the equations, forward
+  and backward, and the order of the gates; ``dense`` is the output layer and ``loss`` its loss;
+  ``layer`` is the base class of layers; ``parameters`` is one flat vector with named views.
+- ``fast/``: the code that runs instead of ``layers/``, with the same results. ``recurrent`` has the
+  buffers, the loop over time and the stepper; ``lstm``, ``gru`` and ``rnn`` have the equations of
+  one step on views of these buffers; ``dense`` computes the output layer with its loss; ``matmul``
+  splits matrix products into tiles. Only the convolution has no fast version.
+- ``network/``: ``registry`` lists the layers, plain and fast, by name: a new layer is added there.
+  ``network`` stacks layers, ``long_text`` reads one long text in segments side by side,
+  ``gradcheck`` compares gradients with complex step and central differences.
 - ``files.py``: the file format of a model; writes files atomically and validates what it reads.
 - ``generation/``: ``sampling`` has temperature, top-k and top-p; ``stream`` reads prompts and
   generates.
-- ``analysis/``: ``scoring``, ``activations``, ``originality``; ``colouring``, ``plots``,
-  ``summary`` and ``page/`` show their results.
+- ``analysis/``: ``scoring`` has the losses and probabilities of a text, ``activations`` the gates
+  and cells while a model reads, ``originality`` what a generated text copies from its source.
+  ``colouring``, ``plots`` and ``summary`` show them. ``page/`` makes the interactive page:
+  ``network.js`` computes the model in the browser, ``view.js`` draws it.
 - ``training/``: ``fit`` connects the arguments of `Model.fit` to a training. ``config`` resolves
-  their defaults. ``trainer`` has the epochs, validation, history and callbacks. ``step`` makes one
-  step: gradient, sum over processes, clip, update. ``distributed`` has the communicators for one
-  process, worker processes and MPI. ``optimizers``, ``schedule`` (learning rates). ``checkpoint``
-  saves and resumes a training. ``divergence`` handles losses that jump, and keeps the best weights.
-  ``interrupts`` handles Ctrl-C. ``history``, ``progress``.
+  their defaults. ``trainer`` has the epochs, validation and callbacks. ``step`` makes one step:
+  gradient, sum over processes, clip, update; workers run its ``run_worker``. ``distributed`` starts
+  worker processes and has what they and the ranks of MPI send: batches and weights to all,
+  gradients back. ``optimizers``, ``schedule`` (learning rates). ``divergence`` notices a loss that
+  jumps, returns to the best weights and lowers the learning rate. ``checkpoint`` saves and resumes
+  a training. ``interrupts`` handles Ctrl-C. ``history`` has the results by epoch, ``progress``
+  prints them.
 - ``model.py``: the methods of `Model`, which delegate to these packages.
 - ``exchange.py``: PyTorch, Keras, ONNX. ``cli/``: ``options`` has the options of the command line,
   ``commands`` runs its commands, ``inputs`` reads the models and texts that they name.
