@@ -28,9 +28,9 @@ A package imports only from the packages before it in this list, which a test ch
   memory, checks of arguments, threads of NumPy and of its BLAS, the version.
 - ``text/``: ``corpus`` loads texts from names, files, folders and addresses. ``download``
   downloads, ``encoding`` decodes bytes and names a likely encoding. ``vocabulary`` turns
-  characters or tokens into ids. ``documents`` joins many texts. ``batches`` makes shuffled batches
-  of windows or of documents. ``ngrams`` has the baselines. ``examine`` checks a text before
-  training.
+  characters or tokens into ids, also unknown ones. ``documents`` joins many texts to one array of
+  ids. ``batches`` lays out shuffled batches of windows or of documents. ``ngrams`` has the
+  baselines. ``examine`` checks a text before training.
 - ``layers/``: the code to read. ``lstm``, ``gru``, ``rnn`` and ``conv`` have the equations, forward
   and backward, and the order of the gates; ``dense`` is the output layer and ``loss`` its loss;
   ``layer`` is the base class of layers; ``parameters`` is one flat vector with named views.
