@@ -157,12 +157,18 @@ def test_a_network_is_made_of_any(name, targets):
 
 @pytest.mark.parametrize(
     ("kind", "fans"),
-    [(LSTM, 57 + 4 * 128), (GRU, 57 + 3 * 128), (RNN, 57 + 128), (Conv, 2 * 57 + 128)],
+    [
+        (LSTM, 57 + 4 * 128),
+        (GRU, 57 + 3 * 128),
+        (RNN, 57 + 128),
+        (Conv, 2 * 57 + 128),
+        (npchar.Dense, 57 + 128),
+    ],
 )
 def test_initialisation(kind, fans):
     """Glorot-uniform by the fans of the docstring, orthogonal, zero."""
     layer = kind.create(57, 128, seed=0, dtype="float64")
-    arrays = layer.arrays
+    arrays = {"W": layer.W, "b": layer.b} if kind is npchar.Dense else layer.arrays
     weights = next(iter(arrays.values()))
     limit = np.sqrt(6 / fans)
     assert 0.98 * limit < np.abs(weights).max() <= limit
