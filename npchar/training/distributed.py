@@ -177,7 +177,7 @@ class Worker(Communicator):
     def __init__(self, rank: int, leader: int, shared: Shared) -> None:
         self.rank, self._vectors = rank, _shared_array(*shared)
         self.size = len(self._vectors)
-        self._reader, self._writer = sys.stdin.buffer, sys.stdout.buffer
+        self._reader, self._writer = sys.stdin.buffer, sys.stdout.fileno()
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for all else that a worker prints)
         # A fork of the leader may keep the pipes open.
         threading.Thread(target=_exit_after, args=[leader], daemon=True).start()
@@ -191,8 +191,7 @@ class Worker(Communicator):
     def reduce(self, vector: Array) -> None:
         """Add the vectors of all other ranks to that of rank 0."""
         self._vectors[self.rank, : vector.size] = vector
-        self._writer.write(ARRIVED)
-        self._writer.flush()
+        os.write(self._writer, ARRIVED)  # without a buffer, which Python would flush at its end
 
 
 def _exit_after(leader: int) -> None:

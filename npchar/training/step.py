@@ -178,5 +178,5 @@ def run_worker(
     rank: int, leader: int, shared: Shared, network_config: NetworkConfig, targets: str
 ) -> None:
     """The main function of a worker process: see `Worker` and `follow`."""
-    with contextlib.suppress(EOFError, pickle.UnpicklingError, WorkerError):  # rank 0 has ended
+    with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError):  # rank 0 has ended
         follow(Worker(rank, leader, shared), Network(network_config, dtype=shared[-1]), targets)
