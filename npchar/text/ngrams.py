@@ -42,8 +42,7 @@ def baselines(train: Array, held_out: Array, vocabulary_size: int) -> dict[str, 
     losses = {"uniform": float(np.log(V))}
     p = np.full(len(held_out) - 1, 1 / V)
     for n in orders:
-        before = codes(train[-MOST_COUNTED:], n, V)
-        grams, counts = np.unique(before, return_counts=True)
+        grams, counts = _count(codes(train[-MOST_COUNTED:], n, V))
         contexts, starts = np.unique(grams // V, return_index=True)
         totals = np.add.reduceat(counts, starts)
         followers = np.diff(np.append(starts, len(grams)))  # distinct ones of each context
@@ -59,6 +58,13 @@ def baselines(train: Array, held_out: Array, vocabulary_size: int) -> dict[str, 
         later[known] = interpolated[known]
         losses["unigram" if n == 1 else f"{n}-gram"] = -float(np.log(p).mean())
     return losses
+
+
+def _count(codes: Array) -> tuple[Array, Array]:
+    """The distinct values and how often each occurs, as np.unique finds them, without a copy."""
+    codes.sort()
+    firsts = np.append(0, np.flatnonzero(codes[1:] != codes[:-1]) + 1)
+    return codes[firsts], np.diff(firsts, append=len(codes))
 
 
 def codes(ids: Array, n: int, V: int) -> Array:
