@@ -99,7 +99,7 @@ from npchar.text.vocabulary import UnknownCharacterError, Vocabulary
 from npchar.training.distributed import MissingMPIError
 from npchar.training.divergence import TrainingDiverged
 from npchar.training.history import History
-from npchar.training.optimizers import SGD, Adam, RMSprop, clip_by_global_norm
+from npchar.training.optimizers import SGD, Adam, Muon, RMSprop, clip_by_global_norm
 from npchar.training.schedule import Schedule
 from npchar.version import __version__ as __version__
 
@@ -133,6 +133,7 @@ __all__ = [  # noqa: RUF022  (in the order of reading: so the API reference prin
     "check_gradients",
     "gradient_flow",
     "RMSprop",
+    "Muon",
     "Adam",
     "SGD",
     "Schedule",

@@ -24,7 +24,7 @@ MODULES = sorted(
 
 PUBLIC = """
     Activations Adam CheckpointError Conv CorpusError Dense DownloadError Evaluation FastGRU
-    FastLSTM FastRNN GRU History LSTM MissingMPIError Model Originality Parameters RMSprop RNN
+    FastLSTM FastRNN GRU History LSTM MissingMPIError Model Originality Parameters RMSprop Muon RNN
     SGD Schedule Score TrainingDiverged UnknownCharacterError Vocabulary check_gradients
     clip_by_global_norm entropy examine from_keras from_torch gradient_flow
     load_corpus mean_squared_error originality plot_entropies reweight_distribution

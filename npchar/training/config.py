@@ -19,8 +19,12 @@ from npchar.network.network import NetworkConfig
 from npchar.training.optimizers import OPTIMIZERS, Optimizer
 from npchar.training.schedule import FUNCTION, Schedule
 
-RATES = {"lstm": 0.05, "gru": 0.01, "rnn": 0.005, "conv": 0.02}  # RMSprop's, up to 128 units
-OTHER_RATES = {"adam": 0.04, "sgd": 1.0}
+RATES = {  # up to 128 units
+    "rmsprop": {"lstm": 0.05, "gru": 0.03, "rnn": 0.01, "conv": 0.02},
+    "muon": {"lstm": 0.05, "gru": 0.05, "rnn": 0.03, "conv": 0.02},
+    "adam": {"lstm": 0.04, "gru": 0.04, "rnn": 0.04, "conv": 0.04},
+    "sgd": {"lstm": 1.0, "gru": 1.0, "rnn": 1.0, "conv": 1.0},
+}
 LONG = 300_000  # characters, from which a larger model pays
 USUAL = 540_000  # characters, on which the rates were compared
 
@@ -171,6 +175,6 @@ def default_batch_size(n: int, maxlen: int) -> int:
 
 def default_learning_rate(optimizer: str, network_config: NetworkConfig) -> float:
     """The initial rate: lower for more units, because a step changes more weights."""
-    rate = OTHER_RATES.get(optimizer, RATES[network_config.layer])
+    rate = RATES[optimizer][network_config.layer]
     share: float = min(1.0, 128 / network_config.hidden_size) ** 0.75
     return rate * share

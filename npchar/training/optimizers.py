@@ -12,21 +12,24 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from npchar.arguments import require_number
 from npchar.arrays import Array, aligned_empty
+from npchar.layers.parameters import Parameters
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it since Python 3.11
 
-__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "clip_by_global_norm"]
+__all__ = ["SGD", "Adam", "Muon", "Optimizer", "RMSprop", "clip_by_global_norm", "orthogonalize"]
 
 # A running mean of gradients that are all zero, as of a rare character, would decay into
 # subnormal numbers, on which x86 computes tens of times slower. This constant keeps it above.
 TINY = 1e-30
+COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the Newton-Schulz iterations
+STEPS = 3  # iterations: two more gain nothing here
 PART = 1 << 17  # numbers: a few such arrays fit in a core's cache
 
 
@@ -44,6 +47,8 @@ class Optimizer(ABC):
     ({'momentum': 0.9}, True)
     """
 
+    needs_shapes: ClassVar[bool] = False
+    """Whether `update` must be given `Parameters`, not a vector."""
     learning_rate: float
     """The learning rate, which a schedule multiplies."""
     state: Array | None = field(default=None, init=False, repr=False)
@@ -61,7 +66,7 @@ class Optimizer(ABC):
 
     def __post_init__(self) -> None:
         for name, value in {"learning_rate": self.learning_rate, **self.arguments}.items():
-            is_share = name not in ("learning_rate", "epsilon")
+            is_share = name not in ("learning_rate", "epsilon", "scale")
             require_number(name, value, zero=is_share, below=1 if is_share else math.inf)
             setattr(self, name, float(value))
 
@@ -91,13 +96,15 @@ class Optimizer(ABC):
             )
         return self.state
 
-    def update(self, weights: Array, gradient: Array, learning_rate: float | None = None) -> None:
+    def update(
+        self, weights: Array | Parameters, gradient: Array, learning_rate: float | None = None
+    ) -> None:
         """Change the weights in place by one step.
 
         Parameters
         ----------
         weights
-            (n,), of floating point numbers.
+            (n,), of floating point numbers, or the `Parameters` of a model.
         gradient
             (n,), which is not changed.
         learning_rate
@@ -108,15 +115,20 @@ class Optimizer(ABC):
         ValueError
             For other shapes, or if the state belongs to other weights.
         """
-        if weights.ndim != 1 or weights.shape != gradient.shape or weights.dtype.kind != "f":
+        flat = weights.flat if isinstance(weights, Parameters) else weights
+        if flat.ndim != 1 or flat.shape != gradient.shape or flat.dtype.kind != "f":
             raise ValueError(
                 "expected weights and gradient of one shape (n,), of floating point numbers, got "
-                f"{weights.shape} {weights.dtype} and {gradient.shape} {gradient.dtype}"
+                f"{flat.shape} {flat.dtype} and {gradient.shape} {gradient.dtype}"
             )
         rate = self.learning_rate if learning_rate is None else float(learning_rate)
-        state = self.prepare(weights)
-        for part in _parts(weights.size):
-            self._update(state, part, weights[part], gradient[part], rate)
+        state = self.prepare(flat)
+        for part in self._parts(weights):
+            self._update(state, part, flat[part], gradient[part], rate)
+
+    def _parts(self, weights: Array | Parameters) -> Iterator[slice]:
+        """The parts of the weights to give to `_update`."""
+        return _parts(weights.flat.size if isinstance(weights, Parameters) else weights.size)
 
     @staticmethod
     def _state_size(n: int) -> int:
@@ -225,10 +237,13 @@ class Adam(Optimizer):
     def _state_size(n: int) -> int:
         return 2 * n + 1
 
-    def update(self, weights: Array, gradient: Array, learning_rate: float | None = None) -> None:
+    def update(
+        self, weights: Array | Parameters, gradient: Array, learning_rate: float | None = None
+    ) -> None:
         """Change the weights in place by one step: see `Optimizer`."""
         super().update(weights, gradient, learning_rate)
-        self.prepare(weights)[-1] += 1
+        assert self.state is not None
+        self.state[-1] += 1
 
     def _update(
         self, state: Array, part: slice, weights: Array, gradient: Array, learning_rate: float
@@ -289,7 +304,114 @@ class SGD(Optimizer):
         weights -= a
 
 
-OPTIMIZERS: dict[str, type[RMSprop | Adam | SGD]] = {"rmsprop": RMSprop, "adam": Adam, "sgd": SGD}
+@dataclass(kw_only=True, eq=False)
+class Muon(RMSprop):
+    """Muon (Jordan et al. 2024) for recurrent weights, and `RMSprop` for all others.
+
+    ``m ← μ m + (1 − μ) g``, and ``W ← W − lr · scale · orthogonalize(μ m + (1 − μ) g)`` for each
+    matrix W of a layer's `Wh`, one for each gate: the step changes all directions by about the
+    same amount, where a gradient is dominated by a few.
+
+    Parameters
+    ----------
+    learning_rate
+        The learning rate, lr.
+    rho, epsilon
+        See `RMSprop`.
+    momentum
+        μ: the share of the running mean of g that is kept from step to step.
+    scale
+        The learning rate of the recurrent weights, as a multiple of lr.
+
+    Examples
+    --------
+    >>> weights = npchar.Parameters({"rnn.Wh": (1, 2, 2), "dense.b": (2,)}, "float64")
+    >>> gradient = np.array([3.0, 0.0, 0.0, 0.1, 1.0, 2.0])
+    >>> npchar.Muon(learning_rate=0.01).update(weights, gradient)
+    >>> weights.flat.round(3)  # both directions of Wh move, though one gradient is 30 times larger
+    array([-0.014,  0.   ,  0.   , -0.021, -0.032, -0.032])
+    """
+
+    needs_shapes: ClassVar[bool] = True
+    learning_rate: float = 0.05
+    epsilon: float = 1e-12
+    momentum: float = 0.95
+    scale: float = 2.0
+
+    def update(
+        self, weights: Array | Parameters, gradient: Array, learning_rate: float | None = None
+    ) -> None:
+        """Change the weights in place by one step: see `Optimizer`. They must be `Parameters`."""
+        if not isinstance(weights, Parameters):
+            raise TypeError(
+                "Muon needs to know which weights are matrices: expected Parameters, as "
+                f"model.parameters, got {type(weights).__name__}"
+            )
+        super().update(weights, gradient, learning_rate)
+        rate = self.learning_rate if learning_rate is None else float(learning_rate)
+        state, mu = self.prepare(weights.flat), self.momentum
+        for part, shape in _recurrent(weights):
+            matrices = (-1, *shape[-2:])
+            g, m = gradient[part].reshape(matrices), state[part].reshape(matrices)
+            m *= mu
+            m += (1 - mu) * g
+            step = orthogonalize(mu * m + (1 - mu) * g, STEPS)
+            step *= rate * self.scale
+            weights.flat[part] -= step.ravel()
+
+    def _parts(self, weights: Array | Parameters) -> Iterator[slice]:
+        assert isinstance(weights, Parameters)
+        start = 0
+        for recurrent, _ in _recurrent(weights):
+            yield from _parts(recurrent.start, start)
+            start = recurrent.stop
+        yield from _parts(weights.flat.size, start)
+
+
+def _recurrent(weights: Parameters) -> Iterator[tuple[slice, tuple[int, ...]]]:
+    """Where the recurrent weights lie in the vector, and their shapes, (..., H, H)."""
+    start = 0
+    for name, shape in weights.shapes.items():
+        stop = start + math.prod(shape)
+        if name.endswith(".Wh"):
+            yield slice(start, stop), shape
+        start = stop
+
+
+def orthogonalize(matrices: Array, steps: int) -> Array:
+    """Bring the singular values of matrices near 1, by Newton-Schulz iterations.
+
+    Each iteration is a polynomial of the matrix, whose coefficients are those of Jordan et al.
+    (2024). It applies the polynomial to each singular value and leaves the singular vectors.
+
+    Parameters
+    ----------
+    matrices
+        (N, H, H).
+    steps
+        The number of iterations. After 5 of them most values lie between 0.7 and 1.2.
+
+    Returns
+    -------
+    array
+        (N, H, H).
+    """
+    a, b, c = COEFFICIENTS
+    norms = np.sqrt(np.einsum("nij,nij->n", matrices, matrices))
+    x: Array = matrices / (norms + TINY)[:, None, None]
+    for _ in range(steps):
+        for k, matrix in enumerate(x):
+            square = matrix @ matrix.T
+            x[k] = a * matrix + (b * square + c * (square @ square.T)) @ matrix
+    return x
+
+
+OPTIMIZERS: dict[str, type[RMSprop | Adam | SGD]] = {
+    "rmsprop": RMSprop,
+    "muon": Muon,
+    "adam": Adam,
+    "sgd": SGD,
+}
 
 
 def clip_by_global_norm(gradient: Array, limit: float) -> float:
@@ -323,6 +445,6 @@ def clip_by_global_norm(gradient: Array, limit: float) -> float:
     return norm
 
 
-def _parts(size: int) -> Iterator[slice]:
+def _parts(stop: int, start: int = 0) -> Iterator[slice]:
     """Parts of a long vector, each of which stays in the cache for all that is done to it."""
-    return (slice(start, start + PART) for start in range(0, size, PART))
+    return (slice(at, min(at + PART, stop)) for at in range(start, stop, PART))

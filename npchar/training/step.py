@@ -125,7 +125,11 @@ class TrainingStep:
         norm = clip_by_global_norm(gradient, self.config.clip_norm or math.inf)
         self.count += 1
         if math.isfinite(loss + norm):
-            self.optimizer.update(self.network.parameters.flat, gradient, learning_rate)
+            weights = self.network.parameters
+            needs_shapes = self.optimizer.needs_shapes
+            self.optimizer.update(
+                weights if needs_shapes else weights.flat, gradient, learning_rate
+            )
         return StepResult(loss, norm, targets)
 
     def threads(self) -> contextlib.AbstractContextManager[None]:

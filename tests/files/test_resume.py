@@ -165,6 +165,7 @@ def test_numbers_of_numpy_are_numbers(tmp_path, uninterrupted):
     [
         {"targets": "last", "schedule": "constant", "validation_split": 0.0, "step": 7},
         {"optimizer": "adam", "schedule": "cosine"},
+        {"optimizer": "muon"},
         {"layer": "gru"},
         {"layer": "rnn"},
         {"layer": "conv", "targets": "last", "step": 7},

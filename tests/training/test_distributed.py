@@ -27,7 +27,7 @@ def make(**changes):
     ("layer", "workers", "changes"),
     [
         ("lstm", 3, {"optimizer": "adam", "clip_norm": 0.3, "batch_size": 4}),  # and a rest of 1
-        ("gru", 2, {"clip_norm": 0.3}),
+        ("gru", 2, {"clip_norm": 0.3, "optimizer": "muon"}),
         ("rnn", 2, {"optimizer": "sgd", "learning_rate": 0.1}),
         ("conv", 2, {"optimizer": "adam"}),
         ("lstm", 2, {"targets": "last", "step": 7}),

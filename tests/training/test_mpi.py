@@ -101,11 +101,11 @@ def saved_by_ranks(script, tmp_path):
 
 
 @with_mpi
-@pytest.mark.parametrize(("n", "layer"), [(3, "lstm"), (2, "conv")])
-def test_ranks_train_what_one_process_does(saved_by_ranks, n, layer):
+@pytest.mark.parametrize(("n", "layer", "kind"), [(3, "lstm", "Muon"), (2, "conv", "Adam")])
+def test_ranks_train_what_one_process_does(saved_by_ranks, n, layer, kind):
     """Also twice, with an optimizer that keeps its state."""
     out, found = saved_by_ranks(f"""
-        model, optimizer = make("{layer}"), npchar.Adam(learning_rate=0.01)
+        model, optimizer = make("{layer}"), npchar.{kind}(learning_rate=0.01)
         for _ in range(2):
             history = model.fit(text, optimizer=optimizer, **options)
         save(model.parameters.flat, optimizer.state, history.loss, history.val_loss)
@@ -115,7 +115,7 @@ def test_ranks_train_what_one_process_does(saved_by_ranks, n, layer):
         np.testing.assert_array_equal(one, found[0])
     model = npchar.Model(npchar.Vocabulary.from_text(TEXT), layer=layer, hidden_size=10,
                          num_layers=2, dropout=0.3, dtype="float64")  # fmt: skip
-    optimizer, options = npchar.Adam(learning_rate=0.01), {"epochs": 3, "maxlen": 20}
+    optimizer, options = getattr(npchar, kind)(learning_rate=0.01), {"epochs": 3, "maxlen": 20}
     for _ in range(2):
         history = model.fit(
             TEXT, optimizer=optimizer, batch_size=7, workers=1, verbose=False, **options

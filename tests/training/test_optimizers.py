@@ -8,8 +8,23 @@ import pytest
 import npchar
 from npchar.layers.loss import softmax_cross_entropy
 from npchar.training import optimizers
-from npchar.training.optimizers import OPTIMIZERS, SGD, Adam, RMSprop, clip_by_global_norm
+from npchar.training.optimizers import (
+    OPTIMIZERS,
+    SGD,
+    Adam,
+    Muon,
+    RMSprop,
+    clip_by_global_norm,
+    orthogonalize,
+)
 from npchar.training.schedule import learning_rate_at
+
+
+def ones(dtype):
+    """Weights of a recurrent layer, 101 in all."""
+    parameters = npchar.Parameters({"rnn.Wx": (10,), "rnn.Wh": (9, 9), "rnn.b": (10,)}, dtype)
+    parameters.flat[:] = 1
+    return parameters
 
 
 def test_another_rho():
@@ -40,11 +55,62 @@ def test_adam_and_momentum_by_hand():
         assert by_sgd[0] == pytest.approx(expected_sgd, rel=1e-13)
 
 
+@pytest.mark.parametrize("steps", [1, 3, 5])
+def test_orthogonalize_changes_singular_values_only(steps):
+    """They become a polynomial of themselves; after five steps they are near 1."""
+    matrices = np.random.default_rng(0).normal(size=(3, 20, 20))
+    U, values, V = np.linalg.svd(matrices)
+    values /= np.sqrt((values**2).sum(axis=1, keepdims=True))
+    for _ in range(steps):
+        values = 3.4445 * values - 4.775 * values**3 + 2.0315 * values**5
+    found = orthogonalize(matrices, steps)
+    np.testing.assert_allclose(found, U * values[:, None] @ V, atol=1e-12)
+    if steps == 5:
+        polar = U @ V
+        assert np.abs(np.linalg.svd(found, compute_uv=False) - 1)[:, :-1].max() < 0.35
+        assert (found * polar).sum() / (polar * polar).sum() > 0.85
+    assert orthogonalize(np.zeros((1, 2, 2), "float32"), 3).tolist() == [[[0, 0], [0, 0]]]
+
+
+def test_muon_is_that_of_pytorch_for_recurrent_weights(monkeypatch):
+    """PyTorch iterates in bfloat16, which has 8 bits of precision."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    parameters = npchar.Parameters({"lstm.Wh": (4, 16, 16), "dense.W": (16, 5)}, "float64")
+    parameters.flat[:] = rng.normal(size=parameters.flat.size)
+    gates = [torch.tensor(gate) for gate in parameters["lstm.Wh"]]
+    theirs = torch.optim.Muon(gates, lr=0.06, momentum=0.9, weight_decay=0)
+    monkeypatch.setattr(optimizers, "STEPS", 5)
+    ours = Muon(learning_rate=0.03, momentum=0.9, scale=2)
+    for _ in range(3):
+        gradient = npchar.Parameters(parameters.shapes, "float64")
+        gradient.flat[:] = rng.normal(size=gradient.flat.size)
+        for gate, gradient_of_gate in zip(gates, gradient["lstm.Wh"]):
+            gate.grad = torch.tensor(gradient_of_gate)
+        theirs.step()
+        ours.update(parameters, gradient.flat)
+    found, expected = parameters["lstm.Wh"], torch.stack(gates).numpy()
+    np.testing.assert_allclose(found, expected, atol=0.004)
+
+
+def test_muon_is_rmsprop_for_all_other_weights():
+    rng, shapes = np.random.default_rng(0), {"lstm.Wx": (4, 3, 2), "lstm.Wh": (4, 2, 2), "b": (7,)}
+    parameters = npchar.Parameters(shapes, "float64")
+    others, muon, rmsprop = parameters.flat.copy(), Muon(), RMSprop(epsilon=1e-12)
+    for _ in range(3):
+        gradient = rng.normal(size=parameters.flat.size)
+        muon.update(parameters, gradient, 0.1)
+        rmsprop.update(others, gradient, 0.1)
+    assert (parameters.flat == others).tolist() == [True] * 24 + [False] * 16 + [True] * 7
+    with pytest.raises(TypeError, match=r"expected Parameters, as model\.parameters, got ndarray"):
+        Muon().update(np.ones(3), np.ones(3))
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_state_is_all_that_is_kept(name):
     """It is allocated at the first update, and another instance continues with it."""
-    gradients = np.random.default_rng(0).normal(size=(4, 3))
-    optimizer, whole, parts = OPTIMIZERS[name](), np.ones(3), np.ones(3)
+    gradients = np.random.default_rng(0).normal(size=(4, 101))
+    optimizer, (whole, parts) = OPTIMIZERS[name](), [ones("float64") for _ in range(2)]
     assert optimizer.state is None
     for gradient in gradients:
         optimizer.update(whole, gradient, 0.01)
@@ -54,18 +120,20 @@ def test_the_state_is_all_that_is_kept(name):
         other.state = state
         other.update(parts, gradient, 0.01)
         state = other.state
-    np.testing.assert_array_equal(parts, whole)
+    np.testing.assert_array_equal(parts.flat, whole.flat)
+    others = npchar.Parameters({"b": (4,)}, "float64")
     with pytest.raises(ValueError, match="other weights: 4 float64 weights .* new optimizer"):
-        other.update(np.ones(4), np.ones(4), 0.01)
+        other.update(others, np.ones(4), 0.01)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_update_without_a_rate_uses_the_optimizers_own(name):
     by_default, given = OPTIMIZERS[name](learning_rate=0.3), OPTIMIZERS[name]()
-    weights, others, gradient = np.ones(3), np.ones(3), np.array([1.0, -2.0, 0.5])
+    weights, others = [ones("float64") for _ in range(2)]
+    gradient = np.random.default_rng(0).normal(size=101)
     by_default.update(weights, gradient)
     given.update(others, gradient, 0.3)
-    np.testing.assert_array_equal(weights, others)
+    np.testing.assert_array_equal(weights.flat, others.flat)
 
 
 @pytest.mark.parametrize("kind", [RMSprop, Adam, SGD])
@@ -137,10 +205,10 @@ def test_parts_change_no_bit(name, monkeypatch):
     gradients, results = rng.standard_normal((3, 101)).astype("float32"), []
     for size in (1 << 17, 8):
         monkeypatch.setattr(optimizers, "PART", size)
-        weights, optimizer = np.ones(101, "float32"), OPTIMIZERS[name]()
+        weights, optimizer = ones("float32"), OPTIMIZERS[name]()
         for gradient in gradients:
             optimizer.update(weights, gradient, 0.01)
-        results.append([weights, optimizer.state])
+        results.append([weights.flat, optimizer.state])
     for whole, in_parts in zip(*results):
         np.testing.assert_array_equal(in_parts, whole)
 
