@@ -10,15 +10,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from npchar.arguments import require_number
 from npchar.arrays import Array, aligned_empty
-from npchar.layers.parameters import Parameters
 
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it since Python 3.11
@@ -47,12 +46,12 @@ class Optimizer(ABC):
     ({'momentum': 0.9}, True)
     """
 
-    needs_shapes: ClassVar[bool] = False
-    """Whether `update` must be given `Parameters`, not a vector."""
     learning_rate: float
     """The learning rate, which a schedule multiplies."""
     state: Array | None = field(default=None, init=False, repr=False)
     """All that it keeps between two steps, one flat vector; None before the first update."""
+    shapes: Mapping[str, tuple[int, ...]] | None = field(default=None, init=False, repr=False)
+    """The names and shapes of the arrays in the weights, which a training sets; for `Muon`."""
 
     def __new__(cls, *positional: object, **_: object) -> Self:
         """Refuse the number of weights, the first argument in version 1."""
@@ -96,15 +95,13 @@ class Optimizer(ABC):
             )
         return self.state
 
-    def update(
-        self, weights: Array | Parameters, gradient: Array, learning_rate: float | None = None
-    ) -> None:
+    def update(self, weights: Array, gradient: Array, learning_rate: float | None = None) -> None:
         """Change the weights in place by one step.
 
         Parameters
         ----------
         weights
-            (n,), of floating point numbers, or the `Parameters` of a model.
+            (n,), of floating point numbers.
         gradient
             (n,), which is not changed.
         learning_rate
@@ -115,20 +112,19 @@ class Optimizer(ABC):
         ValueError
             For other shapes, or if the state belongs to other weights.
         """
-        flat = weights.flat if isinstance(weights, Parameters) else weights
-        if flat.ndim != 1 or flat.shape != gradient.shape or flat.dtype.kind != "f":
+        if weights.ndim != 1 or weights.shape != gradient.shape or weights.dtype.kind != "f":
             raise ValueError(
                 "expected weights and gradient of one shape (n,), of floating point numbers, got "
-                f"{flat.shape} {flat.dtype} and {gradient.shape} {gradient.dtype}"
+                f"{weights.shape} {weights.dtype} and {gradient.shape} {gradient.dtype}"
             )
         rate = self.learning_rate if learning_rate is None else float(learning_rate)
-        state = self.prepare(flat)
-        for part in self._parts(weights):
-            self._update(state, part, flat[part], gradient[part], rate)
+        state = self.prepare(weights)
+        for part in self._parts(weights.size):
+            self._update(state, part, weights[part], gradient[part], rate)
 
-    def _parts(self, weights: Array | Parameters) -> Iterator[slice]:
+    def _parts(self, size: int) -> Iterator[slice]:
         """The parts of the weights to give to `_update`."""
-        return _parts(weights.flat.size if isinstance(weights, Parameters) else weights.size)
+        return _parts(size)
 
     @staticmethod
     def _state_size(n: int) -> int:
@@ -237,13 +233,10 @@ class Adam(Optimizer):
     def _state_size(n: int) -> int:
         return 2 * n + 1
 
-    def update(
-        self, weights: Array | Parameters, gradient: Array, learning_rate: float | None = None
-    ) -> None:
+    def update(self, weights: Array, gradient: Array, learning_rate: float | None = None) -> None:
         """Change the weights in place by one step: see `Optimizer`."""
         super().update(weights, gradient, learning_rate)
-        assert self.state is not None
-        self.state[-1] += 1
+        self.prepare(weights)[-1] += 1
 
     def _update(
         self, state: Array, part: slice, weights: Array, gradient: Array, learning_rate: float
@@ -308,9 +301,9 @@ class SGD(Optimizer):
 class Muon(RMSprop):
     """Muon (Jordan et al. 2024) for recurrent weights, and `RMSprop` for all others.
 
-    ``m ← μ m + (1 − μ) g``, and ``W ← W − lr · scale · orthogonalize(μ m + (1 − μ) g)`` for each
-    matrix W of a layer's `Wh`, one for each gate: the step changes all directions by about the
-    same amount, where a gradient is dominated by a few.
+    ``m ← μ m + (1 − μ) g`` and ``W ← W − lr · scale · orthogonalize(μ m + (1 − μ) g)`` for each
+    gate's matrix W in a layer's `Wh`. An ordinary gradient is large in a few directions; the
+    orthogonalized step is about as long in all of them. Needs `shapes`, which a training sets.
 
     Parameters
     ----------
@@ -327,55 +320,52 @@ class Muon(RMSprop):
     --------
     >>> weights = npchar.Parameters({"rnn.Wh": (1, 2, 2), "dense.b": (2,)}, "float64")
     >>> gradient = np.array([3.0, 0.0, 0.0, 0.1, 1.0, 2.0])
-    >>> npchar.Muon(learning_rate=0.01).update(weights, gradient)
+    >>> optimizer = npchar.Muon(learning_rate=0.01)
+    >>> optimizer.shapes = weights.shapes
+    >>> optimizer.update(weights.flat, gradient)
     >>> weights.flat.round(3)  # both directions of Wh move, though one gradient is 30 times larger
     array([-0.014,  0.   ,  0.   , -0.021, -0.032, -0.032])
     """
 
-    needs_shapes: ClassVar[bool] = True
     learning_rate: float = 0.05
     epsilon: float = 1e-12
     momentum: float = 0.95
     scale: float = 2.0
 
-    def update(
-        self, weights: Array | Parameters, gradient: Array, learning_rate: float | None = None
-    ) -> None:
-        """Change the weights in place by one step: see `Optimizer`. They must be `Parameters`."""
-        if not isinstance(weights, Parameters):
-            raise TypeError(
-                "Muon needs to know which weights are matrices: expected Parameters, as "
-                f"model.parameters, got {type(weights).__name__}"
+    def update(self, weights: Array, gradient: Array, learning_rate: float | None = None) -> None:
+        """Change the weights in place by one step: see `Optimizer`. Needs `shapes`."""
+        sizes = map(math.prod, (self.shapes or {}).values())
+        if sum(sizes) != weights.size:
+            raise ValueError(
+                f"Muon needs the shapes of the arrays in the {weights.size} weights, got "
+                f"{self.shapes}; set optimizer.shapes = model.parameters.shapes"
             )
         super().update(weights, gradient, learning_rate)
         rate = self.learning_rate if learning_rate is None else float(learning_rate)
-        state, mu = self.prepare(weights.flat), self.momentum
-        for part, shape in _recurrent(weights):
-            matrices = (-1, *shape[-2:])
-            g, m = gradient[part].reshape(matrices), state[part].reshape(matrices)
+        state, mu = self.prepare(weights), self.momentum
+        for part, shape in self._recurrent():
+            g, m = gradient[part].reshape(shape), state[part].reshape(shape)
             m *= mu
             m += (1 - mu) * g
             step = orthogonalize(mu * m + (1 - mu) * g, STEPS)
             step *= rate * self.scale
-            weights.flat[part] -= step.ravel()
+            weights[part] -= step.ravel()
 
-    def _parts(self, weights: Array | Parameters) -> Iterator[slice]:
-        assert isinstance(weights, Parameters)
+    def _parts(self, size: int) -> Iterator[slice]:
         start = 0
-        for recurrent, _ in _recurrent(weights):
+        for recurrent, _ in self._recurrent():
             yield from _parts(recurrent.start, start)
             start = recurrent.stop
-        yield from _parts(weights.flat.size, start)
+        yield from _parts(size, start)
 
-
-def _recurrent(weights: Parameters) -> Iterator[tuple[slice, tuple[int, ...]]]:
-    """Where the recurrent weights lie in the vector, and their shapes, (..., H, H)."""
-    start = 0
-    for name, shape in weights.shapes.items():
-        stop = start + math.prod(shape)
-        if name.endswith(".Wh"):
-            yield slice(start, stop), shape
-        start = stop
+    def _recurrent(self) -> Iterator[tuple[slice, tuple[int, ...]]]:
+        """Where the recurrent weights lie in the vector, and their shapes, (gates, H, H)."""
+        start = 0
+        for name, shape in (self.shapes or {}).items():
+            stop = start + math.prod(shape)
+            if name.endswith(".Wh"):
+                yield slice(start, stop), (-1, *shape[-2:])
+            start = stop
 
 
 def orthogonalize(matrices: Array, steps: int) -> Array:

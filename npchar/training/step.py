@@ -114,6 +114,7 @@ class TrainingStep:
 
     def __post_init__(self) -> None:
         self._gradient = BatchGradient(self.network, self.config.targets)
+        self.optimizer.shapes = self.network.parameters.shapes
 
     def __call__(self, batch: Batch, learning_rate: float) -> StepResult:
         """Change the weights by one batch.
@@ -125,11 +126,7 @@ class TrainingStep:
         norm = clip_by_global_norm(gradient, self.config.clip_norm or math.inf)
         self.count += 1
         if math.isfinite(loss + norm):
-            weights = self.network.parameters
-            needs_shapes = self.optimizer.needs_shapes
-            self.optimizer.update(
-                weights if needs_shapes else weights.flat, gradient, learning_rate
-            )
+            self.optimizer.update(self.network.parameters.flat, gradient, learning_rate)
         return StepResult(loss, norm, targets)
 
     def threads(self) -> contextlib.AbstractContextManager[None]:
