@@ -77,6 +77,7 @@ def test_docstring_examples(name, tmp_path, monkeypatch):
     if name == "analysis.plots" or name == "training.history":
         pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "mpi4py", None)  # it would keep files open in this process
     assert doctest.testmod(module, globs={"npchar": npchar, "np": np}).failed == 0
 
 
