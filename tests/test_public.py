@@ -5,6 +5,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -99,9 +100,7 @@ PLACES = {package: place for place, packages in enumerate(ORDER) for package in 
 
 def imports_of(name):
     """The modules of npchar that one names, those too that it imports when they are used."""
-    path = ROOT / "npchar" / name.replace(".", "/")
-    file = path / "__init__.py"
-    file = file if file.exists() else path.with_suffix(".py")
+    file = Path(importlib.import_module(f"npchar.{name}").__file__)
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "npchar":
             module = node.module.removeprefix("npchar").removeprefix(".")
