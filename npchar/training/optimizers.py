@@ -51,7 +51,8 @@ class Optimizer(ABC):
     state: Array | None = field(default=None, init=False, repr=False)
     """All that it keeps between two steps, one flat vector; None before the first update."""
     shapes: Mapping[str, tuple[int, ...]] | None = field(default=None, init=False, repr=False)
-    """The names and shapes of the arrays in the weights, which a training sets; for `Muon`."""
+    """The names and shapes of the arrays in the weights, which a training sets. `Muon` needs them,
+    as does an `RMSprop` with an `input_scale`."""
 
     def __new__(cls, *positional: object, **_: object) -> Self:
         """Refuse the number of weights, the first argument in version 1."""
@@ -65,7 +66,7 @@ class Optimizer(ABC):
 
     def __post_init__(self) -> None:
         for name, value in {"learning_rate": self.learning_rate, **self.arguments}.items():
-            is_share = name not in ("learning_rate", "epsilon", "scale")
+            is_share = name not in ("learning_rate", "epsilon") and not name.endswith("scale")
             require_number(name, value, zero=is_share, below=1 if is_share else math.inf)
             setattr(self, name, float(value))
 
@@ -112,6 +113,11 @@ class Optimizer(ABC):
         ValueError
             For other shapes, or if the state belongs to other weights.
         """
+        if self._scales() and sum(map(math.prod, (self.shapes or {}).values())) != weights.size:
+            raise ValueError(
+                f"{type(self).__name__} needs the shapes of the arrays in the {weights.size} "
+                f"weights, got {self.shapes}; set optimizer.shapes = model.parameters.shapes"
+            )
         if weights.ndim != 1 or weights.shape != gradient.shape or weights.dtype.kind != "f":
             raise ValueError(
                 "expected weights and gradient of one shape (n,), of floating point numbers, got "
@@ -119,12 +125,21 @@ class Optimizer(ABC):
             )
         rate = self.learning_rate if learning_rate is None else float(learning_rate)
         state = self.prepare(weights)
-        for part in self._parts(weights.size):
-            self._update(state, part, weights[part], gradient[part], rate)
+        for part, scale in self._parts(weights.size):
+            self._update(state, part, weights[part], gradient[part], rate * scale)
 
-    def _parts(self, size: int) -> Iterator[slice]:
-        """The parts of the weights to give to `_update`."""
-        return _parts(size)
+    def _parts(self, size: int) -> Iterator[tuple[slice, float]]:
+        """The parts of the weights to give to `_update`, each with the scale of its rate."""
+        scales, start = self._scales(), 0
+        for name, shape in ((scales and self.shapes) or {"": (size,)}).items():
+            scale, stop = scales.get(name.rpartition(".")[2], 1.0), start + math.prod(shape)
+            if scale:
+                yield from ((part, scale) for part in _parts(stop, start))
+            start = stop
+
+    def _scales(self) -> Mapping[str, float]:
+        """Learning rates as multiples of lr, such as ``{"Wx": 2.0}``; 0 is for no `_update`."""
+        return {}
 
     @staticmethod
     def _state_size(n: int) -> int:
@@ -162,6 +177,10 @@ class RMSprop(Optimizer):
     epsilon
         Keeps the root from zero. The default is that of Keras; ``fit(optimizer="rmsprop")``
         uses 1e-12 for a target at every character, because the gradients are small there.
+    input_scale
+        The learning rate of the input weights `Wx`, as a multiple of lr. The default is that of
+        Keras; ``fit(optimizer="rmsprop")`` uses 2 for a target at every character. Other values
+        than 1 need `shapes`, which a training sets.
 
     Examples
     --------
@@ -176,6 +195,10 @@ class RMSprop(Optimizer):
     learning_rate: float = 0.01
     rho: float = 0.9
     epsilon: float = 1e-7
+    input_scale: float = 1.0
+
+    def _scales(self) -> Mapping[str, float]:
+        return {} if self.input_scale == 1 else {"Wx": self.input_scale}
 
     def _initial_value(self) -> float:
         # v + ε rather than v: it cannot become subnormal, and saves a pass over the weights.
@@ -301,7 +324,7 @@ class SGD(Optimizer):
 class Muon(RMSprop):
     """Muon (Jordan et al. 2024) for recurrent weights, and `RMSprop` for all others.
 
-    ``m ← μ m + (1 − μ) g`` and ``W ← W − lr · scale · orthogonalize(μ m + (1 − μ) g)`` for each
+    ``m ← μ m + (1 − μ) g`` and ``W ← W − lr · s · orthogonalize(μ m + (1 − μ) g)`` for each
     gate's matrix W in a layer's `Wh`. An ordinary gradient is large in a few directions; the
     orthogonalized step is about as long in all of them. Needs `shapes`, which a training sets.
 
@@ -309,12 +332,12 @@ class Muon(RMSprop):
     ----------
     learning_rate
         The learning rate, lr.
-    rho, epsilon
+    rho, epsilon, input_scale
         See `RMSprop`.
     momentum
         μ: the share of the running mean of g that is kept from step to step.
-    scale
-        The learning rate of the recurrent weights, as a multiple of lr.
+    recurrent_scale
+        s: the learning rate of the recurrent weights, as a multiple of lr.
 
     Examples
     --------
@@ -329,43 +352,29 @@ class Muon(RMSprop):
 
     learning_rate: float = 0.05
     epsilon: float = 1e-12
-    momentum: float = 0.95
-    scale: float = 2.0
+    input_scale: float = 2.0
+    momentum: float = 0.9
+    recurrent_scale: float = 2.0
+
+    def _scales(self) -> Mapping[str, float]:
+        return {"Wx": self.input_scale, "Wh": 0.0}
 
     def update(self, weights: Array, gradient: Array, learning_rate: float | None = None) -> None:
         """Change the weights in place by one step: see `Optimizer`. Needs `shapes`."""
-        sizes = map(math.prod, (self.shapes or {}).values())
-        if sum(sizes) != weights.size:
-            raise ValueError(
-                f"Muon needs the shapes of the arrays in the {weights.size} weights, got "
-                f"{self.shapes}; set optimizer.shapes = model.parameters.shapes"
-            )
         super().update(weights, gradient, learning_rate)
         rate = self.learning_rate if learning_rate is None else float(learning_rate)
-        state, mu = self.prepare(weights), self.momentum
-        for part, shape in self._recurrent():
-            g, m = gradient[part].reshape(shape), state[part].reshape(shape)
-            m *= mu
-            m += (1 - mu) * g
-            step = orthogonalize(mu * m + (1 - mu) * g, STEPS)
-            step *= rate * self.scale
-            weights[part] -= step.ravel()
-
-    def _parts(self, size: int) -> Iterator[slice]:
-        start = 0
-        for recurrent, _ in self._recurrent():
-            yield from _parts(recurrent.start, start)
-            start = recurrent.stop
-        yield from _parts(size, start)
-
-    def _recurrent(self) -> Iterator[tuple[slice, tuple[int, ...]]]:
-        """Where the recurrent weights lie in the vector, and their shapes, (gates, H, H)."""
-        start = 0
+        state, mu, start = self.prepare(weights), self.momentum, 0
         for name, shape in (self.shapes or {}).items():
-            stop = start + math.prod(shape)
+            part = slice(start, start + math.prod(shape))
+            start = part.stop
             if name.endswith(".Wh"):
-                yield slice(start, stop), (-1, *shape[-2:])
-            start = stop
+                gates = (-1, *shape[-2:])
+                g, m = gradient[part].reshape(gates), state[part].reshape(gates)
+                m *= mu
+                m += (1 - mu) * g
+                step = orthogonalize(mu * m + (1 - mu) * g, STEPS)
+                step *= rate * self.recurrent_scale
+                weights[part] -= step.ravel()
 
 
 def orthogonalize(matrices: Array, steps: int) -> Array:

@@ -61,7 +61,7 @@ def test_muon_is_that_of_pytorch_for_recurrent_weights(monkeypatch):
     weights, *gradients = np.random.default_rng(0).normal(size=(4, 4, 16, 16))
     gates = [torch.tensor(gate) for gate in weights]
     theirs = torch.optim.Muon(gates, lr=0.06, momentum=0.9, weight_decay=0)
-    ours = Muon(learning_rate=0.03, momentum=0.9, scale=2)
+    ours = Muon(learning_rate=0.03, momentum=0.9, recurrent_scale=2)
     ours.shapes = {"lstm.Wh": weights.shape}
     for gradient in gradients:
         for gate, gradient_of_gate in zip(gates, gradient):
@@ -72,14 +72,14 @@ def test_muon_is_that_of_pytorch_for_recurrent_weights(monkeypatch):
 
 
 def test_muon_is_rmsprop_for_all_other_weights():
-    rng, found = np.random.default_rng(0), []
-    gradients = rng.normal(size=(3, 101))
-    for optimizer in (make("muon"), make("rmsprop", epsilon=1e-12)):
-        weights = np.ones(101)
+    """With another rate for input weights."""
+    gradients, found = np.random.default_rng(0).normal(size=(3, 101)), np.ones((3, 101))
+    plain, scaled = make("rmsprop", epsilon=1e-12), make("rmsprop", epsilon=1e-12, input_scale=2)
+    for optimizer, rate, weights in zip((make("muon"), scaled, plain), (0.1, 0.1, 0.2), found):
         for gradient in gradients:
-            optimizer.update(weights, gradient, 0.1)
-        found.append(weights)
+            optimizer.update(weights, gradient, rate)
     assert (found[0] == found[1]).tolist() == [True] * 10 + [False] * 81 + [True] * 10
+    assert (found[1] == found[2]).tolist() == [True] * 10 + [False] * 91
     with pytest.raises(ValueError, match="shapes of the arrays in the 3 weights, got None; set"):
         Muon().update(np.ones(3), np.ones(3))
 
