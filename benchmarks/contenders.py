@@ -17,7 +17,6 @@ import inspect
 import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -124,6 +123,26 @@ def floor_steps(B: int, targets: str, H: int, layers: int, turn: int, symbols: i
     take_turns(work)
 
 
+# One LSTM layer: a turn gives the mean seconds of a forward and a backward pass
+
+
+def npchar_layer(kind: str, B: int, H: int, turn: int) -> None:
+    """``npchar.LSTM`` or ``npchar.FastLSTM``, on vectors of as many numbers as it has units."""
+    import npchar
+
+    layer = getattr(npchar, kind).create(input_size=H, hidden_size=H)
+    gradient, tape = layer.zeros_like(), layer.tape(T, B) if kind == "FastLSTM" else None
+    x, dh = np.random.default_rng(0).standard_normal((2, T, B, H), np.float32)
+
+    def work() -> float:
+        start = time.perf_counter()
+        for _ in range(turn):
+            layer.backward(layer.forward(x, tape=tape), dh, None, gradient)
+        return (time.perf_counter() - start) / turn
+
+    take_turns(work)
+
+
 # Generation: a turn gives characters per second
 
 
@@ -146,39 +165,6 @@ def npchar_generation(
         else:
             model.generate([prompt] * streams, n, temperature=0.5)
         return n * streams / (time.perf_counter() - start)
-
-    take_turns(work)
-
-
-# To a loss: one turn, which gives the seconds from nothing and the losses on the way
-
-
-def split_corpus(path: str) -> tuple[np.ndarray, np.ndarray]:
-    """The ids of the first nine tenths and of the last."""
-    text = Path(path).read_text(encoding="utf-8").lower()
-    characters = "".join(sorted(set(text)))
-    table = {c: i for i, c in enumerate(characters)}
-    ids = np.array([table[c] for c in text])
-    split = len(ids) - len(ids) // 10
-    return ids[:split], ids[split:]
-
-
-def npchar_to_loss(path: str, goal: float, limit: float) -> None:
-    """npchar's default, until the held-out loss is reached or the time is up."""
-
-    def work() -> dict[str, Any]:
-        start = time.perf_counter()
-        import npchar
-
-        text = npchar.load_corpus(path).lower()
-        model = npchar.Model(npchar.Vocabulary.from_text(text))
-        curve: list[tuple[float, float]] = []
-
-        def watch(history: npchar.History) -> None:
-            curve.append((time.perf_counter() - start, history.val_loss[-1]))
-
-        model.fit(text, callbacks=[watch], verbose=False)
-        return {"curve": curve}
 
     take_turns(work)
 

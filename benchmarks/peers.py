@@ -9,7 +9,6 @@ compiled Keras step and ONNX's runtime carry their state from step to step.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contenders import T, V, characters, random_ids, split_corpus, take_turns
+from contenders import T, V, characters, random_ids, take_turns
 
 MANY = 256  # symbols, from which PyTorch has an embedding
 
@@ -36,13 +35,14 @@ class TorchModel:
         layer: str = "lstm",
         symbols: int = V,
         threads: int | None = None,
+        seed: int = 0,
     ):
         import torch
 
         self.torch, self.symbols = torch, symbols
         torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
         torch.set_flush_denormal(True)
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
 
         class Network(torch.nn.Module):
             def __init__(self) -> None:
@@ -297,6 +297,32 @@ def keras_steps(B: int, targets: str, H: int, layers: int, turn: int, symbols: i
     take_turns(work)
 
 
+# One LSTM layer: a turn gives the mean seconds of a forward and a backward pass
+
+
+def thinc_layer(B: int, H: int, turn: int) -> None:
+    """thinc's LSTM, which is written in NumPy by hand, too."""
+    from thinc.api import LSTM, NumpyOps
+    from thinc.types import Padded
+
+    ops = NumpyOps()
+    layer = LSTM(H, H)
+    layer.ops = ops
+    layer.initialize()
+    arrays = np.random.default_rng(0).standard_normal((2, T, B, H), np.float32)
+    sizes, lengths, order = ops.asarray1i([B] * T), ops.asarray1i([T] * B), ops.asarray1i(range(B))
+    x, dh = (Padded(array, sizes, lengths, order) for array in arrays)
+
+    def work() -> float:
+        start = time.perf_counter()
+        for _ in range(turn):
+            _, backprop = layer(x, is_train=True)
+            backprop(dh)
+        return (time.perf_counter() - start) / turn
+
+    take_turns(work)
+
+
 # Generation: a turn gives characters per second
 
 
@@ -400,85 +426,4 @@ def keras_generation(n: int) -> None:
         return n / (time.perf_counter() - start)
 
     work()
-    take_turns(work)
-
-
-# To a loss: one turn, which gives the seconds from nothing and the losses on the way
-
-
-def torch_to_loss(path: str, goal: float, limit: float, book: bool) -> None:
-    """The same recipe in PyTorch; or the book's listing."""
-
-    def work() -> dict[str, Any]:
-        start = time.perf_counter()
-        train, held_out = split_corpus(path)
-        model = TorchModel(128, 1)
-        torch = model.torch
-        epochs, B, step = (10_000, 128, 3) if book else (20, 32, T)
-        train_windows = torch.tensor(train).unfold(0, T + 1, step)
-        if book:
-            held = torch.tensor(held_out).unfold(0, T + 1, 20).T
-        else:  # as npchar reads what is held out: pieces of 1,000, memory carried within each
-            pieces = (len(held_out) - 1) // 1000
-            held = torch.tensor(held_out[: pieces * 1000 + 1]).unfold(0, 1001, 1000).T
-        steps_an_epoch = -(-len(train_windows) // B)
-        curve: list[tuple[float, float]] = []
-
-        def look() -> None:
-            with torch.inference_mode():
-                loss = model.loss(held[:-1], held[-1] if book else held[1:]).item()
-            curve.append((time.perf_counter() - start, loss))
-
-        done = 0
-        look_every = 100 if book else steps_an_epoch
-        for _ in range(epochs):
-            order = torch.randperm(len(train_windows))
-            for k in range(0, len(order), B):
-                batch = train_windows[order[k : k + B]].T
-                if not book:
-                    for group in model.optimizer.param_groups:
-                        group["lr"] = 0.01 * (1 - done / (steps_an_epoch * epochs))
-                model.step(batch[:-1], batch[-1] if book else batch[1:])
-                done += 1
-                if done % look_every == 0:
-                    look()
-                    if book and (curve[-1][0] > limit or curve[-1][1] <= goal):
-                        return {"curve": curve}
-        return {"curve": curve}
-
-    take_turns(work)
-
-
-def keras_to_loss(path: str, goal: float, limit: float) -> None:
-    """The book's listing in Keras, on sparse targets; validated as it goes."""
-
-    def work() -> dict[str, Any]:
-        start = time.perf_counter()
-        import keras
-
-        train, held_out = split_corpus(path)
-        view = np.lib.stride_tricks.sliding_window_view
-        eye = np.eye(V, dtype=bool)
-        model = keras_model(128, 1, "last")
-        windows = view(train, T + 1)[::3]
-        held = view(held_out, T + 1)[::20]
-        x, y = eye[windows[:, :-1]], windows[:, -1]
-        curve: list[tuple[float, float]] = []
-
-        class Watch(keras.callbacks.Callback):
-            def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-                if batch % 200 == 199:
-                    z = np.asarray(model(eye[held[:, :-1]].astype(np.float32)), np.float64)
-                    z -= z.max(axis=1, keepdims=True)
-                    z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
-                    curve.append((time.perf_counter() - start, -z[np.arange(len(z)),
-                                  held[:, -1]].mean()))  # fmt: skip
-                    if curve[-1][0] > limit or curve[-1][1] <= goal:
-                        self.model.stop_training = True
-                        raise StopIteration
-
-        with contextlib.suppress(StopIteration):
-            model.fit(x, y, batch_size=128, epochs=59, verbose=0, callbacks=[Watch()])
-        return {"curve": curve}
-
     take_turns(work)

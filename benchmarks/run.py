@@ -54,7 +54,6 @@ COMPARED: list[dict[str, Any]] = [
     {"streams": 64},
     {"streams": 1, "symbols": 4000},
 ]
-GOAL = 1.45  # nats per character, held out
 PAUSE = 0.25  # seconds between two turns: idle threads of the last one have gone to sleep
 
 # The job of each peer's training steps, the module it needs, and its environment.
@@ -199,6 +198,22 @@ def show_steps(result: dict[str, Any]) -> None:
               flush=True)  # fmt: skip
 
 
+def measure_layer(rounds: int) -> dict[str, Any]:
+    """Seconds of a forward and a backward pass of one LSTM layer, on one core."""
+    arguments = {"B": 32, "H": 128, "turn": 4}
+    contenders = [
+        Contender("npchar, fast", "npchar_layer", ONE_THREAD, kind="FastLSTM", **arguments),
+        Contender("npchar, plain", "npchar_layer", ONE_THREAD, kind="LSTM", **arguments),
+    ]
+    if importlib.util.find_spec("thinc"):
+        contenders.append(Contender("thinc", "thinc_layer", ONE_THREAD, **arguments))
+    found = interleaved(contenders, rounds)
+    for name, s in found.items():
+        print(f"    {name:<18}{1e3 * s['median']:8.1f} ms  ({1e3 * s['low']:.1f} to "
+              f"{1e3 * s['high']:.1f})")  # fmt: skip
+    return found
+
+
 def measure_generation(rounds: int) -> dict[str, Any]:
     """Characters per second."""
     contenders = [
@@ -217,37 +232,6 @@ def measure_generation(rounds: int) -> dict[str, Any]:
     found = interleaved(contenders, rounds)
     for name, s in found.items():
         print(f"    {name:<18}{s['median']:10,.0f} chars/s  ({s['low']:,.0f} to {s['high']:,.0f})")
-    return found
-
-
-def measure_to_loss(corpus: str, limit: float) -> dict[str, Any]:
-    """Seconds from nothing to the goal, one contender after the other."""
-    arguments = {"path": corpus, "goal": GOAL, "limit": limit}
-    makers: dict[str, Callable[[], Contender]] = {
-        "npchar": lambda: Contender("npchar", "npchar_to_loss", **arguments)
-    }
-    if installed("PyTorch"):
-        makers["PyTorch, npchar's recipe"] = lambda: Contender(
-            "PyTorch", "torch_to_loss", book=False, **arguments
-        )
-        makers["PyTorch, the book's"] = lambda: Contender(
-            "PyTorch", "torch_to_loss", book=True, **arguments
-        )
-    if installed("Keras TensorFlow"):
-        makers["Keras, the book's"] = lambda: Contender(
-            "Keras", "keras_to_loss", PEERS["Keras TensorFlow"][2], **arguments
-        )
-    found = {}
-    for name, make in makers.items():
-        with ready([make()]) as able:
-            for contender in able:
-                curve = contender.turn()["curve"]
-                reached = [seconds for seconds, loss in curve if loss <= GOAL]
-                found[name] = {"seconds": reached[0] if reached else None, "curve": curve}
-                best = min(loss for _, loss in curve)
-                when = f"{reached[0]:.1f} s" if reached else "never"
-                print(f"    {name:<26} to {GOAL}: {when}; best {best:.4f}, "
-                      f"{curve[-1][0]:.0f} s in all")  # fmt: skip
     return found
 
 
@@ -425,21 +409,21 @@ def machine() -> dict[str, Any]:
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
-    """Steps by batch, losses over time, and growth beside the ideal."""
+    """Steps by batch, and growth beside the ideal."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(2, 2, figsize=(13, 9), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(19, 5), layout="constrained")
     colours: dict[str, str] = {}
 
     def colour(name: str) -> str:
         return colours.setdefault(name, f"C{len(colours)}" if name != "floor" else "0.6")
 
     for axis, targets, title in (
-        (axes[0, 0], "last", "A training step, one target a window (the book's)"),
-        (axes[0, 1], "all", "A training step, a target at every character"),
+        (axes[0], "last", "A training step, one target a window (the book's)"),
+        (axes[1], "all", "A training step, a target at every character"),
     ):
         cases = [
             r
@@ -460,17 +444,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
         if cases:
             axis.legend()
 
-    axis = axes[1, 0]
-    for name, run in results.get("to_loss", {}).items():
-        seconds, losses = np.array(run["curve"]).T
-        axis.plot(seconds, losses, label=name)
-    axis.axhline(GOAL, color="0.6", ls=":")
-    axis.set(xlabel="seconds from nothing", ylabel="held-out nats a character", ylim=(1.3, 2.2),
-             xscale="log", title=f"To {GOAL} nats a character")  # fmt: skip
-    if results.get("to_loss"):
-        axis.legend()
-
-    axis = axes[1, 1]
+    axis = axes[2]
     for number, (name, run) in enumerate(results.get("growth", {}).items()):
         sizes, seconds = np.array(run["sizes"]), np.array(run["seconds"])
         grown, cost = sizes / sizes[0], seconds / seconds[0]
@@ -495,7 +469,7 @@ def parse_setting(word: str) -> tuple[str, Any]:
 
 def main() -> None:
     """Measure, print, write."""
-    sections = ("steps", "generation", "to_loss", "memory", "import", "growth")
+    sections = ("steps", "layer", "generation", "memory", "import", "growth")
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     parser.add_argument("--corpus", metavar="PATH", help="the Nietzsche text")
     parser.add_argument("--compare", metavar="REV", help="instead: this tree beside a commit")
@@ -507,8 +481,6 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES, metavar="N",
                         help="the batch sizes of the section steps (16 to 256)")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=9, help="turns each contender takes (9)")
-    parser.add_argument("--limit", type=float, default=300, metavar="SECONDS",
-                        help="the most the book's recipe gets to reach the loss (300)")  # fmt: skip
     parser.add_argument("--write", type=Path, default=HERE / "results.json", metavar="PATH",
                         help="where the figures go; the plot stands beside them")  # fmt: skip
     options = parser.parse_args()
@@ -524,8 +496,8 @@ def main() -> None:
         print(f"not installed, so left out: {', '.join(missing)}")
     jobs: dict[str, Callable[[], Any]] = {
         "steps": lambda: measure_steps(options.rounds, options.batches),
+        "layer": lambda: measure_layer(options.rounds),
         "generation": lambda: measure_generation(options.rounds),
-        "to_loss": lambda: measure_to_loss(options.corpus, options.limit),
         "memory": lambda: measure_memory(options.corpus),
         "import": lambda: measure_import(options.rounds),
         "growth": lambda: measure_growth(min(options.rounds, 5)),

@@ -224,18 +224,20 @@ class Model:
             ten steps.
         optimizer
             "rmsprop", "muon", "adam" or "sgd", or an instance such as ``npchar.RMSprop(rho=0.95)``.
-            "muon" learns more per epoch, above all in plain RNNs, but its steps take longer:
-            about 15 % with 128 units and a third with 256. A name stands for a new optimizer. An
-            instance keeps its state from one `fit` to the next.
+            "muon" learns more per epoch, but its steps take longer: about 10 % with 128 units and
+            a fifth with 256. A name stands for a new optimizer. An instance keeps its state from
+            one `fit` to the next.
         learning_rate
             The initial learning rate. Default for "rmsprop" and up to 128 units: 0.05 for LSTMs,
             0.03 for GRUs, 0.01 for plain RNNs, 0.02 for convolutions, and less for more units.
-            "muon": the same, but 0.05 for GRUs and 0.03 for plain RNNs. "adam": 0.04; "sgd": 1.0;
-            ``targets="last"``: 0.01. An instance of an optimizer has its own rate.
+            "muon": 0.06, 0.05, 0.03 and 0.02. "adam": 0.04; "sgd": 1.0; ``targets="last"``: 0.01.
+            The input weights have twice this rate with "rmsprop" and "muon", or eight times in a
+            plain RNN with "rmsprop". An instance of an optimizer has its own rates.
         schedule
-            How the learning rate changes after a warm-up in the first tenth of all steps: "linear"
-            falls to zero, "cosine" falls to zero along half a wave, "constant" does not fall.
-            ``npchar.Schedule("linear", warm_up=0.05)`` sets another warm-up. Or a function of
+            How the learning rate changes after a warm-up in the first twentieth of all steps:
+            "linear" falls to zero, "cosine" falls to zero along half a wave, "constant" does not
+            fall.
+            ``npchar.Schedule("linear", warm_up=0.1)`` sets another warm-up. Or a function of
             progress, 0 to 1, that returns a factor for the learning rate. It is called in the main
             process. A checkpoint does not store it, so `resume` needs it again.
         clip_norm

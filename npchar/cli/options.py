@@ -67,7 +67,7 @@ def parser() -> ArgumentParser:
     add("--schedule", default="linear", choices=SCHEDULES, help="decay of the learning rate "
         "(default: linear)")  # fmt: skip
     add("--warm-up", type=float,
-        help="share of all steps in which the rate rises from zero (default: 0.1)")  # fmt: skip
+        help="share of all steps in which the rate rises from zero (default: 0.05)")  # fmt: skip
     add("--validation-split", type=float, default=0.1, help="share at the end of each text, or of "
         "the documents, that is held out for validation (default: 0.1)")  # fmt: skip
     add("--patience", type=int, help="stop after this many epochs without improvement on the "

@@ -8,6 +8,8 @@ float64, because temperatures near zero multiply the logits by large factors.
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 import numbers
 from collections.abc import Callable, Iterator, Sequence
@@ -260,10 +262,9 @@ def _cumulative_sampler(
     It finds the block of ids first, and then the id in the block, because a cumulative sum over all
     ids would take a quarter of a step.
     """
-    is_cold = (T[:, 0] == 0).tolist()
-    factors = (1 / np.maximum(T, 1e-30)).astype(np.float32)
-    blocks = np.zeros((len(T), -(-V // BLOCK), BLOCK), np.float32)  # beyond V they stay 0
-    weights = blocks.reshape(len(T), -1)[:, :V]
+    temperatures = T[:, 0].tolist()
+    blocks = np.zeros((-(-V // BLOCK), BLOCK), np.float32)  # beyond V they stay 0
+    weights, ones = blocks.reshape(-1)[:V], np.ones(BLOCK, np.float32)
 
     def uniforms() -> Iterator[list[float]]:
         while True:
@@ -272,29 +273,29 @@ def _cumulative_sampler(
     uniform = uniforms()
 
     def draw(logits: Array) -> Array:
-        np.subtract(logits, logits.max(axis=1, keepdims=True), out=weights)
+        ids = []
         with np.errstate(over="ignore", under="ignore"):  # to −∞ and 0, which is right
-            np.multiply(weights, factors, out=weights)
-            np.exp(weights, out=weights)
-        sums = np.add.reduce(blocks, 2)  # (n, blocks)
-        ids = logits.argmax(axis=1) if any(is_cold) else np.empty(len(T), np.intp)
-        for k, u in enumerate(next(uniform)):
-            if not is_cold[k]:
-                block, rest = _find_sum(sums[k], u)
-                ids[k] = block * BLOCK + _find_sum(blocks[k, block], rest)[0]
-        return ids
+            for row, temperature, u in zip(logits, temperatures, next(uniform)):
+                best = int(row.argmax())
+                if temperature == 0:
+                    ids.append(best)
+                    continue
+                np.subtract(row, row[best], out=weights)
+                np.multiply(weights, np.float32(1 / max(temperature, 1e-30)), out=weights)
+                np.exp(weights, out=weights)
+                block, rest = _find_sum((blocks @ ones).tolist(), u)  # sums by BLAS
+                ids.append(block * BLOCK + _find_sum(blocks[block].tolist(), rest)[0])
+        return np.array(ids)
 
     return draw
 
 
-def _find_sum(weights: Array, share: float) -> tuple[int, float]:
+def _find_sum(weights: list[float], share: float) -> tuple[int, float]:
     """Where the cumulative sum exceeds a share of the whole; the share of the weight there."""
-    cumulative = weights.cumsum(dtype=np.float64)
-    total = float(cumulative[-1])
-    goal = min(share * total, math.nextafter(total, 0))  # rounding may exceed the total
-    place = int(cumulative.searchsorted(goal, "right"))
-    weight = float(weights[place])
-    return place, (goal - float(cumulative[place]) + weight) / weight
+    cumulative = list(itertools.accumulate(weights))
+    goal = min(share * cumulative[-1], math.nextafter(cumulative[-1], 0))  # rounding may exceed it
+    place = bisect.bisect_right(cumulative, goal)
+    return place, (goal - cumulative[place] + weights[place]) / weights[place]
 
 
 def top_mask(logits: Array, T: Array, top_k: int | None, top_p: float | None) -> Array:

@@ -21,10 +21,11 @@ from npchar.training.schedule import FUNCTION, Schedule
 
 RATES = {  # up to 128 units
     "rmsprop": {"lstm": 0.05, "gru": 0.03, "rnn": 0.01, "conv": 0.02},
-    "muon": {"lstm": 0.05, "gru": 0.05, "rnn": 0.03, "conv": 0.02},
+    "muon": {"lstm": 0.06, "gru": 0.05, "rnn": 0.03, "conv": 0.02},
     "adam": {"lstm": 0.04, "gru": 0.04, "rnn": 0.04, "conv": 0.04},
     "sgd": {"lstm": 1.0, "gru": 1.0, "rnn": 1.0, "conv": 1.0},
 }
+INPUT_SCALES = {"lstm": 2.0, "gru": 2.0, "rnn": 8.0, "conv": 1.0}  # for RMSprop
 LONG = 300_000  # characters, from which a larger model pays
 USUAL = 540_000  # characters, on which the rates were compared
 
@@ -99,7 +100,7 @@ def resolve_config(
         "epochs": 20 if last else default_epochs(n, network_config),
         "batch_size": 32 if last else default_batch_size(n, arguments["maxlen"]),
         "step": 3 if last else arguments["maxlen"],
-        "warm_up": 0.0 if last else 0.1,
+        "warm_up": 0.0 if last else 0.05,
         "seed": int(np.random.default_rng().integers(1 << 31)),
     }
     if isinstance(optimizer, Optimizer):
@@ -117,8 +118,10 @@ def resolve_config(
             0.01 if last else default_learning_rate(optimizer, network_config)
         )
         if optimizer == "rmsprop" and not last:
-            # Gradients of 1e-4 are usual, and input weights learn best at twice the rate of others.
-            defaults["optimizer_arguments"] |= {"epsilon": 1e-12, "input_scale": 2.0}
+            defaults["optimizer_arguments"] |= {
+                "epsilon": 1e-12,  # gradients of 1e-4 are usual
+                "input_scale": INPUT_SCALES[network_config.layer],
+            }
     else:
         raise ValueError(
             f"optimizer is {optimizer!r}; expected one of {', '.join(OPTIMIZERS)}, or an instance "
@@ -163,7 +166,7 @@ def default_epochs(n: int, network_config: NetworkConfig) -> int:
 
     With dropout there are more, because the model learns more slowly and overfits later.
     """
-    passes: float = 5 * (USUAL / max(n, 1)) ** (1 / 3 if n < USUAL else 1 / 6)
+    passes: float = 3 * (USUAL / max(n, 1)) ** (1 / 3 if n < USUAL else 1 / 6)
     if network_config.dropout or network_config.recurrent_dropout:
         passes *= 1.6
     return round(min(40, max(2, passes)))

@@ -27,7 +27,7 @@ class Schedule:
         (Loshchilov & Hutter 2017). "constant".
     warm_up
         The share of all steps, from the first, in which the rate rises from zero, because the
-        first steps of RMSprop are its longest. Default: 0.1 (0 for ``targets="last"``).
+        first steps of RMSprop are its longest. Default: 0.05 (0 for ``targets="last"``).
 
     Raises
     ------

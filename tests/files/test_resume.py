@@ -382,7 +382,7 @@ def position(path):
         ({"text": TEXT.replace("rat", "cat")}, "another text"),
         ({"model": {"hidden_size": 9}}, "hidden_size was 8 and is 9"),
         ({"model": {"recurrent_dropout": 0.0}}, "recurrent_dropout was 0.1 and is 0.0"),
-        ({"schedule": npchar.Schedule(warm_up=0.5)}, "warm_up was 0.1 and is 0.5"),
+        ({"schedule": npchar.Schedule(warm_up=0.5)}, "warm_up was 0.05 and is 0.5"),
     ],
 )
 def test_nothing_is_mixed(tmp_path, finished, changes, message):
