@@ -22,6 +22,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import adaptation
 import numpy as np
 import structure
 
@@ -95,6 +96,9 @@ def train(name: str, path: str | None, save: Path | None, write: Path) -> None:
     if save:
         model.save(save, dtype="float16")
         evaluation = npchar.Model.load(save).evaluate(held_out)  # as it is in the file
+    adapted = (
+        {} if name == "structure" else adaptation.losses(model, text[: -len(held_out)], held_out)
+    )
     checkpoint.unlink()
     records = json.loads(write.read_text()) if write.exists() else {}
     records[name] = {
@@ -103,6 +107,7 @@ def train(name: str, path: str | None, save: Path | None, write: Path) -> None:
         "parameters": model.parameters.flat.size,
         "held out": round(evaluation.loss, 4),
         "bits per character": round(evaluation.bits_per_character, 4),
+        "adapted": {how: round(loss, 4) for how, loss in adapted.items() if how != "alone"},
         "seconds": round(sum(history.seconds)),
         "train": [round(loss, 4) for loss in history.loss],
         "validation": [round(loss, 4) for loss in history.val_loss],
@@ -147,6 +152,8 @@ def show(records: dict[str, Any], paths: dict[str, str | None]) -> None:
                 rows[f"**{what}, {record['seconds']:,} s on {record['on'].split(',')[0]}**"] = (
                     record["held out"]
                 )
+                for how, loss in record.get("adapted", {}).items():
+                    rows[f"{what}, {how}"] = loss
         print(f"\n| {corpus}, held out | nats | bits per character |\n| --- | --- | --- |")
         for what, loss in sorted(rows.items(), key=lambda row: row[1]):
             print(f"| {what} | {loss:.3f} | {loss / math.log(2):.2f} |")

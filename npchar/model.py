@@ -208,8 +208,8 @@ class Model:
             poems, for a vocabulary by `Vocabulary.from_documents`. Each document is read from the
             zero state, and its end is predicted.
         epochs
-            Passes over the text. Default: 5 for 540,000 characters and 19 for 10,000; with dropout
-            8 and 30. With targets "last": 20.
+            Passes over the text. Default: 3 for 540,000 characters and 11 for 10,000; with dropout
+            5 and 18. With targets "last": 20.
         maxlen
             Characters in a window, T. The gradient flows back to the start of a window.
         step

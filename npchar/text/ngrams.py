@@ -8,6 +8,8 @@ from ``text/vocabulary.py``; ``training/trainer.py`` and ``model.py`` show the l
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from npchar.arrays import Array
@@ -36,13 +38,23 @@ def baselines(train: Array, held_out: Array, vocabulary_size: int) -> dict[str, 
         Nats per character: "uniform" (every character equally probable: log V),
         "unigram" (by how often it comes), and up to "5-gram".
     """
-    V = vocabulary_size
-    held_out = held_out[:MOST_PREDICTED]
-    orders = [n for n in range(1, ORDER + 1) if n <= len(train) and V**n < 1 << 62]
-    losses = {"uniform": float(np.log(V))}
+    train, held_out = train[-MOST_COUNTED:], held_out[:MOST_PREDICTED]
+    losses = {"uniform": float(np.log(vocabulary_size))}
+    for n, p in ngram_probabilities(train, held_out, vocabulary_size, ORDER):
+        losses["unigram" if n == 1 else f"{n}-gram"] = -float(np.log(p).mean())
+    return losses
+
+
+def ngram_probabilities(
+    train: Array, held_out: Array, V: int, order: int
+) -> Iterator[tuple[int, Array]]:
+    """The probability of each id of `held_out` after the first, (m − 1,), for each n to `order`.
+
+    The array is the same each time: a higher order changes it in place.
+    """
     p = np.full(len(held_out) - 1, 1 / V)
-    for n in orders:
-        grams, counts = _count(codes(train[-MOST_COUNTED:], n, V))
+    for n in (n for n in range(1, order + 1) if n <= len(train) and V**n < 1 << 62):
+        grams, counts = _count(codes(train, n, V))
         contexts, starts = np.unique(grams // V, return_index=True)
         totals = np.add.reduceat(counts, starts)
         followers = np.diff(np.append(starts, len(grams)))  # distinct ones of each context
@@ -56,8 +68,7 @@ def baselines(train: Array, held_out: Array, vocabulary_size: int) -> dict[str, 
         later = p[len(p) - len(wanted) :]
         interpolated = (count + followers[at] * later) / (totals[at] + followers[at])
         later[known] = interpolated[known]
-        losses["unigram" if n == 1 else f"{n}-gram"] = -float(np.log(p).mean())
-    return losses
+        yield n, p
 
 
 def _count(codes: Array) -> tuple[Array, Array]:

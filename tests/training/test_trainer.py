@@ -140,7 +140,7 @@ def test_what_is_not_given_is_as_the_docstring_says(chosen, expected):
     history = model.fit(text, maxlen=6, workers=1, verbose=False, **chosen)
     given = {
         "batch_size": 32 if chosen.get("targets") else 4, "schedule": "linear", "clip_norm": 1.0,
-        "validation_split": 0.1, "step": 6, "warm_up": 0.1, "epsilon": 1e-12,
+        "validation_split": 0.1, "step": 6, "warm_up": 0.05, "epsilon": 1e-12,
         "seed": 0, "restore_best": True, "patience": None,
     }  # fmt: skip
     expected = given | expected

@@ -1,0 +1,226 @@
+"""The speedrun: seconds of training to 1.40 nats per character on Nietzsche, for any recipe.
+
+    python benchmarks/speedrun.py npchar --corpus nietzsche.txt
+    python benchmarks/speedrun.py npchar --revision 26bb23b
+    python benchmarks/speedrun.py my_recipe.py --seeds 5
+
+A recipe is one of `RECIPES`, or a Python file with a function ``train(text, seed, measure)``.
+`text` is the first nine tenths of the corpus, in lower case. The function trains, and calls
+``measure(score)`` whenever it wants; the clock stands still meanwhile. ``score(text)`` returns the
+log-probability of each character of a text after the first, given those before it. The run ends
+when the last tenth has a loss of 1.40 or less.
+
+The rules, which this program checks: two cores; the corpus is not opened again; a score is one of
+a language model (it does not depend on later characters, and the probabilities of all characters
+sum to 1). Frameworks that a recipe imports are named in its row, because the leaderboard in
+``README.md`` is for NumPy alone. Honesty is not checked: a recipe could contain the text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).parent
+GOAL = 1.40
+CORES = 2
+FRAMEWORKS = ("torch", "tensorflow", "jax", "keras", "numba", "cupy", "cython")
+
+Score = Callable[[str], Sequence[float]]
+Measure = Callable[[Score], None]
+Recipe = Callable[[str, int, Measure], None]
+
+
+class Ended(Exception):
+    """The goal is reached, or the time is up."""
+
+
+# Recipes
+
+
+def npchar_recipe(**settings: Any) -> Recipe:
+    """A recipe of arguments of `Model.fit`, measured after every epoch."""
+
+    def train(text: str, seed: int, measure: Measure) -> None:
+        import npchar
+
+        vocabulary = npchar.Vocabulary.from_text(text)
+        model = npchar.Model(vocabulary, hidden_size=settings.get("hidden_size", 128), seed=seed)
+        model.fit(
+            text, seed=seed, validation_split=0.0, verbose=False,
+            callbacks=[lambda _: measure(lambda other: model.score(other).log_probabilities)],
+            **{name: value for name, value in settings.items() if name != "hidden_size"},
+        )  # fmt: skip
+
+    return train
+
+
+def torch_recipe(text: str, seed: int, measure: Measure) -> None:
+    """The recipe of npchar's `fit` in PyTorch, with both cores as threads."""
+    from contenders import T
+    from peers import TorchModel
+
+    epochs, B, rate, warm_up = 4, 32, 0.05, 0.1
+    characters = sorted(set(text))
+    ids = {character: k for k, character in enumerate(characters)}
+    model = TorchModel(128, 1, symbols=len(characters), seed=seed)
+    torch, input_weights = model.torch, model.network.lstm.weight_ih_l0
+    others = [weights for weights in model.weights if weights is not input_weights]
+    groups = [{"params": [input_weights], "lr": 2 * rate}, {"params": others, "lr": rate}]
+    model.optimizer = torch.optim.RMSprop(groups, alpha=0.9, eps=1e-6)
+    data = torch.tensor([ids[character] for character in text])
+    counts = torch.bincount(data, minlength=len(characters)) + 1
+    with torch.no_grad():
+        model.network.dense.bias[:] = torch.log(counts / counts.sum())
+
+    def score(other: str) -> Sequence[float]:
+        x = torch.tensor([ids[character] for character in other])[:, None]
+        with torch.inference_mode():
+            log_p = model.network(x[:-1], False)[:, 0].log_softmax(dim=1)
+            return [float(value) for value in log_p.gather(1, x[1:])]
+
+    steps = -(-((len(data) - T - 1) // T) // B)  # in an epoch
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        model.optimizer,
+        lambda step: min((step + 1) / (warm_up * steps * epochs),
+                         max(0.0, 1 - step / (steps * epochs)) / (1 - warm_up)),
+    )  # fmt: skip
+    for _ in range(epochs):
+        windows = data[int(torch.randint(T, ())) :].unfold(0, T + 1, T)
+        order = torch.randperm(len(windows))
+        for k in range(0, len(order), B):
+            batch = windows[order[k : k + B]].T
+            model.step(batch[:-1], batch[1:])
+            schedule.step()
+        measure(score)
+
+
+RECIPES: dict[str, Recipe] = {
+    "npchar": npchar_recipe(),
+    "two-epochs": npchar_recipe(epochs=2),
+    "muon": npchar_recipe(epochs=2, optimizer="muon"),
+    "book": npchar_recipe(targets="last", batch_size=128, epochs=60, schedule="constant"),
+    "torch": torch_recipe,
+}
+
+
+# The clock and the rules
+
+
+class Run:
+    """The run of one recipe with one seed: its clock, and the checks."""
+
+    def __init__(self, held_out: str, limit: float) -> None:
+        self.held_out, self.limit = held_out, limit
+        self.loss, self.seconds = float("inf"), 0.0
+        self._start = time.perf_counter()
+
+    def measure(self, score: Score) -> None:
+        """Stop the clock, measure the loss on the last tenth, and start the clock again."""
+        self.seconds += time.perf_counter() - self._start
+        log_p = np.asarray(score(self.held_out), np.float64)
+        self.loss = -float(log_p.mean())
+        print(f"    {self.seconds:6.1f} s  {self.loss:.4f}", flush=True)
+        if self.loss <= GOAL:
+            require_language_model(score, self.held_out, log_p)
+        if self.loss <= GOAL or self.seconds > self.limit:
+            raise Ended
+        self._start = time.perf_counter()
+
+
+def require_language_model(score: Score, text: str, log_p: np.ndarray) -> None:
+    """Raise a ValueError for scores that depend on later characters or are no distribution."""
+    characters, n = sorted(set(text)), 300
+    other = text[:n] + text[n : 2 * n][::-1]
+    later = np.asarray(score(other), np.float64)[: n - 1]
+    if len(log_p) != len(text) - 1 or np.abs(later - log_p[: n - 1]).max() > 1e-2:
+        raise ValueError("the scores of characters depend on characters after them")
+    total = sum(np.exp(float(score(text[:20] + c)[-1])) for c in characters)
+    if total > 1.001:
+        raise ValueError(f"the probabilities of all characters sum to {total:.3f}, not to 1")
+
+
+def close_corpus(path: Path) -> None:
+    """Let no one open the corpus from now on."""
+    corpus = path.resolve()
+
+    def hook(event: str, arguments: Sequence[Any]) -> None:
+        is_path = event == "open" and isinstance(arguments[0], (str, bytes, os.PathLike))
+        if is_path and Path(os.fsdecode(arguments[0])).resolve() == corpus:
+            raise PermissionError(f"a recipe gets its text as an argument, not from {corpus}")
+
+    sys.addaudithook(hook)
+
+
+def load_recipe(name: str) -> Recipe:
+    """The recipe of a name, or in a file."""
+    if name in RECIPES:
+        return RECIPES[name]
+    spec = importlib.util.spec_from_file_location("recipe", name)
+    if spec is None or spec.loader is None or not Path(name).exists():
+        raise SystemExit(f"expected one of {', '.join(RECIPES)}, or a Python file, got {name}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    recipe: Recipe = module.train
+    return recipe
+
+
+def main() -> None:
+    """Run a recipe and print its row."""
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
+    parser.add_argument("recipe", help=f"{', '.join(RECIPES)}, or a Python file")
+    parser.add_argument("--corpus", type=Path, default=Path("nietzsche.txt"), metavar="PATH")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="(default: 3)")
+    parser.add_argument(
+        "--limit", type=float, default=600, metavar="SECONDS", help="(default: 600)"
+    )
+    parser.add_argument("--revision", help="use the library of another commit")
+    options = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    with tempfile.TemporaryDirectory() as folder:
+        library = HERE.parent
+        if options.revision:
+            archive = subprocess.run(
+                ["git", "-C", HERE.parent, "archive", options.revision, "npchar"],
+                check=True, stdout=subprocess.PIPE,
+            )  # fmt: skip
+            subprocess.run(["tar", "-x", "-C", folder], check=True, input=archive.stdout)
+            library = Path(folder)
+        sys.path.insert(0, str(library))
+        os.environ["PYTHONPATH"] = str(library)  # for worker processes
+        recipe = load_recipe(options.recipe)
+        text = options.corpus.read_text(encoding="utf-8").lower()
+        close_corpus(options.corpus)
+        split = len(text) - len(text) // 10
+        seconds, losses = [], []
+        for seed in range(options.seeds):
+            run = Run(text[split:], options.limit)
+            with contextlib.suppress(Ended):
+                recipe(text[:split], seed, run.measure)
+            seconds.append(run.seconds if run.loss <= GOAL else float("inf"))
+            losses.append(run.loss)
+    used = [name for name in FRAMEWORKS if name in sys.modules] or ["NumPy"]
+    name = options.recipe + (f" at {options.revision}" if options.revision else "")
+    reached = sum(value < float("inf") for value in seconds)
+    print("| recipe | seconds to 1.40 | least, most | loss then | seeds that reach it | with |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    figures = f"{statistics.median(seconds):.1f} | {min(seconds):.1f}, {max(seconds):.1f}"
+    print(f"| {name} | {figures} | {statistics.mean(losses):.3f} | {reached} of {options.seeds} | "
+          f"{', '.join(used)} |")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
