@@ -222,9 +222,8 @@ def main() -> None:
     used = [name for name in FRAMEWORKS if name in sys.modules] or ["NumPy"]
     name = options.recipe + (f" at {options.revision}" if options.revision else "")
     reached = sum(map(math.isfinite, seconds))
-    print(
-        f"| recipe | seconds to {options.goal:.2f} | least, most | loss then | seeds that reach it | with |"
-    )
+    goal = f"seconds to {options.goal:.2f}"
+    print(f"| recipe | {goal} | least, most | loss then | seeds that reach it | with |")
     print("| --- | --- | --- | --- | --- | --- |")
     figures = f"{statistics.median(seconds):.1f} | {min(seconds):.1f}, {max(seconds):.1f}"
     print(f"| {name} | {figures} | {statistics.mean(losses):.3f} | {reached} of {options.seeds} | "
