@@ -48,11 +48,16 @@ def rmsprop(learning_rate: float, input_scale: float) -> partial[npchar.RMSprop]
 
 def small(length: int, epochs: tuple[int, ...]) -> Section:
     """Trials on five parts of a text, which have nothing in common."""
-    before = {"optimizer": rmsprop(0.05, 1), "epochs": round(5 * (540_000 / length) ** (1 / 3))}
+    before = {
+        "optimizer": rmsprop(0.05, 1),
+        "epochs": round(5 * (540_000 / length) ** (1 / 3)),
+        "batch_size": min(32, length // 600),
+        "schedule": npchar.Schedule(warm_up=0.1),
+    }
     trials: Trials = {"before: rate of the input weights 0.05": before, "default": {}}
     trials |= {f"{number} epochs": {"epochs": number} for number in epochs}
     trials |= {
-        "half the batch": {"batch_size": min(32, length // 600) // 2},
+        "twice the batch": {"batch_size": min(32, 2 * (length // 1200))},
         "Muon": {"optimizer": "muon"},
         "dropout 0.3": {"dropout": 0.3},
         "before, dropout 0.3": before | {"epochs": round(1.6 * before["epochs"]), "dropout": 0.3},
@@ -107,8 +112,8 @@ SECTIONS = {
             "6 epochs": {"epochs": 6},
         },
     ),
-    "10,000 characters": small(10_000, (15, 30)),
-    "100,000 characters": small(100_000, (6, 9)),
+    "10,000 characters": small(10_000, (15,)),
+    "100,000 characters": small(100_000, (7,)),
 }
 
 

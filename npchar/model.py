@@ -221,7 +221,7 @@ class Model:
             same cost.
         batch_size
             Windows in a step. Default: 32; for short texts fewer, at least 4, so that an epoch has
-            ten steps.
+            twenty steps.
         optimizer
             "rmsprop", "muon", "adam" or "sgd", or an instance such as ``npchar.RMSprop(rho=0.95)``.
             "muon" learns more per epoch, but its steps take longer: about 10 % with 128 units and

@@ -173,8 +173,8 @@ def default_epochs(n: int, network_config: NetworkConfig) -> int:
 
 
 def default_batch_size(n: int, maxlen: int) -> int:
-    """Windows in a step: fewer for a short text, so that an epoch has ten steps."""
-    return min(32, max(4, n // max(1, maxlen) // 10))
+    """Windows in a step: fewer for a short text, so that an epoch has twenty steps."""
+    return min(32, max(4, n // max(1, maxlen) // 20))
 
 
 def default_learning_rate(optimizer: str, network_config: NetworkConfig) -> float:

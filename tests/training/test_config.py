@@ -37,4 +37,4 @@ def test_a_long_text_gets_a_larger_model(layer):
 
 
 def test_a_short_text_has_several_steps_an_epoch():
-    assert [config.default_batch_size(n, 60) for n in (1, 3_000, 10_000, 100_000)] == [4, 5, 16, 32]
+    assert [config.default_batch_size(n, 60) for n in (1, 3_000, 10_000, 100_000)] == [4, 4, 8, 32]
