@@ -54,7 +54,7 @@ def small(length: int, epochs: tuple[int, ...]) -> Section:
         "batch_size": min(32, length // 600),
         "schedule": npchar.Schedule(warm_up=0.1),
     }
-    trials: Trials = {"before: rate of the input weights 0.05": before, "default": {}}
+    trials: Trials = {"before: 0.05 for all weights": before, "default": {}}
     trials |= {f"{number} epochs": {"epochs": number} for number in epochs}
     trials |= {
         "twice the batch": {"batch_size": min(32, 2 * (length // 1200))},
@@ -69,7 +69,7 @@ SECTIONS = {
     "epochs": Section(
         {},
         {
-            "before: 5 epochs, rate of the input weights 0.05": {
+            "before: 5 epochs, 0.05 for all weights": {
                 "optimizer": rmsprop(0.05, 1),
                 "epochs": 5,
                 "schedule": npchar.Schedule(warm_up=0.1),
@@ -77,8 +77,8 @@ SECTIONS = {
             "default": {},
             "4 epochs": {"epochs": 4},
             "5 epochs": {"epochs": 5},
-            "3 epochs, rate of the input weights 0.05": {"optimizer": rmsprop(0.05, 1)},
-            "3 epochs, rate of the input weights 0.2": {"optimizer": rmsprop(0.05, 4)},
+            "3 epochs, 0.05 for all weights": {"optimizer": rmsprop(0.05, 1)},
+            "3 epochs, 0.05, input weights 0.1": {"optimizer": rmsprop(0.05, 2)},
             "Muon": {"optimizer": "muon"},
             "Muon, 4 epochs": {"optimizer": "muon", "epochs": 4},
             "batches of 64, 0.07": {"batch_size": 64, "learning_rate": 0.07},
@@ -106,7 +106,7 @@ SECTIONS = {
     "256 units": Section(
         {"hidden_size": 256, "dropout": 0.2, "epochs": 8},
         {
-            "before: rate of the input weights 0.03": {"optimizer": rmsprop(0.03, 1)},
+            "before: 0.03 for all weights": {"optimizer": rmsprop(0.03, 1)},
             "default": {},
             "Muon": {"optimizer": "muon"},
             "6 epochs": {"epochs": 6},

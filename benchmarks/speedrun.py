@@ -72,13 +72,13 @@ def torch_recipe(text: str, seed: int, measure: Measure) -> None:
     from contenders import T
     from peers import TorchModel
 
-    epochs, B, rate, warm_up = 3, 32, 0.05, 0.05
+    epochs, B, rate, warm_up = 3, 32, 0.04, 0.05
     characters = sorted(set(text))
     ids = {character: k for k, character in enumerate(characters)}
     model = TorchModel(128, 1, symbols=len(characters), seed=seed)
     torch, input_weights = model.torch, model.network.lstm.weight_ih_l0
     others = [weights for weights in model.weights if weights is not input_weights]
-    groups = [{"params": [input_weights], "lr": 2 * rate}, {"params": others, "lr": rate}]
+    groups = [{"params": [input_weights], "lr": 3 * rate}, {"params": others, "lr": rate}]
     model.optimizer = torch.optim.RMSprop(groups, alpha=0.9, eps=1e-6)
     data = torch.tensor([ids[character] for character in text])
     counts = torch.bincount(data, minlength=len(characters)) + 1

@@ -70,8 +70,7 @@ def parse_options() -> argparse.Namespace:
     add = parser.add_argument
     add("--book", action="store_true", help="the book's listing to the letter")
     add("--corpus", metavar="PATH", nargs="+", help="another text: files, or https addresses")
-    add("--epochs", type=int, metavar="N", help="passes over the text (as suits "
-        "its length: 8; --book: 59)")  # fmt: skip
+    add("--epochs", type=int, metavar="N", help="passes over the text (8; --book: 59)")
     add("--targets", choices=("all", "last"), help="a target at every character (the default), "
         "or after the last of each window (--book)")  # fmt: skip
     add("--step", type=int, metavar="N", help="characters between the starts of two windows "
@@ -92,7 +91,7 @@ def parse_options() -> argparse.Namespace:
     options = parser.parse_args()
     if options.resume and not options.checkpoint:
         parser.error("--resume needs --checkpoint PATH, to know what to go on from")
-    recipe = {"targets": "all", "batch_size": 32, "hidden_size": 256, "dropout": 0.2}
+    recipe = {"targets": "all", "batch_size": 32, "hidden_size": 256, "dropout": 0.2, "epochs": 8}
     if options.book:
         recipe = {"targets": "last", "batch_size": 128, "hidden_size": 128, "dropout": 0.0,
                   "epochs": 59}  # fmt: skip

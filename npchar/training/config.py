@@ -20,12 +20,12 @@ from npchar.training.optimizers import OPTIMIZERS, Optimizer
 from npchar.training.schedule import FUNCTION, Schedule
 
 RATES = {  # up to 128 units
-    "rmsprop": {"lstm": 0.05, "gru": 0.03, "rnn": 0.01, "conv": 0.02},
+    "rmsprop": {"lstm": 0.04, "gru": 0.03, "rnn": 0.01, "conv": 0.02},
     "muon": {"lstm": 0.06, "gru": 0.05, "rnn": 0.03, "conv": 0.02},
     "adam": {"lstm": 0.04, "gru": 0.04, "rnn": 0.04, "conv": 0.04},
     "sgd": {"lstm": 1.0, "gru": 1.0, "rnn": 1.0, "conv": 1.0},
 }
-INPUT_SCALES = {"lstm": 2.0, "gru": 2.0, "rnn": 8.0, "conv": 1.0}  # for RMSprop
+INPUT_SCALES = {"lstm": 3.0, "gru": 2.0, "rnn": 8.0, "conv": 1.0}  # for RMSprop
 LONG = 300_000  # characters, from which a larger model pays
 USUAL = 540_000  # characters, on which the rates were compared
 

@@ -179,8 +179,8 @@ class RMSprop(Optimizer):
         uses 1e-12 for a target at every character, because the gradients are small there.
     input_scale
         The learning rate of the input weights `Wx`, as a multiple of lr. The default is that of
-        Keras; ``fit(optimizer="rmsprop")`` uses 2, or 8 for plain RNNs, for a target at every
-        character. Other values than 1 need `shapes`, which a training sets.
+        Keras; ``fit(optimizer="rmsprop")`` uses 3, 2 or 8 for LSTMs, GRUs or plain RNNs, for a
+        target at every character. Other values than 1 need `shapes`, which a training sets.
 
     Examples
     --------

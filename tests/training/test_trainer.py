@@ -122,14 +122,14 @@ def test_the_weights_are_whole_while_some_are_dropped_and_after_an_error(monkeyp
 @pytest.mark.parametrize(
     ("chosen", "expected"),
     [
-        ({}, {"learning_rate": 0.05, "epochs": 40}),
+        ({}, {"learning_rate": 0.04, "input_scale": 3, "epochs": 40}),
         (
             {"targets": "last"},
             {"step": 3, "epsilon": 1e-7, "learning_rate": 0.01, "warm_up": 0.0, "epochs": 20},
         ),
-        ({"layer": "rnn"}, {"learning_rate": 0.01, "epochs": 40}),
+        ({"layer": "rnn"}, {"learning_rate": 0.01, "input_scale": 8, "epochs": 40}),
         ({"layer": "conv"}, {"learning_rate": 0.02, "epochs": 40}),
-        ({"hidden_size": 256, "epochs": 1}, {"learning_rate": 0.05 * 0.5**0.75}),
+        ({"hidden_size": 256, "epochs": 1}, {"learning_rate": 0.04 * 0.5**0.75}),
         ({"optimizer": "adam"}, {"learning_rate": 0.04, "epsilon": 1e-8, "epochs": 40}),
     ],
 )
