@@ -1,10 +1,11 @@
 """npchar's peers doing the job of ``contenders.py``, each driven at its best.
 
-PyTorch looks ids up in an identity matrix, or, of many symbols, has an embedding to learn; it
-runs as the usual loop, with all cores as its threads, and as two processes of one thread, as
-npchar itself does. JAX has a loop of its own by ``lax.scan``, one ``jit`` for the whole step and
-buffers that are given away. Keras is fed one-hot floats by ``model.fit``. For generation PyTorch, a
-compiled Keras step and ONNX's runtime carry their state from step to step.
+PyTorch looks ids up in an identity matrix, or, of many symbols, has an embedding to learn: of H
+numbers, or of the 4 H that the gates add, which are npchar's weights (``direct``). It runs as the
+usual loop, with all cores as its threads, and as two processes of one thread, as npchar itself
+does. JAX has a loop of its own by ``lax.scan``, one ``jit`` for the whole step and buffers that are
+given away. Keras is fed one-hot floats by ``model.fit``. For generation PyTorch, a compiled Keras
+step and ONNX's runtime carry their state from step to step.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class TorchModel:
         symbols: int = V,
         threads: int | None = None,
         seed: int = 0,
+        direct: bool = False,
     ):
         import torch
 
@@ -48,7 +50,7 @@ class TorchModel:
             def __init__(self) -> None:
                 super().__init__()
                 if symbols > MANY:
-                    self.one_hot = torch.nn.Embedding(symbols, H)
+                    self.one_hot = torch.nn.Embedding(symbols, 4 * H if direct else H)
                 else:
                     self.one_hot = torch.nn.Embedding.from_pretrained(torch.eye(symbols))
                 D = self.one_hot.embedding_dim
@@ -67,6 +69,9 @@ class TorchModel:
                             p.zero_()
                             if "ih" in name and layer == "lstm":
                                 p[H : 2 * H] = 1
+                if direct:  # the gates add the embedding as it is
+                    torch.nn.init.xavier_uniform_(self.one_hot.weight)
+                    torch.nn.init.eye_(self.lstm.weight_ih_l0.requires_grad_(False))
 
             def forward(self, ids: Any, last: bool) -> Any:
                 h, _ = self.lstm(self.one_hot(ids))
@@ -126,9 +131,10 @@ def torch_steps(
     turn: int,
     layer: str = "lstm",
     symbols: int = V,
+    direct: bool = False,
 ) -> None:
     """The usual loop."""
-    model = TorchModel(H, layers, layer=layer, symbols=symbols)
+    model = TorchModel(H, layers, layer=layer, symbols=symbols, direct=direct)
     x, y = map(model.torch.tensor, batch_of(B, targets, symbols))
     model.step(x, y)
 

@@ -180,6 +180,9 @@ def measure_steps(rounds: int, batches: Sequence[int]) -> list[dict[str, Any]]:
             Contender("floor", "floor_steps", ONE_THREAD, **arguments),
             *(peer_steps(p, **arguments) for p in peers),
         ]
+        if case["symbols"] > V and installed("PyTorch"):
+            name = "PyTorch, same weights"
+            contenders.append(Contender(name, "torch_steps", direct=True, **arguments))
         result = case | {"seconds": interleaved(contenders, rounds)}
         found.append(result)
         show_steps(result)
