@@ -166,6 +166,8 @@ def mean(values: list[float], form: str) -> str:
 def show(found: dict[str, Any]) -> None:
     """Print a table for each section."""
     for name, section in SECTIONS.items():
+        if not any(key.startswith(f"{name};") for key in found):
+            continue
         goals = GOALS if section.parts == WHOLE else dict.fromkeys(GOALS, ())
         heads = [name]
         for corpus in GOALS:
