@@ -46,7 +46,7 @@ def rmsprop(learning_rate: float, input_scale: float) -> partial[npchar.RMSprop]
     )
 
 
-def small(length: int, epochs: tuple[int, ...]) -> Section:
+def small(length: int, others: Trials) -> Section:
     """Trials on five parts of a text, which have nothing in common."""
     before = {
         "optimizer": rmsprop(0.05, 1),
@@ -54,15 +54,14 @@ def small(length: int, epochs: tuple[int, ...]) -> Section:
         "batch_size": min(32, length // 600),
         "schedule": npchar.Schedule(warm_up=0.1),
     }
-    trials: Trials = {"before: 0.05 for all weights": before, "default": {}}
-    trials |= {f"{number} epochs": {"epochs": number} for number in epochs}
-    trials |= {
-        "twice the batch": {"batch_size": min(32, 2 * (length // 1200))},
-        "Muon": {"optimizer": "muon"},
+    trials: Trials = {
+        "before: 0.05 for all weights": before,
+        "default": {},
         "dropout 0.3": {"dropout": 0.3},
         "before, dropout 0.3": before | {"epochs": round(1.6 * before["epochs"]), "dropout": 0.3},
     }
-    return Section({}, trials, tuple((start, length) for start in range(0, 500_000, 100_000)))
+    parts = tuple((start, length) for start in range(0, 500_000, 100_000))
+    return Section({}, trials | others, parts)
 
 
 SECTIONS = {
@@ -112,8 +111,27 @@ SECTIONS = {
             "6 epochs": {"epochs": 6},
         },
     ),
-    "10,000 characters": small(10_000, (15,)),
-    "100,000 characters": small(100_000, (7,)),
+    "10,000 characters": small(
+        10_000,
+        {
+            "15 epochs": {"epochs": 15},
+            "twice the batch": {"batch_size": 16},
+            "Muon": {"optimizer": "muon"},
+        },
+    ),
+    "100,000 characters": small(100_000, {}),
+    "others": Section(
+        {"epochs": 3},
+        {
+            "default": {},
+            "warm-up 0.1": {"schedule": npchar.Schedule(warm_up=0.1)},
+            "cosine": {"schedule": "cosine"},
+            "Adam, 0.04": {"optimizer": "adam"},
+            "batches of 16, 0.03": {"batch_size": 16, "learning_rate": 0.03},
+            "windows of 120, 16 a step": {"maxlen": 120, "batch_size": 16},
+            "gradient clipped at 0.3": {"clip_norm": 0.3},
+        },
+    ),
 }
 
 

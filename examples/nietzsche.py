@@ -1,6 +1,6 @@
 """The text generator of "Deep Learning with Python", listing 8.1, by npchar.
 
-    python examples/nietzsche.py            a minute and a half, better text than the book's
+    python examples/nietzsche.py            two minutes, better text than the book's
     python examples/nietzsche.py --book     the book's listing to the letter, an hour and more
     python examples/nietzsche.py --checkpoint run.npz --resume     begin, or go on where it ended
     mpiexec -n 4 python -m mpi4py examples/nietzsche.py --workers mpi       on four machines

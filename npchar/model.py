@@ -224,9 +224,9 @@ class Model:
             twenty steps.
         optimizer
             "rmsprop", "muon", "adam" or "sgd", or an instance such as ``npchar.RMSprop(rho=0.95)``.
-            "muon" learns more per epoch, but its steps take longer: about 10 % with 128 units and
-            a fifth with 256. A name stands for a new optimizer. An instance keeps its state from
-            one `fit` to the next.
+            "muon" learns more per epoch, but its steps take about 8 % longer with 128 units, and
+            more with larger layers. A name stands for a new optimizer. An instance keeps its state
+            from one `fit` to the next.
         learning_rate
             The initial learning rate. Default for "rmsprop" and up to 128 units: 0.04 for LSTMs,
             0.03 for GRUs, 0.01 for plain RNNs, 0.02 for convolutions, and less for more units.
