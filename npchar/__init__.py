@@ -27,10 +27,11 @@ A package imports only from the packages before it in this list, which a test ch
 - ``arrays.py``, ``arguments.py``, ``threads.py``, ``version.py``: the array type and aligned
   memory, checks of arguments, threads of NumPy and of its BLAS, the version.
 - ``text/``: ``corpus`` loads texts from names, files, folders and addresses. ``download``
-  downloads, ``encoding`` decodes bytes and names a likely encoding. ``vocabulary`` turns
-  characters or tokens into ids, also unknown ones. ``documents`` joins many texts to one array of
-  ids. ``batches`` lays out shuffled batches of windows or of documents. ``ngrams`` has the
-  baselines. ``examine`` checks a text before training.
+  downloads, ``encoding`` decodes bytes and names a likely encoding. ``vocabulary`` turns characters
+  or tokens into ids, also unknown ones. ``compressed`` decompresses. ``document_files`` separates
+  the documents in files; ``documents`` joins documents to one array of ids. ``batches`` lays out
+  shuffled batches of windows or of documents. ``ngrams`` has the baselines. ``examine`` checks a
+  text before training.
 - ``layers/``: the code to read. ``lstm``, ``gru``, ``rnn`` and ``conv`` have the equations, forward
   and backward, and the order of the gates; ``dense`` is the output layer and ``loss`` its loss;
   ``layer`` is the base class of layers; ``parameters`` is one flat vector with named views.
@@ -58,7 +59,7 @@ A package imports only from the packages before it in this list, which a test ch
   prints them.
 - ``model.py``: the methods of `Model`, which delegate to these packages.
 - ``exchange.py``: PyTorch, Keras, ONNX. ``cli/``: ``options`` has the options of the command line,
-  ``commands`` runs its commands, ``inputs`` reads the models and texts that they name.
+  ``train`` and ``commands`` run its commands, ``inputs`` reads the models and texts that they name.
 
 Stability
 =========
@@ -82,6 +83,7 @@ from npchar.fast.lstm import FastLSTM
 from npchar.fast.rnn import FastRNN
 from npchar.files import CheckpointError, training_settings
 from npchar.generation.sampling import entropy, reweight_distribution, sample
+from npchar.generation.stream import NewDocuments
 from npchar.layers.conv import Conv
 from npchar.layers.dense import Dense
 from npchar.layers.gru import GRU
@@ -115,6 +117,7 @@ __all__ = [  # noqa: RUF022  (in the order of reading: so the API reference prin
     "Activations",
     "originality",
     "Originality",
+    "NewDocuments",
     "reweight_distribution",
     "sample",
     "entropy",

@@ -25,8 +25,8 @@ All members are stored without compression. Numbers are little-endian.
   ``model``: ``epochs_trained``; ``trained_on``, the ``sha256`` of the ids of the text of the latest
   training and its ``validation_split`` (an empty table for an untrained model, null for an unknown
   text); ``documents`` (whether U+0003 is the end of a document, which is the default, or a
-  character of the text); and ``lower_case`` (whether the command line lower-cases texts for
-  this model).
+  character of the text); and ``reading`` (how the command line reads texts for this model: see
+  `Reading`).
 - ``lstmK.Wx`` (4, D, H), ``lstmK.Wh`` (4, H, H), ``lstmK.b`` (4, H) for each layer K from 0, gates
   in the order i, f, o, g. Other layers: ``gruK.Wx`` (3, D, H), ``gruK.Wh`` (3, H, H), ``gruK.b``
   (3, H), ``gruK.bq`` (H,), gates in the order r, z, n; ``rnnK.Wx`` (D, H), ``rnnK.Wh`` (H, H),
@@ -70,6 +70,7 @@ CONFIGURATION = "configuration"
 TRAINING = "training."  # how the names of arrays begin that only a checkpoint has
 DTYPES = ("float32", "float64")  # of a model
 STORED = ("float16", *DTYPES)  # of the weights in its file
+READING = {"lower_case": bool, "documents": str, "field": str}  # the types of `Reading`
 DERIVED = ("optimizer_arguments", "warm_up", "epsilon")  # settings that are no arguments of `fit`
 MAX_LAYERS = 1000
 STALE = 3600  # seconds after which a temporary file belongs to a process that was killed
@@ -99,6 +100,14 @@ class TrainedOn(TypedDict, total=False):
     validation_split: float
 
 
+class Reading(TypedDict, total=False):
+    """How the command line reads texts for a model, as it read those of its training."""
+
+    lower_case: bool
+    documents: str  # as for `load_corpus`, as is the next
+    field: str
+
+
 class Configuration(TypedDict, total=False):
     """The configuration of a model file."""
 
@@ -108,7 +117,7 @@ class Configuration(TypedDict, total=False):
     epochs_trained: int
     trained_on: TrainedOn | None
     documents: bool
-    lower_case: bool
+    reading: Reading
     training: Table
 
 
@@ -287,7 +296,7 @@ def _parse_array(data: bytes) -> Array:
 def describe_model(
     network: Network,
     vocabulary: Vocabulary,
-    lower_case: bool = False,
+    reading: Reading | None = None,
     trained_on: TrainedOn | None = None,
     stored: str | None = None,
 ) -> Configuration:
@@ -312,7 +321,7 @@ def describe_model(
         "epochs_trained": network.epochs_trained,
         "trained_on": trained_on,
         "documents": vocabulary.documents,
-        "lower_case": lower_case,
+        "reading": reading or {},
     }
 
 
@@ -335,9 +344,11 @@ def _parse_model(configuration: Configuration) -> tuple[Vocabulary, NetworkConfi
     network_config = NetworkConfig(len(vocabulary), **model).checked()
     epochs_trained = configuration.get("epochs_trained", 0)
     text = configuration.get("trained_on") or {"sha256": "", "validation_split": 0.0}
+    reading = configuration.get("reading", {})
     checks = [
         vocabulary.symbols == symbols and len(vocabulary) >= 2,
-        isinstance(documents, bool) and isinstance(configuration.get("lower_case", False), bool),
+        isinstance(documents, bool),
+        all(isinstance(value, READING[name]) for name, value in reading.items()),
         isinstance(epochs_trained, int) and epochs_trained >= 0,
         network_config.num_layers <= MAX_LAYERS,
         dtype in DTYPES and stored in STORED,

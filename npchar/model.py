@@ -21,6 +21,7 @@ from npchar.arguments import removed_name, require_known, require_seed
 from npchar.arrays import Array
 from npchar.files import (
     DTYPES,
+    Reading,
     TrainedOn,
     describe_model,
     read_model_file,
@@ -85,9 +86,9 @@ class Model:
     """The layers as one function, ids to logits: see ``network/network.py``."""
     history: History
     """The `History` of the latest `fit`, complete or interrupted; empty before the first."""
-    lower_case: bool
-    """Whether the command line lower-cases all texts for this model, as with ``train --lower``.
-    The methods take texts unchanged."""
+    reading: Reading
+    """How the command line reads texts for this model: whether in lower case, and as which
+    documents. The methods take texts unchanged."""
     trained_on: TrainedOn | None
     """The text of the latest `fit`: the ``sha256`` of its ids, and the ``validation_split``.
 
@@ -133,7 +134,7 @@ class Model:
     def _set(self, vocabulary: Vocabulary, network: Network) -> None:
         """Set all attributes, as in a model without training."""
         self.vocabulary, self.network, self.history = vocabulary, network, History()
-        self.lower_case, self.trained_on = False, {}
+        self.reading, self.trained_on = {}, {}
 
     @property
     def parameters(self) -> Parameters:
@@ -281,6 +282,8 @@ class Model:
             Resume from the checkpoint if the file exists, with the same result to the bit as
             without interruption. The text, the model and the other arguments must be the same.
             More `epochs` extend the training: the learning rate then follows the longer schedule.
+            Another `learning_rate` or `schedule` applies to the rest of the training, and
+            `History.events` records it.
             The file of a finished model starts a new training of that model on the same text if
             `epochs` is given. Without `resume`, an existing file is an error.
 
@@ -366,7 +369,7 @@ class Model:
         vocabulary = extended_vocabulary(self.vocabulary, text, min_count)
         places = vocabulary.encode(self.vocabulary.join(self.vocabulary))
         model = Model.from_network(vocabulary, self.network.extended(len(vocabulary), places))
-        model.trained_on, model.lower_case = None, self.lower_case
+        model.trained_on, model.reading = None, self.reading.copy()
         return model
 
     def loss_and_gradient(self, ids: Array, targets: Array) -> tuple[float, Parameters]:
@@ -635,6 +638,7 @@ class Model:
         stop: Texts | None = None,
         seed: int | None = None,
         beginning: Text | None = None,
+        new_to: Sequence[Text] | None = None,
         unknown: Hashable = "error",
     ) -> list[Any]:
         """Generate whole documents, from their first character to their end.
@@ -653,11 +657,16 @@ class Model:
             The same seed gives the same documents. Document k has the seed `seed + k`.
         beginning
             The beginning of each document, which is part of the result.
+        new_to
+            Documents, such as those of the training. Copies of them are left out, and so are
+            repeats and empty documents: the result has the first n documents that are new. It has
+            fewer, with a warning, if a thousand documents in a row bring nothing new.
 
         Returns
         -------
         list of str, or of lists of tokens
-            The documents.
+            The documents. With `new_to` a `NewDocuments`, which also has the numbers of `copies`
+            and `repeats`.
 
         Raises
         ------
@@ -675,7 +684,7 @@ class Model:
         """
         options = GenerationOptions(temperature, top_k, top_p, stop, seed, unknown)
         return generation.generate_documents(
-            self.network, self.vocabulary, n, length, beginning, options
+            self.network, self.vocabulary, n, length, beginning, new_to, options
         )
 
     # Analysis
@@ -832,7 +841,7 @@ class Model:
         ['configuration', 'dense.W', 'dense.b']
         """
         configuration = describe_model(
-            self.network, self.vocabulary, self.lower_case, self.trained_on, stored=dtype
+            self.network, self.vocabulary, self.reading, self.trained_on, stored=dtype
         )
         write_model_file(path, configuration, self.parameters)
 
@@ -863,7 +872,7 @@ class Model:
         """
         file = read_model_file(path)
         model = cls.from_network(file.vocabulary, file.network())
-        model.lower_case = file.configuration.get("lower_case", False)
+        model.reading = file.configuration.get("reading", {})
         model.trained_on = file.configuration.get("trained_on")
         return model
 

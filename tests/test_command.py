@@ -1,6 +1,8 @@
 """The command line, as a person or a pipe uses it: real processes."""
 
+import gzip
 import io
+import json
 import os
 import pty
 import re
@@ -11,6 +13,7 @@ import unicodedata
 from inspect import signature
 
 import children
+import numpy as np
 import pytest
 from children import LIMIT
 
@@ -61,9 +64,9 @@ def interrupt_after(monkeypatch):
             if len(history.loss) == epochs:
                 signal.raise_signal(signal.SIGINT)
 
-        def interrupted(model, text, **options):
+        def interrupted(model, text, callbacks=(), **options):
             monkeypatch.setattr(npchar.Model, "fit", fit)
-            return fit(model, text, callbacks=[press], **options)
+            return fit(model, text, callbacks=[*callbacks, press], **options)
 
         monkeypatch.setattr(npchar.Model, "fit", interrupted)
 
@@ -354,7 +357,13 @@ def test_documents_from_the_lines_of_a_file(tmp_path, here):
     assert out.splitlines() == model.generate_documents(20, seed=1, temperature=0.8)
     _, out, _ = here("generate", "--document", "--prompt", "an", *options)
     assert out == model.generate_documents(seed=1, temperature=0.8, beginning="an")[0] + "\n"
-    read = ("--model", "names.npz", "names.txt", "--documents", "lines")
+    new = model.generate_documents(20, seed=1, temperature=0.8, new_to=NAMES)
+    status, out, err = here("generate", "--count", 20, *options, "--new", "names.txt")
+    assert (out.splitlines(), err) == (
+        new,
+        f"left out: {new.copies} copies, {new.repeats} repeats\n",
+    )
+    read = ("--model", "names.npz", "names.txt")  # the model knows that lines are documents
     assert here("evaluate", *read)[1].startswith(f"{model.evaluate(NAMES).loss:.4f} nats")
     assert here("score", *read)[1].startswith(
         f"{model.score(NAMES)[0].bits_per_character:.3f} bits"
@@ -368,11 +377,55 @@ def test_documents_that_are_files(tmp_path, here):
     status, _, err = here("train", "poems", "--documents", "files", "--epochs", 2, *SMALL)
     assert status == 0, err
     assert "in 4 documents" in err
-    assert "poems.npz poems --documents files`" in here("train", "poems", "--documents", "files")[2]
+    assert here("resume", "poems.npz", "poems", "--epochs", 1)[0] == 0
     status, _, err = here("train", "poems", "--save", "one.npz", "--epochs", 2, *SMALL)
     assert status == 0, err
     assert "characters, " in err
     assert "\x03" not in npchar.Model.load(tmp_path / "one.npz").vocabulary
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("a.jsonl.gz", ("--field", "text")), ("a.txt", ("--documents", r"\n<|end|>\n"))],
+)
+def test_a_model_reads_documents_as_it_was_trained(tmp_path, here, interrupt_after, name, how):
+    separate = "\n<|end|>\n".join
+    (tmp_path / "a.txt").write_text(separate(NAMES))
+    lines = "\n".join(json.dumps({"text": text}) for text in NAMES)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    interrupt_after(1)
+    options = ("--save", "a.npz", "--epochs", 2, *SMALL)
+    assert here("train", name, *how, *options)[0] == 130
+    assert here("resume", "a.npz", name)[0] == 0
+    model = npchar.Model.load("a.npz")
+    result = model.evaluate(NAMES)
+    table = json.loads(here("evaluate", "--model", "a.npz", name, "--json")[1])
+    assert table == result._asdict()
+    given = (tmp_path / name).read_bytes()
+    scores = json.loads(here("score", "--model", "a.npz", "-", "--json", given=given)[1])
+    assert [score["text"][1:-1] for score in scores] == NAMES
+    expected = model.score(NAMES[0])
+    expected = model.score(NAMES[:1])[0]
+    assert scores[0]["log_probabilities"] == pytest.approx(expected.log_probabilities, abs=1e-4)
+
+
+def test_samples_and_the_best_model(tmp_path, here):
+    (tmp_path / "cats.txt").write_text(TEXT)
+    options = ("--epochs", 6, "--learning-rate", 0.3, "--sample", "--temperature", 0, *SMALL)
+    status, _, err = here("train", "cats.txt", *options, "--best", "best.npz")
+    assert status == 0, err
+    best, last = (npchar.Model.load(name) for name in ("best.npz", "cats.npz"))
+    np.testing.assert_array_equal(best.parameters.flat, last.parameters.flat)  # restored at the end
+    assert best.generate(TEXT[0], 200, temperature=0)[:20] in err
+    assert here("train", "cats.txt", "--save", "x.npz", "--best", "x.npz")[0] == 2
+
+
+def test_info_as_json(here):
+    table = json.loads(here("info", "--json")[1])
+    model = npchar.Model.pretrained()
+    assert table["parameters"] == model.parameters.flat.size
+    assert table["characters"] == model.vocabulary.characters
+    assert table["arrays"]["lstm0.Wx"] == [4, 57, 300]
 
 
 def test_what_is_skipped_is_told_where_the_result_is(tmp_path, here):
@@ -532,7 +585,7 @@ def test_a_model_keeps_whether_its_texts_are_lower_cased(tmp_path, here):
         options = ("--min-count", 5, "--epochs", 1, "--save", f"{name}.npz", *more, *SMALL)
         assert here("train", "text", *options)[0] == 0
         model = npchar.Model.load(f"{name}.npz")
-        assert model.lower_case == bool(more)
+        assert model.reading.get("lower_case", False) == bool(more)
         model.save("copy.npz")
         loss = model.score(MIXED.lower() if more else MIXED).bits_per_character
         (tmp_path / "one").write_text(MIXED)

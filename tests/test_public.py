@@ -25,10 +25,10 @@ MODULES = sorted(
 
 PUBLIC = """
     Activations Adam CheckpointError Conv CorpusError Dense DownloadError Evaluation FastGRU
-    FastLSTM FastRNN GRU History LSTM MissingMPIError Model Originality Parameters RMSprop Muon RNN
-    SGD Schedule Score TrainingDiverged UnknownCharacterError Vocabulary check_gradients
-    clip_by_global_norm entropy examine from_keras from_torch gradient_flow
-    load_corpus mean_squared_error originality plot_entropies reweight_distribution
+    FastLSTM FastRNN GRU History LSTM MissingMPIError Model NewDocuments Originality Parameters
+    RMSprop Muon RNN SGD Schedule Score TrainingDiverged UnknownCharacterError
+    Vocabulary check_gradients clip_by_global_norm entropy examine from_keras from_torch
+    gradient_flow load_corpus mean_squared_error originality plot_entropies reweight_distribution
     sample softmax_cross_entropy to_keras to_onnx to_torch training_settings windows
 
 """

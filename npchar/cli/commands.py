@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
+import json
 import os
 import re
-import shlex
-import signal
 import sys
+import warnings
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Sequence
-from inspect import signature
+from collections.abc import Callable, Sequence
 from reprlib import Repr
 
 import npchar
@@ -26,14 +25,10 @@ from npchar.arguments import require_positive
 from npchar.cli import inputs
 from npchar.cli.inputs import say
 from npchar.cli.options import DEFAULT_MODEL, STANDARD_INPUT, parser
-from npchar.files import Table, unfinished, write_whole
-from npchar.training import rank
-from npchar.training.config import default_learning_rate, default_model_arguments
+from npchar.cli.train import resume, train
+from npchar.files import unfinished, write_whole
 
 USER_ERRORS = ValueError, OSError, MemoryError, npchar.TrainingDiverged, npchar.MissingMPIError
-FINE_TUNING_RATE = 0.25  # of the default rate, to forget little of the old text
-SIZES = signature(npchar.Model).parameters.keys() - {"seed"}
-SETTINGS = signature(npchar.Model.fit).parameters.keys() - {"self"}
 SAMPLING = "temperature", "top_k", "top_p", "seed", "unknown"
 
 PAGE_NOTE = "Trained on Nietzsche in English, in lower case."
@@ -85,129 +80,39 @@ def _prepare_output() -> None:
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors=errors)
 
 
-def _selected(options: Namespace, names: Iterable[str]) -> Table:
-    """The options with these names that have a value."""
-    return {n: value for n, value in vars(options).items() if n in names and value is not None}
-
-
-# Training
-
-
-def _train(options: Namespace) -> int:
-    first = options.files[0]
-    name = "" if first == STANDARD_INPUT else os.path.basename(os.path.abspath(first))
-    path = options.save or (os.path.splitext(name)[0].lstrip(".") or "model") + ".npz"
-    if os.path.exists(path):
-        raise ValueError(
-            f"{path} exists; name another file with --save, or, if it is an interrupted training, "
-            f"resume it with `{_resume_command(path, options)}`"
-        )
-    sizes, settings = _selected(options, SIZES), _selected(options, SETTINGS)
-    settings["schedule"] = npchar.Schedule(options.schedule, options.warm_up)
-    text = inputs.load_texts(options, options.validation_split)
-    if options.lower:
-        text = inputs.map_text(str.lower, text)
-    if isinstance(text, str):
-        vocabulary = npchar.Vocabulary.from_text(text, min_count=options.min_count)
-        n, unit = len(text), "characters"
-    else:
-        vocabulary = npchar.Vocabulary.from_documents(text, min_count=options.min_count)
-        n, unit = sum(map(len, text)), f"characters in {len(text):,} documents"
-    if options.base is None:
-        defaults = default_model_arguments(n, options.layer or "lstm")
-        model = npchar.Model(vocabulary, seed=options.seed, **defaults | sizes)
-    else:
-        if sizes:
-            names = ", ".join("--" + name.replace("_", "-") for name in sizes)
-            raise ValueError(f"--from takes the model as it is: leave out {names}")
-        base = inputs.load_model(options.base)
-        model = base.extend(text, min_count=options.min_count)
-        rate = default_learning_rate(options.optimizer, model.network.config)
-        settings.setdefault("learning_rate", FINE_TUNING_RATE * rate)
-        added = len(model.vocabulary) - len(base.vocabulary)
-        say(f"fine-tuning {options.base}: {added} new characters")
-    model.lower_case = options.lower
-    if _is_leader(options):
-        say(f"{n:,} {unit}, {len(vocabulary)} different; {model}")
-    return _fit(model, text, path, options, settings)
-
-
-def _resume(options: Namespace) -> int:
-    path = options.save
-    if inputs.is_shipped(path):
-        raise ValueError(f"{path} is a shipped model; use `npchar train --from {path} FILE`")
-    model = inputs.load_model(path, warn=False)
-    settings = npchar.training_settings(path) or {}
-    settings |= _selected(options, SETTINGS)
-    if model.trained_on:
-        settings["validation_split"] = model.trained_on["validation_split"]
-    if model.vocabulary.documents and not options.documents:
-        raise ValueError(inputs.NEEDS_DOCUMENTS.format(path))
-    text = inputs.load_texts(options, settings.get("validation_split", 0.1))
-    text = inputs.lower_as_trained(text, model)
-    return _fit(model, text, path, options, settings | {"resume": True})
-
-
-def _fit(
-    model: npchar.Model, text: str | list[str], path: str, options: Namespace, settings: Table
-) -> int:
-    """Train with a checkpoint in the model file."""
-    target = os.path.realpath(path)  # the current folder may change
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell, for `npchar train ... &`
-        say(f"started in the background, where Ctrl-C is ignored; `kill {os.getpid()}` stops and "
-            "saves it")  # fmt: skip
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            history = model.fit(text, checkpoint=target, **settings)
-    except (KeyboardInterrupt, SystemExit) as interruption:  # Ctrl-C, SIGTERM
-        if not os.path.exists(target):
-            raise
-        if _is_leader(options):
-            say(f"\ninterrupted; resume with `{_resume_command(path, options)}`")
-        return 130 if isinstance(interruption, KeyboardInterrupt) else 128 + signal.SIGTERM
-    if _is_leader(options):
-        model.save(target)  # without the state of the training
-        which = "validation" if history.val_loss else "training"
-        loss = min(history.val_loss or history.loss)
-        print(f"{path}: {loss:.4f} nats per character on the {which} set")
-    return 0
-
-
-def _is_leader(options: Namespace) -> bool:
-    """Whether this process prints and saves: ranks above 0 of an MPI job do not."""
-    return options.workers != "mpi" or rank() == 0
-
-
-def _resume_command(path: str, options: Namespace) -> str:
-    command = ["npchar", "resume", path, *options.files]
-    for name, default in (("encoding", "utf-8"), ("errors", "strict"), ("documents", None)):
-        if getattr(options, name) != default:
-            command += [f"--{name}", getattr(options, name)]
-    return shlex.join(command)
-
-
-# Using a model
-
-
 def _generate(options: Namespace) -> None:
     if options.length:  # 0: no end
         require_positive(length=options.length)
     model = inputs.load_model(options.model)
-    known = model.vocabulary
     if options.prompt == STANDARD_INPUT:
         prompt = inputs.read_standard_input(options).rstrip("\n")
     else:
-        prompt = _unescape(options.prompt or "")
+        prompt = inputs.unescape(options.prompt or "")
     prompt = inputs.as_trained(prompt, model)
-    sampling = _selected(options, SAMPLING)
+    sampling = inputs.selected(options, SAMPLING)
     if options.stop:
-        sampling["stop"] = [inputs.as_trained(_unescape(stop), model) for stop in options.stop]
-    if options.document or known.documents:
+        stops = map(inputs.unescape, options.stop)
+        sampling["stop"] = [inputs.as_trained(stop, model) for stop in stops]
+    if options.document or options.new or model.vocabulary.documents:
         length = options.length or sys.maxsize
-        for text in model.generate_documents(options.count, length, beginning=prompt, **sampling):
+        if options.new:
+            reading = model.reading.copy()
+            if "field" not in reading:
+                reading.setdefault("documents", "lines")
+            old = inputs.load_texts(options.new, options, reading)
+            sampling["new_to"] = inputs.as_trained(old, model)
+        with warnings.catch_warnings(record=True) as notes:
+            documents = model.generate_documents(
+                options.count, length, beginning=prompt, **sampling
+            )
+        for text in documents:
             print(text)
+        for note in notes:
+            say(f"{note.message}")
+        if isinstance(documents, npchar.NewDocuments):
+            say(f"left out: {documents.copies:,} copies, {documents.repeats:,} repeats")
         return
-    first = prompt or ("\n" if "\n" in known else known.characters[0])
+    first = prompt or inputs.first_prompt(model)
     if options.count != 1:
         for text in model.generate([first] * options.count, options.length, **sampling):
             print(prompt + text)
@@ -223,11 +128,6 @@ def _generate(options: Namespace) -> None:
             print()
 
 
-def _unescape(text: str) -> str:
-    r"""Replace the escapes \n, \t and \\ in a text from the command line."""
-    return re.sub(r"\\([nt\\])", lambda match: {"n": "\n", "t": "\t"}.get(match[1], "\\"), text)
-
-
 def _show_reading(share: float) -> None:
     """Show on a terminal how much of a text is read."""
     if sys.stderr.isatty():
@@ -235,9 +135,28 @@ def _show_reading(share: float) -> None:
         print(line, end="", file=sys.stderr, flush=True)
 
 
+def _print_json(value: object, note: str = "") -> None:
+    """Print a value as JSON, and a note to standard error."""
+    print(json.dumps(value))
+    if note:
+        say(note)
+
+
 def _score(options: Namespace) -> None:
     model, text, note = inputs.load_model_and_text(options)
     scores = model.score(text, progress=_show_reading)
+    if options.json:
+        tables = [
+            {
+                "text": score.text,
+                "loss": score.loss,
+                "bits_per_character": score.bits_per_character,
+                "log_probabilities": score.log_probabilities.astype(float).round(6).tolist(),
+            }
+            for score in (scores if isinstance(scores, list) else [scores])
+        ]
+        _print_json(tables if isinstance(scores, list) else tables[0], note)
+        return
     colour = options.color
     if colour == "auto" and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
         colour = "always"
@@ -255,6 +174,9 @@ def _score(options: Namespace) -> None:
 def _evaluate(options: Namespace) -> None:
     model, text, note = inputs.load_model_and_text(options)
     result = model.evaluate(text, progress=_show_reading)
+    if options.json:
+        _print_json(result._asdict(), note)
+        return
     print(
         f"{result.loss:.4f} nats = {result.bits_per_character:.4f} bits per character, over "
         f"{result.characters:,}; uniform baseline {result.baselines['uniform']:.4f} nats"
@@ -281,21 +203,36 @@ def _page(options: Namespace) -> None:
 
 def _info(options: Namespace) -> None:
     model = inputs.load_model(options.model, warn=False)
+    settings = epochs = None
+    if not inputs.is_shipped(options.model):
+        settings, epochs = npchar.training_settings(options.model), unfinished(options.model)
+    if options.json:
+        network = model.network
+        _print_json({
+            **network.config._asdict(),
+            "dtype": str(model.parameters.flat.dtype),
+            "parameters": model.parameters.flat.size,
+            "arrays": model.parameters.shapes,
+            "characters": model.vocabulary.characters,
+            "unknown_symbol": model.vocabulary.unknown_symbol,
+            "reading": model.reading,
+            "epochs_trained": network.epochs_trained,
+            "unfinished": epochs,
+            "settings": settings,
+        })  # fmt: skip
+        return
     model.summary()
     shorten = Repr()
     shorten.maxstring = 200
     print(f"characters: {shorten.repr(model.vocabulary.characters)}")
-    if inputs.is_shipped(options.model):
-        return
-    if settings := npchar.training_settings(options.model):
-        epochs = unfinished(options.model)
+    if settings:
         print(f"an unfinished training, after {epochs}" if epochs else "a finished training")
         print("settings: " + ", ".join(f"{name} {value}" for name, value in settings.items()))
 
 
 COMMANDS: dict[str, Callable[[Namespace], int | None]] = {
-    "train": _train,
-    "resume": _resume,
+    "train": train,
+    "resume": resume,
     "generate": _generate,
     "score": _score,
     "evaluate": _evaluate,

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import unicodedata
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from npchar.cli.options import STANDARD_INPUT
-from npchar.files import CheckpointError, read_model_file, unfinished
+from npchar.files import CheckpointError, Reading, Table, read_model_file, unfinished
 from npchar.model import PRETRAINED, Model
-from npchar.text.corpus import lines_of, load_corpus
+from npchar.text.corpus import load_corpus
+from npchar.text.document_files import separate
 from npchar.text.download import CorpusError
 from npchar.text.encoding import decode
 from npchar.text.vocabulary import END
 
-NEEDS_DOCUMENTS = "{} is a model of documents: add --documents lines, or --documents files"
+NEEDS_DOCUMENTS = "{} is a model of documents: add --documents lines, files or paragraphs"
 
 TextOrDocuments = TypeVar("TextOrDocuments", str, "str | list[str]")
 
@@ -53,30 +55,51 @@ def is_shipped(name: str) -> bool:
     return False
 
 
-def load_texts(options: Namespace, held_out: float = 0.0) -> str | list[str]:
+def load_texts(
+    files: list[str], options: Namespace, reading: Reading, held_out: float = 0.0
+) -> str | list[str]:
     """The text of all files with a share of each at the end, or the documents in the files."""
     text: str | list[str]
-    if STANDARD_INPUT not in options.files:
+    how: Table = {name: reading.get(name) for name in ("documents", "field")}
+    if STANDARD_INPUT not in files:
         text = load_corpus(
-            options.files,
+            files,
             encoding=options.encoding,
             errors=options.errors,
-            documents=options.documents,
             held_out=held_out,
+            **how,
         )
-        if 0 < held_out < 1 and isinstance(text, str) and len(options.files) > 1:
-            say(f"held out: the last {held_out:.0%} of each of {len(options.files)} files")
-    elif len(options.files) > 1:
+        if 0 < held_out < 1 and isinstance(text, str) and len(files) > 1:
+            say(f"held out: the last {held_out:.0%} of each of {len(files)} files")
+    elif len(files) > 1:
         raise CorpusError("- is standard input, which cannot be combined with other files")
     else:
         text = read_standard_input(options)
-        if options.documents:
-            text = lines_of(text) if options.documents == "lines" else [text]
+        if any(how.values()):
+            text = separate([("standard input", text)], **how)
     if isinstance(text, list) and (n := sum(document.count(END) for document in text)):
         say(f"U+0003 marks the end of a document: removed {n:,} of it from the documents")
         text = [document.replace(END, "") for document in text]
         text = [document for document in text if document.strip()]
     return text
+
+
+def reading_of(options: Namespace, model: Model | None = None) -> Reading:
+    """How to read texts: by the options, or else as those that the model was trained on."""
+    reading: Reading = {} if model is None else model.reading.copy()
+    if options.documents is not None or options.field is not None:
+        reading.pop("documents", None)
+        reading.pop("field", None)
+        if options.documents is not None:
+            reading["documents"] = unescape(options.documents)
+        if options.field is not None:
+            reading["field"] = options.field
+    return reading
+
+
+def unescape(text: str) -> str:
+    r"""Replace the escapes \n, \t and \\ in a text from the command line."""
+    return re.sub(r"\\([nt\\])", lambda match: {"n": "\n", "t": "\t"}.get(match[1], "\\"), text)
 
 
 def read_standard_input(options: Namespace) -> str:
@@ -95,8 +118,8 @@ def load_model_and_text(options: Namespace) -> tuple[Model, str | list[str], str
     """The model, the text as the model can read it, and a note on unknown characters."""
     model = load_model(options.model)
     vocabulary = model.vocabulary
-    text = as_trained(load_texts(options), model)
-    if vocabulary.documents and not options.documents:
+    text = as_trained(load_texts(options.files, options, reading_of(options, model)), model)
+    if vocabulary.documents and isinstance(text, str):
         unknown = vocabulary.unknown_symbol is None and not set(text) <= set(vocabulary)
         if unknown and options.unknown == "error":
             raise ValueError(NEEDS_DOCUMENTS.format(options.model))
@@ -131,7 +154,7 @@ def lower_as_trained(text: TextOrDocuments, model: Model) -> TextOrDocuments:
     decides, unless it has an unknown symbol, which may replace rare capitals.
     """
     known = model.vocabulary.characters
-    lower = model.lower_case
+    lower = model.reading.get("lower_case", False)
     if known == known.lower() and model.vocabulary.unknown_symbol is None:
         lower |= not frozenset(known).issuperset("".join(text))
     lowered = map_text(str.lower, text) if lower else text
@@ -143,3 +166,14 @@ def lower_as_trained(text: TextOrDocuments, model: Model) -> TextOrDocuments:
 def map_text(function: Callable[[str], str], text: TextOrDocuments) -> TextOrDocuments:
     """Apply a function to a text, or to each document."""
     return function(text) if isinstance(text, str) else [function(one) for one in text]
+
+
+def selected(options: Namespace, names: Iterable[str]) -> Table:
+    """The options with these names that have a value."""
+    return {n: value for n, value in vars(options).items() if n in names and value is not None}
+
+
+def first_prompt(model: Model) -> str:
+    """The prompt if none is given: a line feed, or else the first character."""
+    known = model.vocabulary
+    return "\n" if "\n" in known else known.characters[0]

@@ -28,8 +28,19 @@ def parser() -> ArgumentParser:
         help="bytes that cannot be decoded and zero bytes: stop, replace by U+FFFD, or drop "
         "(default: strict)")  # fmt: skip
     texts = ArgumentParser(add_help=False, parents=[encoding])
-    texts.add_argument("--documents", choices=("lines", "files"),
-        help="treat each line, or each file, as a document of its own")  # fmt: skip
+    texts.add_argument("--documents", metavar="HOW", help="train on independent documents: lines, "
+        "paragraphs, files, or a marker between them such as '<|endoftext|>'")  # fmt: skip
+    texts.add_argument("--field", metavar="NAME",
+        help="train on a column of CSV files, or a field of JSON Lines, as documents")  # fmt: skip
+    samples = ArgumentParser(add_help=False)
+    samples.add_argument("--sample", action="store_true",
+        help="show generated text after each epoch")  # fmt: skip
+    samples.add_argument("--temperature", type=float, default=0.5,
+        help="temperature of --sample (default: 0.5)")  # fmt: skip
+    samples.add_argument("--best", metavar="PATH",
+        help="keep the model of the best epoch so far in this file, too")  # fmt: skip
+    json = ArgumentParser(add_help=False)
+    json.add_argument("--json", action="store_true", help="print JSON")
     inputs = ArgumentParser(add_help=False, parents=[model, unknown, texts])
     inputs.add_argument("files", nargs="+", metavar="FILE", help="texts; - for standard input")
 
@@ -42,7 +53,8 @@ def parser() -> ArgumentParser:
     top.add_argument("--version", action="version", version=f"npchar {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    add = commands.add_parser("train", parents=[workers, texts], help="train a model on texts",
+    add = commands.add_parser("train", parents=[workers, texts, samples],
+        help="train a model on texts",
         description="Train a model on texts. One file has the model and, until it is finished, the "
         "training. `npchar resume` continues it after Ctrl-C.").add_argument  # fmt: skip
     add("files", nargs="+", metavar="FILE",
@@ -74,12 +86,14 @@ def parser() -> ArgumentParser:
         "validation set (default: never)")  # fmt: skip
     add("--seed", type=int, default=0, help="seed of all randomness (default: 0)")
 
-    add = commands.add_parser("resume", parents=[workers, texts], help="resume a training",
+    add = commands.add_parser("resume", parents=[workers, texts, samples], help="resume a training",
         description="Resume an interrupted training, or train a finished model for more epochs, on "
         "the same texts.").add_argument  # fmt: skip
     add("save", metavar="PATH", help="model file")
     add("files", nargs="+", metavar="FILE", help="the same texts in the same order")
     add("--epochs", type=int, help="epochs in total; for a finished model, further epochs")
+    add("--learning-rate", type=float, help="another initial rate for the rest of the training")
+    add("--schedule", choices=SCHEDULES, help="another decay of the learning rate")
 
     add = commands.add_parser("generate", parents=[model, unknown, encoding], help="generate text",
         description="Generate text from a prompt.").add_argument  # fmt: skip
@@ -88,6 +102,8 @@ def parser() -> ArgumentParser:
     add("--document", action="store_true", help="generate whole documents that begin with the "
         "prompt (always, for a model of documents)")  # fmt: skip
     add("--count", type=int, default=1, help="number of texts (default: 1)")
+    add("--new", nargs="+", metavar="FILE",
+        help="leave out documents that are in these texts, and repeats")  # fmt: skip
     add("--length", type=int, default=400, help="characters; 0 for no end (default: 400)")
     add("--temperature", type=float, default=1.0,
         help="0: most probable character; 1: unchanged distribution (default: 1)")  # fmt: skip
@@ -96,13 +112,14 @@ def parser() -> ArgumentParser:
     add("--stop", action="append", metavar="TEXT", help="end before this text; may be repeated")
     add("--seed", type=int, help="seed (default: random)")
 
-    commands.add_parser("score", parents=[inputs], help="show which characters surprise a model",
+    commands.add_parser("score", parents=[inputs, json],
+        help="show which characters surprise a model",
         description="Show how probable each character of a text is: in colours on a terminal, "
         "elsewhere the most surprising characters.").add_argument(
         "--color", choices=("auto", "always", "never"), default="auto",
         help="auto: on a terminal, unless NO_COLOR is set (default: auto)")  # fmt: skip
 
-    commands.add_parser("evaluate", parents=[inputs], help="measure a model",
+    commands.add_parser("evaluate", parents=[inputs, json], help="measure a model",
         description="Measure how well a model predicts texts, in nats and bits per "
         "character.")  # fmt: skip
 
@@ -113,6 +130,6 @@ def parser() -> ArgumentParser:
     add("save", metavar="PATH", help="file to write, such as playground.html")
     add("--prompt", metavar="TEXT", help="first prompt")
 
-    commands.add_parser("info", parents=[model], help="describe a model file",
+    commands.add_parser("info", parents=[model, json], help="describe a model file",
         description="Print the layers, characters and training of a model file.")  # fmt: skip
     return top

@@ -7,8 +7,9 @@ character, which is fed back to the network. The methods of `npchar.Model` call 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -24,12 +25,31 @@ from npchar.generation.sampling import (
 from npchar.network.long_text import read_long_text
 from npchar.network.network import Network, States
 from npchar.text.documents import as_text, is_documents, require_end
-from npchar.text.vocabulary import END, Decoded, Text, Vocabulary
+from npchar.text.vocabulary import END, Decoded, Text, Vocabulary, as_list
+
+__all__ = ["NewDocuments"]
 
 Texts: TypeAlias = Sequence[Hashable | Sequence[Hashable]]  # a text, or a list of texts
 Prompt = TypeVar("Prompt", bound=Texts)
 
+MOST_DRAWN = 1000  # documents in a row without a new one
 LONG_PROMPT = 10_000  # symbols, from which segments side by side are faster
+
+
+class NewDocuments(list[Any]):
+    """Generated documents that are new: see `Model.generate_documents`.
+
+    Examples
+    --------
+    >>> documents = npchar.NewDocuments(["anna"])
+    >>> documents, documents.copies, documents.repeats
+    (['anna'], 0, 0)
+    """
+
+    copies = 0
+    """The number of generated documents that were left out because they are not new."""
+    repeats = 0
+    """The number that were left out because they had been generated before."""
 
 
 class GenerationOptions(NamedTuple):
@@ -78,6 +98,7 @@ def generate_documents(
     n: int,
     length: int,
     beginning: Text | None,
+    new_to: Sequence[Text] | None,
     options: GenerationOptions,
 ) -> list[Decoded]:
     """Documents from their beginning to their end: see `Model.generate_documents`."""
@@ -90,8 +111,54 @@ def generate_documents(
     end = vocabulary.join([END])
     prompt = np.append(vocabulary.encode(end), vocabulary.encode(beginning, options.unknown))
     stops = [end, *_stop_list(options.stop, vocabulary)]
-    texts = _continue(network, vocabulary, [prompt] * n, length, options, stops)
-    return [beginning + text for text in texts]
+
+    def draw(first: int, count: int) -> list[Decoded]:
+        seed = options.seed if options.seed is None else options.seed + first  # type: ignore[operator]
+        shifted = options._replace(seed=seed)
+        texts = _continue(network, vocabulary, [prompt] * count, length, shifted, stops)
+        return [beginning + text for text in texts]
+
+    if new_to is None:
+        return draw(0, n)
+    return _new_documents(draw, n, [vocabulary.join(text) for text in as_list(new_to, "texts")])
+
+
+def _new_documents(
+    draw: Callable[[int, int], list[Decoded]], n: int, old: Iterable[Decoded]
+) -> NewDocuments:
+    """The first n documents that `draw` draws, without old ones, repeats and empty ones.
+
+    Fewer, with a warning, if nothing new comes in `MOST_DRAWN` documents.
+    """
+    documents = NewDocuments()
+    known: dict[Hashable, str] = {"": "copies", (): "copies"}
+    known |= dict.fromkeys(map(_hashable, old), "copies")
+    drawn = latest = 0
+    while drawn < latest + MOST_DRAWN:
+        for document in draw(drawn, min(MOST_DRAWN, max(64, n - len(documents)))):
+            drawn += 1
+            kind = known.setdefault(_hashable(document), "new")
+            if kind == "new":
+                known[_hashable(document)] = "repeats"
+                documents.append(document)
+                latest = drawn
+            elif kind == "copies":
+                documents.copies += 1
+            else:
+                documents.repeats += 1
+            if len(documents) == n:
+                return documents
+    warnings.warn(
+        f"generated {len(documents):,} of {n:,} new documents: the last {drawn - latest:,} were "
+        "copies or repeats; use a higher temperature, or ask for fewer",
+        stacklevel=4,
+    )
+    return documents
+
+
+def _hashable(document: Decoded) -> Hashable:
+    """A document as a str or a tuple."""
+    return document if isinstance(document, str) else tuple(document)
 
 
 def next_probabilities(

@@ -1,7 +1,7 @@
 """Loads texts from files, folders, named corpora and https addresses.
 
 This is the first step of the pipeline; the next is ``text/vocabulary.py``. ``text/download.py``
-downloads, ``text/encoding.py`` decodes.
+downloads, ``text/encoding.py`` decodes, ``text/document_files.py`` separates documents.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, pairwise
-from typing import Literal, NamedTuple, TypeAlias, overload
+from typing import NamedTuple, TypeAlias, overload
 
+from npchar.text.document_files import separate
 from npchar.text.download import CorpusError, fetched
-from npchar.text.encoding import Errors, NotTextError, decode
+from npchar.text.encoding import Errors, NotTextError, decode, markup
 
 __all__ = ["load_corpus"]
 
@@ -42,7 +43,6 @@ CORPORA = {
 MOST_LEFT_OUT = 5  # names in a message
 
 Name: TypeAlias = str | os.PathLike[str]
-Documents = Literal["lines", "files"]
 
 
 @overload
@@ -53,6 +53,7 @@ def load_corpus(
     errors: Errors = ...,
     progress: bool = ...,
     documents: None = ...,
+    field: None = ...,
     held_out: float = ...,
 ) -> str: ...
 
@@ -64,7 +65,8 @@ def load_corpus(
     encoding: str = ...,
     errors: Errors = ...,
     progress: bool = ...,
-    documents: Documents,
+    documents: str,
+    field: None = ...,
 ) -> list[str]: ...
 
 
@@ -74,7 +76,8 @@ def load_corpus(
     encoding: str = "utf-8",
     errors: Errors = "strict",
     progress: bool = True,
-    documents: Documents | None = None,
+    documents: str | None = None,
+    field: str | None = None,
     held_out: float = 0.0,
 ) -> str | list[str]:
     """Load a corpus as one text, or as a list of documents.
@@ -87,7 +90,8 @@ def load_corpus(
         joined in their order, with a line feed after each that does not end with one. A folder
         stands for the files in it and in its subfolders, sorted by name, without hidden files.
         Files in a folder that are not plain text are left out: empty files, pictures, archives,
-        other binary files, broken links, links to folders and devices.
+        other binary files, broken links, links to folders and devices. Files compressed by gzip,
+        bzip2 or xz are decompressed.
         Downloads are cached in `npchar.text.download.cache_directory()`.
     encoding
         The encoding of all files. A byte order mark at the beginning of a file overrides it and
@@ -101,7 +105,11 @@ def load_corpus(
         and a local file or folder with the name of a corpus.
     documents
         Return a list of independent texts, for `Vocabulary.from_documents`: "lines", each line
-        that is not blank, or "files", each file.
+        that is not blank; "paragraphs", separated by blank lines; "files", each file; or a marker
+        between documents, such as "<|endoftext|>".
+    field
+        Return a list of independent texts: a column of CSV files by its name in the first line, or
+        a field of JSON Lines.
     held_out
         The `validation_split` of a later `Model.fit`. With several files, this share of each is
         moved to the end of the text, so that the validation part has some of every file.
@@ -109,13 +117,13 @@ def load_corpus(
     Returns
     -------
     str, or list of str
-        The text; with `documents`, a list of texts.
+        The text; with `documents` or `field`, a list of texts.
 
     Raises
     ------
     CorpusError
-        For an unknown name, a missing file, a device, a folder without texts, and bytes that are
-        not text.
+        For an unknown name, a missing file, a device, a folder without texts, bytes that are not
+        text, and a missing marker or field.
     DownloadError
         For a failed download. It is a subclass of CorpusError.
 
@@ -128,25 +136,21 @@ def load_corpus(
     >>> npchar.load_corpus(["names.txt", "names.txt"], documents="lines")
     ['anna, ben', 'anna, ben']
     """
-    if documents not in (None, "lines", "files"):
-        raise CorpusError(f"documents is {documents!r}; expected 'lines', 'files' or None")
+    if None not in (documents, field):
+        raise CorpusError("expected documents or field, got both; leave one of them out")
     sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     if not sources:
         raise CorpusError("expected at least one name, path or address of a corpus, got none")
-    texts: list[str] = []
+    options = encoding, errors, progress, field is None
+    texts: list[tuple[str, str]] = []  # names and contents
     for name in [os.path.expanduser(os.fspath(one)) for one in sources]:
         is_folder = os.path.isdir(name)
         if progress and name in CORPORA and os.path.lexists(name):
             _report(f"reading the local {name!r}, not the corpus of that name")
-        if is_folder:
-            texts += _load_folder(name, encoding, errors, progress)
-        else:
-            texts.append(_load_file(name, encoding, errors, progress))
-    if documents == "files":
-        return texts
-    if documents == "lines":
-        return [line for text in texts for line in lines_of(text)]
-    return joined(texts, held_out)
+        texts += _load_folder(name, *options) if is_folder else [_load_file(name, *options)]
+    if documents is None and field is None:
+        return joined([text for _, text in texts], held_out)
+    return separate(texts, documents, field)
 
 
 def joined(texts: list[str], held_out: float = 0.0) -> str:
@@ -163,20 +167,17 @@ def joined(texts: list[str], held_out: float = 0.0) -> str:
     return first + "".join(text[len(text) - part :] for text, part in zip(texts, parts))
 
 
-def lines_of(text: str) -> list[str]:
-    """The lines of a text that are not blank, each a document."""
-    return [line for line in text.split("\n") if line.strip()]
-
-
-def _load_folder(folder: str, encoding: str, errors: Errors, progress: bool) -> list[str]:
-    """The texts of the files in a folder and its subfolders, except files that are not text."""
-    texts: list[str] = []
+def _load_folder(
+    folder: str, encoding: str, errors: Errors, progress: bool, is_plain: bool
+) -> list[tuple[str, str]]:
+    """The names and texts of all files in a folder and its subfolders that are text."""
+    texts: list[tuple[str, str]] = []
     left_out: list[str] = []
     for path in _files_in(folder):
         try:
             if not os.path.isfile(path):
                 raise NotTextError(f"{path} is not a file", "not a file")
-            texts.append(_read(path, encoding, errors, progress))
+            texts.append(_read(path, encoding, errors, progress, is_plain))
         except NotTextError as error:
             left_out.append(f"{os.path.relpath(path, folder)} ({error.kind})")
     more = len(left_out) - MOST_LEFT_OUT
@@ -203,8 +204,10 @@ def _files_in(folder: str) -> Iterator[str]:
                 yield os.path.join(parent, name)
 
 
-def _load_file(name: str, encoding: str, errors: Errors, progress: bool) -> str:
-    """The text of a single file, named corpus or address."""
+def _load_file(
+    name: str, encoding: str, errors: Errors, progress: bool, is_plain: bool
+) -> tuple[str, str]:
+    """The name and text of a single file, named corpus or address."""
     path: Name = name
     if name in CORPORA and not os.path.lexists(name):
         path = fetched(CORPORA[name].url, CORPORA[name].sha256, progress)
@@ -217,20 +220,24 @@ def _load_file(name: str, encoding: str, errors: Errors, progress: bool) -> str:
         raise CorpusError(f"there is no file {name!r}, nor a corpus of that name ({corpora})")
     elif stat.S_ISCHR(os.stat(name).st_mode):  # /dev/zero has no end
         raise CorpusError(f"{name} is a device; expected a file with text")
-    return _read(path, encoding, errors, progress)
+    return _read(path, encoding, errors, progress, is_plain)
 
 
-def _read(path: Name, encoding: str, errors: Errors, progress: bool) -> str:
-    """The text of a file that can be opened."""
+def _read(
+    path: Name, encoding: str, errors: Errors, progress: bool, is_plain: bool
+) -> tuple[str, str]:
+    """The name and text of a file that can be opened; a note on markup if it should be plain."""
     try:
         with open(path, "rb") as file:
             data = file.read()
     except OSError as error:
         raise CorpusError(f"cannot read {path}: {error.strerror}") from None
     text, notes = decode(data, encoding, str(path), errors)
+    if is_plain and (kind := markup(text)):
+        notes.append(f"it looks like {kind}, and the model will learn the markup too")
     if notes and progress:
         _report(f"{path}: {'; '.join(notes)}")
-    return text
+    return str(path), text
 
 
 def _report(sentence: str) -> None:

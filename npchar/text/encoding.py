@@ -1,8 +1,9 @@
 """Decodes a file's bytes: byte order marks, odd bytes, line ends, and files that are not text.
 
-``text/corpus.py`` reads the bytes, and ``text/examine.py`` checks the decoded text. For a file that
-is not text in the expected encoding, `likely_encoding` compares readings in other encodings: a
-wrong encoding turns the usual letters of a language into unusual ones.
+``text/corpus.py`` reads the bytes, ``text/compressed.py`` decompresses them, and
+``text/examine.py`` checks the decoded text. For a file that is not text in the expected encoding,
+`likely_encoding` compares readings in other encodings: a wrong encoding turns the usual letters of
+a language into unusual ones.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
+from npchar.text.compressed import decompress
 from npchar.text.download import CorpusError
 
 Errors: TypeAlias = Literal["strict", "replace", "ignore"]
@@ -26,10 +28,13 @@ BYTE_ORDER_MARKS = {  # UTF-32 first, because its mark begins like the mark of U
 }
 FORMATS = {  # the first bytes of files that are not plain text
     b"%PDF": "a PDF",
-    b"PK\x03\x04": "a .docx, .odt, .epub or another archive",
+    b"PK\x03\x04": "a .zip, .docx, .odt, .epub or another archive",
+    b"7z\xbc\xaf'\x1c": "a 7-Zip archive",
+    b"Rar!\x1a": "a RAR archive",
+    b"\x28\xb5\x2f\xfd": "a Zstandard archive",
     b"\xd0\xcf\x11\xe0": "an old Word or Excel file",
     b"{\\rtf": "an RTF file",
-    b"\x1f\x8b": "a gzip archive",
+    b"PAR1": "a Parquet table",
     b"\x89PNG": "a picture",
     b"\xff\xd8\xff": "a picture",
     b"GIF8": "a picture",
@@ -124,9 +129,11 @@ def decode(
     """
     if errors not in ("strict", "replace", "ignore"):
         raise CorpusError(f"expected errors 'strict', 'replace' or 'ignore', got {errors!r}")
-    for beginning, kind in FORMATS.items():
-        if data.startswith(beginning):
-            raise NotTextError(f"{name} is {kind}; open it and save it as plain text", kind)
+    data = decompress(data, name)
+    formats = (kind for beginning, kind in FORMATS.items() if data.startswith(beginning))
+    if kind := "a tar archive" if data[257:262] == b"ustar" else next(formats, ""):
+        advice = "unpack it, or open it and save it" if "archive" in kind else "open it and save it"
+        raise NotTextError(f"{name} is {kind}; {advice} as plain text", kind)
     notes = []
     mark = next((mark for mark in BYTE_ORDER_MARKS if data.startswith(mark)), None)
     if mark:
@@ -157,8 +164,6 @@ def decode(
         raise _encoding_error(f"{name} has the escape sequences of another encoding", hint)
     if not text:
         raise NotTextError(f"{name} is empty", "empty")
-    if markup := _markup(text):
-        notes.append(f"it looks like {markup}, and the model will learn the markup too")
     return text, notes
 
 
@@ -206,7 +211,7 @@ def _is_binary(data: bytes) -> bool:
     return len(set(controls)) >= 4 and len(controls) > 0.002 * (len(data) - data.count(0))
 
 
-def _markup(text: str) -> str | None:
+def markup(text: str) -> str | None:
     """The kind of a text with markup; None for other texts."""
     begins = text[:1000].lstrip().lower()
     if begins.startswith(("<!doctype html", "<html", "<?xml")):

@@ -31,6 +31,7 @@ from npchar.files import (
 from npchar.version import __version__
 
 UNITS = ("epochs", "steps", "seconds")
+CHANGEABLE = ("learning_rate", "schedule", "warm_up")  # when a training is resumed
 
 
 @dataclass
@@ -52,13 +53,15 @@ class Checkpoint:
     """The number of epochs that the saved model has been trained."""
     is_longer: bool = False
     """Whether the training has more epochs than before."""
+    changes: list[str] = field(default_factory=list)
+    """A phrase for each other setting that a resumed training changes."""
     _last_count: float = 0.0  # at the latest save
 
     def begin(self, settings: Table, ids: Array, processes: int) -> None:
         """Set what the training depends on.
 
-        A training that is resumed must have the same model, settings and text. A warning says if
-        the results may differ in the last bits.
+        A training that is resumed must have the same model, settings and text, except the learning
+        rate and its schedule. A warning says if the results may differ in the last bits.
         """
         import platform  # here, for a fast `import npchar`
 
@@ -74,7 +77,8 @@ class Checkpoint:
         self.is_longer = settings["epochs"] > self.settings["epochs"]
         if self.is_longer:
             then["epochs"] = now["epochs"]
-        different = _differences(then, now)
+        self.changes = _differences(*({n: t[n] for n in CHANGEABLE} for t in (then, now)))
+        different = _differences(then, then | now | {n: then[n] for n in CHANGEABLE})
         text = self.saved.configuration.get("trained_on")
         if not text or text["sha256"] != digest:
             different.append("it had another text")

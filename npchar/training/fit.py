@@ -13,7 +13,7 @@ import numpy as np
 
 from npchar.arguments import require_positive
 from npchar.arrays import Array
-from npchar.files import TrainedOn, describe_model, text_digest
+from npchar.files import Reading, TrainedOn, describe_model, text_digest
 from npchar.network.network import Network
 from npchar.text.documents import Ids, as_text, read_text
 from npchar.text.examine import examine
@@ -37,7 +37,7 @@ class TrainableModel(Protocol):
     vocabulary: Vocabulary
     network: Network
     history: History
-    lower_case: bool
+    reading: Reading
     trained_on: TrainedOn | None
 
 
@@ -160,7 +160,7 @@ def _open_checkpoint(
         yield open_checkpoint(
             path,
             options.checkpoint_every,
-            describe_model(network, model.vocabulary, lower_case=model.lower_case),
+            describe_model(network, model.vocabulary, reading=model.reading),
             resume=options.resume,
             model=None if arguments["epochs"] is None else dict(network.parameters),
             ids=ids,

@@ -327,6 +327,8 @@ class Trainer:
                 setattr(owner, name, value)
         self.generator = saved["generator"]
         self.network.epochs_trained = checkpoint.epochs_trained
+        for change in checkpoint.changes:
+            self._report(f"resumed after epoch {self.position.epochs}: {change}")
 
     def _save_if_due(self) -> None:
         if self.checkpoint and self.checkpoint.is_due(self.position.epochs, self.position.steps):

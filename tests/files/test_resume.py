@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import signal
 import sys
@@ -377,12 +378,11 @@ def position(path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"learning_rate": 0.5}, "learning_rate was 0.02 and is 0.5"),
+        ({"clip_norm": 0.5}, "clip_norm was 1.0 and is 0.5"),
         ({"epochs": 2}, "epochs was 3 and is 2"),
         ({"text": TEXT.replace("rat", "cat")}, "another text"),
         ({"model": {"hidden_size": 9}}, "hidden_size was 8 and is 9"),
         ({"model": {"recurrent_dropout": 0.0}}, "recurrent_dropout was 0.1 and is 0.0"),
-        ({"schedule": npchar.Schedule(warm_up=0.5)}, "warm_up was 0.05 and is 0.5"),
     ],
 )
 def test_nothing_is_mixed(tmp_path, finished, changes, message):
@@ -395,6 +395,31 @@ def test_nothing_is_mixed(tmp_path, finished, changes, message):
     assert "another checkpoint" in str(error.value)
     assert path.read_bytes() == finished
     np.testing.assert_array_equal(model.parameters.flat, weights)
+
+
+@pytest.mark.parametrize(("crash", "epochs"), [(2, 0), (9, 1)])  # after this step, an epoch has 7
+def test_another_rate_on_resume(tmp_path, monkeypatch, crash, epochs):
+    """The result is that of a schedule which changes at this step."""
+    linear = {"schedule": npchar.Schedule("linear", warm_up=0)}
+    model, path = make(), tmp_path / "run.npz"
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        crash_after(patch, crash)
+        fit(model, path, **linear)
+    resumed = make()
+    history = fit(resumed, path, learning_rate=0.005, schedule=npchar.Schedule("cosine", warm_up=0))
+    assert history.events == [
+        f"resumed after epoch {epochs}: learning_rate was 0.02 and is 0.005",
+        f"resumed after epoch {epochs}: schedule was 'linear' and is 'cosine'",
+    ]
+    assert npchar.training_settings(path)["learning_rate"] == 0.005
+
+    def schedule(progress):
+        is_before = progress * 21 < crash - 0.5
+        return 1 - progress if is_before else (1 + math.cos(math.pi * progress)) / 2 / 4
+
+    same = make()
+    same.fit(TEXT, **SETTINGS | {"schedule": schedule})
+    np.testing.assert_array_equal(resumed.parameters.flat, same.parameters.flat)
 
 
 @pytest.mark.parametrize("without", ["position", "generator", "settings", "training.v"])

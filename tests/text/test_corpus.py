@@ -421,19 +421,13 @@ def test_a_folder_is_its_files(tmp_path):
     assert load_corpus(tmp_path, documents="lines") == ["one", "two", "three"]
 
 
-def test_lines_are_documents(tmp_path):
-    path = tmp_path / "names"
-    path.write_bytes(b"anna\r\n\n  \nben carl\n")
-    assert load_corpus(path, documents="lines", progress=False) == ["anna", "ben carl"]
-    with pytest.raises(CorpusError, match="documents is 'words'; expected 'lines', 'files'"):
-        load_corpus(path, documents="words")
-
-
 @pytest.mark.parametrize(
     ("beginning", "kind"),
     [
         (b"%PDF-1.7\n%\xe2\xe3", "a PDF.*save it as plain text"),
-        (b"PK\x03\x04\x14\0", r"a \.docx"),
+        (b"PK\x03\x04\x14\0", r"a \.zip, \.docx"),
+        (b"7z\xbc\xaf'\x1c\0\4", "a 7-Zip archive.*unpack it"),
+        (b"\x28\xb5\x2f\xfd\4", "a Zstandard archive"),
         (b"\xd0\xcf\x11\xe0\xa1", "an old Word or Excel file"),
     ],
 )

@@ -167,6 +167,32 @@ def test_whole_documents_are_generated(learned):
     assert len(learned.generate_documents(1, 1, temperature=5.0, seed=3)[0]) <= 1
 
 
+def test_new_documents(learned):
+    """Against a loop over the seeds, which draws one document at a time."""
+    old, expected, copies, repeats = {*NAMES}, [], 0, 0
+    for seed in itertools.count(1):
+        (document,) = learned.generate_documents(seed=seed, temperature=1.5)
+        if document in old or not document:
+            copies += 1
+        elif document in expected:
+            repeats += 1
+        else:
+            expected.append(document)
+        if len(expected) == 70:
+            break
+    found = learned.generate_documents(70, seed=1, temperature=1.5, new_to=NAMES)
+    assert found == expected
+    assert (found.copies, found.repeats) == (copies, repeats)
+    assert min(copies, repeats) > 0
+
+
+def test_nothing_new_comes(learned):
+    with pytest.warns(UserWarning, match="generated 1 of 3 new documents: the last 1,[0-9]+ were"):
+        found = learned.generate_documents(3, temperature=0, new_to=[])
+    assert len(found) == 1
+    assert found.repeats > 1000
+
+
 def test_generated_documents_end_before_a_stop(learned):
     whole = learned.generate_documents(50, seed=1)
     assert any("e" in word for word in whole)

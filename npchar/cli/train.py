@@ -1,0 +1,148 @@
+"""The commands ``train`` and ``resume``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+from argparse import Namespace
+from inspect import signature
+
+import npchar
+from npchar.cli import inputs
+from npchar.cli.inputs import say
+from npchar.cli.options import STANDARD_INPUT
+from npchar.files import Table
+from npchar.training import rank
+from npchar.training.config import default_learning_rate, default_model_arguments
+
+FINE_TUNING_RATE = 0.25  # of the default rate, to forget little of the old text
+SIZES = signature(npchar.Model).parameters.keys() - {"seed"}
+SETTINGS = signature(npchar.Model.fit).parameters.keys() - {"self"}
+
+
+def train(options: Namespace) -> int:
+    """Train a new model, or fine-tune one."""
+    first = options.files[0]
+    name = "" if first == STANDARD_INPUT else os.path.basename(os.path.abspath(first))
+    path = options.save or (os.path.splitext(name)[0].lstrip(".") or "model") + ".npz"
+    if os.path.exists(path):
+        raise ValueError(
+            f"{path} exists; name another file with --save, or, if it is an interrupted training, "
+            f"resume it with `{_resume_command(path, options)}`"
+        )
+    sizes, settings = inputs.selected(options, SIZES), inputs.selected(options, SETTINGS)
+    settings["schedule"] = npchar.Schedule(options.schedule, options.warm_up)
+    reading = inputs.reading_of(options)
+    text = inputs.load_texts(options.files, options, reading, options.validation_split)
+    if options.lower:
+        reading["lower_case"] = True
+        text = inputs.map_text(str.lower, text)
+    if isinstance(text, str):
+        vocabulary = npchar.Vocabulary.from_text(text, min_count=options.min_count)
+        n, unit = len(text), "characters"
+    else:
+        vocabulary = npchar.Vocabulary.from_documents(text, min_count=options.min_count)
+        n, unit = sum(map(len, text)), f"characters in {len(text):,} documents"
+    if options.base is None:
+        defaults = default_model_arguments(n, options.layer or "lstm")
+        model = npchar.Model(vocabulary, seed=options.seed, **defaults | sizes)
+    else:
+        if sizes:
+            names = ", ".join("--" + name.replace("_", "-") for name in sizes)
+            raise ValueError(f"--from takes the model as it is: leave out {names}")
+        base = inputs.load_model(options.base)
+        model = base.extend(text, min_count=options.min_count)
+        rate = default_learning_rate(options.optimizer, model.network.config)
+        settings.setdefault("learning_rate", FINE_TUNING_RATE * rate)
+        added = len(model.vocabulary) - len(base.vocabulary)
+        say(f"fine-tuning {options.base}: {added} new characters")
+    model.reading = reading
+    if _is_leader(options):
+        say(f"{n:,} {unit}, {len(vocabulary)} different; {model}")
+    return _fit(model, text, path, options, settings)
+
+
+def resume(options: Namespace) -> int:
+    """Resume a training, or train a finished model further."""
+    path = options.save
+    if inputs.is_shipped(path):
+        raise ValueError(f"{path} is a shipped model; use `npchar train --from {path} FILE`")
+    model = inputs.load_model(path, warn=False)
+    settings = npchar.training_settings(path) or {}
+    settings |= inputs.selected(options, SETTINGS)
+    if model.trained_on:
+        settings["validation_split"] = model.trained_on["validation_split"]
+    model.reading = inputs.reading_of(options, model)
+    split = settings.get("validation_split", 0.1)
+    text = inputs.load_texts(options.files, options, model.reading, split)
+    if model.vocabulary.documents and isinstance(text, str):
+        raise ValueError(inputs.NEEDS_DOCUMENTS.format(path))
+    text = inputs.lower_as_trained(text, model)
+    return _fit(model, text, path, options, settings | {"resume": True})
+
+
+def _fit(
+    model: npchar.Model, text: str | list[str], path: str, options: Namespace, settings: Table
+) -> int:
+    """Train with a checkpoint in the model file."""
+    target = os.path.realpath(path)  # the current folder may change
+    best = options.best and os.path.realpath(options.best)
+    if best == target:
+        raise ValueError(f"{path} is the file of the training; name another one with --best")
+
+    def show_sample(history: npchar.History) -> None:
+        for sample in _samples(model, options.temperature, len(history.loss)):
+            say(sample)
+
+    def keep_best(history: npchar.History) -> None:
+        losses = history.val_loss or history.loss
+        if losses[-1] <= min(losses):
+            model.save(best)
+
+    callbacks = [keep_best] * bool(best) + [show_sample] * options.sample
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell, for `npchar train ... &`
+        say(f"started in the background, where Ctrl-C is ignored; `kill {os.getpid()}` stops and "
+            "saves it")  # fmt: skip
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            history = model.fit(
+                text, checkpoint=target, callbacks=callbacks * _is_leader(options), **settings
+            )
+    except (KeyboardInterrupt, SystemExit) as interruption:  # Ctrl-C, SIGTERM
+        if not os.path.exists(target):
+            raise
+        if _is_leader(options):
+            say(f"\ninterrupted; resume with `{_resume_command(path, options)}`")
+        return 130 if isinstance(interruption, KeyboardInterrupt) else 128 + signal.SIGTERM
+    if _is_leader(options):
+        model.save(target)  # without the state of the training
+        which = "validation" if history.val_loss else "training"
+        loss = min(history.val_loss or history.loss)
+        print(f"{path}: {loss:.4f} nats per character on the {which} set")
+    return 0
+
+
+def _samples(model: npchar.Model, temperature: float, seed: int) -> list[str]:
+    """Generated texts to show in a training: three documents, or one text."""
+    if model.vocabulary.documents:
+        return model.generate_documents(3, 200, temperature=temperature, seed=seed)
+    first = inputs.first_prompt(model)
+    return [model.generate(first, 200, temperature=temperature, seed=seed)]
+
+
+def _is_leader(options: Namespace) -> bool:
+    """Whether this process prints and saves: ranks above 0 of an MPI job do not."""
+    return options.workers != "mpi" or rank() == 0
+
+
+def _resume_command(path: str, options: Namespace) -> str:
+    command = ["npchar", "resume", path, *options.files]
+    defaults = {"encoding": "utf-8", "errors": "strict", "temperature": 0.5, "best": None}
+    for name, default in defaults.items():
+        if getattr(options, name) != default:
+            command += [f"--{name}", str(getattr(options, name))]
+    command += ["--sample"] * options.sample
+    return shlex.join(command)

@@ -1,0 +1,114 @@
+"""Documents as files have them: lines, paragraphs, parts between markers, and records.
+
+``text/corpus.py`` reads the files. ``text/documents.py`` makes ids of the documents.
+"""
+
+from __future__ import annotations
+
+import re
+
+from npchar.text.download import CorpusError
+
+SEPARATORS = {"lines": r"\n", "paragraphs": r"\n\s*\n", "files": "(?!)"}  # never
+
+
+def separate(texts: list[tuple[str, str]], documents: str | None, field: str | None) -> list[str]:
+    """The documents in texts, except blank ones.
+
+    Parameters
+    ----------
+    texts
+        The names and contents of files.
+    documents
+        "lines", "paragraphs" (separated by blank lines), "files", or a marker between documents.
+        Line feeds beside a marker are left out.
+    field
+        If `documents` is None: the field of each record that is a document.
+
+    Raises
+    ------
+    CorpusError
+        For a marker that no text has, a missing field, or texts without a document.
+    """
+    if documents is None:
+        parts = [value for name, text in texts for value in field_values(text, field or "", name)]
+    else:
+        found = documents and any(documents in text for _, text in texts)
+        if documents not in SEPARATORS and not found:
+            raise CorpusError(
+                f"documents is {documents!r}; expected 'lines', 'paragraphs', 'files', or a marker "
+                "that separates documents in the text"
+            )
+        separator = SEPARATORS.get(documents) or re.escape(documents)
+        parts = [part for _, text in texts for part in re.split(separator, text)]
+        if documents != "files":
+            parts = [part.strip("\n") for part in parts]
+    parts = [part for part in parts if part.strip()]
+    if not parts:
+        raise CorpusError(f"expected documents in {', '.join(name for name, _ in texts)}, got none")
+    return parts
+
+
+def field_values(text: str, field: str, name: str) -> list[str]:
+    """One field of each record in a text.
+
+    Parameters
+    ----------
+    text
+        JSON Lines, if it begins with "{"; otherwise CSV, whose first line names the columns. It is
+        separated by the most frequent of comma, semicolon and tab in that line.
+    field
+        The name of the field or column.
+    name
+        The name of the file, for messages.
+
+    Raises
+    ------
+    CorpusError
+        For a record without the field, or another format.
+    """
+    if text.lstrip().startswith("{"):
+        return _json_values(text, field, name)
+    return _column(text, field, name)
+
+
+def _json_values(text: str, field: str, name: str) -> list[str]:
+    """The field of each JSON object, one in a line; null is an empty text."""
+    import json  # here, for a fast `import npchar`
+
+    values = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                value = json.loads(line)[field]
+            except (ValueError, KeyError, TypeError):
+                value = 0
+            if not isinstance(value, (str, type(None))):
+                raise CorpusError(
+                    f"expected a JSON object with a text in field {field!r} in line {number} of "
+                    f"{name}, got {line:.80}"
+                )
+            values.append(value or "")
+    return values
+
+
+def _column(text: str, field: str, name: str) -> list[str]:
+    """A column of a CSV file; rows that end before it have an empty text."""
+    import csv
+    import io
+
+    header = text.partition("\n")[0]
+    limit = csv.field_size_limit(len(text) + 1)  # a cell may be as long as the file
+    try:
+        rows = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=header.count), strict=True)
+        columns = next(rows, [])
+        if field not in columns:
+            raise CorpusError(
+                f"{name} has no column {field!r}; its first line has {', '.join(columns)}"
+            )
+        k = columns.index(field)
+        return [row[k] for row in rows if len(row) > k]
+    except csv.Error as error:
+        raise CorpusError(f"line {rows.line_num} of {name} is not CSV: {error}") from None
+    finally:
+        csv.field_size_limit(limit)

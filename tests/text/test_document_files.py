@@ -1,0 +1,117 @@
+"""Documents as files have them: lines, paragraphs, markers, CSV, JSON Lines, compressed."""
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import tarfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from npchar import CorpusError, load_corpus
+from npchar.text import compressed
+from npchar.text.document_files import separate
+
+TEXTS = ["anna", 'a "quoted", cell', "two\nlines", "语言; 模型", "tab\there"]
+POEM = "roses are red\nviolets are blue\n\n \nsugar is sweet\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "documents", "expected"),
+    [
+        ("anna\r\n\n  \nben carl\n", "lines", ["anna", "ben carl"]),
+        (POEM, "paragraphs", ["roses are red\nviolets are blue", "sugar is sweet"]),
+        (POEM, "files", [POEM]),
+        ("one\n<|end|>\ntwo (+)\n<|end|>\n", "<|end|>", ["one", "two (+)"]),
+        ("a(+)b", "(+)", ["a", "b"]),
+    ],
+)
+def test_documents(tmp_path, content, documents, expected):
+    (tmp_path / "file").write_bytes(content.encode())
+    assert load_corpus(tmp_path / "file", documents=documents, progress=False) == expected
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_column_of_csv(tmp_path, capsys, delimiter):
+    with (tmp_path / "file.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, delimiter=delimiter)
+        writer.writerow(["id", "text", "more"])
+        writer.writerows([k, text, ""] for k, text in enumerate([*TEXTS, " ", "x" * 200_000]))
+        file.write("7\r\n")
+    assert load_corpus(tmp_path / "file.csv", field="text") == [*TEXTS, "x" * 200_000]
+    assert "markup" not in capsys.readouterr().err
+    assert csv.field_size_limit() == 131072
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1))
+def test_a_field_of_json_lines(texts):
+    lines = "\n".join(json.dumps({"n": k, "text": text}) for k, text in enumerate(texts))
+    expected = [text for text in texts if text.strip()]
+    if expected:
+        assert separate([("file", lines + '\n{"text": null}\n\n')], None, "text") == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("a\nb", {"documents": "line"}, "documents is 'line'; expected 'lines', 'paragraphs', 'fi"),
+        ("a\nb", {"documents": ""}, "documents is ''; expected"),
+        ("a\nb", {"documents": "lines", "field": "text"}, "documents or field, got both"),
+        (" \n ", {"documents": "paragraphs"}, "expected documents in .*file, got none"),
+        (
+            "id,body\n1,a\n",
+            {"field": "text"},
+            "file has no column 'text'; its first line has id, b",
+        ),
+        ('id,text\n1,"a\n', {"field": "text"}, "line 2 of .*file is not CSV: unexpected end"),
+        (
+            '{"text": "a"}\n{"body": 1}',
+            {"field": "text"},
+            "a text in field 'text' in line 2 of .*body",
+        ),
+        (
+            '{"text": "a"}\n[1]',
+            {"field": "text"},
+            r"in line 2 of .*file, got \[1\]",
+        ),
+        ('{"text": "a"}\n{"te', {"field": "text"}, "expected a JSON object .* in line 2"),
+        (
+            '{"text": 3}',
+            {"field": "text"},
+            "a text in field 'text' in line 1 of .*: 3",
+        ),
+    ],
+)
+def test_bad_documents(tmp_path, content, options, message):
+    (tmp_path / "file").write_text(content)
+    with pytest.raises(CorpusError, match=message):
+        load_corpus(tmp_path / "file", progress=False, **options)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_compressed_texts(tmp_path, monkeypatch, compress):
+    text = "the cat sat on the mat. " * 50
+    path = tmp_path / "file"
+    data = compress(text.encode())
+    path.write_bytes(data + compress(b"the end"))  # as by `cat a.gz b.gz`
+    assert load_corpus(path) == load_corpus(tmp_path) == text + "the end"
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(CorpusError, match=r"cannot decompress .*file"):
+        load_corpus(path)
+    monkeypatch.setattr(compressed, "LARGEST", len(text) - 1)
+    path.write_bytes(data)
+    with pytest.raises(CorpusError, match="more than 1,199 bytes after decompression"):
+        load_corpus(path)
+
+
+def test_a_compressed_archive(tmp_path):
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as file:
+        file.add(__file__, "test.py")
+    (tmp_path / "texts.tgz").write_bytes(archive.getvalue())
+    with pytest.raises(CorpusError, match="is a tar archive; unpack it"):
+        load_corpus(tmp_path / "texts.tgz")
