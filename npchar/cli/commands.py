@@ -34,9 +34,8 @@ SAMPLING = "temperature", "top_k", "top_p", "seed", "unknown"
 PAGE_NOTE = "Trained on Nietzsche in English, in lower case."
 STRUCTURE_TEXTS = (
     "the cell (was,on,one) can keep\nthe ",  # a prompt that ends a line where the text does
-    "Trained on a made-up text that must be remembered to be predicted: the same words with spaces "
-    'between them, (in,brackets,with,commas), "in-quotation-marks-with-hyphens"; and each line '
-    "ends after 30 characters, wherever that is.",
+    "Trained on made-up text: words (in,brackets,have,commas), words "
+    '"in-quotation-marks-have-hyphens", and each line ends after 30 characters.',
 )
 
 
@@ -193,10 +192,11 @@ def _page(options: Namespace) -> None:
         model.to_html(options.save, prompt=prompt)
     else:
         other = npchar.Model.pretrained("structure")
-        html = page([
-            PageModel(DEFAULT_MODEL, model.network, model.vocabulary, prompt, PAGE_NOTE),
+        models = [
             PageModel("structure", other.network, other.vocabulary, *STRUCTURE_TEXTS),
-        ])  # fmt: skip
+            PageModel(DEFAULT_MODEL, model.network, model.vocabulary, prompt, PAGE_NOTE),
+        ]
+        html = page(models[::-1] if prompt else models)  # the prompt is for the default model
         write_whole(options.save, html.encode())
     print(options.save)
 

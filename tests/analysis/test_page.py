@@ -59,19 +59,23 @@ const found = { errors: [] };
 addEventListener("error", (event) => found.errors.push(event.message));
 const { text, draws, temperature } = INPUT;
 const at = (id) => document.getElementById(id);
-const shown = () => Array.from(at("text").children, (span) => span.textContent);
+const letters = () => Array.from(at("text").querySelectorAll("span"));
+const shown = () => letters().map((span) => span.textContent);
 const change = (id, value) => {
   at(id).value = value;
   at(id).dispatchEvent(new Event("input"));
 };
-// Goes on right after the change to the text that makes it true; a mistake ends the waiting.
+// Goes on right after the change to the page that makes it true; a mistake ends the waiting.
 const until = (condition) => new Promise((done, fail) => {
   addEventListener("error", ({ message }) => fail(new Error(message)));
-  new MutationObserver((_, observer) => {
+  const observer = new MutationObserver(check);
+  observer.observe(document.body, { childList: true, subtree: true, attributes: true });
+  function check() {
     if (!condition()) return;
     observer.disconnect();
     done();
-  }).observe(at("text"), { childList: true });
+  }
+  check();
 });
 const pictures = async (n) => {
   for (let k = 0; k < n; k++) await new Promise(requestAnimationFrame);
@@ -85,8 +89,9 @@ const press = (target, key, more = {}) =>
 const spans = () => Array.from(at("text").querySelectorAll(".span"), (span) => span.textContent);
 
 // A character that is clicked, a span that is selected, a unit that is held.
-function goBack() {
-  at("text").children[30].click();
+async function goBack() {
+  letters()[30].click();
+  await until(() => document.querySelectorAll(".salient").length === 30);
   found.back = {
     probabilities: npchar.probabilities(),
     states: npchar.states(),
@@ -113,15 +118,59 @@ function goBack() {
 
   npchar.reset();
   npchar.read(text);
-  at("text").children[20].click();
-  for (let k = 0; k < 3; k++) press(at("text"), "ArrowRight", { shiftKey: true });
+  for (const from of [5, 18, 31]) {
+    found.early = at("ranking").children.length;
+    letters()[from].click();
+    for (let k = 0; k < 3; k++) press(at("text"), "ArrowRight", { shiftKey: true });
+  }
+  await until(() => at("ranking").children.length);
   found.span = { text: spans(), ...npchar.correlations("spans") };
   const read = () => Array.from(at("ranking").children, ({ children }) =>
     [children[0].textContent, children[2].textContent]);
   found.span.ranking = read();
-  press(at("text"), "Escape");
+  at("forget").click();
   found.span.none = spans();
   document.querySelector('.units button[aria-pressed="true"]')?.click();
+}
+
+// What a laboratory needs: long texts, a tour, links and files.
+async function laboratory() {
+  const reads = async (string) => {
+    change("prompt", string);
+    const sooner = shown().length;
+    await until(() => at("progress").hidden && shown().length >= string.length);
+    return sooner;
+  };
+  found.long = { sooner: await reads("the rest ".repeat(700)), length: shown().length };
+  found.long.ready = !at("write").disabled;
+  await reads("the rest");
+  at("start-tour").click();
+  found.tour = [];
+  for (let k = 0; k < 5; k++, press(document.activeElement, "ArrowRight")) {
+    found.tour.push([document.activeElement.id, document.activeElement.textContent]);
+  }
+  press(document.activeElement, "Escape");
+  found.tourEnds = [at("tour").hidden, document.activeElement.id];
+  at("one").click();
+  change("unit-number", 3);
+  npchar.pin(0, 3, { c: 1.5, h: -0.5 });
+  at("link").click();
+  const state = () => JSON.stringify([shown(), at("prompt").value, npchar.states()]);
+  found.linked = [state()];
+  await pictures(2);
+  at("unpin").click();
+  await reads("another text");
+  dispatchEvent(new Event("hashchange"));
+  await until(() => shown().length === 9 && at("unit-number").value === "3");
+  found.linked.push(state());
+  const dataTransfer = new DataTransfer();
+  const bytes = Uint8Array.from(atob(INPUT.file), (c) => c.charCodeAt(0));
+  dataTransfer.items.add(new File([bytes], "own.npz"));
+  document.dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
+  await until(() => at("model").selectedOptions[0].text === "own.npz");
+  npchar.reset();
+  npchar.read("the rest");
+  found.dropped = npchar.probabilities();
 }
 
 async function examine() {
@@ -141,7 +190,8 @@ async function examine() {
   found.drawn = npchar.write(draws.length, temperature, draws);
   found.late = npchar.saliency(text.length + draws.length - 1);
   found.correlations = ["line", "word", "quotes"].map((name) => npchar.correlations(name));
-  goBack();
+  found.bits = npchar.surprises();
+  await goBack();
   npchar.reset();
   npchar.read(text);
   found.greedy = npchar.write(60, 0);
@@ -180,7 +230,7 @@ async function examine() {
   const grid = layers.at(-1);
   grid[2].click();
   found.coloured = {
-    backgrounds: Array.from(at("text").children, (span) => span.style.backgroundColor),
+    backgrounds: letters().map((span) => span.style.backgroundColor),
     square: grid[2].style.backgroundColor,
     state: npchar.states().at(-1),
   };
@@ -193,6 +243,7 @@ async function examine() {
     npchar.read("the rest");
     found.second = npchar.probabilities();
   }
+  await laboratory();
   found.loaded = performance.getEntriesByType("resource").map(({ name }) => name);
 }
 
@@ -316,7 +367,10 @@ def case(request, loopback, tmp_path_factory):
     if browser is None:
         pytest.skip(f"there is no browser to open the page in: {', '.join(BROWSERS)}")
     folder, home = (tmp_path_factory.mktemp(name) for name in ("page", "browser"))
+    MODELS["conv"].save(folder / "own.npz", dtype="float64")
+    file = base64.b64encode((folder / "own.npz").read_bytes()).decode()
     given = {"text": list(TEXTS[request.param]), "draws": DRAWS, "temperature": TEMPERATURE}
+    given["file"] = file
     script = SCRIPT.replace("INPUT", json.dumps(given).replace("<", r"\u003c"))
     driven = page_of(request.param).replace(
         "</body>", f'<script type="module">{script}</script>\n</body>'
@@ -365,6 +419,36 @@ def test_the_probabilities_are_pythons(case):
         assert set(theirs) == set("hc") & set(seen.values)  # h, and of an LSTM c
         for name, values in theirs.items():
             np.testing.assert_allclose(values, seen.values[name][-1, layer], rtol=0, atol=1e-12)
+
+
+def test_surprise_is_the_bits_of_a_character(case):
+    model, text, found = case
+    ids = model.vocabulary.encode(text)
+    before = np.array(found["probabilities"])[np.arange(len(ids) - 1), ids[1:]]
+    assert found["bits"][1 : len(ids)] == pytest.approx(-np.log2(before), abs=1e-9)
+
+
+def test_a_long_text_is_read_in_slices(case):
+    assert case[2]["long"]["sooner"] < case[2]["long"]["length"] == 6300
+    assert case[2]["long"]["ready"]
+
+
+def test_the_tour_by_keys(case):
+    steps = case[2]["tour"]
+    assert {id for id, _ in steps} == {"tour-title"}
+    assert len({title for _, title in steps}) == 5
+    assert case[2]["tourEnds"] == [True, "start-tour"]
+
+
+def test_a_link_brings_the_text_and_the_pins_back(case):
+    before, after = case[2]["linked"]
+    assert before == after
+
+
+def test_a_file_that_is_dropped(case):
+    network = MODELS["conv"].network.astype("float64")
+    p, _ = softmaxed(network, MODELS["conv"].vocabulary.encode("the rest"))
+    np.testing.assert_allclose(case[2]["dropped"], p, rtol=0, atol=1e-12)
 
 
 def test_temperature_is_the_librarys(case):
@@ -455,9 +539,11 @@ def test_a_span_ranks_the_units(case):
     network = model.network.astype("float64")
     seen = npchar.Activations.of(network, text, model.vocabulary.encode(text))
     span = found["span"]
-    assert units("".join(span["text"])) == units(text[20:24])
-    places = np.arange(10, 34)  # ten more on each side
-    feature = (places >= 20) & (places < 24)
+    inside = np.isin(np.arange(len(text)), [k + n for k in (5, 18, 31) for n in range(4)])
+    assert units("".join(span["text"])) == units("".join(np.array(list(text))[inside]))
+    assert found["early"] == 0  # with fewer spans
+    places = np.arange(min(45, len(text)))  # ten more on each side
+    feature = inside[places]
     near = part(seen, places)
     best = near.find(feature, 8)
     name = "Cell" if "c" in seen.values else "Unit"
@@ -658,5 +744,5 @@ def test_a_model_writes_its_page(model, tmp_path):
 def test_the_command_writes_both_models_that_come_along(tmp_path):
     path = tmp_path / "page.html"
     assert main(["page", str(path)]) == 0
-    assert re.findall(r'"name": "(.*?)"', path.read_text("utf-8")) == ["nietzsche", "structure"]
+    assert re.findall(r'"name": "(.*?)"', path.read_text("utf-8")) == ["structure", "nietzsche"]
     assert path.stat().st_size < 1_500_000

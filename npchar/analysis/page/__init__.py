@@ -20,7 +20,7 @@ from npchar.network.network import Network
 from npchar.text.vocabulary import Vocabulary
 from npchar.version import __version__
 
-SCRIPTS = ("network.js", "features.js", "state.js", "view.js", "page.js")
+SCRIPTS = ("network.js", "features.js", "state.js", "view.js", "files.js", "page.js", "tour.js")
 KINDS = ("lstm", "gru", "rnn", "conv")  # the layers that its script runs
 
 

@@ -66,13 +66,16 @@ const MOVES = 100;
  * What the best of all units reaches by chance: the feature is moved along the text, whose end
  * is joined to its beginning, by 100 distances, so that it has nothing to do with it; 5 of them
  * give more than this. `among` are the places that are compared, of all rows, (T, U).
+ * A generator, which pauses after each distance.
  */
-function chanceLevel(rows, among, feature) {
+function* chanceLevel(rows, among, feature) {
   const T = rows.length;
-  const best = Array.from({ length: MOVES }, (_, k) => {
-    const move = Math.round(((k + 1) * T) / (MOVES + 1));
+  const best = [];
+  for (let k = 1; k <= MOVES; k++) {
+    const move = Math.round((k * T) / (MOVES + 1));
     const r = correlations(among.map((t) => rows[(t + move) % T]), feature);
-    return r.reduce((most, one) => Math.max(most, Math.abs(one)), 0);
-  });
+    best.push(r.reduce((most, one) => Math.max(most, Math.abs(one)), 0));
+    yield;
+  }
   return best.sort((a, b) => a - b)[MOVES - 6];
 }

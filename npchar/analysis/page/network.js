@@ -3,13 +3,10 @@
 // number of characters, H of a layer's units, D of a layer's inputs. Weights are float32, or
 // float16 in the page where that is exact; all arithmetic is in float64.
 
-/** The layers of a model, from its description and its weights in base64. */
-function networkOf({ characters, layer, hidden_size: H, num_layers, bits }, base64) {
+/** The layers of a model, from its description and its weights, one array after the other. */
+function networkOf({ characters, layer, hidden_size: H, num_layers }, flat) {
   const kind = KINDS[layer];
   const V = characters.length;
-  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
-  // One array after the other, as in Python
-  const flat = bits === 16 ? fromHalf(new Uint16Array(bytes.buffer)) : new Float32Array(bytes.buffer);
   let start = 0;
   const next = (length) => flat.subarray(start, (start += length));
 
@@ -19,7 +16,14 @@ function networkOf({ characters, layer, hidden_size: H, num_layers, bits }, base
     layers.push({ kind, depth, D, H, ...kind.weights({ D, H, next, lowest: depth === 0 }) });
   }
   const W = transposed(next(H * V), 1, H, V);
-  return { kind, layers, dense: { W, b: next(V) }, weights: flat.length };
+  const dense = { W, b: next(V) };
+  return { kind, layers, dense, used: start, weights: flat.length };
+}
+
+/** The weights of a page's model, which are stored in base64. */
+function weightsOf({ bits }, base64) {
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  return bits === 16 ? fromHalf(new Uint16Array(bytes.buffer)) : new Float32Array(bytes.buffer);
 }
 
 /** The numbers whose float16 bits these are: 1 of sign, 5 of exponent, 10 of fraction. */
@@ -238,7 +242,7 @@ function stepConv(layer, x, before) {
 }
 
 /** Backward through time: from the gradients with respect to h at each step, null for zeros. */
-function backwardRecurrent(layer, tape, above) {
+function* backwardRecurrent(layer, tape, above) {
   let dstate = zeroState(layer);
   const dx = [];
   for (let t = tape.length - 1; t >= 0; t--) {
@@ -248,17 +252,19 @@ function backwardRecurrent(layer, tape, above) {
     dx[t] = new Float64Array(layer.D);
     addInputBack(dx[t], back.dz, layer, layer.Wx);
     dstate = back.dstate;
+    yield;
   }
   return dx;
 }
 
 /** The same of a convolution, whose steps do not go through one another. */
-function backwardConv(layer, tape, above) {
+function* backwardConv(layer, tape, above) {
   const { D, H, depth } = layer;
   const dx = tape.map(() => new Float64Array(D));
-  tape.forEach(({ values: { v, g } }, t) => {
+  for (const [t, { values }] of tape.entries()) {
+    const { v, g } = values;
     const dh = above[t];
-    if (!dh) return;
+    if (!dh) continue;
     const dz = new Float64Array(2 * H);
     for (let k = 0; k < H; k++) {
       dz[k] = dh[k] * g[k]; // of h = v g + x
@@ -268,15 +274,17 @@ function backwardConv(layer, tape, above) {
     addInputBack(dx[t], dz, layer, layer.Wx);
     const past = t - reachOf(layer);
     if (past >= 0) addInputBack(dx[past], dz, layer, layer.Wp);
-  });
+    yield;
+  }
   return dx;
 }
 
-// What the page has to know of a kind of layer. `state` is what a step needs of the step before;
+// What the page has to know of a kind of layer. `arrays` are its weights in a file; `state` is what a step needs of the step before;
 // `memory` what its units are shown by, through tanh where it has no bounds.
 const KINDS = {
   lstm: {
     name: "LSTM",
+    arrays: ["Wx", "Wh", "b"],
     weights: (sizes) => recurrentWeights(4, sizes),
     state: ["h", "c"],
     memory: "c",
@@ -287,6 +295,7 @@ const KINDS = {
   },
   gru: {
     name: "GRU",
+    arrays: ["Wx", "Wh", "b", "bq"],
     weights: (sizes) => ({ ...recurrentWeights(3, sizes), bq: sizes.next(sizes.H) }),
     state: ["h"],
     memory: "h",
@@ -297,6 +306,7 @@ const KINDS = {
   },
   rnn: {
     name: "plain RNN",
+    arrays: ["Wx", "Wh", "b"],
     weights: (sizes) => recurrentWeights(1, sizes),
     state: ["h"],
     memory: "h",
@@ -307,6 +317,7 @@ const KINDS = {
   },
   conv: {
     name: "convolution",
+    arrays: ["W", "b"],
     weights: convWeights,
     state: ["h", "last"],
     memory: "h",
@@ -355,9 +366,9 @@ function step({ layers, dense }, id, states, pins = []) {
 /**
  * How much the prediction of a character depended on each before it: see Model.saliency.
  * The norm of the gradient of log p(target) with respect to each of `ids`, as a one-hot vector,
- * which were read from `states` on.
+ * which were read from `states` on. A generator, which pauses after each step.
  */
-function saliency(network, ids, states, target) {
+function* saliency(network, ids, states, target) {
   const { layers, dense } = network;
   const tapes = layers.map(() => []);
   let logits;
@@ -366,6 +377,7 @@ function saliency(network, ids, states, target) {
     after.values.forEach((values, k) => tapes[k].push({ before: states[k], values }));
     states = after.values;
     ({ logits } = after);
+    yield;
   }
   const p = probabilitiesOf(logits, 1);
   const dlogits = p.map((q, id) => (id === target ? 1 : 0) - q); // of log softmax
@@ -373,7 +385,7 @@ function saliency(network, ids, states, target) {
   gradients[ids.length - 1] = new Float64Array(layers.at(-1).H);
   addBack(gradients[ids.length - 1], dlogits, dense.W);
   for (let k = layers.length - 1; k >= 0; k--) {
-    gradients = layers[k].kind.backward(layers[k], tapes[k], gradients);
+    gradients = yield* layers[k].kind.backward(layers[k], tapes[k], gradients);
   }
   return gradients.map((dx) => Math.hypot(...dx));
 }
@@ -398,6 +410,11 @@ function draw(probabilities, u) {
   const id = cumulative.findIndex((sum) => sum > u * total);
   if (id < 0) throw new RangeError(`the number drawn is ${u}; expected 0 to below 1`);
   return id;
+}
+
+/** How surprising a character was, in bits: −log2 of its probability. */
+function surpriseOf(logits, id) {
+  return -Math.log2(probabilitiesOf(logits, 1)[id]);
 }
 
 /** exp of the entropy: how many equally probable outcomes would be as uncertain. */

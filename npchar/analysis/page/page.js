@@ -2,21 +2,30 @@
 // wiring is near the end; the functions for the browser's console are the last.
 
 const SPEEDS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]; // characters a second
-const FRAME = 12; // milliseconds of work between two pictures, so that the page stays quick
+const FRAME = 12; // milliseconds of writing between two pictures
+const SPOKEN = 3000; // milliseconds between two announcements of what is written
+const EXAMPLE = 240; // characters
+const LONGEST = 20000; // characters of a text file
 
-/** Open a model: everything of another is forgotten. */
-function openModel() {
+/** The network of a model, which is built when it is first needed. */
+function networkAt(place) {
+  const model = models[place];
+  return (model.network ??= networkOf(model.description, model.weights()));
+}
+
+/** Open a model and forget everything of another; `then` follows once its prompt is read. */
+function openModel(then = writeExample) {
   stop();
   const place = Math.max(0, element("model").selectedIndex);
-  description = DESCRIPTIONS[place];
-  network = networkOf(description, WEIGHTS[place].textContent);
+  network = networkAt(place);
+  ({ description } = models[place]);
   ({ characters } = description);
-  idOf = new Map(characters.map((character, id) => [character, id]));
+  idOf = idsOf(description);
   const { kind, layers } = network;
   words = kind.memory === "c" ? WORDS.c : kind.bounded ? WORDS.h : UNBOUNDED;
   [pins, chosen] = [[], null];
   element("unpin").hidden = true;
-  element("pinned").textContent = "";
+  element("pinned").hidden = true;
   element("grids").replaceChildren();
   units = layers.map(makeUnits);
   element("bars").replaceChildren();
@@ -39,29 +48,60 @@ function openModel() {
   element("no-diagram").hidden = kind.memory === "c";
   element("no-diagram-why").textContent = NO_DIAGRAM[description.layer] ?? "";
   element("pin-c-setting").hidden = element("following-c").hidden = kind.memory !== "c";
-  element("follow").checked = false;
+  element("follow").checked = true;
   const widest = kind.bounded || kind.memory === "c" ? 1 : 4;
   Object.assign(element("pin-h"), { min: -widest, max: widest });
   element("pin-hint").textContent =
-    `A pinned ${words.unit} has ${kind.memory === "c" ? "these c and h" : "this h"} after the ` +
-    "character shown, and after all that are written then.";
+    `A pinned ${words.unit} keeps ${kind.memory === "c" ? "its c, and its h if h does not follow c," : "its h"} ` +
+    "from the character shown on. Move the slider, and watch what may come next.";
   element("samples").hidden = true;
   element("prompt").value = description.prompt;
+  element("sentence").value ||= description.prompt.trim();
   reset();
-  begin();
+  begin(then);
+}
+
+/** Write an example, always the same one, and choose a unit that shows something. */
+function writeExample() {
+  if (!text.length) return;
+  function* writeAndCompare() {
+    for (let k = 0, seed = 1; k < EXAMPLE; k++) {
+      seed = (seed * 16807) % 2147483647; // Park and Miller's generator
+      writeOne(temperature(), seed / 2147483647);
+      yield;
+    }
+    return yield* closest();
+  }
+  inSlices(writeAndCompare(), unchanged(), (best) => {
+    chooseClosest(best);
+    toEnd();
+  });
 }
 
 /** Begin with the prompt; only what is new is read where it has just grown. */
-function begin() {
+function begin(then = () => {}) {
   stop();
-  const { ids, unknown } = encode(element("prompt").value);
+  const { ids, unknown } = encode(element("prompt").value, idOf);
   const grown = first === 0 && text.every(({ id, written }, n) => !written && id === ids[n]);
   if (!grown) reset();
-  for (const id of ids.slice(text.length)) feed(id, false);
   element("note").textContent = unknown.length
     ? `Left out, as it is not in the vocabulary: ${unknown.map((c) => nameOf(c)[1]).join(" ")}`
     : "";
-  toEnd();
+  const finish = () => {
+    setBusy(false);
+    toEnd();
+    then();
+  };
+  const progress = () => {
+    setBusy(true);
+    Object.assign(element("progress"), { max: ids.length, value: text.length });
+  };
+  inSlices(reading(ids.slice(text.length)), unchanged(), finish, progress);
+}
+
+function setBusy(busy) {
+  element("progress").hidden = !busy;
+  for (const id of ["write", "one"]) element(id).disabled = busy;
 }
 
 /** Whether there is something to go on from; says so if not. */
@@ -73,16 +113,22 @@ function ready() {
 }
 
 function start() {
+  stop();
   if (!ready()) return;
   toEnd();
-  writing = { since: performance.now(), owed: 1, written: 0 };
+  writing = { since: performance.now(), owed: 1, written: 0, spoken: performance.now() };
   element("write").textContent = "Stop";
   element("status").textContent = "Writing.";
+  showEnd();
   requestAnimationFrame(frame);
 }
 
+/** End what is going on: writing, and work in slices. */
 function stop() {
+  changes += 1;
+  setBusy(false);
   if (!writing) return;
+  speak(unspoken.length);
   element("status").textContent = `Stopped after ${writing.written} characters.`;
   element("write").textContent = "Write";
   writing = null;
@@ -98,19 +144,34 @@ function frame() {
   const before = writing.written;
   const follow = atEnd();
   while (writing.owed >= 1) {
-    writeOne(temperature());
+    unspoken += writeOne(temperature());
     writing.written += 1;
     writing.owed = performance.now() - now < FRAME ? writing.owed - 1 : 0;
   }
-  if (writing.written > before) showText(follow);
+  if (writing.written > before) {
+    showText(false);
+    if (follow) showEnd();
+  }
+  if (now - writing.spoken > SPOKEN) {
+    writing.spoken = now;
+    speak(unspoken.search(/\s\S*$/) + 1); // whole words
+  }
   requestAnimationFrame(frame);
+}
+
+let unspoken = ""; // written, but not yet given to screen readers
+
+/** Give screen readers so many of the characters written: the last ones, if there are too many. */
+function speak(length) {
+  element("spoken").textContent = unspoken.slice(0, length).slice(-200);
+  unspoken = unspoken.slice(length);
 }
 
 function oneCharacter() {
   stop();
   if (!ready()) return;
   moment = null;
-  writeOne(temperature());
+  element("spoken").textContent = nameOf(writeOne(temperature()))[1];
   element("status").textContent = "";
   showMoment();
   showText();
@@ -142,7 +203,7 @@ function toEnd() {
 /** Drop what follows the moment that is shown, and go on from it. */
 function goOnFromHere() {
   stop();
-  for (const { element } of text.splice(moment + 1 - first)) element.remove();
+  remove(text.splice(moment + 1 - first));
   spans = spans.filter(([, to]) => to <= moment);
   moment = null;
   rerun();
@@ -154,6 +215,7 @@ function goOnFromHere() {
 
 let kept = []; // the spans that stay when this one grows or shrinks
 let anchor = null; // where a span that is selected by keys began
+let touched = null; // where a span that is selected by a finger began
 
 function beginSpan() {
   kept = element("add").checked ? spans : [];
@@ -166,9 +228,19 @@ function select(span) {
   showRanking();
 }
 
+function entryOf(target) {
+  return text.find(({ element }) => element === target);
+}
+
+/** A finger that moves sideways selects a span; the browser takes the other ways to scroll. */
+function dragText({ clientX, clientY }) {
+  const to = touched && entryOf(document.elementFromPoint(clientX, clientY));
+  if (to && to !== touched) select([Math.min(touched.n, to.n), Math.max(touched.n, to.n)]);
+}
+
 function clickText(event) {
   if (selectedSpan()) return; // the end of a drag
-  const entry = text.find(({ element }) => element === event.target);
+  const entry = entryOf(event.target);
   if (!entry) return;
   anchor = null;
   goTo(entry.n);
@@ -229,10 +301,13 @@ function forgetSpans() {
 let units, bars;
 const on = (id, event, action) => element(id).addEventListener(event, action);
 element("speed").max = SPEEDS.length - 1;
-element("models").hidden = DESCRIPTIONS.length === 1;
-element("model").append(...DESCRIPTIONS.map(({ name }) => new Option(name)));
-on("model", "change", openModel);
-on("prompt", "input", begin);
+models.forEach(({ description }) => addOption(description));
+on("model", "change", () => openModel());
+on("prompt", "input", () => begin());
+on("open", "click", () => element("file").click());
+on("file", "change", ({ target }) => openFile(target.files[0]));
+on("link", "click", copyLink);
+on("colouring", "change", ({ target }) => setColouring(target.value));
 on("write", "click", () => (writing ? stop() : start()));
 on("one", "click", oneCharacter);
 on("clear", "click", clear);
@@ -244,7 +319,12 @@ for (const id of ["temperature", "other"]) {
   });
 }
 on("both", "click", sampleBoth);
-on("text", "pointerdown", beginSpan);
+on("text", "pointerdown", ({ pointerType, target }) => {
+  beginSpan();
+  touched = pointerType === "touch" ? entryOf(target) : null;
+});
+on("text", "pointermove", dragText);
+for (const event of ["pointerup", "pointercancel"]) on("text", event, () => (touched = null));
 on("text", "click", clickText);
 on("text", "keydown", textKeys);
 on("from-here", "click", goOnFromHere);
@@ -252,6 +332,7 @@ on("to-end", "click", toEnd);
 on("unit-number", "input", search);
 on("unit-layer", "change", search);
 on("pin", "click", () => (pinOf(chosen) ? unpin(chosen) : pinAt()));
+on("flip", "click", () => pinAt({}, -1));
 on("unpin", "click", () => setPins([]));
 for (const name of ["c", "h"]) {
   on(`pin-${name}`, "input", ({ target }) => pinAt({ [name]: Number(target.value) }));
@@ -268,8 +349,18 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   element("write").click();
 });
-openModel();
+for (const name of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(name, (event) => {
+    event.preventDefault();
+    document.body.classList.toggle("dropping", name === "dragover");
+    if (name === "drop") openFile(event.dataTransfer.files[0]);
+  });
+}
+on("two", "toggle", compare);
+on("two", "input", compare);
+addEventListener("hashchange", openLink);
 showSettings();
+openLink();
 
 // For programs, and for the console of the browser:
 //   npchar.characters               the characters, in the order of their ids
@@ -279,6 +370,7 @@ showSettings();
 //   npchar.write(20, 0.5)           write 20 characters and return them
 //   npchar.write(2, 0.5, [.1, .9])  the same with these numbers for chance, one each
 //   npchar.states()                 h of each layer, and c of an LSTM's
+//   npchar.surprises()              of each character of the text, in bits
 //   npchar.saliency(30)             for character 30 of the text (from 0): see saliencyOf
 //   npchar.correlations("line")     of every unit with a feature, and the chance level
 //   npchar.pin(0, 7, { c: 1, h: 1 })    hold unit 7 of layer 0; with an h of null, h follows c
@@ -293,8 +385,9 @@ window.npchar = {
     toEnd();
   },
   read(string) {
-    const { ids } = encode(string);
-    for (const id of ids) feed(id, false);
+    stop();
+    const { ids } = encode(string, idOf);
+    atOnce(reading(ids));
     showText();
     return ids.map((id) => characters[id]).join("");
   },
@@ -302,6 +395,7 @@ window.npchar = {
     return Array.from(probabilitiesOf(shown().logits, temperature));
   },
   write(n, temperature = 1, draws = null) {
+    stop();
     if (!text.length) throw new Error("nothing has been read to go on from; use npchar.read");
     if (draws && draws.length < n) throw new Error(`expected ${n} draws, got ${draws.length}`);
     let written = "";
@@ -313,9 +407,10 @@ window.npchar = {
     const found = ({ h, c }) => (c ? { h: Array.from(h), c: Array.from(c) } : { h: Array.from(h) });
     return shown().values.map(found);
   },
-  saliency: (n) => Array.from(saliencyOf(n)),
+  surprises: () => text.map(({ bits }) => bits),
+  saliency: (n) => Array.from(atOnce(saliencyOf(n))),
   correlations(name) {
-    const { r, chance } = following(name);
+    const { r, chance } = atOnce(following(name));
     return { r: Array.from(r), chance };
   },
   pin: (layer, unit, at) => pin({ layer, unit }, at),

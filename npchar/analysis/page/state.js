@@ -3,21 +3,29 @@
 
 const element = (id) => document.getElementById(id);
 const box = element("text");
-const DESCRIPTIONS = JSON.parse(element("descriptions").textContent);
-const WEIGHTS = document.querySelectorAll("script.weights");
 const KEPT = 5000; // characters of the text; earlier ones are dropped, a tenth at a time
 const BACK = 100; // characters that the saliency goes back
 const COMPARED = 2000; // characters, the latest, over which units are compared with a feature
+const SLICE = 25; // milliseconds of work at a time, so that the page stays responsive
+const ENOUGH = 3; // spans that a ranking needs
 
+const scripts = document.querySelectorAll("script.weights");
+const models = JSON.parse(element("descriptions").textContent).map((description, k) => ({
+  description,
+  weights: () => weightsOf(description, scripts[k].textContent),
+}));
 let description, network, characters, idOf, words; // of the model that is open
 let first = 0; // the number of the first character that is still kept
-let text = []; // of { n, id, written, states, element }: a character, and the states after it
+// Of { n, id, written, bits, states, element }: a character, its surprise, the states after it
+let text = [];
 let origin; // the states before all of them
 let values, logits; // of the latest step, and of the zero state at first
 let pins = []; // of { layer, unit, c, h }: units that are held
 let chosen = null; // a unit: { layer, unit }
 let moment = null; // the number of a character that was clicked
 let spans = []; // of [from, to]: numbers of the first and the last character of each
+let changes = 0; // of the text, by a person: work in slices on an older one ends
+let colouring = "unit"; // what colours the text: "unit", "surprise" or "none"
 let writing = null; // while it writes: { since, owed, written }
 const temperature = () => Number(element("temperature").value);
 const other = () => Number(element("other").value);
@@ -26,9 +34,37 @@ const speed = () => SPEEDS[Number(element("speed").value)];
 /** Clear the text and begin at the zero state. */
 function reset() {
   [text, spans, moment, first] = [[], [], null, 0];
+  element("example").textContent = "";
   origin = network.layers.map(zeroState);
   rerun();
   box.replaceChildren();
+}
+
+/** Run a generator to its end. */
+function atOnce(work) {
+  let step;
+  do step = work.next();
+  while (!step.done);
+  return step.value;
+}
+
+/** Run a generator in slices, the first one now, while it is wanted; `then` gets its value. */
+function inSlices(work, wanted, then, between = () => {}) {
+  const end = performance.now() + SLICE;
+  let step;
+  do step = work.next();
+  while (!step.done && performance.now() < end);
+  if (step.done) then(step.value);
+  else {
+    between();
+    setTimeout(() => wanted() && inSlices(work, wanted, then, between));
+  }
+}
+
+/** Whether the text is still the one of now, for `inSlices`. */
+function unchanged() {
+  const now = changes;
+  return () => now === changes;
 }
 
 /** What a later step needs of the values of this one. */
@@ -58,16 +94,28 @@ function rerun() {
 /** Feed a character to the network, from the prompt or one that it generated. */
 function feed(id, written) {
   const before = values.map((v, k) => stateOf(v, network.layers[k]));
+  const bits = surpriseOf(logits, id);
   ({ values, logits } = step(network, id, before, pins));
   const states = values.map((v, k) => stateOf(v, network.layers[k]));
   const span = document.createElement("span");
   span.textContent = characters[id];
   span.classList.toggle("break", characters[id] === "\n");
   span.classList.toggle("prompt", !written);
-  const entry = { n: first + text.length, id, written, states, element: span };
+  const entry = { n: first + text.length, id, written, bits, states, element: span };
   colour(entry);
   text.push(entry);
-  box.append(span);
+  let line = box.lastElementChild; // lines of their own, as a browser lays out each by itself
+  if (!line || line.lastChild.className.includes("break")) box.append((line = make("div", "")));
+  line.append(span);
+}
+
+/** Remove characters from the page. */
+function remove(entries) {
+  for (const { element } of entries) {
+    const line = element.parentNode;
+    element.remove();
+    if (!line.hasChildNodes()) line.remove();
+  }
 }
 
 /** Draw a character and feed it to the network. */
@@ -76,7 +124,7 @@ function writeOne(temperature, u = Math.random()) {
   feed(id, true);
   if (text.length > KEPT) {
     const dropped = text.splice(0, KEPT / 10);
-    for (const { element } of dropped) element.remove();
+    remove(dropped);
     first += dropped.length;
     origin = dropped.at(-1).states;
     if (moment < first) moment = null;
@@ -85,18 +133,44 @@ function writeOne(temperature, u = Math.random()) {
   return characters[id];
 }
 
+/** Read ids, a character at a time. */
+function* reading(ids, written = false) {
+  for (const id of ids) yield feed(id, written);
+}
+
 /** What would be written next, at a temperature and with these numbers for chance. */
-function continuation(temperature, draws) {
+function* continuation(temperature, draws) {
   let { values, logits } = shown();
-  return draws.map((u) => {
+  let written = "";
+  for (const u of draws) {
     const id = draw(probabilitiesOf(logits, temperature), u);
     ({ values, logits } = step(network, id, values, pins));
-    return characters[id];
-  });
+    written += characters[id];
+    yield;
+  }
+  return written;
+}
+
+/** The surprise of each of a text's ids for a network, in bits. */
+function* surprises(network, ids) {
+  let states = network.layers.map(zeroState);
+  let logits = logitsOf(network.dense, states.at(-1).h);
+  const bits = [];
+  for (const id of ids) {
+    bits.push(surpriseOf(logits, id));
+    ({ values: states, logits } = step(network, id, states));
+    yield;
+  }
+  return bits;
+}
+
+/** The ids of characters. */
+function idsOf({ characters }) {
+  return new Map(characters.map((character, id) => [character, id]));
 }
 
 /** A text's ids; an unknown character is lower-cased, or left out. */
-function encode(string) {
+function encode(string, idOf) {
   const ids = [];
   const unknown = new Set();
   for (const character of string) {
@@ -125,28 +199,54 @@ function valueOf(state, unit) {
 }
 
 /** How much the prediction of a character depended on each of up to 100 before it. */
-function saliencyOf(n) {
+function* saliencyOf(n) {
   const from = Math.max(first, n - BACK);
   if (n <= from) return [];
   const ids = text.slice(from - first, n - first).map(({ id }) => id);
-  return saliency(network, ids, statesBefore(from), text[n - first].id);
+  return yield* saliency(network, ids, statesBefore(from), text[n - first].id);
+}
+
+/** What the units show, a row for each character of a part of the text. */
+function* unitRows(part) {
+  const rows = [];
+  for (const { states } of part) {
+    const row = new Float64Array(states.length * states[0].h.length);
+    states.forEach((state, k) => row.set(state[network.kind.memory], k * state.h.length));
+    rows.push(row);
+    yield;
+  }
+  return rows;
 }
 
 /** How the units follow a feature, by its name in the page: their correlations, and chance. */
-function following(name) {
-  const { memory } = network.kind;
-  const row = (states) => states.flatMap((state) => Array.from(state[memory]));
-  const rows = text.map(({ states }) => (states.length > 1 ? row(states) : states[0][memory]));
+function* following(name) {
+  const part = text.slice(); // which may grow meanwhile
+  const rows = yield* unitRows(part);
   let feature, among; // a number after each character; the places of those that are compared
   if (name === "spans") {
-    feature = text.map(({ n }) => Number(spans.some(([from, to]) => from <= n && n <= to)));
+    feature = part.map(({ n }) => Number(spans.some(([from, to]) => from <= n && n <= to)));
     among = placesAround(feature);
   } else {
-    feature = FEATURES[name](text.map(({ id }) => characters[id]));
+    feature = FEATURES[name](part.map(({ id }) => characters[id]));
     among = Array.from(feature.keys()).slice(-COMPARED);
   }
   const wanted = among.map((t) => feature[t]);
   if (new Set(wanted).size < 2) return null;
   const r = correlations(among.map((t) => rows[t]), wanted);
-  return { r, chance: chanceLevel(rows, among, wanted), among };
+  return { r, chance: yield* chanceLevel(rows, among, wanted), among };
+}
+
+/** The unit that follows one of the features most closely: its place in a row, r, and which. */
+function* closest() {
+  const rows = yield* unitRows(text);
+  let best = { place: 0, r: 0, name: null };
+  for (const name of Object.keys(FEATURES)) {
+    const feature = FEATURES[name](text.map(({ id }) => characters[id]));
+    if (new Set(feature).size < 2) continue;
+    const r = correlations(rows, feature);
+    const [place] = ranked(r);
+    if (Math.abs(r[place]) > Math.abs(best.r)) best = { place, r: r[place], name };
+    yield;
+  }
+  return best;
 }

@@ -1,8 +1,9 @@
 // How the page shows what it knows, a section of the page at a time, and the little that is done in
 // that section alone.
 
-const BARS = 12; // characters shown of the distribution, at most
+const BARS = 8; // characters shown of the distribution, at most
 const RANKED = 8; // units shown of a ranking
+const MOST_BITS = 8; // the surprise with the strongest colour
 const SIGNS = { " ": ["␣", "space"], "\n": ["↵", "line break"], "\t": ["⇥", "tab"] };
 // What its units are called: an LSTM's cells are shown; the other kinds have none.
 const WORDS = {
@@ -77,11 +78,33 @@ function makeTrack() {
 
 // The text.
 
-/** Colour a character of the text by what the chosen unit showed after it. */
-function colour({ states, element }) {
-  element.style.backgroundColor = chosen
-    ? colourOf(valueOf(states[chosen.layer], chosen.unit))
-    : "";
+/** Colour a character by what the chosen unit showed after it, or by its surprise. */
+function colour({ states, bits, element }) {
+  if (colouring === "surprise") element.style.backgroundColor = surpriseColour(bits);
+  else if (colouring === "unit" && chosen) {
+    element.style.backgroundColor = colourOf(valueOf(states[chosen.layer], chosen.unit));
+  } else element.style.backgroundColor = "";
+}
+
+function setColouring(name) {
+  colouring = element("colouring").value = name;
+  element("surprise-scale").hidden = name !== "surprise";
+  showMean();
+  text.forEach(colour);
+  showUnits();
+}
+
+function surpriseColour(bits) {
+  return `rgb(var(--surprise) / ${Math.min(1, bits / MOST_BITS).toFixed(3)})`;
+}
+
+function showMean() {
+  element("mean").textContent = text.length ? meanBits(text.map(({ bits }) => bits)) : "0";
+}
+
+/** The mean of numbers of bits, as text. */
+function meanBits(bits) {
+  return (bits.reduce((sum, one) => sum + one, 0) / bits.length).toFixed(2);
 }
 
 /** Mark the character that was clicked and, by bars below them, what it depended on. */
@@ -93,23 +116,27 @@ function showMoment() {
   }
   element("moment").hidden = moment === null;
   if (moment === null) return;
-  const { id, element: clicked } = text[moment - first];
+  const { id, bits, element: clicked } = text[moment - first];
   clicked.classList.add("moment");
-  const norms = saliencyOf(moment);
+  const n = moment;
+  const current = unchanged();
+  inSlices(saliencyOf(n), () => current() && moment === n, showSaliency);
+  element("moment-said").textContent =
+    `“${nameOf(characters[id])[1]}” is character ${n + 1}. Its probability was ` +
+    `${percent(2 ** -bits)}: a surprise of ${bits.toFixed(1)} bits. ` +
+    (n > first ? "The bars under the text show which characters this depended on." : "");
+}
+
+/** Mark what the character clicked depended on. */
+function showSaliency(norms) {
   const most = Math.max(...norms);
   norms.forEach((norm, k) => {
-    const before = text[moment - first - norms.length + k].element;
+    const before = text[moment - first - norms.length + k]?.element;
+    if (!before) return; // dropped meanwhile
     before.classList.add("salient");
     before.style.setProperty("--share", (norm / most).toFixed(3));
     before.title = `saliency ${norm.toFixed(4)}`;
   });
-  const before = moment > first ? stepAt(moment - 1, []).logits : null;
-  element("moment-said").textContent =
-    `After character ${moment + 1}, “${nameOf(characters[id])[1]}”. ` +
-    (before
-      ? `Its probability was ${percent(probabilitiesOf(before, 1)[id])} (at temperature 1). The ` +
-        "bars below the text before it show how much that depended on each character: saliency."
-      : "Nothing was read before it.");
 }
 
 /** Underline the spans. */
@@ -134,7 +161,13 @@ function selectedSpan() {
 
 /** Whether the end of the text is in sight: then it stays there, else the reader is elsewhere. */
 function atEnd() {
-  return box.scrollTop + box.clientHeight > box.scrollHeight - 48;
+  const { bottom } = text.at(-1).element.getBoundingClientRect();
+  return bottom < Math.min(box.getBoundingClientRect().bottom, innerHeight) + 24;
+}
+
+/** Scroll the end of the text into sight. */
+function showEnd() {
+  text.at(-1)?.element.scrollIntoView({ block: "nearest" });
 }
 
 // What may come next.
@@ -158,6 +191,10 @@ function showBars({ logits } = shown()) {
     });
   });
   element("without").hidden = without === null;
+  if (without) {
+    const change = both[0].reduce((sum, p, id) => sum + Math.abs(p - without[0][id]) / 2, 0);
+    element("change").textContent = percent(change);
+  }
   element("choices").textContent = choices(both[0]).toFixed(1);
   element("other-choices").textContent = choices(both[1]).toFixed(1);
 }
@@ -177,7 +214,8 @@ function sampleBoth() {
   const draws = Array.from({ length: 80 }, () => Math.random());
   element("samples").hidden = false;
   [temperature(), other()].forEach((T, k) => {
-    element("samples").children[k].textContent = continuation(T, draws).join("");
+    const show = (written) => (element("samples").children[k].textContent = written);
+    inSlices(continuation(T, draws), unchanged(), show);
   });
 }
 
@@ -189,9 +227,9 @@ function showUnits({ values } = shown()) {
       button.style.backgroundColor = colourOf(valueOf(values[layer], unit));
     });
   });
+  const value = chosen && signed(valueOf(values[chosen.layer], chosen.unit));
   element("chosen").textContent = chosen
-    ? `${unitName(chosen)} colours the text; now its ${words.value} is ` +
-      `${signed(valueOf(values[chosen.layer], chosen.unit))}.`
+    ? `The ${words.value} of ${unitName(chosen).toLowerCase()} is ${value} here.`
     : `No ${words.unit} is chosen.`;
 }
 
@@ -203,9 +241,18 @@ function choose(layer, unit) {
   if (chosen) units[layer][unit].ariaPressed = "true";
   element("unit-number").value = chosen ? unit : "";
   element("unit-layer").value = layer;
-  text.forEach(colour);
-  showUnits();
+  setColouring(chosen ? "unit" : colouring);
   showInside();
+}
+
+/** Choose the unit that follows a feature of the example best. */
+function chooseClosest({ place, r, name }) {
+  const { H } = network.layers[0];
+  choose(Math.floor(place / H), place % H);
+  if (name === null) return;
+  const feature = element("feature").querySelector(`[value="${name}"]`).textContent;
+  element("example").textContent =
+    `${unitName(chosen)} follows “${feature}” more closely than any other: r = ${signed(r)}.`;
 }
 
 /** Choose the unit whose number is typed. */
@@ -217,7 +264,6 @@ function search() {
   number.setAttribute("aria-invalid", String(unit !== null && !there));
   if (there && !sameUnit(chosen, { layer, unit })) {
     choose(layer, unit);
-    units[layer][unit].scrollIntoView({ block: "nearest" });
   }
   if (unit !== null && !there) {
     element("chosen").textContent = `There are ${words.unit}s 0 to ${units[layer].length - 1}.`;
@@ -374,7 +420,7 @@ function showPin() {
   }
   if (held) element("follow").checked = held.h === null;
   element("pin-h").disabled ||= element("follow").checked;
-  element("follow").disabled = element("pin").disabled = !chosen;
+  for (const id of ["follow", "pin", "flip"]) element(id).disabled = !chosen;
   element("pin").ariaPressed = String(Boolean(held));
   element("pin").textContent = held ? "Unpin" : "Pin";
 }
@@ -385,7 +431,8 @@ function setPins(wanted) {
   pins = wanted;
   for (const { layer, unit } of pins) units[layer][unit].classList.add("pinned");
   element("unpin").hidden = pins.length === 0;
-  element("pinned").textContent = pins.length ? `Pinned: ${pins.map(unitName).join(", ")}.` : "";
+  element("pinned").hidden = pins.length === 0;
+  element("pinned-units").textContent = pins.map(unitName).join(", ");
   rerun();
   show();
 }
@@ -399,25 +446,34 @@ function unpin(unit) {
   setPins(pins.filter((one) => !sameUnit(one, unit)));
 }
 
-/** Pin the chosen unit where it is, or where a slider has put it. */
-function pinAt(moved = {}) {
+/** Pin the chosen unit where it is, or where a slider has put it; or at the opposite, `sign` −1. */
+function pinAt(moved = {}, sign = 1) {
   const { c, h } = shown().values[chosen.layer];
-  const held = { c: c?.[chosen.unit], h: h[chosen.unit], ...moved };
+  const held = { c: c && sign * c[chosen.unit], h: sign * h[chosen.unit], ...moved };
   pin(chosen, c && element("follow").checked ? { ...held, h: null } : held);
 }
 
 // Which units follow a feature.
 
+let rankings = 0; // begun: only the latest is shown
+
 function showRanking() {
   const name = element("feature").value;
+  const n = (rankings += 1);
+  const current = unchanged();
   element("forget").disabled = spans.length === 0;
   element("ranking").replaceChildren();
-  const said = element("ranking-said");
-  if (name === "spans" && !spans.length) {
-    said.textContent = "No span is selected: drag over a part of the text.";
+  if (name === "spans" && spans.length < ENOUGH) {
+    element("ranking-said").textContent =
+      `Select ${ENOUGH} or more spans of the same kind in the text: ${spans.length} so far. ` +
+      `With fewer, many ${words.unit}s fit by chance.`;
     return;
   }
-  const found = following(name);
+  inSlices(following(name), () => current() && n === rankings, showRanked);
+}
+
+function showRanked(found) {
+  const said = element("ranking-said");
   if (!found) {
     said.textContent = "The text has nothing of the kind, or nothing else.";
     return;
@@ -451,6 +507,7 @@ function showRanking() {
 /** What changes with the character that is shown. */
 function show() {
   const now = shown();
+  if (colouring === "surprise") showMean();
   showBars(now);
   showUnits(now);
   showInside();

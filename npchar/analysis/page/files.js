@@ -1,0 +1,178 @@
+// Model files (npchar/files.py), own texts, and links to what the page shows.
+
+const decode = (bytes) => new TextDecoder().decode(bytes);
+const TYPES = {
+  "|u1": Uint8Array,
+  "<f2": Uint16Array, // bits, for `fromHalf`
+  "<f4": Float32Array,
+  "<f8": Float64Array,
+};
+
+/** The members of a zip file without compression, by name: an ArrayBuffer of each. */
+function membersOf(buffer) {
+  const view = new DataView(buffer);
+  let end = buffer.byteLength - 22; // where the record at the end begins, if there is no comment
+  while (end >= 0 && view.getUint32(end, true) !== 0x06054b50) end--;
+  if (end < 0) throw new Error("it is not an .npz file");
+  const members = {};
+  let at = view.getUint32(end + 16, true);
+  for (let left = view.getUint16(end + 10, true); left > 0; left--) {
+    if (view.getUint16(at + 10, true) !== 0) throw new Error("it is compressed");
+    const size = view.getUint32(at + 20, true);
+    const [nameLength, extra, comment] = [28, 30, 32].map((k) => view.getUint16(at + k, true));
+    const header = view.getUint32(at + 42, true);
+    const start = header + 30 + view.getUint16(header + 26, true) + view.getUint16(header + 28, true);
+    const name = decode(new Uint8Array(buffer, at + 46, nameLength));
+    members[name] = buffer.slice(start, start + size);
+    at += 46 + nameLength + extra + comment;
+  }
+  return members;
+}
+
+/** The numbers of an .npy file, in C order. */
+function arrayOf(buffer) {
+  if (!buffer) throw new Error("an array is missing");
+  const view = new DataView(buffer);
+  const start = view.getUint8(6) === 1 ? 10 + view.getUint16(8, true) : 12 + view.getUint32(8, true);
+  const header = decode(new Uint8Array(buffer, 0, start));
+  const type = /'descr': '(.*?)'/.exec(header)?.[1];
+  if (!TYPES[type] || /'fortran_order': True/.test(header)) throw new Error(`its type is ${type}`);
+  const numbers = new TYPES[type](buffer.slice(start));
+  return type === "<f2" ? fromHalf(numbers) : numbers;
+}
+
+/** A model from the bytes of its file. */
+function modelOf(buffer, name) {
+  const members = membersOf(buffer);
+  const { npchar, model } = JSON.parse(decode(arrayOf(members["configuration.npy"])));
+  if (model.characters === undefined) throw new Error("the page needs a model of characters");
+  const { hidden_size, num_layers, layer = "lstm", stand_in = null } = model;
+  if (!KINDS[layer]) throw new Error(`the page cannot run ${layer} layers`);
+  const characters = Array.from(model.characters);
+  const names = Array.from({ length: num_layers }, (_, k) =>
+    KINDS[layer].arrays.map((array) => `${layer}${k}.${array}`),
+  );
+  const arrays = [...names.flat(), "dense.W", "dense.b"].map((array) => arrayOf(members[`${array}.npy`]));
+  if (stand_in !== null) arrays.at(-1)[characters.indexOf(stand_in)] = -30000; // never generated
+  const weights = Float32Array.from(arrays.flatMap((array) => Array.from(array)));
+  const prompt = Array.from("the ").every((character) => characters.includes(character))
+    ? "the "
+    : (characters.find((character) => /\p{L}/u.test(character)) ?? characters[0]);
+  const description = { npchar, name, about: "", characters, layer, hidden_size, num_layers, prompt };
+  const network = networkOf(description, weights);
+  if (network.used !== weights.length) throw new Error("an array has another size");
+  return { description, weights: () => weights, network };
+}
+
+function addOption({ name }) {
+  for (const list of document.querySelectorAll("#model, .compared select")) {
+    list.append(new Option(name));
+  }
+  element("two").querySelectorAll("select")[1].selectedIndex = models.length > 1 ? 1 : 0;
+}
+
+/** Open a file of a person: a model, or a text to read. */
+async function openFile(file) {
+  if (!file) return;
+  const said = element("said");
+  said.textContent = "";
+  try {
+    if (file.name.endsWith(".npz")) {
+      const model = modelOf(await file.arrayBuffer(), file.name);
+      models.push(model);
+      addOption(model.description);
+      element("model").selectedIndex = models.length - 1;
+      openModel();
+    } else {
+      const read = await file.text();
+      element("prompt").value = read.slice(0, LONGEST);
+      if (read.length > LONGEST) said.textContent = `The page reads the first ${LONGEST} characters.`;
+      begin();
+    }
+  } catch (error) {
+    said.textContent = `The page cannot open ${file.name}: ${error.message}.`;
+  }
+}
+
+/** Put what the page shows into its address, and copy that. */
+async function copyLink() {
+  const prompt = element("prompt").value;
+  const { ids } = encode(prompt, idOf);
+  const written = first === 0 ? text.slice(ids.length).map(({ id }) => characters[id]) : [];
+  const state = {
+    model: description.name,
+    prompt,
+    written: written.join(""),
+    temperature: temperature(),
+    colouring,
+    unit: JSON.stringify(chosen),
+    pins: JSON.stringify(pins),
+  };
+  const url = `${location.href.split("#")[0]}#${new URLSearchParams(state)}`;
+  let copied = "The link is in the address bar.";
+  try {
+    history.replaceState(null, "", url);
+    await navigator.clipboard.writeText(url);
+    copied = "The link is copied.";
+  } catch {
+    // A browser may forbid either.
+  }
+  element("said").textContent = copied;
+}
+
+/** Open the model, and show what the address says. */
+function openLink() {
+  const state = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+  if (!("model" in state)) return openModel();
+  const place = models.findIndex(({ description }) => description.name === state.model);
+  if (place < 0) {
+    element("said").textContent = `Open the file of the model ${state.model}, then the link again.`;
+    return openModel();
+  }
+  element("model").selectedIndex = place;
+  openModel(() => {});
+  element("prompt").value = state.prompt ?? "";
+  element("temperature").value = state.temperature ?? 0.5;
+  showSettings();
+  const there = (unit) => units[unit?.layer]?.[unit?.unit] !== undefined;
+  begin(() => {
+    const { ids } = encode(state.written ?? "", idOf);
+    inSlices(reading(ids, true), unchanged(), () => {
+      try {
+        const unit = JSON.parse(state.unit);
+        if (there(unit)) choose(unit.layer, unit.unit);
+        setPins(JSON.parse(state.pins).filter(there));
+      } catch {
+        element("said").textContent = "A part of the link is missing.";
+      }
+      setColouring(["surprise", "none"].find((name) => name === state.colouring) ?? "unit");
+      toEnd();
+    });
+  });
+}
+
+let comparisons = 0; // begun: only the latest is shown
+
+/** Show how surprising each character of one sentence is to two models. */
+function compare() {
+  if (!element("two").open) return;
+  const n = (comparisons += 1);
+  for (const { children } of document.querySelectorAll(".compared > div")) {
+    const [list, shown, said] = children;
+    const { description } = models[list.selectedIndex];
+    const { ids, unknown } = encode(element("sentence").value, idsOf(description));
+    const show = (bits) => {
+      const spans = bits.map((one, k) => {
+        const span = make("span", "");
+        span.textContent = description.characters[ids[k]];
+        span.style.backgroundColor = surpriseColour(one);
+        span.title = `${one.toFixed(1)} bits`;
+        return span;
+      });
+      shown.replaceChildren(...spans);
+      said.textContent = ids.length ? `${meanBits(bits)} bits per character.` : "Nothing to read.";
+      if (unknown.length) said.textContent += ` Left out: ${unknown.map((c) => nameOf(c)[1]).join(" ")}`;
+    };
+    inSlices(surprises(networkAt(list.selectedIndex), ids), () => n === comparisons, show);
+  }
+}
