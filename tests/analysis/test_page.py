@@ -68,14 +68,9 @@ const change = (id, value) => {
 // Goes on right after the change to the page that makes it true; a mistake ends the waiting.
 const until = (condition) => new Promise((done, fail) => {
   addEventListener("error", ({ message }) => fail(new Error(message)));
-  const observer = new MutationObserver(check);
+  const observer = new MutationObserver(() => condition() && (observer.disconnect(), done()));
   observer.observe(document.body, { childList: true, subtree: true, attributes: true });
-  function check() {
-    if (!condition()) return;
-    observer.disconnect();
-    done();
-  }
-  check();
+  if (condition()) done();
 });
 const pictures = async (n) => {
   for (let k = 0; k < n; k++) await new Promise(requestAnimationFrame);
@@ -133,21 +128,19 @@ async function goBack() {
   document.querySelector('.units button[aria-pressed="true"]')?.click();
 }
 
-// What a laboratory needs: long texts, a tour, links and files.
 async function laboratory() {
   const reads = async (string) => {
     change("prompt", string);
     const sooner = shown().length;
     await until(() => at("progress").hidden && shown().length >= string.length);
-    return sooner;
+    return { sooner, length: shown().length, ready: !at("write").disabled };
   };
-  found.long = { sooner: await reads("the rest ".repeat(700)), length: shown().length };
-  found.long.ready = !at("write").disabled;
+  found.long = await reads("the rest ".repeat(700));
   await reads("the rest");
   at("start-tour").click();
   found.tour = [];
   for (let k = 0; k < 5; k++, press(document.activeElement, "ArrowRight")) {
-    found.tour.push([document.activeElement.id, document.activeElement.textContent]);
+    found.tour.push([document.activeElement.tagName, document.activeElement.textContent]);
   }
   press(document.activeElement, "Escape");
   found.tourEnds = [at("tour").hidden, document.activeElement.id];
@@ -370,7 +363,7 @@ def case(request, loopback, tmp_path_factory):
     MODELS["conv"].save(folder / "own.npz", dtype="float64")
     file = base64.b64encode((folder / "own.npz").read_bytes()).decode()
     given = {"text": list(TEXTS[request.param]), "draws": DRAWS, "temperature": TEMPERATURE}
-    given["file"] = file
+    given |= {"file": file}
     script = SCRIPT.replace("INPUT", json.dumps(given).replace("<", r"\u003c"))
     driven = page_of(request.param).replace(
         "</body>", f'<script type="module">{script}</script>\n</body>'
@@ -428,20 +421,14 @@ def test_surprise_is_the_bits_of_a_character(case):
     assert found["bits"][1 : len(ids)] == pytest.approx(-np.log2(before), abs=1e-9)
 
 
-def test_a_long_text_is_read_in_slices(case):
-    assert case[2]["long"]["sooner"] < case[2]["long"]["length"] == 6300
-    assert case[2]["long"]["ready"]
-
-
-def test_the_tour_by_keys(case):
-    steps = case[2]["tour"]
-    assert {id for id, _ in steps} == {"tour-title"}
-    assert len({title for _, title in steps}) == 5
-    assert case[2]["tourEnds"] == [True, "start-tour"]
-
-
-def test_a_link_brings_the_text_and_the_pins_back(case):
-    before, after = case[2]["linked"]
+def test_long_texts_the_tour_and_links(case):
+    _, _, found = case
+    assert found["long"]["sooner"] < found["long"]["length"] == 6300  # it is read in slices
+    assert found["long"]["ready"]
+    assert {id for id, _ in found["tour"]} == {"H2"}  # by keys
+    assert len({title for _, title in found["tour"]}) == 5
+    assert found["tourEnds"] == [True, "start-tour"]
+    before, after = found["linked"]
     assert before == after
 
 

@@ -1,12 +1,13 @@
 """Models as a page: one HTML file that generates text in a browser, without a server.
 
 The weights come from ``network/network.py``, the characters from ``text/vocabulary.py``. They are
-put into ``page.html``, with its looks (``page.css``) and its script. Of that, two parts are to be
-read beside their Python: ``network.js`` has the equations of ``layers/``, forward and
-backward, and samples as ``generation/sampling.py`` does; ``features.js`` finds the units that
-follow something, as ``activations.py`` does. The rest is the page itself: ``state.js`` what it
-knows, ``view.js`` how it shows that, ``page.js`` what a person does. It loads nothing from the
-network and sends nothing.
+put into ``page.html``, with its style (``page.css``) and its script. Three parts of the script
+repeat Python code: ``network.js`` has the equations of ``layers/``, forward and backward, and
+samples as ``generation/sampling.py`` does; ``features.js`` finds the units that follow a feature,
+as ``activations.py`` does; ``files.js`` reads model files as ``files.py`` does. The rest is the
+page itself: ``state.js`` has its state, ``view.js`` shows it, ``page.js`` handles what a reader
+does, and ``tour.js`` guides through it. Long work is done in slices, by generators, so that the
+page stays responsive. The page loads nothing from the network and sends nothing.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ class PageModel(NamedTuple):
 def page(models: Sequence[PageModel]) -> str:
     """Models as a page of HTML, to be written to a file in UTF-8.
 
-    Opened in a browser, from the disk too, it generates text from any prompt, shows the
-    distribution of the next character at two temperatures and the units (an LSTM's cells), and
-    what is inside one; goes back to any character, with what its prediction depended on;
-    ranks the units that follow something; and holds units at values. It is as large as the
-    weights in base64, 16 bytes for three of them (8 where all of them are 16-bit floats, as
-    read from such a file), and 70 kB more.
+    The page works in any browser, also from the disk. It opens with an example: a text that the
+    first model generates, coloured by the unit that follows a feature of it most closely. Readers
+    can colour it by surprise, generate from any prompt, compare temperatures and models, go back
+    to any character and see what its prediction depended on, rank and pin units, open their own
+    texts and model files, and copy a link to what they see. The file is as large as the weights in
+    base64, 16 bytes for three weights (8 if all of them are 16-bit floats), and 90 kB more.
 
     Parameters
     ----------

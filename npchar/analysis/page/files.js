@@ -1,12 +1,8 @@
 // Model files (npchar/files.py), own texts, and links to what the page shows.
 
 const decode = (bytes) => new TextDecoder().decode(bytes);
-const TYPES = {
-  "|u1": Uint8Array,
-  "<f2": Uint16Array, // bits, for `fromHalf`
-  "<f4": Float32Array,
-  "<f8": Float64Array,
-};
+// Of an .npy file; of float16 the bits, for `fromHalf`.
+const TYPES = { "|u1": Uint8Array, "<f2": Uint16Array, "<f4": Float32Array, "<f8": Float64Array };
 
 /** The members of a zip file without compression, by name: an ArrayBuffer of each. */
 function membersOf(buffer) {
@@ -55,20 +51,20 @@ function modelOf(buffer, name) {
   const arrays = [...names.flat(), "dense.W", "dense.b"].map((array) => arrayOf(members[`${array}.npy`]));
   if (stand_in !== null) arrays.at(-1)[characters.indexOf(stand_in)] = -30000; // never generated
   const weights = Float32Array.from(arrays.flatMap((array) => Array.from(array)));
-  const prompt = Array.from("the ").every((character) => characters.includes(character))
-    ? "the "
-    : (characters.find((character) => /\p{L}/u.test(character)) ?? characters[0]);
+  const isLetter = (character) => /\p{L}/u.test(character);
+  const the = Array.from("the ").every((character) => characters.includes(character));
+  const prompt = the ? "the " : (characters.find(isLetter) ?? characters[0]);
   const description = { npchar, name, about: "", characters, layer, hidden_size, num_layers, prompt };
   const network = networkOf(description, weights);
   if (network.used !== weights.length) throw new Error("an array has another size");
   return { description, weights: () => weights, network };
 }
 
+/** Add a model to the lists; the second list of the comparison shows the newest. */
 function addOption({ name }) {
-  for (const list of document.querySelectorAll("#model, .compared select")) {
-    list.append(new Option(name));
-  }
-  element("two").querySelectorAll("select")[1].selectedIndex = models.length > 1 ? 1 : 0;
+  const lists = document.querySelectorAll("#model, .compared select");
+  for (const list of lists) list.append(new Option(name));
+  lists[lists.length - 1].selectedIndex = lists[0].length - 1;
 }
 
 /** Open a file of a person: a model, or a text to read. */
@@ -78,17 +74,16 @@ async function openFile(file) {
   said.textContent = "";
   try {
     if (file.name.endsWith(".npz")) {
-      const model = modelOf(await file.arrayBuffer(), file.name);
-      models.push(model);
-      addOption(model.description);
+      models.push(modelOf(await file.arrayBuffer(), file.name));
+      addOption(models.at(-1).description);
       element("model").selectedIndex = models.length - 1;
       openModel();
-    } else {
-      const read = await file.text();
-      element("prompt").value = read.slice(0, LONGEST);
-      if (read.length > LONGEST) said.textContent = `The page reads the first ${LONGEST} characters.`;
-      begin();
+      return;
     }
+    const read = await file.text();
+    element("prompt").value = read.slice(0, LONGEST);
+    if (read.length > LONGEST) said.textContent = `The page reads the first ${LONGEST} characters.`;
+    begin();
   } catch (error) {
     said.textContent = `The page cannot open ${file.name}: ${error.message}.`;
   }
@@ -97,36 +92,28 @@ async function openFile(file) {
 /** Put what the page shows into its address, and copy that. */
 async function copyLink() {
   const prompt = element("prompt").value;
-  const { ids } = encode(prompt, idOf);
-  const written = first === 0 ? text.slice(ids.length).map(({ id }) => characters[id]) : [];
-  const state = {
-    model: description.name,
-    prompt,
-    written: written.join(""),
-    temperature: temperature(),
-    colouring,
-    unit: JSON.stringify(chosen),
-    pins: JSON.stringify(pins),
-  };
+  const read = encode(prompt).ids.length;
+  const written = first === 0 ? text.slice(read).map(({ id }) => characters[id]).join("") : "";
+  const [unit, held] = [chosen, pins].map((value) => JSON.stringify(value));
+  const { name: model } = description;
+  const state = { model, prompt, written, temperature: temperature(), colouring, unit, pins: held };
   const url = `${location.href.split("#")[0]}#${new URLSearchParams(state)}`;
-  let copied = "The link is in the address bar.";
+  let said = "The link is copied.";
   try {
     history.replaceState(null, "", url);
     await navigator.clipboard.writeText(url);
-    copied = "The link is copied.";
   } catch {
-    // A browser may forbid either.
+    said = "The link is in the address bar."; // a browser may not allow a copy
   }
-  element("said").textContent = copied;
+  element("said").textContent = said;
 }
 
 /** Open the model, and show what the address says. */
 function openLink() {
   const state = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
-  if (!("model" in state)) return openModel();
   const place = models.findIndex(({ description }) => description.name === state.model);
   if (place < 0) {
-    element("said").textContent = `Open the file of the model ${state.model}, then the link again.`;
+    if (state.model) element("said").textContent = `Open the file ${state.model} first.`;
     return openModel();
   }
   element("model").selectedIndex = place;
@@ -136,7 +123,7 @@ function openLink() {
   showSettings();
   const there = (unit) => units[unit?.layer]?.[unit?.unit] !== undefined;
   begin(() => {
-    const { ids } = encode(state.written ?? "", idOf);
+    const { ids } = encode(state.written ?? "");
     inSlices(reading(ids, true), unchanged(), () => {
       try {
         const unit = JSON.parse(state.unit);
@@ -160,17 +147,16 @@ function compare() {
   for (const { children } of document.querySelectorAll(".compared > div")) {
     const [list, shown, said] = children;
     const { description } = models[list.selectedIndex];
-    const { ids, unknown } = encode(element("sentence").value, idsOf(description));
+    const { ids, unknown } = encode(element("sentence").value, description.characters);
     const show = (bits) => {
       const spans = bits.map((one, k) => {
-        const span = make("span", "");
-        span.textContent = description.characters[ids[k]];
+        const textContent = description.characters[ids[k]];
+        const span = Object.assign(make("span", ""), { textContent, title: `${one.toFixed(1)} bits` });
         span.style.backgroundColor = surpriseColour(one);
-        span.title = `${one.toFixed(1)} bits`;
         return span;
       });
       shown.replaceChildren(...spans);
-      said.textContent = ids.length ? `${meanBits(bits)} bits per character.` : "Nothing to read.";
+      said.textContent = `${meanBits(bits)} bits per character.`;
       if (unknown.length) said.textContent += ` Left out: ${unknown.map((c) => nameOf(c)[1]).join(" ")}`;
     };
     inSlices(surprises(networkAt(list.selectedIndex), ids), () => n === comparisons, show);

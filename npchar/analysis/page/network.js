@@ -279,41 +279,40 @@ function* backwardConv(layer, tape, above) {
   return dx;
 }
 
-// What the page has to know of a kind of layer. `arrays` are its weights in a file; `state` is what a step needs of the step before;
-// `memory` what its units are shown by, through tanh where it has no bounds.
+// What the page has to know of a kind of layer. `arrays` are its weights in a file;
+// `state` is what a step needs of the step before; `memory` what its units are shown by, through tanh where it has no bounds.
+const RECURRENT = {
+  arrays: ["Wx", "Wh", "b"],
+  state: ["h"],
+  memory: "h",
+  bounded: true,
+  backward: backwardRecurrent,
+};
 const KINDS = {
   lstm: {
+    ...RECURRENT,
     name: "LSTM",
-    arrays: ["Wx", "Wh", "b"],
     weights: (sizes) => recurrentWeights(4, sizes),
     state: ["h", "c"],
     memory: "c",
     bounded: false,
     step: stepLSTM,
     back: backLSTM,
-    backward: backwardRecurrent,
   },
   gru: {
+    ...RECURRENT,
     name: "GRU",
     arrays: ["Wx", "Wh", "b", "bq"],
     weights: (sizes) => ({ ...recurrentWeights(3, sizes), bq: sizes.next(sizes.H) }),
-    state: ["h"],
-    memory: "h",
-    bounded: true,
     step: stepGRU,
     back: backGRU,
-    backward: backwardRecurrent,
   },
   rnn: {
+    ...RECURRENT,
     name: "plain RNN",
-    arrays: ["Wx", "Wh", "b"],
     weights: (sizes) => recurrentWeights(1, sizes),
-    state: ["h"],
-    memory: "h",
-    bounded: true,
     step: stepRNN,
     back: backRNN,
-    backward: backwardRecurrent,
   },
   conv: {
     name: "convolution",

@@ -20,40 +20,35 @@ function openModel(then = writeExample) {
   network = networkAt(place);
   ({ description } = models[place]);
   ({ characters } = description);
-  idOf = idsOf(description);
   const { kind, layers } = network;
-  words = kind.memory === "c" ? WORDS.c : kind.bounded ? WORDS.h : UNBOUNDED;
+  words = WORDS[kind.memory === "h" && !kind.bounded ? "unbounded" : kind.memory];
   [pins, chosen] = [[], null];
-  element("unpin").hidden = true;
-  element("pinned").hidden = true;
-  element("grids").replaceChildren();
+  element("unpin").hidden = element("pinned").hidden = true;
+  for (const id of ["grids", "bars"]) element(id).replaceChildren();
   units = layers.map(makeUnits);
-  element("bars").replaceChildren();
   bars = Array.from({ length: Math.min(BARS, characters.length) }, makeBar);
-  element("shown").textContent = bars.length;
-  element("known").textContent = characters.length;
-  element("size").textContent =
-    `${characters.length} characters, ${kind.name} of ${layers.length} × ${layers[0].H} ` +
-    `${words.unit}s, ${network.weights.toLocaleString("en")} weights; ` +
-    `made by npchar ${description.npchar}.`;
+  const size = `${kind.name} of ${layers.length} × ${layers[0].H} ${words.unit}s`;
+  const texts = {
+    shown: bars.length,
+    known: characters.length,
+    about: description.about,
+    "units-title": words.title,
+    square: words.square,
+    "no-diagram-why": NO_DIAGRAM[description.layer] ?? "",
+    size: `${size}, ${network.weights.toLocaleString("en")} weights; made by npchar ${description.npchar}.`,
+  };
+  for (const [id, text] of Object.entries(texts)) element(id).textContent = text;
   for (const word of document.querySelectorAll(".unit-word")) word.textContent = words.unit;
-  element("about").textContent = description.about;
-  element("units-title").textContent = words.title;
-  element("square").textContent = words.square;
   element("unit-number").max = layers[0].H - 1;
   element("unit-number").value = "";
   element("of-layer").hidden = layers.length === 1;
   element("unit-layer").replaceChildren(...layers.map((_, k) => new Option(k, k)));
-  element("diagram").style.display = kind.memory === "c" ? "" : "none";
-  element("no-diagram").hidden = kind.memory === "c";
-  element("no-diagram-why").textContent = NO_DIAGRAM[description.layer] ?? "";
-  element("pin-c-setting").hidden = element("following-c").hidden = kind.memory !== "c";
-  element("follow").checked = true;
-  const widest = kind.bounded || kind.memory === "c" ? 1 : 4;
+  const hasCells = kind.memory === "c";
+  element("diagram").style.display = hasCells ? "" : "none";
+  element("no-diagram").hidden = element("follow").checked = hasCells;
+  element("pin-c-setting").hidden = element("following-c").hidden = !hasCells;
+  const widest = kind.bounded || hasCells ? 1 : 4;
   Object.assign(element("pin-h"), { min: -widest, max: widest });
-  element("pin-hint").textContent =
-    `A pinned ${words.unit} keeps ${kind.memory === "c" ? "its c, and its h if h does not follow c," : "its h"} ` +
-    "from the character shown on. Move the slider, and watch what may come next.";
   element("samples").hidden = true;
   element("prompt").value = description.prompt;
   element("sentence").value ||= description.prompt.trim();
@@ -81,7 +76,7 @@ function writeExample() {
 /** Begin with the prompt; only what is new is read where it has just grown. */
 function begin(then = () => {}) {
   stop();
-  const { ids, unknown } = encode(element("prompt").value, idOf);
+  const { ids, unknown } = encode(element("prompt").value);
   const grown = first === 0 && text.every(({ id, written }, n) => !written && id === ids[n]);
   if (!grown) reset();
   element("note").textContent = unknown.length
@@ -92,19 +87,16 @@ function begin(then = () => {}) {
     toEnd();
     then();
   };
-  const progress = () => {
-    setBusy(true);
-    Object.assign(element("progress"), { max: ids.length, value: text.length });
-  };
-  inSlices(reading(ids.slice(text.length)), unchanged(), finish, progress);
+  const between = () => setBusy(true, { max: ids.length, value: text.length });
+  inSlices(reading(ids.slice(text.length)), unchanged(), finish, between);
 }
 
-function setBusy(busy) {
-  element("progress").hidden = !busy;
+function setBusy(busy, progress = {}) {
+  Object.assign(element("progress"), { hidden: !busy, ...progress });
   for (const id of ["write", "one"]) element(id).disabled = busy;
 }
 
-/** Whether there is something to go on from; says so if not. */
+/** Whether there is something to go on from; the page says so if not. */
 function ready() {
   if (text.length) return true;
   element("status").textContent = "Type a prompt first: at least one character of the vocabulary.";
@@ -386,7 +378,7 @@ window.npchar = {
   },
   read(string) {
     stop();
-    const { ids } = encode(string, idOf);
+    const { ids } = encode(string);
     atOnce(reading(ids));
     showText();
     return ids.map((id) => characters[id]).join("");

@@ -14,7 +14,7 @@ const models = JSON.parse(element("descriptions").textContent).map((description,
   description,
   weights: () => weightsOf(description, scripts[k].textContent),
 }));
-let description, network, characters, idOf, words; // of the model that is open
+let description, network, characters, words; // of the model that is open
 let first = 0; // the number of the first character that is still kept
 // Of { n, id, written, bits, states, element }: a character, its surprise, the states after it
 let text = [];
@@ -164,19 +164,15 @@ function* surprises(network, ids) {
   return bits;
 }
 
-/** The ids of characters. */
-function idsOf({ characters }) {
-  return new Map(characters.map((character, id) => [character, id]));
-}
-
-/** A text's ids; an unknown character is lower-cased, or left out. */
-function encode(string, idOf) {
+/** A text's ids for a model; an unknown character is lower-cased, or left out. */
+function encode(string, known = characters) {
+  const idOf = new Map(known.map((character, id) => [character, id]));
   const ids = [];
   const unknown = new Set();
   for (const character of string) {
     const spellings = [[character], Array.from(character.toLowerCase())];
-    const known = spellings.find((spelling) => spelling.every((one) => idOf.has(one)));
-    if (known) ids.push(...known.map((one) => idOf.get(one)));
+    const spelling = spellings.find((one) => one.every((letter) => idOf.has(letter)));
+    if (spelling) ids.push(...spelling.map((letter) => idOf.get(letter)));
     else unknown.add(character);
   }
   return { ids, unknown: [...unknown] };

@@ -6,27 +6,12 @@ const RANKED = 8; // units shown of a ranking
 const MOST_BITS = 8; // the surprise with the strongest colour
 const SIGNS = { " ": ["␣", "space"], "\n": ["↵", "line break"], "\t": ["⇥", "tab"] };
 // What its units are called: an LSTM's cells are shown; the other kinds have none.
+const CELLS = { name: "Cell", unit: "cell", title: "The memory cells" };
+const HIDDEN = { name: "Unit", unit: "unit", title: "The hidden units" };
 const WORDS = {
-  c: {
-    title: "The memory cells",
-    square: "a memory cell, as tanh(c),",
-    name: "Cell",
-    unit: "cell",
-    value: "tanh(c)",
-  },
-  h: {
-    title: "The units of the hidden state",
-    square: "a unit of h, the hidden state,",
-    name: "Unit",
-    unit: "unit",
-    value: "h",
-  },
-};
-const UNBOUNDED = {
-  ...WORDS.h,
-  title: "The units",
-  square: "a unit, as tanh(h),",
-  value: "tanh(h)",
+  c: { ...CELLS, value: "tanh(c)", square: "a memory cell, as tanh(c)," },
+  h: { ...HIDDEN, value: "h", square: "a unit of h, the hidden state," },
+  unbounded: { ...HIDDEN, value: "tanh(h)", square: "a hidden unit, as tanh(h)," },
 };
 
 // How things are written.
@@ -69,6 +54,12 @@ function make(tag, className) {
   return Object.assign(document.createElement(tag), { className });
 }
 
+function makeButton(textContent, action) {
+  const button = Object.assign(make("button", ""), { type: "button", textContent });
+  button.addEventListener("click", action);
+  return button;
+}
+
 /** A bar with a mark on it, and its number. */
 function makeTrack() {
   const [track, bar, mark] = [make("span", "track"), make("div", "bar"), make("i", "mark")];
@@ -80,10 +71,10 @@ function makeTrack() {
 
 /** Colour a character by what the chosen unit showed after it, or by its surprise. */
 function colour({ states, bits, element }) {
-  if (colouring === "surprise") element.style.backgroundColor = surpriseColour(bits);
-  else if (colouring === "unit" && chosen) {
-    element.style.backgroundColor = colourOf(valueOf(states[chosen.layer], chosen.unit));
-  } else element.style.backgroundColor = "";
+  let colour = "";
+  if (colouring === "surprise") colour = surpriseColour(bits);
+  if (colouring === "unit" && chosen) colour = colourOf(valueOf(states[chosen.layer], chosen.unit));
+  element.style.backgroundColor = colour;
 }
 
 function setColouring(name) {
@@ -99,12 +90,12 @@ function surpriseColour(bits) {
 }
 
 function showMean() {
-  element("mean").textContent = text.length ? meanBits(text.map(({ bits }) => bits)) : "0";
+  element("mean").textContent = meanBits(text.map(({ bits }) => bits));
 }
 
-/** The mean of numbers of bits, as text. */
+/** The mean of numbers of bits. */
 function meanBits(bits) {
-  return (bits.reduce((sum, one) => sum + one, 0) / bits.length).toFixed(2);
+  return (bits.reduce((sum, one) => sum + one, 0) / (bits.length || 1)).toFixed(2);
 }
 
 /** Mark the character that was clicked and, by bars below them, what it depended on. */
@@ -262,9 +253,7 @@ function search() {
   const unit = number.value === "" ? null : Number(number.value);
   const there = unit !== null && units[layer][unit] !== undefined;
   number.setAttribute("aria-invalid", String(unit !== null && !there));
-  if (there && !sameUnit(chosen, { layer, unit })) {
-    choose(layer, unit);
-  }
+  if (there && !sameUnit(chosen, { layer, unit })) choose(layer, unit);
   if (unit !== null && !there) {
     element("chosen").textContent = `There are ${words.unit}s 0 to ${units[layer].length - 1}.`;
   }
@@ -274,15 +263,10 @@ function search() {
 function moveFocus(event, buttons) {
   const columns = buttons.filter((button) => button.offsetTop === buttons[0].offsetTop).length;
   const from = buttons.indexOf(event.target);
-  const to = {
-    ArrowLeft: from - 1,
-    ArrowRight: from + 1,
-    ArrowUp: from - columns,
-    ArrowDown: from + columns,
-    Home: 0,
-    End: buttons.length - 1,
-  }[event.key];
-  if (to === undefined || !buttons[to]) return;
+  const ways = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
+  const ends = { Home: 0, End: buttons.length - 1 };
+  const to = ends[event.key] ?? from + ways[event.key];
+  if (!buttons[to]) return;
   event.preventDefault();
   event.target.tabIndex = -1;
   buttons[to].tabIndex = 0;
@@ -291,26 +275,19 @@ function moveFocus(event, buttons) {
 
 /** A grid of squares for a layer; returns them. */
 function makeUnits({ H }, layer) {
-  const grid = document.createElement("div");
-  grid.className = "units";
-  grid.role = "group";
+  const grid = Object.assign(make("div", "units"), { role: "group" });
   grid.ariaLabel = `The ${H} ${words.unit}s of layer ${layer}; arrow keys go from one to another`;
   const buttons = Array.from({ length: H }, (_, unit) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = unit;
+    const button = makeButton(unit, () => choose(layer, unit));
     button.tabIndex = unit === 0 ? 0 : -1;
     button.ariaLabel = unitName({ layer, unit });
     button.ariaPressed = "false";
-    button.addEventListener("click", () => choose(layer, unit));
     return button;
   });
   grid.addEventListener("keydown", (event) => moveFocus(event, buttons));
   grid.append(...buttons);
   if (network.layers.length > 1) {
-    const title = document.createElement("p");
-    title.textContent = `Layer ${layer}`;
-    element("grids").append(title);
+    element("grids").append(Object.assign(make("p", ""), { textContent: `Layer ${layer}` }));
   }
   element("grids").append(grid);
   return buttons;
@@ -388,7 +365,7 @@ function showInside() {
   if (numbers) diagram.querySelector('[data-value="x"]').textContent = numbers.x;
   const lines = numbers ? EQUATIONS[kind](written) : [];
   element("equations").replaceChildren(
-    ...lines.map((line) => Object.assign(document.createElement("li"), { textContent: line })),
+    ...lines.map((textContent) => Object.assign(make("li", ""), { textContent })),
   );
   const spoken = Object.entries(written).map(([name, value]) => `${name} ${value}`);
   diagram.ariaLabel = numbers
@@ -398,7 +375,7 @@ function showInside() {
     ? `${unitName(chosen)} at the ${moment === null ? "latest character" : "character clicked"}` +
       (pins.length ? ", as it would be without pins at this one" : "") +
       (kind === "lstm" ? ": its own numbers. The gates see all of x and of h₋." : ".")
-    : `Choose a ${words.unit} by its square or its number, and its numbers stand here.`;
+    : `Choose a ${words.unit} by its square or its number to see its values.`;
   showPin();
 }
 
@@ -487,17 +464,14 @@ function showRanked(found) {
     `Above it: ${better} of ${r.length}.`;
   for (const k of ranked(r).slice(0, RANKED)) {
     const unit = { layer: Math.floor(k / H), unit: k % H };
-    const button = make("button", "");
-    button.type = "button";
-    button.textContent = unitName(unit);
-    button.addEventListener("click", () => sameUnit(chosen, unit) || choose(unit.layer, unit.unit));
+    const toUnit = () => sameUnit(chosen, unit) || choose(unit.layer, unit.unit);
     const { track, bar, mark, number } = makeTrack();
     bar.style.width = `${100 * Math.abs(r[k])}%`;
     bar.style.backgroundColor = colourOf(Math.sign(r[k]));
     mark.style.left = `${100 * chance}%`;
     number.textContent = `r = ${signed(r[k], 3)}`;
     const row = make("li", "");
-    row.append(button, track, number);
+    row.append(makeButton(unitName(unit), toUnit), track, number);
     element("ranking").append(row);
   }
 }
