@@ -68,8 +68,8 @@ const change = (id, value) => {
 // Goes on right after the change to the page that makes it true; a mistake ends the waiting.
 const until = (condition) => new Promise((done, fail) => {
   addEventListener("error", ({ message }) => fail(new Error(message)));
-  const observer = new MutationObserver(() => condition() && (observer.disconnect(), done()));
-  observer.observe(document.body, { childList: true, subtree: true, attributes: true });
+  new MutationObserver((_, observer) => condition() && (observer.disconnect(), done()))
+    .observe(document.body, { childList: true, subtree: true, attributes: true });
   if (condition()) done();
 });
 const pictures = async (n) => {
@@ -81,6 +81,11 @@ const row = (n) => {
 };
 const press = (target, key, more = {}) =>
   target.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, ...more }));
+const probabilitiesAfter = (string) => {
+  npchar.reset();
+  npchar.read(string);
+  return npchar.probabilities();
+};
 const spans = () => Array.from(at("text").querySelectorAll(".span"), (span) => span.textContent);
 
 // A character that is clicked, a span that is selected, a unit that is held.
@@ -138,18 +143,19 @@ async function laboratory() {
   found.long = await reads("the rest ".repeat(700));
   await reads("the rest");
   at("start-tour").click();
-  found.tour = [];
-  for (let k = 0; k < 5; k++, press(document.activeElement, "ArrowRight")) {
-    found.tour.push([document.activeElement.tagName, document.activeElement.textContent]);
-  }
+  found.tour = [1, 2, 3, 4, 5].map(() => {
+    const { tagName, textContent } = document.activeElement;
+    press(document.activeElement, "ArrowRight");
+    return [tagName, textContent];
+  });
   press(document.activeElement, "Escape");
   found.tourEnds = [at("tour").hidden, document.activeElement.id];
   at("one").click();
   change("unit-number", 3);
   npchar.pin(0, 3, { c: 1.5, h: -0.5 });
-  at("link").click();
   const state = () => JSON.stringify([shown(), at("prompt").value, npchar.states()]);
   found.linked = [state()];
+  at("link").click();
   await pictures(2);
   at("unpin").click();
   await reads("another text");
@@ -161,17 +167,14 @@ async function laboratory() {
   dataTransfer.items.add(new File([bytes], "own.npz"));
   document.dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
   await until(() => at("model").selectedOptions[0].text === "own.npz");
-  npchar.reset();
-  npchar.read("the rest");
-  found.dropped = npchar.probabilities();
+  found.dropped = probabilitiesAfter("the rest");
 }
 
 async function examine() {
   // As a program
   found.prompt = at("prompt").value;
   found.characters = npchar.characters;
-  npchar.reset();
-  found.empty = npchar.probabilities();
+  found.empty = probabilitiesAfter("");
   found.read = [];
   found.probabilities = text.map((character) => {
     found.read.push(npchar.read(character));
@@ -232,9 +235,7 @@ async function examine() {
   if (found.models.length > 1) {
     at("model").selectedIndex = 1;
     at("model").dispatchEvent(new Event("change"));
-    npchar.reset();
-    npchar.read("the rest");
-    found.second = npchar.probabilities();
+    found.second = probabilitiesAfter("the rest");
   }
   await laboratory();
   found.loaded = performance.getEntriesByType("resource").map(({ name }) => name);
@@ -362,8 +363,8 @@ def case(request, loopback, tmp_path_factory):
     folder, home = (tmp_path_factory.mktemp(name) for name in ("page", "browser"))
     MODELS["conv"].save(folder / "own.npz", dtype="float64")
     file = base64.b64encode((folder / "own.npz").read_bytes()).decode()
-    given = {"text": list(TEXTS[request.param]), "draws": DRAWS, "temperature": TEMPERATURE}
-    given |= {"file": file}
+    given = {"text": list(TEXTS[request.param]), "file": file}
+    given |= {"draws": DRAWS, "temperature": TEMPERATURE}
     script = SCRIPT.replace("INPUT", json.dumps(given).replace("<", r"\u003c"))
     driven = page_of(request.param).replace(
         "</body>", f'<script type="module">{script}</script>\n</body>'
@@ -406,6 +407,8 @@ def test_the_probabilities_are_pythons(case):
     usual, _ = model.network.astype("float32").logits(ids)
     np.testing.assert_allclose(ours, softmax(usual[:, 0]), rtol=0, atol=1e-5)
     assert ours.max(axis=1).mean() > 3 / len(model.vocabulary)  # they are no trifles
+    surprise = -np.log2(ours[np.arange(len(text) - 1), ids[1:, 0]])
+    assert found["bits"][1 : len(text)] == pytest.approx(surprise, abs=1e-9)
     assert len(found["states"]) == model.network.config.num_layers
     seen = npchar.Activations.of(model.network.astype("float64"), text, ids[:, 0])
     for layer, theirs in enumerate(found["states"]):
@@ -414,14 +417,7 @@ def test_the_probabilities_are_pythons(case):
             np.testing.assert_allclose(values, seen.values[name][-1, layer], rtol=0, atol=1e-12)
 
 
-def test_surprise_is_the_bits_of_a_character(case):
-    model, text, found = case
-    ids = model.vocabulary.encode(text)
-    before = np.array(found["probabilities"])[np.arange(len(ids) - 1), ids[1:]]
-    assert found["bits"][1 : len(ids)] == pytest.approx(-np.log2(before), abs=1e-9)
-
-
-def test_long_texts_the_tour_and_links(case):
+def test_long_texts_the_tour_links_and_files(case):
     _, _, found = case
     assert found["long"]["sooner"] < found["long"]["length"] == 6300  # it is read in slices
     assert found["long"]["ready"]
@@ -430,12 +426,9 @@ def test_long_texts_the_tour_and_links(case):
     assert found["tourEnds"] == [True, "start-tour"]
     before, after = found["linked"]
     assert before == after
-
-
-def test_a_file_that_is_dropped(case):
     network = MODELS["conv"].network.astype("float64")
     p, _ = softmaxed(network, MODELS["conv"].vocabulary.encode("the rest"))
-    np.testing.assert_allclose(case[2]["dropped"], p, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found["dropped"], p, rtol=0, atol=1e-12)
 
 
 def test_temperature_is_the_librarys(case):
@@ -678,11 +671,7 @@ def test_a_phones_width(case):
     _, _, found = case
     assert found["width"] == PHONE
     assert found["fits"]
-
-
-def test_it_loads_nothing(case):
-    _, _, found = case
-    assert found["loaded"] == []
+    assert found["loaded"] == []  # from elsewhere
 
 
 @pytest.mark.parametrize("name", MODELS)
