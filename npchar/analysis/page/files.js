@@ -77,8 +77,8 @@ async function openFile(file) {
       models.push(modelOf(await file.arrayBuffer(), file.name));
       addOption(models.at(-1).description);
       element("model").selectedIndex = models.length - 1;
-      openModel();
-      return;
+      const linked = new URLSearchParams(location.hash.slice(1)).get("model") === file.name;
+      return linked ? openLink() : openModel();
     }
     const read = await file.text();
     element("prompt").value = read.slice(0, LONGEST);

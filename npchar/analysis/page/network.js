@@ -279,8 +279,8 @@ function* backwardConv(layer, tape, above) {
   return dx;
 }
 
-// What the page has to know of a kind of layer. `arrays` are its weights in a file;
-// `state` is what a step needs of the step before; `memory` what its units are shown by, through tanh where it has no bounds.
+// The kinds of layers. `arrays` are the weights in a file; `state` is what a step needs of the step
+// before; `memory` is what the page shows of the units, through tanh where it is not bounded.
 const RECURRENT = {
   arrays: ["Wx", "Wh", "b"],
   state: ["h"],
