@@ -33,16 +33,51 @@ def add_rows(rows, ids, V):
     return sums
 
 
-# 2  The LSTM forward
+# 2  A plain RNN
+
+
+def rnn_step(Wx, Wh, b, x, h_):
+    """2.1 Elman's equation."""
+    return np.tanh(x @ Wx + h_ @ Wh + b)
+
+
+def rnn_gradients(Wh, x, h, dh):
+    """2.2 One loop from the last step to the first."""
+    dWx, dWh, db = np.zeros((x.shape[2], len(Wh))), np.zeros_like(Wh), np.zeros(len(Wh))
+    later = np.zeros_like(h[0])
+    for t in reversed(range(len(x))):
+        dz = (dh[t] + later) * (1 - h[t + 1] ** 2)  # (B, H)
+        dWx += x[t].T @ dz
+        dWh += h[t].T @ dz
+        db += dz.sum(axis=0)
+        later = dz @ Wh.T
+    return dWx, dWh, db
+
+
+def spectral_radius(Wh):
+    """2.3 An absolute value, since a pair of complex eigenvalues turns as it stretches."""
+    return np.abs(np.linalg.eigvals(Wh)).max()
+
+
+def gradient_norms(Wh, dh, n):
+    """2.4 A row goes back through the transposed matrix."""
+    norms = [np.linalg.norm(dh)]
+    for _ in range(n):
+        dh = dh @ Wh.T
+        norms.append(np.linalg.norm(dh))
+    return np.array(norms)
+
+
+# 3  The LSTM forward
 
 
 def sigmoid(z):
-    """2.1 tanh is bounded, so nothing overflows."""
+    """3.1 tanh is bounded, so nothing overflows."""
     return 0.5 * (1 + np.tanh(z / 2))
 
 
 def lstm_step(Wx, Wh, b, x, h_, c_):
-    """2.2 The sums of all gates, the gates, the cell, the output."""
+    """3.2 The sums of all gates, the gates, the cell, the output."""
     z = x @ Wx + h_ @ Wh + b[:, None]  # (4, B, H)
     i, f, o = sigmoid(z[:3])
     g = np.tanh(z[3])
@@ -51,24 +86,24 @@ def lstm_step(Wx, Wh, b, x, h_, c_):
 
 
 def number_of_parameters(V, H, layers):
-    """2.3 Four gates with input weights, recurrent weights and a bias; then Dense."""
+    """3.3 Four gates with input weights, recurrent weights and a bias; then Dense."""
     first = 4 * H * (V + H + 1)
     above = 4 * H * (H + H + 1)
     return first + (layers - 1) * above + (H + 1) * V
 
 
-# 3  Backpropagation through time
+# 4  Backpropagation through time
 
 
 def logits_gradient(logits, targets):
-    """3.1 Softmax minus one-hot, over n for the mean."""
+    """4.1 Softmax minus one-hot, over n for the mean."""
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     softmax = weights / weights.sum(axis=1, keepdims=True)
     return (softmax - one_hot(targets, logits.shape[1])) / len(targets)
 
 
 def lstm_step_gradient(gates, c_, c, dh, dc):
-    """3.2 The equations of forward, from the last to the first."""
+    """4.2 The equations of forward, from the last to the first."""
     i, f, o, g = gates
     do = dh * np.tanh(c)  # h = o tanh(c)
     dc = dc + dh * o * (1 - np.tanh(c) ** 2)
@@ -78,7 +113,7 @@ def lstm_step_gradient(gates, c_, c, dh, dc):
 
 
 def numeric_gradients(function, x, delta):
-    """3.3 A step in the direction of each entry: the rows of the identity."""
+    """4.3 A step in the direction of each entry: the rows of the identity."""
     steps = np.eye(len(x))
     central = [(function(x + delta * e) - function(x - delta * e)) / (2 * delta) for e in steps]
     complex_step = [function(x + 1e-20j * e).imag / 1e-20 for e in steps]
@@ -86,7 +121,7 @@ def numeric_gradients(function, x, delta):
 
 
 def lstm_gradients(Wh, x, gates, c, h, dh):
-    """3.4 dh_next and dc carry the gradients of the later steps; the sums can wait."""
+    """4.4 dh_next and dc carry the gradients of the later steps; the sums can wait."""
     dz = np.empty_like(gates)  # (T, 4, B, H)
     dh_next = dc = np.zeros_like(h[0])
     for t in reversed(range(len(x))):
@@ -97,66 +132,52 @@ def lstm_gradients(Wh, x, gates, c, h, dh):
     return dWx, dWh, dz.sum(axis=(0, 2))
 
 
-# 4  Why LSTM
-
-
-def spectral_radius(Wh):
-    """4.1 An absolute value, since a pair of complex eigenvalues turns as it stretches."""
-    return np.abs(np.linalg.eigvals(Wh)).max()
-
-
-def gradient_norms(Wh, dh, n):
-    """4.2 A row goes back through the transposed matrix."""
-    norms = [np.linalg.norm(dh)]
-    for _ in range(n):
-        dh = dh @ Wh.T
-        norms.append(np.linalg.norm(dh))
-    return np.array(norms)
+# 5  Why LSTM
 
 
 def forget_bias(n):
-    """4.3 From fⁿ = 1/2."""
+    """5.1 From fⁿ = 1/2."""
     f = 0.5 ** (1 / n)
     return math.log(f / (1 - f))
 
 
 def clip_by_global_norm(gradients, limit):
-    """4.4 One norm, one factor: the direction stays."""
+    """5.2 One norm, one factor: the direction stays."""
     norm = math.sqrt(sum((gradient**2).sum() for gradient in gradients))
     factor = min(1, limit / norm)
     return [factor * gradient for gradient in gradients]
 
 
-# 5  Training
+# 6  Training
 
 
 def rmsprop(weights, gradient, v, learning_rate, rho, epsilon):
-    """5.1 epsilon inside the root, as in Keras 3."""
+    """6.1 epsilon inside the root, as in Keras 3."""
     v = rho * v + (1 - rho) * gradient**2
     return weights - learning_rate * gradient / np.sqrt(v + epsilon), v
 
 
 def linear_schedule(learning_rate, step, steps):
-    """5.2 The share of the steps that is left."""
+    """6.2 The share of the steps that is left."""
     return learning_rate * (1 - step / steps)
 
 
 def bits_per_character(log_probabilities):
-    """5.3 Nats over log 2."""
+    """6.3 Nats over log 2."""
     return -log_probabilities.mean() / math.log(2)
 
 
 def unigram_loss(train, held_out, V):
-    """5.4 Counts of the one, surprise at the other."""
+    """6.4 Counts of the one, surprise at the other."""
     counts = np.bincount(train, minlength=V) + 1
     return -np.log(counts / counts.sum())[held_out].mean()
 
 
-# 6  Randomness and temperature
+# 7  Randomness and temperature
 
 
 def reweight_distribution(probabilities, temperature):
-    """6.1 With the largest logarithm moved to 0, exp of it is 1, and the sum never 0."""
+    """7.1 With the largest logarithm moved to 0, exp of it is 1, and the sum never 0."""
     with np.errstate(divide="ignore"):
         z = np.log(probabilities)
     weights = np.exp((z - z.max()) / temperature)
@@ -164,19 +185,19 @@ def reweight_distribution(probabilities, temperature):
 
 
 def entropy(probabilities):
-    """6.2 Where p is 0, log 1 does no harm."""
+    """7.2 Where p is 0, log 1 does no harm."""
     logs = np.log(np.where(probabilities > 0, probabilities, 1))
     return -(probabilities * logs).sum(axis=-1)
 
 
 def draw(probabilities, u):
-    """6.3 The first piece that ends beyond the point."""
+    """7.3 The first piece that ends beyond the point."""
     ends = np.cumsum(probabilities)
     return np.searchsorted(ends, u * ends[-1], side="right")
 
 
 def top_p(probabilities, share):
-    """6.4 Kept are those with less than the share before them."""
+    """7.4 Kept are those with less than the share before them."""
     order = np.argsort(-probabilities)
     falling = probabilities[order]
     before = np.cumsum(falling) - falling
@@ -185,11 +206,11 @@ def top_p(probabilities, share):
     return kept / kept.sum()
 
 
-# 7  Inside the cells
+# 8  Inside the cells
 
 
 def best_unit(values, feature):
-    """7.1 The cosine of the angle between two vectors, each less its mean."""
+    """8.1 The cosine of the angle between two vectors, each less its mean."""
     values = values - values.mean(axis=0)
     feature = feature - feature.mean()
     norms = np.linalg.norm(values, axis=0) * np.linalg.norm(feature)
@@ -199,7 +220,7 @@ def best_unit(values, feature):
 
 
 def since_newline(text):
-    """7.2 A counter."""
+    """8.2 A counter."""
     count, counts = 0, []
     for character in text:
         count = 0 if character == "\n" else count + 1
@@ -208,7 +229,7 @@ def since_newline(text):
 
 
 def saliency(loss, x):
-    """7.3 A complex step for each entry, then a norm for each row."""
+    """8.3 A complex step for each entry, then a norm for each row."""
     gradient = np.empty_like(x)
     for place in np.ndindex(*x.shape):
         moved = x.astype(complex)

@@ -7,7 +7,9 @@ read for its colours. First what every notebook needs, then the pictures of each
 from __future__ import annotations
 
 import base64
+import html
 import io
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image  # installed with matplotlib
 
 plt.rcParams.update({"figure.figsize": (8, 3.2), "figure.dpi": 90, "font.size": 10})
 COLOURS = {"i": "tab:green", "f": "tab:red", "o": "tab:blue", "g": "tab:purple"}  # of the gates
@@ -37,10 +40,11 @@ def show(figure: Figure, alt: str) -> None:
     """
     from IPython.display import display
 
-    png = io.BytesIO()
+    png, small = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", bbox_inches="tight")
     plt.close(figure)
-    data = {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": alt}
+    Image.open(png).convert("RGB").quantize(256).save(small, format="png", optimize=True)  # palette
+    data = {"image/png": base64.b64encode(small.getvalue()).decode(), "text/plain": alt}
     display(data, metadata={"image/png": {"alt": alt}}, raw=True)
 
 
@@ -264,7 +268,117 @@ def windows_in_text(rows: Sequence[str], step: int) -> None:
     )
 
 
-# 2  The LSTM forward
+# 2  A plain RNN
+
+
+def unrolled(
+    text: str, characters: str, probabilities: Any, states: Any, norms: Any = None
+) -> None:
+    """A recurrent network unrolled over a text, a step at a time: buttons show the steps.
+
+    The picture needs neither a kernel nor JavaScript: each button is a radio input, and CSS hides
+    the later steps. A viewer that removes the CSS shows all steps.
+
+    Parameters
+    ----------
+    text
+        The T characters to read and the one after them.
+    characters
+        The vocabulary, V characters.
+    probabilities
+        Of the next character after each step, (T, V).
+    states
+        The hidden state after each step, (T, H).
+    norms
+        The norm of a gradient with respect to the state after each step, (T,), on its way back
+        from the last. None draws the way forward only.
+    """
+    shown, T = visible(text), len(text) - 1
+    groups, captions = [], []
+    for t in range(T):
+        x, best = 92 * t + 60, np.argsort(-np.asarray(probabilities[t]))[:3]
+        marks = [_arrow(x, 218, x, 196, "#2a8a2a"), _label(x, 234, shown[t], 15, "#2a8a2a")]
+        marks += [_arrow(x - 72, 150, x - 20, 150, "#0a8ea0")] if t else []
+        height = 80 / len(states[t])
+        for k, value in enumerate(states[t]):
+            red, blue = (255, 255 * (1 - abs(value)))[:: 1 if value > 0 else -1]
+            colour = f"rgb({red:.0f},{255 * (1 - abs(value)):.0f},{blue:.0f})"
+            marks.append(
+                f'<rect x="{x - 18}" y="{110 + height * k:.1f}" width="36" height="{height:.1f}" '
+                f'fill="{colour}" stroke="#999" stroke-width="0.5"/>'
+            )
+        marks.append(_arrow(x, 106, x, 76, "#1f5fbf"))
+        for row, k in enumerate(best):
+            p, colour = probabilities[t][k], "#1f5fbf" if characters[k] == text[t + 1] else "#666"
+            y = 24 + 20 * row
+            marks.append(
+                f'<rect x="{x - 14}" y="{y - 11}" width="{44 * p:.0f}" height="13" '
+                f'fill="{colour}" opacity="0.35"/>'
+            )
+            marks.append(_label(x - 24, y, visible(characters[k])[0], 13, colour))
+            marks.append(_label(x + 8, y, f"{p:.2f}", 12, colour))
+        groups.append("".join(marks))
+        said = ", ".join(f"{visible(characters[k])[0]} {probabilities[t][k]:.2f}" for k in best)
+        captions.append(
+            f"Forward, step {t + 1}: reads {shown[t]}; "
+            f"the most probable next characters: {said}. Next is {shown[t + 1]}."
+        )
+    if norms is not None:
+        for t in reversed(range(T)):
+            x, wide = 92 * t + 60, 1 + 4 * min(1.0, norms[t] / max(norms))
+            last = t == T - 1
+            start, at = ((x, 76, x, 106), (x + 20, 96)) if last else (
+                (x + 72, 174, x + 20, 174), (x + 46, 192)
+            )  # fmt: skip
+            groups.append(
+                _arrow(*start, "#d2691e", wide) + _label(*at, f"{norms[t]:.2g}", 12, "#d2691e")
+            )
+            source = "at the last state" if last else f"sent back by step {t + 2}"
+            captions.append(
+                f"Backward, step {t + 1}: the gradient {source} has the norm {norms[t]:.2g}."
+            )
+    alt = f"{T} columns from left to right, a step for each character of {text[:-1]!r}."
+    alt += f" {captions[T - 1]} {captions[-1] if norms is not None else ''}".rstrip()
+    own = f"u{zlib.crc32(repr((groups, captions)).encode()):x}"
+    buttons, rules = [], [f"#{own} p{{display:none}}"]
+    for k, caption in enumerate(captions, 1):
+        checked = ' checked=""' if k == T else ""
+        buttons.append(
+            f'<input type="radio" name="{own}" id="{own}-{k}" aria-label="{html.escape(caption)}"'
+            f"{checked}/>"
+        )
+        rules.append(f"#{own}-{k}:checked~svg>g:nth-of-type(n+{k + 1}){{opacity:0.07}}")
+        rules.append(f"#{own}-{k}:checked~p:nth-of-type({k}){{display:block}}")
+    page = (
+        f'<div id="{own}"><style>{"".join(rules)}</style>{"".join(buttons)}<br/>'
+        f'<svg viewBox="0 0 {92 * T + 20} 244" width="{92 * T + 20}" role="img" '
+        f'aria-label="{html.escape(alt)}" '
+        f'style="max-width:100%;background:white" font-family="monospace" text-anchor="middle">'
+        + "".join(f"<g>{group}</g>" for group in groups)
+        + "</svg>"
+        + "".join(f"<p>{html.escape(caption)}</p>" for caption in captions)
+        + "</div>"
+    )
+    from IPython.display import display
+
+    display({"text/html": page, "text/plain": alt}, metadata={}, raw=True)
+
+
+def _label(x: float, y: float, text: str, size: int, colour: str) -> str:
+    """A text in an SVG."""
+    return f'<text x="{x}" y="{y}" font-size="{size}" fill="{colour}">{html.escape(text)}</text>'
+
+
+def _arrow(x0: float, y0: float, x1: float, y1: float, colour: str, wide: float = 2) -> str:
+    """An arrow in an SVG: along x or along y."""
+    length = abs(x1 - x0) + abs(y1 - y0)
+    dx, dy = 7 * (x1 - x0) / length, 7 * (y1 - y0) / length
+    head = f"M{x1 - dx - dy:.0f} {y1 - dy - dx:.0f}L{x1} {y1}L{x1 - dx + dy:.0f} {y1 - dy + dx:.0f}"
+    path = f"M{x0} {y0}L{x1} {y1}{head}"
+    return f'<path d="{path}" stroke="{colour}" stroke-width="{wide:.1f}" fill="none"/>'
+
+
+# 3  The LSTM forward
 
 NODES = (  # what it says, where it is, and in whose highlighted diagram
     ("$c_-$", 0.8, 3.2, "fc"), ("×", 2.5, 3.2, "fc"), ("+", 4.4, 3.2, "c"), ("$c$", 8.3, 3.2, "ch"),
@@ -445,7 +559,7 @@ def gates_over_text(text: str, values: Mapping[str, Any], title: str, shaded: An
     show(figure, f"{title}. Curves over the characters of {text!r}. Means: {means}.")
 
 
-# 3  Backpropagation through time
+# 4  Backpropagation through time
 
 
 def tangent(
@@ -481,7 +595,7 @@ def tangent(
     )
 
 
-# 4 to 7  Why LSTM, Training, Randomness and temperature, Inside the cells
+# 5 to 8  Why LSTM, Training, Randomness and temperature, Inside the cells
 
 
 @dataclass

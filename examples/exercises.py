@@ -7,7 +7,7 @@
 Each function says what it takes and what it returns. Put your own lines in the place of
 `raise NotImplementedError`. NumPy is all you need. Return new arrays, and leave the arguments
 as they are. The checks (in ``checks/``) compare with npchar, on random cases; solutions stand in
-``answers.py``. Two of each notebook stand in its cells, too.
+``answers.py``. Some of each notebook are in its cells.
 
 T time, B batch, V vocabulary, H hidden, D a layer's input. The gates are in the order i, f, o, g.
 A name with ``_`` at its end is the value before the step, and dx is the gradient of the loss with
@@ -74,11 +74,70 @@ def add_rows(rows: np.ndarray, ids: np.ndarray, V: int) -> np.ndarray:
     raise NotImplementedError
 
 
-# 2  The LSTM forward: 2-lstm-forward.ipynb
+# 2  A plain RNN: 2-a-plain-rnn.ipynb
+
+
+def rnn_step(
+    Wx: np.ndarray, Wh: np.ndarray, b: np.ndarray, x: np.ndarray, h_: np.ndarray
+) -> np.ndarray:
+    """2.1 One step of a plain RNN.
+
+    The new hidden state: tanh of the input times Wx, plus the state before times Wh, plus b.
+
+    Wx (D, H), Wh (H, H), b (H,), x (B, D), h_ (B, H)  ->  (B, H)
+
+    Hint: one line. Vectors are rows, so the matrix is on their right.
+    """
+    raise NotImplementedError
+
+
+def rnn_gradients(
+    Wh: np.ndarray, x: np.ndarray, h: np.ndarray, dh: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """2.2 The gradient of a plain RNN: backpropagation through time.
+
+    The forward pass is done: h[t] is the state before step t, and h[t + 1] the state after it.
+    dh[t] is the gradient of the loss with respect to the output of step t, h[t + 1], without the
+    share of later steps. All gradients are sums over time and batch.
+
+    Wh (H, H), x (T, B, D), h (T + 1, B, H), dh (T, B, H)  ->  dWx (D, H), dWh (H, H), db (H,)
+
+    Hint: from the last step to the first. Add the share of the later step to dh[t], go through
+    tanh, add to the three sums, and send dz Whᵀ to the step before.
+    """
+    raise NotImplementedError
+
+
+def spectral_radius(Wh: np.ndarray) -> float:
+    """2.3 The spectral radius: by what a matrix stretches in the long run.
+
+    The largest of the eigenvalues' absolute values.
+
+    Wh (H, H)  ->  a number
+
+    Hint: `np.linalg.eigvals`; they may be negative, or complex.
+    """
+    raise NotImplementedError
+
+
+def gradient_norms(Wh: np.ndarray, dh: np.ndarray, n: int) -> np.ndarray:
+    """2.4 The norm of a gradient after 0, 1, ..., n steps back in a linear RNN.
+
+    Forward, h = h_ Wh, and nothing else: no tanh, no input. dh is the gradient with respect
+    to the last h; the norm is the root of the sum of squares.
+
+    Wh (H, H), dh (H,)  ->  (n + 1,)
+
+    Hint: h are rows. Is dh_ then dh Wh or dh Whᵀ?
+    """
+    raise NotImplementedError
+
+
+# 3  The LSTM forward: 3-lstm-forward.ipynb
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
-    """2.1 A sigmoid that does not overflow.
+    """3.1 A sigmoid that does not overflow.
 
     1 / (1 + exp(-z)), and without a warning for z of -1000 too.
 
@@ -92,7 +151,7 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
 def lstm_step(
     Wx: np.ndarray, Wh: np.ndarray, b: np.ndarray, x: np.ndarray, h_: np.ndarray, c_: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """2.2 One step of an LSTM.
+    """3.2 One step of an LSTM.
 
     The equations stand at the top of ``npchar/layers/lstm.py``.
 
@@ -104,7 +163,7 @@ def lstm_step(
 
 
 def number_of_parameters(V: int, H: int, layers: int) -> int:
-    """2.3 How many numbers a model learns.
+    """3.3 How many numbers a model learns.
 
     A model has stacked layers, here LSTMs, and a Dense layer: from V characters to H hidden
     units, from H to H in each layer above, and from H to V logits.
@@ -117,11 +176,11 @@ def number_of_parameters(V: int, H: int, layers: int) -> int:
     raise NotImplementedError
 
 
-# 3  Backpropagation through time: 3-backpropagation-through-time.ipynb
+# 4  Backpropagation through time: 4-backpropagation-through-time.ipynb
 
 
 def logits_gradient(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """3.1 The gradient of the mean cross-entropy with respect to the logits.
+    """4.1 The gradient of the mean cross-entropy with respect to the logits.
 
     The loss is the mean over the n rows of -log softmax(logits)[target].
 
@@ -136,7 +195,7 @@ def logits_gradient(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
 def lstm_step_gradient(
     gates: np.ndarray, c_: np.ndarray, c: np.ndarray, dh: np.ndarray, dc: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """3.2 One step of an LSTM, backward.
+    """4.2 One step of an LSTM, backward.
 
     gates are i, f, o, g after their sigmoid or tanh; z is what was inside these. dh is the
     gradient with respect to h, from the output and the next step together; dc is what comes
@@ -153,7 +212,7 @@ def lstm_step_gradient(
 def numeric_gradients(
     function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, delta: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """3.3 Numerical gradients, in two ways.
+    """4.3 Numerical gradients, in two ways.
 
     By central differences, (f(x + delta) - f(x - delta)) / (2 delta), one entry of x after the
     other; and by the complex step, the imaginary part of f(x + 1e-20j) over 1e-20.
@@ -173,7 +232,7 @@ def lstm_gradients(
     h: np.ndarray,
     dh: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """3.4 Backpropagation through time, all of it.
+    """4.4 Backpropagation through time, all of it.
 
     The forward pass is done: gates[t] are those of step t, h[t] and c[t] are the state before
     it and h[t + 1], c[t + 1] after it. dh[t] is the gradient of the loss with respect to
@@ -189,36 +248,11 @@ def lstm_gradients(
     raise NotImplementedError
 
 
-# 4  Why LSTM: 4-why-lstm.ipynb
-
-
-def spectral_radius(Wh: np.ndarray) -> float:
-    """4.1 The spectral radius: by what a matrix stretches in the long run.
-
-    The largest of the eigenvalues' absolute values.
-
-    Wh (H, H)  ->  a number
-
-    Hint: `np.linalg.eigvals`; they may be negative, or complex.
-    """
-    raise NotImplementedError
-
-
-def gradient_norms(Wh: np.ndarray, dh: np.ndarray, n: int) -> np.ndarray:
-    """4.2 The norm of a gradient after 0, 1, ..., n steps back in a linear RNN.
-
-    Forward, h = h_ Wh, and nothing else: no tanh, no input. dh is the gradient with respect
-    to the last h; the norm is the root of the sum of squares.
-
-    Wh (H, H), dh (H,)  ->  (n + 1,)
-
-    Hint: h are rows. Is dh_ then dh Wh or dh Whᵀ?
-    """
-    raise NotImplementedError
+# 5  Why LSTM: 5-why-lstm.ipynb
 
 
 def forget_bias(n: float) -> float:
-    """4.3 The forget gate's bias with which a memory halves in n steps.
+    """5.1 The forget gate's bias with which a memory halves in n steps.
 
     Nothing is written (i = 0), and the forget gate is f = sigmoid(bias) at every step. Of c,
     half shall be left after n steps.
@@ -231,7 +265,7 @@ def forget_bias(n: float) -> float:
 
 
 def clip_by_global_norm(gradients: list[np.ndarray], limit: float) -> list[np.ndarray]:
-    """4.4 Clipping by the global norm.
+    """5.2 Clipping by the global norm.
 
     If the norm of all gradients together, as one vector, is larger than `limit`, they are
     scaled to this norm, by one factor; else they stay.
@@ -243,7 +277,7 @@ def clip_by_global_norm(gradients: list[np.ndarray], limit: float) -> list[np.nd
     raise NotImplementedError
 
 
-# 5  Training: 5-training.ipynb
+# 6  Training: 6-training.ipynb
 
 
 def rmsprop(
@@ -254,7 +288,7 @@ def rmsprop(
     rho: float,
     epsilon: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """5.1 One step of RMSprop.
+    """6.1 One step of RMSprop.
 
     v is the running mean of the squared gradient: rho of it stays, 1 - rho is new. Each weight
     goes down by the learning rate times its gradient over √(v + epsilon), with the new v.
@@ -267,7 +301,7 @@ def rmsprop(
 
 
 def linear_schedule(learning_rate: float, step: int, steps: int) -> float:
-    """5.2 The learning rate that falls to zero.
+    """6.2 The learning rate that falls to zero.
 
     `step` of `steps` steps are done: with 0 it is the whole rate, with all of them it would
     be 0, and between the two it falls in a straight line.
@@ -280,7 +314,7 @@ def linear_schedule(learning_rate: float, step: int, steps: int) -> float:
 
 
 def bits_per_character(log_probabilities: np.ndarray) -> float:
-    """5.3 Bits per character.
+    """6.3 Bits per character.
 
     The mean surprise in bits, from the logarithms, to base e, of the probabilities that a model
     gave to the characters that came.
@@ -293,7 +327,7 @@ def bits_per_character(log_probabilities: np.ndarray) -> float:
 
 
 def unigram_loss(train: np.ndarray, held_out: np.ndarray, V: int) -> float:
-    """5.4 The unigram baseline: a model that only counts how often each character comes.
+    """6.4 The unigram baseline: a model that only counts how often each character comes.
 
     Each id's probability is (its count in `train` + 1) over the sum of these: the 1 is for
     those that never came. The loss is the mean over `held_out`, in nats per character.
@@ -305,11 +339,11 @@ def unigram_loss(train: np.ndarray, held_out: np.ndarray, V: int) -> float:
     raise NotImplementedError
 
 
-# 6  Randomness and temperature: 6-randomness-and-temperature.ipynb
+# 7  Randomness and temperature: 7-randomness-and-temperature.ipynb
 
 
 def reweight_distribution(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """6.1 A distribution at another temperature.
+    """7.1 A distribution at another temperature.
 
     Probabilities proportional to exp(log(p) / temperature). What is impossible (p = 0) stays
     so, without a warning; and a temperature of 0.001 works too.
@@ -323,7 +357,7 @@ def reweight_distribution(probabilities: np.ndarray, temperature: float) -> np.n
 
 
 def entropy(probabilities: np.ndarray) -> np.ndarray:
-    """6.2 Entropy: how uncertain a distribution is.
+    """7.2 Entropy: how uncertain a distribution is.
 
     The sum of -p log p over the last axis, in nats; 0 log 0 counts as 0.
 
@@ -335,7 +369,7 @@ def entropy(probabilities: np.ndarray) -> np.ndarray:
 
 
 def draw(probabilities: np.ndarray, u: float) -> int:
-    """6.3 Draw an id, by the inverse of the cumulative sum.
+    """7.3 Draw an id, by the inverse of the cumulative sum.
 
     Lay the probabilities end to end. u is where a random number, 0 <= u < 1, points at, as a
     share of the whole length; the id is the piece that is hit. The sum may be a bit off 1, as
@@ -349,7 +383,7 @@ def draw(probabilities: np.ndarray, u: float) -> int:
 
 
 def top_p(probabilities: np.ndarray, share: float) -> np.ndarray:
-    """6.4 Keep the most probable.
+    """7.4 Keep the most probable.
 
     From the most probable on, as many as are needed for a sum of at least `share`; the one
     that brings it there is kept too. The rest become 0, and the kept have the sum 1 again.
@@ -361,11 +395,11 @@ def top_p(probabilities: np.ndarray, share: float) -> np.ndarray:
     raise NotImplementedError
 
 
-# 7  Inside the cells: 7-inside-the-cells.ipynb
+# 8  Inside the cells: 8-inside-the-cells.ipynb
 
 
 def best_unit(values: np.ndarray, feature: np.ndarray) -> tuple[int, float]:
-    """7.1 The unit that correlates most with a feature.
+    """8.1 The unit that correlates most with a feature.
 
     By Pearson's correlation, the strongest whatever its sign: a unit that is low where the
     feature is high follows it as well. A unit that never changes correlates with nothing: 0.
@@ -378,7 +412,7 @@ def best_unit(values: np.ndarray, feature: np.ndarray) -> tuple[int, float]:
 
 
 def since_newline(text: str) -> np.ndarray:
-    """7.2 A feature to look for: how far into the line it is.
+    """8.2 A feature to look for: how far into the line it is.
 
     For every character, how many have come since the last newline, itself included: 0 at a
     newline, 1 at the first character after it, as at the first of the text.
@@ -391,7 +425,7 @@ def since_newline(text: str) -> np.ndarray:
 
 
 def saliency(loss: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
-    """7.3 How much each character matters for a prediction.
+    """8.3 How much each character matters for a prediction.
 
     x are the one-hot vectors of a text and loss(x) a number: the surprise of a model at the
     character after it. The norm of the gradient of the loss with respect to each character's

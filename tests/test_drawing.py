@@ -2,6 +2,7 @@
 
 import base64
 import sys
+import xml.etree.ElementTree as ElementTree
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not install
 matplotlib.use("Agg")
 import drawing  # noqa: E402  it imports matplotlib
 import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
 
 
 @pytest.fixture
@@ -35,6 +37,16 @@ def test_a_picture_comes_with_a_text_in_its_place(shown):
     assert data["text/plain"] == metadata["image/png"]["alt"]
     assert data["text/plain"].startswith("2 boxes in a row, one for each character of 'ab'")
     assert plt.get_fignums() == []  # or it would be shown once more
+
+
+def test_an_unrolled_network_can_be_stepped_through(shown):
+    probabilities = np.array([[0.1, 0.9], [0.2, 0.8]])
+    drawing.unrolled("a<b", "<b", probabilities, np.zeros((2, 3)), norms=[0.5, 1.0])
+    ((data, _),) = shown
+    page = ElementTree.fromstring(data["text/html"])
+    assert [len(page.findall(tag)) for tag in ("input", "svg/g", "p")] == [4, 4, 4]
+    assert "reads <; the most probable next characters: b 0.80, < 0.20" in page.findall("p")[1].text
+    assert data["text/plain"].endswith("sent back by step 2 has the norm 0.5.")
 
 
 @pytest.fixture

@@ -93,6 +93,18 @@ def whole_with(carry_h=1, carry_c=1, transpose=True, before=slice(None, -1), mea
     return whole
 
 
+def rnn_with(carry=1, slope=lambda h: 1 - h**2, transpose=True, before=0):
+    def rnn_gradients(Wh, x, h, dh):
+        dWx, dWh, db, later = 0, 0, 0, 0
+        for t in reversed(range(len(x))):
+            dz = (dh[t] + carry * later) * slope(h[t + 1])
+            dWx, dWh, db = dWx + x[t].T @ dz, dWh + h[t + before].T @ dz, db + dz.sum(axis=0)
+            later = dz @ (Wh.T if transpose else Wh)
+        return dWx, dWh, db
+
+    return rnn_gradients
+
+
 def clip_each(gradients, limit):
     return [a * min(1, limit / np.linalg.norm(a)) for a in gradients]
 
@@ -131,50 +143,58 @@ MISTAKES = [
     ("1.3", lambda Wx, ids: one_hot(ids, Wx.shape[1]) @ Wx[:, None], "NaN .*product"),
     ("1.3", lambda Wx, ids: Wx[ids], "pick gates, Wx's first axis"),
     ("1.4", add_each_row_once, "only the last row counts"),
-    ("2.1", lambda z: 0.5 * (np.tanh(z) + 1), "this is the sigmoid of 2 z"),
-    ("2.1", lambda z: 1 / (1 + np.exp(-z)), r"overflow encountered in exp \(z from -1000"),
-    ("2.2", step_with(order="ifgo"), "c: the gates are in another order, as if i, f, g, o"),
-    ("2.2", step_with(squash=lambda c: c), "h: it is o c, tanh is not there"),
-    ("2.2", step_with(transpose=True), "c: Wh is transposed, h_ Whᵀ; it should be h_ Wh"),
-    ("2.3", lambda V, H, n: n * 4 * H * (V + H + 1) + (H + 1) * V, "those above the first read H"),
-    ("2.3", lambda V, H, n: answers.number_of_parameters(V, H, n) + 4 * H * n, "second bias"),
-    ("3.1", lambda z, targets: softmax(z) / len(z), "softmax alone"),
-    ("3.1", subtract_in_every_row, r"every row at the targets of all rows, as `p\[:, targets\]`"),
-    ("3.2", one_step_with(carried=0), "dz of the input gate i: dc is not carried"),
-    ("3.2", one_step_with(slope=lambda c: 1 - c**2), "taken as 1 - c²"),
-    ("3.2", one_step_with(slope=lambda c: 1), "slope of tanh at c is not there"),
-    ("3.2", one_step_with(order=(0, 1, 3, 2)), "output gate o: it has the gradient of the cand"),
-    ("3.3", lambda f, x, d: [2 * g for g in answers.numeric_gradients(f, x, d)], "2 delta apart"),
-    ("3.4", whole_with(carry_c=0), "dWx: dc is not carried"),
-    ("3.4", whole_with(carry_h=0), "dWx: dh is not carried"),
-    ("4.1", lambda Wh: np.linalg.eigvals(Wh).real.max(), "not in absolute value"),
-    ("4.1", lambda Wh: np.linalg.norm(Wh, 2), "largest singular value"),
-    ("4.2", lambda Wh, dh, n: answers.gradient_norms(Wh.T, dh, n), "it goes forward"),
-    ("4.2", lambda Wh, dh, n: answers.gradient_norms(Wh, dh, n) ** 2, "squares of the norms"),
-    ("4.3", lambda n: 0.5 ** (1 / n), "this is f, not the bias.*would be left"),
-    ("4.3", lambda n: -answers.forget_bias(n), "sign is wrong"),
-    ("4.4", clip_each, "clipped by its own norm"),
-    ("4.4", lambda gradients, limit: [np.clip(a, -limit, limit) for a in gradients], "one by one"),
-    ("5.1", rmsprop_in_place, "changes its argument weights; work on a copy"),
-    ("5.1", lambda w, g, *rest: answers.rmsprop(w, -g, *rest), "it goes up"),
-    ("5.2", lambda rate, step, steps: rate * step / steps, "it rises"),
-    ("5.2", lambda rate, step, steps: rate * (1 - step / (steps - 1)), "last step"),
-    ("5.3", lambda log_p: -log_p.mean(), "these are nats"),
-    ("5.3", lambda log_p: -log_p.sum() / math.log(2), "it is a sum"),
-    ("5.4", lambda a, b, V: answers.unigram_loss(a, b, V) / math.log(2), "in bits"),
-    ("5.4", lambda a, b, V: answers.unigram_loss(b, b, V), "counts in `held_out`"),
-    ("6.1", reweigh_probabilities, "divides the probabilities; it should divide their log"),
-    ("6.1", lambda p, t: answers.reweight_distribution(p, 1 / t), "multiplies logarithms"),
-    ("6.2", lambda p: -(p * np.log2(p)).sum(axis=-1), "in bits, not nats"),
-    ("6.2", lambda p: (p * np.log(p)).sum(axis=-1), "sign is wrong"),
-    ("6.3", lambda p, u: p.argmax(), "the most probable, whatever u"),
-    ("6.3", lambda p, u: answers.draw(p, u) * 1.0, "one whole number"),
-    ("6.4", lambda p, share: np.where(p >= share, p, 0), "kept are those of at least `share`"),
-    ("7.1", lambda *data: tuple(np.abs(answers.best_unit(*data))), "correlation: .*absolute"),
-    ("7.1", correlations_by_numpy, "NumPy warns in line .*divide"),
-    ("7.2", lambda text: np.arange(len(text)) + 1, "never begins anew"),
-    ("7.3", saliency_with(lambda g, x: g), "this is the gradient; its norm"),
-    ("7.3", saliency_with(lambda g, x: g.sum(axis=1)), "signs cancel"),
+    ("2.1", lambda Wx, Wh, b, x, h_: x @ Wx + h_ @ Wh + b, "tanh is missing"),
+    ("2.1", lambda Wx, Wh, b, x, h_: answers.rnn_step(Wx, Wh.T, b, x, h_), "Wh is transposed"),
+    ("2.1", lambda Wx, Wh, b, x, h_: np.tanh(x @ Wx + h_ + b), "without its matrix Wh"),
+    ("2.2", rnn_with(carry=0), "dWx: the share of the later step is not carried"),
+    ("2.2", rnn_with(slope=lambda h: 1), "dWx: the slope of tanh is missing"),
+    ("2.2", rnn_with(slope=lambda h: 1 - np.tanh(h) ** 2), "h is a tanh already"),
+    ("2.2", rnn_with(transpose=False), "dWx: dz goes back through Wh; it should be Whᵀ"),
+    ("2.2", rnn_with(before=1), r"dWh: it takes h\[t \+ 1\], the state after a step"),
+    ("2.3", lambda Wh: np.linalg.eigvals(Wh).real.max(), "not in absolute value"),
+    ("2.3", lambda Wh: np.linalg.norm(Wh, 2), "largest singular value"),
+    ("2.4", lambda Wh, dh, n: answers.gradient_norms(Wh.T, dh, n), "it goes forward"),
+    ("2.4", lambda Wh, dh, n: answers.gradient_norms(Wh, dh, n) ** 2, "squares of the norms"),
+    ("3.1", lambda z: 0.5 * (np.tanh(z) + 1), "this is the sigmoid of 2 z"),
+    ("3.1", lambda z: 1 / (1 + np.exp(-z)), r"overflow encountered in exp \(z from -1000"),
+    ("3.2", step_with(order="ifgo"), "c: the gates are in another order, as if i, f, g, o"),
+    ("3.2", step_with(squash=lambda c: c), "h: it is o c, tanh is not there"),
+    ("3.2", step_with(transpose=True), "c: Wh is transposed, h_ Whᵀ; it should be h_ Wh"),
+    ("3.3", lambda V, H, n: n * 4 * H * (V + H + 1) + (H + 1) * V, "those above the first read H"),
+    ("3.3", lambda V, H, n: answers.number_of_parameters(V, H, n) + 4 * H * n, "second bias"),
+    ("4.1", lambda z, targets: softmax(z) / len(z), "softmax alone"),
+    ("4.1", subtract_in_every_row, r"every row at the targets of all rows, as `p\[:, targets\]`"),
+    ("4.2", one_step_with(carried=0), "dz of the input gate i: dc is not carried"),
+    ("4.2", one_step_with(slope=lambda c: 1 - c**2), "taken as 1 - c²"),
+    ("4.2", one_step_with(slope=lambda c: 1), "slope of tanh at c is not there"),
+    ("4.2", one_step_with(order=(0, 1, 3, 2)), "output gate o: it has the gradient of the cand"),
+    ("4.3", lambda f, x, d: [2 * g for g in answers.numeric_gradients(f, x, d)], "2 delta apart"),
+    ("4.4", whole_with(carry_c=0), "dWx: dc is not carried"),
+    ("4.4", whole_with(carry_h=0), "dWx: dh is not carried"),
+    ("5.1", lambda n: 0.5 ** (1 / n), "this is f, not the bias.*would be left"),
+    ("5.1", lambda n: -answers.forget_bias(n), "sign is wrong"),
+    ("5.2", clip_each, "clipped by its own norm"),
+    ("5.2", lambda gradients, limit: [np.clip(a, -limit, limit) for a in gradients], "one by one"),
+    ("6.1", rmsprop_in_place, "changes its argument weights; work on a copy"),
+    ("6.1", lambda w, g, *rest: answers.rmsprop(w, -g, *rest), "it goes up"),
+    ("6.2", lambda rate, step, steps: rate * step / steps, "it rises"),
+    ("6.2", lambda rate, step, steps: rate * (1 - step / (steps - 1)), "last step"),
+    ("6.3", lambda log_p: -log_p.mean(), "these are nats"),
+    ("6.3", lambda log_p: -log_p.sum() / math.log(2), "it is a sum"),
+    ("6.4", lambda a, b, V: answers.unigram_loss(a, b, V) / math.log(2), "in bits"),
+    ("6.4", lambda a, b, V: answers.unigram_loss(b, b, V), "counts in `held_out`"),
+    ("7.1", reweigh_probabilities, "divides the probabilities; it should divide their log"),
+    ("7.1", lambda p, t: answers.reweight_distribution(p, 1 / t), "multiplies logarithms"),
+    ("7.2", lambda p: -(p * np.log2(p)).sum(axis=-1), "in bits, not nats"),
+    ("7.2", lambda p: (p * np.log(p)).sum(axis=-1), "sign is wrong"),
+    ("7.3", lambda p, u: p.argmax(), "the most probable, whatever u"),
+    ("7.3", lambda p, u: answers.draw(p, u) * 1.0, "one whole number"),
+    ("7.4", lambda p, share: np.where(p >= share, p, 0), "kept are those of at least `share`"),
+    ("8.1", lambda *data: tuple(np.abs(answers.best_unit(*data))), "correlation: .*absolute"),
+    ("8.1", correlations_by_numpy, "NumPy warns in line .*divide"),
+    ("8.2", lambda text: np.arange(len(text)) + 1, "never begins anew"),
+    ("8.3", saliency_with(lambda g, x: g), "this is the gradient; its norm"),
+    ("8.3", saliency_with(lambda g, x: g.sum(axis=1)), "signs cancel"),
 ]
 
 
@@ -193,14 +213,14 @@ def with_names(function, **names):
 @pytest.mark.parametrize(
     ("number", "earlier", "said"),
     [
-        ("3.4", exercises.lstm_step_gradient, "not yet: it calls lstm_step_gradient, exercise 3.2"),
-        ("3.4", one_step_with(order=(3, 1, 2, 0)), "wrong: it calls .*, exercise 3.2, which is wr"),
-        ("3.4", answers.lstm_step_gradient, "right"),
-        ("2.2", lambda z: np.tanh(z / 2), "wrong: it calls sigmoid, exercise 2.1, .* tanh"),
+        ("4.4", exercises.lstm_step_gradient, "not yet: it calls lstm_step_gradient, exercise 4.2"),
+        ("4.4", one_step_with(order=(3, 1, 2, 0)), "wrong: it calls .*, exercise 4.2, which is wr"),
+        ("4.4", answers.lstm_step_gradient, "right"),
+        ("3.2", lambda z: np.tanh(z / 2), "wrong: it calls sigmoid, exercise 3.1, .* tanh"),
     ],
 )
 def test_an_earlier_exercise_that_is_not_right_is_named(number, earlier, said):
-    name = {"3.4": "lstm_step_gradient", "2.2": "sigmoid"}[number]
+    name = {"4.4": "lstm_step_gradient", "3.2": "sigmoid"}[number]
     answer = getattr(answers, BY_NUMBER[number][0])
     assert re.match(said, judged(number, with_names(answer, **{name: earlier})))
 
@@ -209,7 +229,7 @@ def test_what_waits_for_an_earlier_exercise_is_not_counted_as_wrong(capsys):
     stub = exercises.lstm_step_gradient
     whole = with_names(answers.lstm_gradients, lstm_step_gradient=stub)
     given = {"lstm_step_gradient": stub, "lstm_gradients": whole}
-    assert main(given, ["3.2", "3.4"]) == 1
+    assert main(given, ["4.2", "4.4"]) == 1
     assert capsys.readouterr().out.endswith("\n0 of 2 right, 0 wrong, 2 not yet\n")
 
 

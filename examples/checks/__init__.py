@@ -8,6 +8,7 @@ from checks import (  # noqa: F401  each registers its checks
     backpropagation,
     cells,
     lstm_forward,
+    plain_rnn,
     randomness,
     text_to_tensors,
     training,

@@ -1,4 +1,4 @@
-"""Checks of notebook 3: analytic and numerical gradients."""
+"""Checks of notebook 4: analytic and numerical gradients."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from npchar.layers.lstm import LSTM, State
 from npchar.network.gradcheck import complex_step
 
 
-@exercise("3.1", "logits_gradient")
+@exercise("4.1", "logits_gradient")
 def check_logits_gradient(function, rng):
     """Compared with `npchar.softmax_cross_entropy`."""
     n = 5
@@ -55,7 +55,7 @@ def check_logits_gradient(function, rng):
     expect(came, expected, case=case)
 
 
-@exercise("3.2", "lstm_step_gradient")
+@exercise("4.2", "lstm_step_gradient")
 def check_lstm_step_gradient(function, rng):
     """Compared with `npchar.LSTM.backward`, sequence by sequence: db is then dz."""
     z = rng.normal(size=(4, B, H))
@@ -150,7 +150,7 @@ def one_step_back(i, f, o, g, c_, c, dh, dc):
     return [a * slope for a, slope in zip(factors, slopes)], dc * f
 
 
-@exercise("3.3", "numeric_gradients")
+@exercise("4.3", "numeric_gradients")
 def check_numeric_gradients(function, rng):
     """A large delta, so that it shows which differences are taken."""
     x, delta = rng.normal(size=4), 0.1
@@ -186,7 +186,7 @@ def check_numeric_gradients(function, rng):
     expect(came[1], complex_step(f, x, range(4)), "complex step", mistakes)
 
 
-@exercise("3.4", "lstm_gradients")
+@exercise("4.4", "lstm_gradients")
 def check_lstm_gradients(function, rng):
     """Compared with `npchar.LSTM.backward`; the mistakes with a plain version that makes them."""
     lstm, x, dh = some_lstm(rng), rng.normal(size=(T, B, D)), rng.normal(size=(T, B, H))

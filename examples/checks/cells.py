@@ -1,4 +1,4 @@
-"""Checks of notebook 7: units, features, and saliency."""
+"""Checks of notebook 8: units, features, and saliency."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import npchar
 from checks.checking import call, exercise, expect, parts
 
 
-@exercise("7.1", "best_unit")
+@exercise("8.1", "best_unit")
 def check_best_unit(function, rng):
     """Compared with `npchar.Activations.find`, on several data."""
     n, units = 60, 8
@@ -60,7 +60,7 @@ def check_best_unit(function, rng):
     expect([one[1] for one in came], r, "correlation", mistakes, case)
 
 
-@exercise("7.2", "since_newline")
+@exercise("8.2", "since_newline")
 def check_since_newline(function, rng):
     """Short lines, an empty line, a newline at the beginning or not, text after the last."""
     lines = ["word" * int(k) for k in rng.integers(1, 4, 4)]
@@ -83,7 +83,7 @@ def check_since_newline(function, rng):
         expect(call(function, text), t - last, mistakes=mistakes, case=f"the text is {text!r}")
 
 
-@exercise("7.3", "saliency")
+@exercise("8.3", "saliency")
 def check_saliency(function, rng):
     """Compared with npchar's, by backpropagation."""
     model = npchar.Model(npchar.Vocabulary("abcde"), hidden_size=4, dtype="float64")

@@ -1,4 +1,4 @@
-"""Checks of notebook 2: a sigmoid, a step, a count."""
+"""Checks of notebook 3: a sigmoid, a step, a count."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from npchar.layers.lstm import State
 from npchar.network.network import NetworkConfig
 
 
-@exercise("2.1", "sigmoid")
+@exercise("3.1", "sigmoid")
 def check_sigmoid(function, rng):
     """Usual numbers, then large ones."""
     z = 3 * rng.normal(size=(2, 4))
@@ -29,7 +29,7 @@ def check_sigmoid(function, rng):
     expect(came, [0, 0, 0.5, 1, 1], case="z from -1000 to 1000")
 
 
-@exercise("2.2", "lstm_step")
+@exercise("3.2", "lstm_step")
 def check_lstm_step(function, rng):
     """Compared with `npchar.LSTM.step`."""
     lstm = some_lstm(rng)
@@ -74,7 +74,7 @@ def check_lstm_step(function, rng):
     expect(came[0], expected.h, "h", mistakes | {s: value[0] for s, value in wrong.items()})
 
 
-@exercise("2.3", "number_of_parameters")
+@exercise("3.3", "number_of_parameters")
 def check_number_of_parameters(function, rng):
     """Compared with the shapes of a model's arrays."""
     V, H = (int(n) for n in rng.integers(5, 60, 2))

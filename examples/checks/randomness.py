@@ -1,4 +1,4 @@
-"""Checks of notebook 6: temperature and sampling."""
+"""Checks of notebook 7: temperature and sampling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from checks.checking import V, Wrong, call, exercise, expect, softmax
 from npchar.generation.sampling import top_mask
 
 
-@exercise("6.1", "reweight_distribution")
+@exercise("7.1", "reweight_distribution")
 def check_reweight_distribution(function, rng):
     """Compared with `npchar.reweight_distribution`."""
     p = rng.dirichlet(np.ones(V))
@@ -39,7 +39,7 @@ def check_reweight_distribution(function, rng):
     expect(call(function, p, 0.001, case=case), npchar.reweight_distribution(p, 0.001), case=case)
 
 
-@exercise("6.2", "entropy")
+@exercise("7.2", "entropy")
 def check_entropy(function, rng):
     """Compared with `npchar.entropy`; then with something impossible."""
     for p in (rng.dirichlet(np.ones(V)), rng.dirichlet(np.ones(V), (2, 3))):
@@ -60,7 +60,7 @@ def check_entropy(function, rng):
     expect(call(function, np.eye(3), case=case), np.zeros(3), case="one is certain")
 
 
-@exercise("6.3", "draw")
+@exercise("7.3", "draw")
 def check_draw(function, rng):
     """Compared with `npchar.sample`, which is told what to draw; then the edges."""
 
@@ -102,7 +102,7 @@ def check_draw(function, rng):
         expect(came, expected, mistakes=mistakes, case=case)
 
 
-@exercise("6.4", "top_p")
+@exercise("7.4", "top_p")
 def check_top_p(function, rng):
     """Compared with what npchar's generation keeps; then with a sum that is hit exactly."""
     for share in (0.2, 0.5, 0.9, 1.0):

@@ -1,4 +1,4 @@
-"""Checks of notebook 5: RMSprop, its learning rate, losses and baselines."""
+"""Checks of notebook 6: RMSprop, its learning rate, losses and baselines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from checks.checking import V, call, exercise, expect, parts
 from npchar.training.schedule import learning_rate_at
 
 
-@exercise("5.1", "rmsprop")
+@exercise("6.1", "rmsprop")
 def check_rmsprop(function, rng):
     """Compared with `npchar.RMSprop`; the gradient is as small as the root of epsilon."""
     n, rate, rho, epsilon = 6, 0.01, 0.9, 1e-7
@@ -49,7 +49,7 @@ def check_rmsprop(function, rng):
     expect(moved_so, moved, "new weights - weights", mistakes)
 
 
-@exercise("5.2", "linear_schedule")
+@exercise("6.2", "linear_schedule")
 def check_linear_schedule(function, rng):
     """Compared with npchar's at every step."""
     rate, steps = float(rng.uniform(0.001, 0.1)), int(rng.integers(5, 12))
@@ -66,7 +66,7 @@ def check_linear_schedule(function, rng):
     expect(came, expected, mistakes=mistakes, case=f"the rates at steps 0 to {steps - 1}")
 
 
-@exercise("5.3", "bits_per_character")
+@exercise("6.3", "bits_per_character")
 def check_bits_per_character(function, rng):
     """Compared with `npchar.Score`."""
     log_p = np.log(rng.uniform(0.01, 1, 20))
@@ -86,7 +86,7 @@ def check_bits_per_character(function, rng):
     expect(call(function, log_p), expected, mistakes=mistakes)
 
 
-@exercise("5.4", "unigram_loss")
+@exercise("6.4", "unigram_loss")
 def check_unigram_loss(function, rng):
     """Compared with `npchar.softmax_cross_entropy` of the counts' logarithms."""
     train, held_out = rng.integers(0, V - 2, 50), rng.integers(0, V, 20)

@@ -1,4 +1,4 @@
-"""Checks of notebook 4: vanishing and exploding gradients."""
+"""Checks of notebook 5: the forget bias, and clipping."""
 
 from __future__ import annotations
 
@@ -6,64 +6,12 @@ import math
 
 import numpy as np
 
-from checks.checking import H, call, exercise, expect, parts
-from npchar.analysis.activations import gradient_flow
+from checks.checking import call, exercise, expect, parts
 from npchar.layers.lstm import LSTM, State
-from npchar.layers.rnn import RNN
 from npchar.training.optimizers import clip_by_global_norm
 
 
-@exercise("4.1", "spectral_radius")
-def check_spectral_radius(function, rng):
-    """A matrix made of eigenvalues: the largest is negative, or a complex pair."""
-    radius = float(rng.uniform(0.9, 1.5))
-    angle = math.pi if rng.random() < 0.5 else float(rng.uniform(1.8, 2.6))
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    middle = np.diag([0.0, 0.0, 0.8, -0.3]) * radius
-    middle[:2, :2] = radius * turn
-    basis = rng.normal(size=(4, 4)) + 3 * np.eye(4)
-    Wh = basis @ middle @ np.linalg.inv(basis)
-    values = np.linalg.eigvals(Wh)
-    mistakes = {
-        "it is the largest eigenvalue, but not in absolute value": values.real.max(),
-        "it is the largest real part; absolute values of complex numbers are asked for": np.abs(
-            values.real
-        ).max(),
-        "it is the largest singular value, the longest stretch in one step": np.linalg.norm(Wh, 2),
-        "it is the root of the sum of squares": np.linalg.norm(Wh),
-        "it is the smallest; the largest is asked for": np.abs(values).min(),
-        "it is the determinant": np.linalg.det(Wh),
-    }
-    case = "the largest is a complex pair" if angle < math.pi else "the largest is negative"
-    expect(call(function, Wh), radius, mistakes=mistakes, case=case)
-
-
-@exercise("4.2", "gradient_norms")
-def check_gradient_norms(function, rng):
-    """Compared with `npchar.RNN.backward` where its tanh is linear, at 0."""
-    n, Wh, dh = 6, rng.normal(size=(H, H)), rng.normal(size=H)
-    layer = RNN(np.zeros((1, H)), Wh, np.zeros(H))
-    flow = np.array([state.h for state in gradient_flow(layer, np.zeros((n, 1, 1)), dh[None])])
-    expected = np.linalg.norm(flow[::-1, 0], axis=1)
-    powers = [np.linalg.matrix_power(Wh, k) for k in range(n + 1)]
-    radius = np.abs(np.linalg.eigvals(Wh)).max()
-    mistakes = {
-        "it goes forward, dh Wh; back is dh Whᵀ": [np.linalg.norm(dh @ power) for power in powers],
-        "these are the squares of the norms": expected**2,
-        "the norm before the first step is not there": expected[1:],
-        "the norm after the last step is not there": expected[:-1],
-        "they are in the order of time; the last step belongs first": expected[::-1],
-        "they grow by the spectral radius at every step, which is right in the long run only": (
-            np.linalg.norm(dh) * radius ** np.arange(n + 1)
-        ),
-        "these are sums of absolute values; roots of sums of squares are asked for": np.abs(
-            flow[::-1, 0]
-        ).sum(axis=1),
-    }
-    expect(call(function, Wh, dh, n), expected, mistakes=mistakes)
-
-
-@exercise("4.3", "forget_bias")
+@exercise("5.1", "forget_bias")
 def check_forget_bias(function, rng):
     """An `npchar.LSTM` is run with this bias, to see what is left of its cell."""
     for n in (2, int(rng.integers(5, 20)), 100):
@@ -88,7 +36,7 @@ def check_forget_bias(function, rng):
         expect(came, expected, mistakes=mistakes, case=case)
 
 
-@exercise("4.4", "clip_by_global_norm")
+@exercise("5.2", "clip_by_global_norm")
 def check_clip_by_global_norm(function, rng):
     """Compared with npchar's, which clips one flat vector; a norm above the limit, then below."""
     gradients = [rng.normal(size=shape) for shape in ((2, 3), (4,), (2, 2, 2))]
