@@ -1,6 +1,7 @@
 """Images as text: digits that a model draws row by row, one character a pixel.
 
     python examples/images.py           half a minute: draw, learn, write images.png
+    python examples/images.py --animation images.gif    the same, and the model drawing
 
 The training images are drawn here: the strokes of a digit, turned, stretched and shaken a
 little, in four shades. As a text, an image is its digit, then its rows from the top, each ended
@@ -102,6 +103,20 @@ def picture(path: str, rows: list[tuple[str, list[str]]]) -> None:
     plt.close(figure)
 
 
+def animation(path: str, images: list[str]) -> None:
+    """Draw images side by side in a GIF or PNG file, a pixel more in each frame."""
+    from PIL import Image  # comes with matplotlib
+
+    frames = []
+    for k in range(1, LENGTH + 1):
+        pixels = np.pad(pixels_of([image[:k] for image in images]), ((0, 0), (1, 1), (1, 1)))
+        sheet = pixels.swapaxes(0, 1).reshape(ROWS + 2, -1)  # (ROWS + 2, n (COLUMNS + 2))
+        grey = 255 - 255 * sheet // (len(SHADES) - 1)
+        frames.append(Image.fromarray(np.kron(grey, np.ones((6, 6))).astype(np.uint8)))
+    duration = [60] * (LENGTH - 1) + [3000]  # ms
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=duration, loop=0)
+
+
 def main() -> int:
     """Draw, train, generate."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
@@ -110,6 +125,7 @@ def main() -> int:
     add("--epochs", type=int, default=8, metavar="N", help="passes over them (8)")
     add("--seed", type=int, default=0, metavar="N", help="the same seed, the same images (0)")
     add("--save", default="images.png", metavar="PATH", help="where the picture goes (images.png)")
+    add("--animation", metavar="PATH", help="where a GIF of new digits goes (none)")
     options = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console may lack the blocks
         sys.stdout.reconfigure(errors="replace")
@@ -154,6 +170,9 @@ def main() -> int:
     try:
         picture(options.save, rows)
         print(f"\nmore are in {options.save}")
+        if options.animation:
+            animation(options.animation, made[::20])
+            print(f"{options.animation} shows how the model draws")
     except ImportError:
         print("\nfor the picture: pip install matplotlib")
     return 0

@@ -1,6 +1,7 @@
 """A model of tokens: tunes in ABC notation, which it learns to compose.
 
     python examples/music.py            a minute: compose, learn, write tune.abc
+    python examples/music.py --wav tune.wav         the same, and a recording of the tunes
 
 The tunes it is trained on are composed here by a small grammar: a part has four bars,
 each bar a chord and a rhythm, the first note of a bar belongs to the chord, the others
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import wave
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,6 +28,8 @@ RHYTHMS = {  # in eighths
 }
 EIGHTHS = {"4/4": 8, "6/8": 6}  # in a bar
 CHORDS = [[0, 3, 4, 0], [0, 5, 3, 4], [0, 4, 0, 4], [3, 0, 4, 0], [5, 3, 4, 0]]  # steps of the key
+SHARPS = {"G": "F", "D": "FC"}  # notes that are a semitone higher in these keys
+RATE = 22050  # samples per second
 END = "<end>"
 
 
@@ -81,6 +85,25 @@ def as_abc(tokens: Sequence[str], title: str, number: int) -> str:
     return "\n".join([f"X:{number}", f"T:{title}", "L:1/8", *head, body]) + "\n"
 
 
+def as_sound(tokens: Sequence[str]) -> np.ndarray:
+    """A tune as samples from -1 to 1, each part twice, as its repeat signs demand."""
+    sharps = next((SHARPS.get(token[2:], "") for token in tokens if token[:2] == "K:"), "")
+    part: list[np.ndarray] = []
+    sounds = [np.zeros(RATE)]  # a pause between tunes
+    for token in tokens:
+        if token[0] in LETTERS:
+            octave, step = divmod(LETTERS.index(token[0]), 7)
+            semitones = 12 * octave + (0, 2, 4, 5, 7, 9, 11)[step] + (token[0].upper() in sharps)
+            time = np.arange(int(token[1:] or 1) * RATE // 5) / RATE  # an eighth lasts 0.2 s
+            phase = 2 * np.pi * 440 * 2 ** ((semitones - 9) / 12) * time  # the A is 440 Hz
+            tone = sum(np.sin(k * phase) / k**2 for k in range(1, 6))  # a string: harmonics
+            part.append(0.4 * tone * np.exp(-3 * time) * np.minimum(1, 50 * (time[-1] - time)))
+        elif token in ("|:", ":|"):
+            sounds += part * (2 if token == ":|" else 1)
+            part = []
+    return np.concatenate(sounds + part)
+
+
 def main() -> int:
     """Compose, train, generate."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
@@ -89,6 +112,7 @@ def main() -> int:
     add("--epochs", type=int, default=8, metavar="N", help="passes over them (8)")
     add("--seed", type=int, default=0, metavar="N", help="the same seed, the same tunes (0)")
     add("--save", default="tune.abc", metavar="PATH", help="where the tunes go (tune.abc)")
+    add("--wav", metavar="PATH", help="where a recording of the tunes goes (none)")
     options = parser.parse_args()
 
     rng = np.random.default_rng(options.seed)
@@ -112,6 +136,12 @@ def main() -> int:
     with open(options.save, "w", encoding="utf-8") as file:
         for number, tune in enumerate(written, 1):
             file.write(as_abc(tune, f"By npchar, no. {number}", number) + "\n")
+    if options.wav:
+        samples = np.concatenate([as_sound(tune) for tune in written])
+        with wave.open(options.wav, "wb") as recording:
+            recording.setparams((1, 2, RATE, 0, "NONE", None))
+            recording.writeframes((32767 * samples).astype("<i2").tobytes())
+        print(f"{options.wav} plays them in {len(samples) / RATE:.1f} s")
     print(f"{len(written)} tunes are in {options.save}; the first:\n\n"
           + as_abc(written[0], "By npchar, no. 1", 1))  # fmt: skip
     return 0

@@ -4,6 +4,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -39,6 +40,21 @@ def test_images_are_drawn_and_learned(images, run):
     assert "200 new images; " in out
     drawn = out.partition("held-out ones")[2].splitlines()[1:11]
     assert {len(line) for line in drawn} == {10 * 2 * images["COLUMNS"] + 9 * 2}
+
+
+def test_an_animation_draws_pixel_by_pixel(images, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    drawn = [images["drawn"](digit, np.random.default_rng(0)) for digit in "07"]
+    images["animation"](str(tmp_path / "digits.gif"), drawn)
+    with image.open(tmp_path / "digits.gif") as file:
+        assert file.size == (6 * 2 * (images["COLUMNS"] + 2), 6 * (images["ROWS"] + 2))
+        assert file.n_frames > images["ROWS"]
+        ink = []
+        for frame in range(file.n_frames):
+            file.seek(frame)
+            ink.append((255 - np.asarray(file.convert("L"), int)).sum())
+    assert ink[0] == 0 < ink[-1]
+    assert ink == sorted(ink)
 
 
 def test_a_dialogue_is_learned(dialogue, run):

@@ -4,6 +4,7 @@ import re
 import runpy
 import shlex
 import sys
+import wave
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_its_commands_exist_and_no_link_is_dead():
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["music.py", "--tunes", "40", "--epochs", "1"],
+        ["music.py", "--tunes", "40", "--epochs", "1", "--wav", "tune.wav"],
         ["words.py", "text.txt", "--epochs", "1", "--least", "1"],
     ],
 )
@@ -75,6 +76,9 @@ def test_the_examples_on_tokens_run(arguments, short_corpus, monkeypatch, capsys
     assert ended.value.code == 0, out
     if arguments[0] == "music.py":
         assert Path("tune.abc").read_text().count("X:") == 8
+        with wave.open("tune.wav") as file:
+            seconds = file.getnframes() / file.getframerate()
+        assert f"plays them in {seconds:.1f} s" in out
 
 
 def test_the_chinese_quick_start(tmp_path, monkeypatch):
