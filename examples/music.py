@@ -97,7 +97,7 @@ def as_sound(tokens: Sequence[str]) -> np.ndarray:
             time = np.arange(int(token[1:] or 1) * RATE // 5) / RATE  # an eighth lasts 0.2 s
             phase = 2 * np.pi * 440 * 2 ** ((semitones - 9) / 12) * time  # the A is 440 Hz
             tone = sum(np.sin(k * phase) / k**2 for k in range(1, 6))  # a string: harmonics
-            part.append(0.4 * tone * np.exp(-3 * time) * np.minimum(1, 50 * (time[-1] - time)))
+            part.append(0.6 * tone * np.exp(-3 * time) * np.minimum(1, 50 * (time[-1] - time)))
         elif token in ("|:", ":|"):
             sounds += part * (2 if token == ":|" else 1)
             part = []

@@ -1,17 +1,15 @@
 """Speech as tokens: a model learns a voice, and what it writes is made into new recordings.
 
-    python examples/speech.py           two minutes: record espeak-ng, learn, write speech.wav
+    python examples/speech.py           a minute or two: record espeak-ng, learn, write speech.wav
     python examples/speech.py --wav recordings      learn from a folder of WAV files
 
-A recording is cut into frames of 20 ms. Each frame has 22 numbers: the loudness in 20 bands of
-frequency, how much of it is voice (the rest is noise), and the pitch. k-means finds typical frames,
-the codebook. A recording is then a text: its word, followed by the numbers of its frames in the
-codebook. The model learns these texts and writes new ones from the word. A vocoder turns frames
-into sound: a filter gives an artificial voice, or noise, the loudness of each band.
-
-A classifier trained on real recordings reports the word that it hears in held-out recordings, in
-the same recordings after the codebook (the most that a model of these tokens can reach), and in
-new ones.
+A recording is cut into frames of 20 ms. Each has 22 numbers: the loudness in 20 bands of frequency,
+how much of it is voice (the rest is noise), and the pitch. k-means finds typical frames, the
+codebook. A recording is then a text: its word, and the index of the nearest typical frame for each
+frame. The model learns these texts and writes new ones from the word. A vocoder makes sound of
+frames: a filter gives an artificial voice, or noise, the loudness of each band. A classifier that
+was trained on real recordings then listens to held-out recordings, to what the codebook keeps of
+them (the most that a model of these tokens can reach), and to new ones.
 
 Vocoder: Dudley 1939, "Remaking Speech". Pitch: Boersma 1993, "Accurate short-term analysis of the
 fundamental frequency and the harmonics-to-noise ratio of a sampled sound".
@@ -26,7 +24,7 @@ import sys
 import tempfile
 import wave
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +38,6 @@ LOWEST, HIGHEST = 60, 400  # pitches of voices, Hz
 VOICE, PITCH = 5, 15  # weights in distances between frames, compared with 20 log powers
 QUIET = 1e-5  # differences below this power are inaudible; recordings have a mean power of 0.01
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-GRAMS = ["unigram", "2-gram", "3-gram"]
 
 # Hann windows that overlap by half add up to 1, so a sum of frames needs no correction
 HANN = np.hanning(WINDOW + 1)[:-1]
@@ -141,7 +138,8 @@ def synthesised(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     source = np.sqrt((1 - noise**2) * 2 / heard.sum(0)) * voice + noise * rng.normal(size=n)
     # The filter has minimum phase, as a throat does: the part of its cepstrum before time 0 is
     # folded to the part after it
-    cepstrum = np.fft.irfft(frames[:, :BANDS] / 2 @ BETWEEN)  # (T, FFT)
+    bands = np.log(np.maximum(np.exp(frames[:, :BANDS]) - QUIET, QUIET / 10))
+    cepstrum = np.fft.irfft(bands / 2 @ BETWEEN)  # (T, FFT)
     cepstrum[:, 1 : FFT // 2] *= 2
     cepstrum[:, FFT // 2 + 1 :] = 0
     filtered = np.fft.irfft(np.fft.rfft(framed(source), FFT) * np.exp(np.fft.rfft(cepstrum)))
@@ -166,23 +164,22 @@ def typical(frames: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarr
     return codebook
 
 
-def classified(known: Sequence[tuple], sounds: Sequence[np.ndarray]) -> np.ndarray:
-    """The word heard in each sound, by ridge regression on similarities to known recordings."""
+def classifier(recordings: Sequence[tuple]) -> Callable[[Sequence[np.ndarray]], np.ndarray]:
+    """A function that hears the word of each sound: kernel ridge regression on the bands."""
+    words, own = np.unique([word for word, _ in recordings], return_inverse=True)
 
-    def stretched(sound: np.ndarray) -> np.ndarray:  # all to the same length
-        bands = analysed(sound)[:, :BANDS]
-        at = np.linspace(0, len(bands) - 1, 12)
-        return np.array([np.interp(at, np.arange(len(bands)), band) for band in bands.T]).ravel()
-
-    a, b = (np.array([stretched(one) for one in some]) for some in ([s for _, s in known], sounds))
-    words, own = np.unique([word for word, _ in known], return_inverse=True)
+    def stretched(sounds: Sequence[np.ndarray]) -> np.ndarray:
+        bands = [analysed(sound)[:, :BANDS] for sound in sounds]
+        at = [np.linspace(0, len(one) - 1, 12).round().astype(int) for one in bands]
+        return np.array([one[steps].ravel() for one, steps in zip(bands, at)])  # (n, 12 BANDS)
 
     def similar(others: np.ndarray) -> np.ndarray:
-        squares = (others**2).sum(1)[:, None] + (a**2).sum(1) - 2 * others @ a.T
-        return np.exp(-squares / a.var(0).sum())
+        squares = (others**2).sum(1)[:, None] + (known**2).sum(1) - 2 * others @ known.T
+        return np.exp(-squares / known.var(0).sum())
 
-    weights = np.linalg.solve(similar(a) + 0.01 * np.eye(len(a)), np.eye(len(words))[own])
-    return words[(similar(b) @ weights).argmax(1)]
+    known = stretched([sound for _, sound in recordings])
+    weights = np.linalg.solve(similar(known) + 0.01 * np.eye(len(own)), np.eye(len(words))[own])
+    return lambda sounds: words[(similar(stretched(sounds)) @ weights).argmax(1)]
 
 
 def write_wav(path: str, sounds: Sequence[np.ndarray]) -> float:
@@ -198,17 +195,19 @@ def picture(path: str, rows: dict[str, Sequence[np.ndarray]], words: Sequence[st
     """Draw the spectrograms of the first six words, each row with a name."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(len(rows), len(words[:6]), figsize=(10, 5.5), dpi=100, sharex=True,
+    figure, axes = plt.subplots(len(rows), len(words[:6]), figsize=(10, 5.5), sharex=True,
                                 sharey=True, squeeze=False, layout="constrained")  # fmt: skip
     for line, (name, sounds) in zip(axes, rows.items()):
         line[0].set_ylabel(f"{name}\nkHz")
         for ax, sound in zip(line, sounds):
-            audible = np.abs(np.fft.rfft(np.lib.stride_tricks.sliding_window_view(
-                sound, 2 * HOP)[:: HOP // 5] * HANN, FFT)) + 0.01  # fmt: skip
-            ax.imshow(np.log10(audible.T), origin="lower", aspect="auto", cmap="magma", vmin=-1.5,
-                      vmax=1.2, extent=(0, len(sound) / RATE, 0, RATE / 2000))  # fmt: skip
+            frames = np.lib.stride_tricks.sliding_window_view(sound, WINDOW)[::32] * HANN
+            ax.imshow(np.log10(abs(np.fft.rfft(frames, FFT)).T + 0.01), cmap="magma", vmin=-1.5,
+                      vmax=1.2, origin="lower", aspect="auto",
+                      extent=(0, len(sound) / RATE, 0, RATE / 2000))  # fmt: skip
     for ax, word in zip(axes[0], words):
         ax.set_title(word)
+    longest = max(len(sound) for sounds in rows.values() for sound in sounds[:6])
+    axes[0, 0].set_xlim(0, longest / RATE)  # shared by all
     figure.supxlabel("seconds")
     figure.savefig(path)
     plt.close(figure)
@@ -245,47 +244,46 @@ def main() -> int:
         held_out += shuffled[: len(sounds) // 5]
     codebook = typical(np.concatenate([analysed(sound) for _, sound in train]), options.codes, rng)
 
-    def document(word: str, sound: np.ndarray) -> list:
-        return [word, *nearest(analysed(sound), codebook).tolist()]
-
     def sound_of(document: list) -> np.ndarray:
         codes = [token for token in document if isinstance(token, int)]
         return synthesised(codebook[codes or [0]], rng)
 
-    learned, tested = ([document(*one) for one in some] for some in (train, held_out))
+    learned, tested = (
+        [[word, *nearest(analysed(sound), codebook).tolist()] for word, sound in some]
+        for some in (train, held_out))  # fmt: skip
     vocabulary = npchar.Vocabulary.from_documents([*learned, list(range(len(codebook)))])
     model = npchar.Model(vocabulary, dropout=0.4, seed=seed)
     print(f"{len(recordings):,} recordings of {len(words)} words, {len(held_out)} held out; "
           f"{sum(map(len, learned)) - len(learned):,} frames to learn")  # fmt: skip
     model.fit(learned, epochs=options.epochs, learning_rate=0.02, seed=seed)
 
-    # The end of a recording counts as a frame, its word does not
+    # The end of a recording counts as a frame, its word does not. The model knows the word, so
+    # n-grams are counted for each word separately
     loss = -np.concatenate([score.log_probabilities[1:] for score in model.score(tested)]).mean()
-    print(f"\nheld out, nats per frame: {loss:.3f}; baselines:")
-    for name, groups in {"all words": [words], "each word": [[word] for word in words]}.items():
-        losses = np.zeros(len(GRAMS))
-        for group in groups:  # the n-grams are counted for each group separately
-            a, b = ([own[1:] for own in all if own[0] in group] for all in (tested, learned))
-            baselines = model.evaluate(a, train_text=b).baselines
-            losses += [baselines[gram] * sum(len(own) + 1 for own in a) for gram in GRAMS]
-        losses /= sum(map(len, tested))
-        print(f"  counted on {name}:", ", ".join(f"{x:.3f} {y}" for x, y in zip(losses, GRAMS)))
+    losses = dict.fromkeys(("unigram", "2-gram", "3-gram"), 0.0)
+    for word in words:
+        a, b = ([own[1:] for own in some if own[0] == word] for some in (tested, learned))
+        baselines = model.evaluate(a, train_text=b).baselines
+        share = sum(len(own) + 1 for own in a) / sum(map(len, tested))
+        losses = {gram: losses[gram] + share * baselines[gram] for gram in losses}
+    print(f"\nheld out, nats per frame: {loss:.3f}; baselines:",
+          ", ".join(f"{nats:.3f} {gram}" for gram, nats in losses.items()))  # fmt: skip
 
     made = [own for k, word in enumerate(words) for own in model.generate_documents(
         20, max(map(len, learned)), beginning=[word], temperature=options.temperature,
         seed=seed + 20 * k)]  # fmt: skip
-    sounds = {"held out": [sound for _, sound in held_out],
-              "from its tokens": [sound_of(own) for own in tested],
-              "new": [sound_of(own) for own in made]}  # fmt: skip
-    asked = {name: [own[0] for own in (made if name == "new" else tested)] for name in sounds}
+    sounds = {"held out": held_out,
+              "from its tokens": [(own[0], sound_of(own)) for own in tested],
+              "new": [(own[0], sound_of(own)) for own in made]}  # fmt: skip
+    classify = classifier(train)
     print("\nthe classifier hears the right word in")
-    heard = iter(classified(train, [sound for some in sounds.values() for sound in some]))
-    for name, asked_words in asked.items():
-        right = sum(word == next(heard) for word in asked_words)
-        print(f"  {right} of {len(asked_words)} recordings {name} ({right / len(asked_words):.1%})")
+    for name, some in sounds.items():
+        right = (classify([sound for _, sound in some]) == [word for word, _ in some]).sum()
+        print(f"  {right} of {len(some)} recordings {name} ({right / len(some):.1%})")
     print(f"{sum(own in learned for own in made)} new recordings are copies of training recordings")
 
-    rows = {name: [sounds[name][own.index(word)] for word in words] for name, own in asked.items()}
+    rows = {name: [next(sound for own, sound in some if own == word) for word in words]
+            for name, some in sounds.items()}  # fmt: skip
     seconds = write_wav(options.save, [row[k] for k in range(len(words)) for row in rows.values()])
     print(f"\n{options.save} ({seconds:.2f} s) has each word three times: {', '.join(rows)}")
     try:

@@ -8,7 +8,6 @@ import wave
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "speech.py"
 
@@ -19,8 +18,8 @@ def tone(pitch, seconds, rate=8000):
 
 
 def speech(*arguments, **named):
-    command = [sys.executable, str(EXAMPLE), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **named)
+    command = [sys.executable, EXAMPLE, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **named)
 
 
 def test_it_learns_from_a_folder(tmp_path):
@@ -31,38 +30,36 @@ def test_it_learns_from_a_folder(tmp_path):
             file.setparams((1, 2, 11025, 0, "NONE", None))
             file.writeframes((3000 * sound).astype("<i2").tobytes())
     results = []
-    for save in ("a", "b"):  # no recordings for the next run
-        result = speech("--wav", ".", "--codes", 16, "--epochs", 2, "--seed", 3, "--save", save,
-                        cwd=tmp_path)  # fmt: skip
+    for save in ("a", "b"):
+        result = speech("--wav", ".", "--codes", 16, "--epochs", 2, "--save", save, cwd=tmp_path)
         assert result.returncode == 0, result.stderr
         text = result.stdout.partition("held out, nats")[2].replace(f"{save} (", "file (")
         results.append((text, Path(tmp_path, save).read_bytes()))
     assert results[0] == results[1]
-    assert len(re.findall(r"\d\.\d{3}", text)) == 7  # losses
+    assert len(re.findall(r"\d\.\d{3}", text)) == 4  # losses
     assert "4 of 4 recordings held out (100.0%)" in text
     with wave.open(str(tmp_path / "a")) as file:
-        assert (file.getframerate(), file.getsampwidth()) == (8000, 2)
         assert f"({file.getnframes() / 8000:.2f} s) has each word three times" in text
 
 
-@pytest.mark.parametrize("pitch", [90, 150, 310])
-def test_a_vocoded_tone_keeps_its_pitch_and_loudness(pitch):
+def test_a_vocoded_tone_keeps_its_pitch():
     example = runpy.run_path(str(EXAMPLE))
-    frames = example["analysed"](0.1 * tone(pitch, 0.5))
-    sound = example["synthesised"](frames, np.random.default_rng(0))
-    assert len(sound) == (len(frames) + 1) * example["HOP"]
-    again = example["analysed"](sound)[2:-2]
-    octaves = again[:, -1] / again[:, -2] * example["VOICE"] / example["PITCH"]
-    assert np.abs(100 * 2**octaves / pitch - 1).max() < 0.02
-    assert 0.3 < (sound**2).mean() / (0.1 * tone(pitch, 0.5) ** 2).mean() / 0.1 < 3
+    for pitch in (90, 150, 310):
+        real = tone(pitch, 0.5)
+        frames = example["analysed"](real)
+        sound = example["synthesised"](frames, np.random.default_rng(0))
+        assert len(sound) == (len(frames) + 1) * example["HOP"]
+        again = example["analysed"](sound)[2:-2]
+        octaves = again[:, -1] / again[:, -2] * example["VOICE"] / example["PITCH"]
+        assert np.abs(100 * 2**octaves / pitch - 1).max() < 0.02
+        assert 0.3 < (sound**2).mean() / (real**2).mean() < 3
 
 
 def test_what_it_needs_is_one_sentence(tmp_path):
     (tmp_path / "7_anna_3.wav").write_bytes(b"RIFF")
     for arguments, expected in {("--wav", tmp_path): "got 1 of 7", (): "install it"}.items():
         result = speech(*arguments, cwd=tmp_path, env={"PATH": str(tmp_path)})
-        assert result.returncode == 2
-        assert result.stdout == ""
+        assert (result.returncode, result.stdout) == (2, "")
         assert result.stderr.startswith("speech.py: ")
         assert expected in result.stderr
         assert result.stderr.count("\n") == 1
