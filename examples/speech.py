@@ -175,7 +175,7 @@ def classifier(recordings: Sequence[tuple]) -> Callable[[Sequence[np.ndarray]], 
 
     def similar(others: np.ndarray) -> np.ndarray:
         squares = (others**2).sum(1)[:, None] + (known**2).sum(1) - 2 * others @ known.T
-        return np.exp(-squares / known.var(0).sum())
+        return np.exp(-squares / (known.var(0).sum() + 1e-9))
 
     known = stretched([sound for _, sound in recordings])
     weights = np.linalg.solve(similar(known) + 0.01 * np.eye(len(own)), np.eye(len(words))[own])
