@@ -16,7 +16,7 @@ dates
 
 The numbers of steps are fixed, so that a seed determines the result. For dates, both networks
 train for about the same seconds. For recall, both have the same number of steps at most. Tables
-report the seconds. ``8-attention.ipynb`` explains the code, and ``causal_attention.py`` has
+report the seconds. ``9-attention.ipynb`` explains the code, and ``causal_attention.py`` has
 attention without an LSTM.
 """
 
