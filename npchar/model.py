@@ -232,8 +232,9 @@ class Model:
             The initial learning rate. Default for "rmsprop" and up to 128 units: 0.04 for LSTMs,
             0.03 for GRUs, 0.01 for plain RNNs, 0.02 for convolutions, and less for more units.
             "muon": 0.06, 0.05, 0.03 and 0.02. "adam": 0.04; "sgd": 1.0; ``targets="last"``: 0.01.
-            With "rmsprop" the rate of the input weights is 3, 2 or 8 times as high in LSTMs, GRUs
-            or plain RNNs, with "muon" twice. An instance of an optimizer has its own rates.
+            With "rmsprop" the rate of the first layer's input weights is 3, 2 or 8 times as high in
+            LSTMs, GRUs or plain RNNs, with "muon" twice. An instance of an optimizer has its own
+            rates.
         schedule
             How the learning rate changes after a warm-up in the first twentieth of all steps:
             "linear" falls to zero, "cosine" falls to zero along half a wave, "constant" does not

@@ -26,7 +26,7 @@ from npchar.cli import inputs
 from npchar.cli.inputs import say
 from npchar.cli.options import DEFAULT_MODEL, STANDARD_INPUT, parser
 from npchar.cli.train import resume, train
-from npchar.files import unfinished, write_whole
+from npchar.files import describe_model, unfinished, write_whole
 
 USER_ERRORS = ValueError, OSError, MemoryError, npchar.TrainingDiverged, npchar.MissingMPIError
 SAMPLING = "temperature", "top_k", "top_p", "seed", "unknown"
@@ -207,19 +207,9 @@ def _info(options: Namespace) -> None:
     if not inputs.is_shipped(options.model):
         settings, epochs = npchar.training_settings(options.model), unfinished(options.model)
     if options.json:
-        network = model.network
-        _print_json({
-            **network.config._asdict(),
-            "dtype": str(model.parameters.flat.dtype),
-            "parameters": model.parameters.flat.size,
-            "arrays": model.parameters.shapes,
-            "characters": model.vocabulary.characters,
-            "unknown_symbol": model.vocabulary.unknown_symbol,
-            "reading": model.reading,
-            "epochs_trained": network.epochs_trained,
-            "unfinished": epochs,
-            "settings": settings,
-        })  # fmt: skip
+        table = describe_model(model.network, model.vocabulary, model.reading, model.trained_on)
+        parameters = model.parameters.flat.size
+        _print_json({**table, "parameters": parameters, "settings": settings, "unfinished": epochs})
         return
     model.summary()
     shorten = Repr()

@@ -132,13 +132,13 @@ class Optimizer(ABC):
         """The parts of the weights to give to `_update`, each with the scale of its rate."""
         scales, start = self._scales(), 0
         for name, shape in ((scales and self.shapes) or {"": (size,)}).items():
-            scale, stop = scales.get(name.rpartition(".")[2], 1.0), start + math.prod(shape)
+            scale, stop = scales.get(name, 1.0), start + math.prod(shape)
             if scale:
                 yield from ((part, scale) for part in _parts(stop, start))
             start = stop
 
     def _scales(self) -> Mapping[str, float]:
-        """Learning rates as multiples of lr, such as ``{"Wx": 2.0}``; 0 is for no `_update`."""
+        """Learning rates of arrays as multiples of lr; 0 is for no `_update`."""
         return {}
 
     @staticmethod
@@ -178,9 +178,10 @@ class RMSprop(Optimizer):
         Keeps the root from zero. The default is that of Keras; ``fit(optimizer="rmsprop")``
         uses 1e-12 for a target at every character, because the gradients are small there.
     input_scale
-        The learning rate of the input weights `Wx`, as a multiple of lr. The default is that of
-        Keras; ``fit(optimizer="rmsprop")`` uses 3, 2 or 8 for LSTMs, GRUs or plain RNNs, for a
-        target at every character. Other values than 1 need `shapes`, which a training sets.
+        The learning rate of the first layer's input weights `Wx`, as a multiple of lr. A row of
+        these weights learns only from the steps with its character. The default is that of Keras;
+        ``fit(optimizer="rmsprop")`` uses 3, 2 or 8 for LSTMs, GRUs or plain RNNs, for a target at
+        every character. Other values than 1 need `shapes`, which a training sets.
 
     Examples
     --------
@@ -198,7 +199,8 @@ class RMSprop(Optimizer):
     input_scale: float = 1.0
 
     def _scales(self) -> Mapping[str, float]:
-        return {} if self.input_scale == 1 else {"Wx": self.input_scale}
+        first = next((name for name in self.shapes or {} if name.endswith(".Wx")), "Wx")
+        return {} if self.input_scale == 1 else {first: self.input_scale}
 
     def _initial_value(self) -> float:
         # v + ε rather than v: it cannot become subnormal, and saves a pass over the weights.
@@ -357,7 +359,8 @@ class Muon(RMSprop):
     recurrent_scale: float = 2.0
 
     def _scales(self) -> Mapping[str, float]:
-        return {"Wx": self.input_scale, "Wh": 0.0}
+        recurrent = [name for name in self.shapes or {"Wh": ()} if name.endswith("Wh")]
+        return {**super()._scales(), **dict.fromkeys(recurrent, 0.0)}
 
     def update(self, weights: Array, gradient: Array, learning_rate: float | None = None) -> None:
         """Change the weights in place by one step: see `Optimizer`. Needs `shapes`."""

@@ -13,9 +13,9 @@ from npchar.training.schedule import learning_rate_at
 
 
 def make(name, **arguments):
-    """An optimizer for a recurrent layer with 101 weights."""
+    """An optimizer for two layers with 101 weights."""
     optimizer = OPTIMIZERS[name](**arguments)
-    optimizer.shapes = {"rnn.Wx": (10,), "rnn.Wh": (9, 9), "rnn.b": (10,)}
+    optimizer.shapes = {"rnn0.Wx": (10,), "rnn0.Wh": (9, 9), "rnn1.Wx": (5,), "rnn1.b": (5,)}
     return optimizer
 
 
@@ -72,7 +72,7 @@ def test_muon_is_that_of_pytorch_for_recurrent_weights(monkeypatch):
 
 
 def test_muon_is_rmsprop_for_all_other_weights():
-    """With another rate for input weights."""
+    """With another rate for the input weights of the first layer."""
     gradients, found = np.random.default_rng(0).normal(size=(3, 101)), np.ones((3, 101))
     plain, scaled = make("rmsprop", epsilon=1e-12), make("rmsprop", epsilon=1e-12, input_scale=2)
     for optimizer, rate, weights in zip((make("muon"), scaled, plain), (0.1, 0.1, 0.2), found):
