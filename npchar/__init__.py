@@ -43,8 +43,8 @@ A package imports only from the packages before it in this list, which a test ch
   ``network`` stacks layers, ``long_text`` reads one long text in segments side by side,
   ``gradcheck`` compares gradients with complex step and central differences.
 - ``files.py``: the file format of a model; writes files atomically and validates what it reads.
-- ``generation/``: ``sampling`` has temperature, top-k and top-p; ``stream`` reads prompts and
-  generates.
+- ``generation/``: ``sampling`` has temperature, top-k, top-p and the filter of repeats; ``stream``
+  reads prompts and generates.
 - ``analysis/``: ``scoring`` has the losses and probabilities of a text, ``activations`` the gates
   and cells while a model reads, ``originality`` what a generated text copies from its source.
   ``colouring``, ``plots`` and ``summary`` show them. ``page/`` makes the interactive page:

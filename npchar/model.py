@@ -545,6 +545,7 @@ class Model:
         temperature: float | Sequence[float] = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
+        no_repeat: int | None = None,
         stop: Texts | None = None,
         seed: int | Sequence[int] | None = None,
         unknown: Hashable = "error",
@@ -564,6 +565,12 @@ class Model:
         top_k, top_p
             Sample only from the k most probable characters, or from the most probable ones whose
             probabilities sum to p.
+        no_repeat
+            Avoid loops: sample no sequence of this many characters that is already in the last
+            2,000 characters of the prompt and the generated text (Paulus et al. 2018). For English,
+            8 to 12 works well. A sequence is repeated only where no other character is more than a
+            tenth as probable as the most probable one, as in the middle of a word, and never for
+            more than four times this length.
         stop
             A text, or several, that end the generated text. They are not part of it.
         seed
@@ -594,7 +601,7 @@ class Model:
         >>> [len(text) for text in texts]
         [30, 30]
         """
-        options = GenerationOptions(temperature, top_k, top_p, stop, seed, unknown)
+        options = GenerationOptions(temperature, top_k, top_p, no_repeat, stop, seed, unknown)
         return generation.generate(self.network, self.vocabulary, prompt, length, options)
 
     def stream(
@@ -604,6 +611,7 @@ class Model:
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
+        no_repeat: int | None = None,
         stop: Texts | None = None,
         seed: int | None = None,
         unknown: Hashable = "error",
@@ -625,7 +633,7 @@ class Model:
         ...     print(character, end="")
         er
         """
-        options = GenerationOptions(temperature, top_k, top_p, stop, seed, unknown)
+        options = GenerationOptions(temperature, top_k, top_p, no_repeat, stop, seed, unknown)
         return generation.stream(self.network, self.vocabulary, prompt, options)
 
     def generate_documents(
@@ -636,6 +644,7 @@ class Model:
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
+        no_repeat: int | None = None,
         stop: Texts | None = None,
         seed: int | None = None,
         beginning: Text | None = None,
@@ -652,7 +661,7 @@ class Model:
             The number of documents.
         length
             The maximum number of characters of a document. Longer documents are cut off.
-        temperature, top_k, top_p, stop, unknown
+        temperature, top_k, top_p, no_repeat, stop, unknown
             As for `generate`.
         seed
             The same seed gives the same documents. Document k has the seed `seed + k`.
@@ -683,7 +692,7 @@ class Model:
         >>> [name[:2] for name in documents]
         ['na', 'na', 'na']
         """
-        options = GenerationOptions(temperature, top_k, top_p, stop, seed, unknown)
+        options = GenerationOptions(temperature, top_k, top_p, no_repeat, stop, seed, unknown)
         return generation.generate_documents(
             self.network, self.vocabulary, n, length, beginning, new_to, options
         )

@@ -186,7 +186,7 @@ def test_train_is_fit_with_the_options(tmp_path, here):
 
 def test_generate_is_generate_with_the_options(here):
     model = npchar.Model.pretrained()
-    options = {"temperature": 1.4, "top_k": 30, "top_p": 0.95, "seed": 7}
+    options = {"temperature": 1.4, "top_k": 30, "top_p": 0.95, "no_repeat": 5, "seed": 7}
     given = [word for name, value in options.items()
              for word in ("--" + name.replace("_", "-"), value)]  # fmt: skip
     expected = model.generate("the\nwill ", 600, stop=["q", "\n"], **options)
@@ -274,6 +274,7 @@ MISTAKES = [
     (("generate", "--temperature", -1), "temperature is -1"),
     (("generate", "--length", -1), "length is -1"),
     (("generate", "--top-p", 2), "top_p is 2"),
+    (("generate", "--no-repeat", 0), "no_repeat is 0"),
     (("generate", "--document"), "not of documents"),
     (("score", "nowhere.txt"), "no file 'nowhere.txt'"),
     (("score", "names.txt", "--model", "namer.npz"), "add --documents lines"),

@@ -145,6 +145,7 @@ def small():
         (lambda: small().generate([]), "at least one prompt"),
         (lambda: small().generate("a", 0), "length is 0"),
         (lambda: small().generate("a", top_k=0), "top_k is 0"),
+        (lambda: small().generate("a", no_repeat=1.5), "no_repeat is 1.5"),
         (lambda: small().generate("a", stop=""), "stop is ''"),
         (lambda: small().generate(["a", "b"], seed=[1]), "2 prompts, got 1"),
         (lambda: small().generate("a", temperature=-1), "temperature is -1"),

@@ -29,7 +29,7 @@ from npchar.cli.train import resume, train
 from npchar.files import describe_model, unfinished, write_whole
 
 USER_ERRORS = ValueError, OSError, MemoryError, npchar.TrainingDiverged, npchar.MissingMPIError
-SAMPLING = "temperature", "top_k", "top_p", "seed", "unknown"
+SAMPLING = "temperature", "top_k", "top_p", "no_repeat", "seed", "unknown"
 
 PAGE_NOTE = "Trained on Nietzsche in English, in lower case."
 STRUCTURE_TEXTS = (

@@ -109,6 +109,7 @@ def parser() -> ArgumentParser:
         help="0: most probable character; 1: unchanged distribution (default: 1)")  # fmt: skip
     add("--top-k", type=int, help="sample among the K most probable characters")
     add("--top-p", type=float, help="sample among the most probable characters that sum up to P")
+    add("--no-repeat", type=int, metavar="N", help="avoid loops: do not repeat N characters")
     add("--stop", action="append", metavar="TEXT", help="end before this text; may be repeated")
     add("--seed", type=int, help="seed (default: random)")
 

@@ -28,6 +28,8 @@ __all__ = ["entropies", "entropy", "reweight_distribution", "sample"]
 NOISE = 1 << 16  # random numbers drawn at once, since a call of each generator takes 2 µs
 MANY = 256  # ids, from which one uniform number takes less time than noise for each id
 BLOCK = 64  # ids that are summed together when there are many
+ALTERNATIVE = 0.1  # of the largest probability: see `forbid_repeats`
+LOOP = 4  # times n ids in a row are a loop: see `forbid_repeats`
 TINY_TEMPERATURE = 1e-250  # below it, quotients would overflow; the result is the same
 
 
@@ -327,9 +329,39 @@ def top_mask(logits: Array, T: Array, top_k: int | None, top_p: float | None) ->
     return mask
 
 
-def require_top(top_k: int | None, top_p: float | None) -> None:
+def forbid_repeats(logits: Array, text: str, n: int) -> None:
+    """Set the logits of ids that would repeat n ids of a text to −∞ (Paulus et al. 2018).
+
+    An id is a repeat if the text already has the n − 1 ids at its end, followed by this id.
+    Unlike in the paper, n ids may be repeated where no other id has more than `ALTERNATIVE` times
+    the largest probability at temperature 1, as in the middle of a word. `LOOP` n ids may not.
+
+    Parameters
+    ----------
+    logits
+        (V,), changed in place.
+    text
+        The ids so far, each as a character: `chr(id)`.
+    n
+        1 or more.
+    """
+    for length, least in ((n, logits.max() + math.log(ALTERNATIVE)), (LOOP * n, -math.inf)):
+        if len(text) < length:
+            return
+        context, start = text[len(text) - length + 1 :], -1
+        others = logits.copy()
+        while (start := text.find(context, start + 1, -1)) >= 0:
+            others[ord(text[start + length - 1])] = -np.inf
+        if others.max() > least:
+            logits[:] = others
+            return
+
+
+def require_top(top_k: int | None, top_p: float | None, no_repeat: int | None = None) -> None:
     """Raise a ValueError unless each is None or in its range."""
     if top_k is not None:
         require_positive(top_k=top_k)
     if top_p is not None and not (isinstance(top_p, numbers.Real) and 0 < top_p <= 1):
         raise ValueError(f"top_p is {top_p!r}; expected a number above 0 and up to 1, or None")
+    if no_repeat is not None:
+        require_positive(no_repeat=no_repeat)

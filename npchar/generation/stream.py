@@ -16,6 +16,7 @@ import numpy as np
 from npchar.arguments import require_positive, require_seed
 from npchar.arrays import Array
 from npchar.generation.sampling import (
+    forbid_repeats,
     require_temperature,
     require_top,
     reweight_distribution,
@@ -33,6 +34,7 @@ Texts: TypeAlias = Sequence[Hashable | Sequence[Hashable]]  # a text, or a list 
 Prompt = TypeVar("Prompt", bound=Texts)
 
 MOST_DRAWN = 1000  # documents in a row without a new one
+RECENT = 2_000  # symbols in which `no_repeat` looks for repeats
 LONG_PROMPT = 10_000  # symbols, from which segments side by side are faster
 
 
@@ -58,6 +60,7 @@ class GenerationOptions(NamedTuple):
     temperature: float | Sequence[float]
     top_k: int | None
     top_p: float | None
+    no_repeat: int | None
     stop: Texts | None
     seed: int | Sequence[int] | None
     unknown: Hashable
@@ -200,7 +203,7 @@ def _streams(
     options: GenerationOptions,
 ) -> Iterator[list[int]]:
     """Check the options and prefill the prompts; yield the next id of each, without end."""
-    require_top(options.top_k, options.top_p)
+    require_top(options.top_k, options.top_p, options.no_repeat)
     n, seed = len(prompts), options.seed
     temperatures = [require_temperature(value) for value in np.ravel(options.temperature).tolist()]
     temperatures *= n if len(temperatures) == 1 else 1
@@ -220,11 +223,17 @@ def _streams(
     step = network.stepper(states)
 
     def ids() -> Iterator[list[int]]:
-        row = logits
+        row, no_repeat = logits, options.no_repeat
+        recent = ["".join(map(chr, ids[-RECENT:])) for ids in prompts] if no_repeat else []
         while True:
             if vocabulary.unknown_id is not None:
                 row[:, vocabulary.unknown_id] = -np.inf
+            if no_repeat:
+                recent = [text[-RECENT:] for text in recent]
+                for k, text in enumerate(recent):
+                    forbid_repeats(row[k], text, no_repeat)
             drawn = draw(row)
+            recent = [text + chr(i) for text, i in zip(recent, drawn)]
             yield drawn.tolist()
             row = step(drawn)
 

@@ -1,16 +1,21 @@
 """Temperature and chance."""
 
+import itertools
 import math
 import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+import npchar
 from npchar.generation.sampling import (
+    ALTERNATIVE,
+    LOOP,
     entropy,
+    forbid_repeats,
     require_top,
     reweight_distribution,
     sample,
@@ -184,6 +189,40 @@ def test_an_id_that_may_not_be_is_never_chosen(temperature):
     """The unknown symbol, at any temperature."""
     choose = sampler([temperature], 3, generators(1))
     assert 1 not in {int(choose(np.array([[0.0, -np.inf, 1.0]]))[0]) for _ in range(200)}
+
+
+@given(st.integers(1, 4), st.integers(0, 1 << 32).map(np.random.default_rng))
+@settings(max_examples=500)
+def test_repeats_are_forbidden_by_their_definition(n, rng):
+    ids = rng.integers(4, size=rng.integers(13)).tolist() * rng.integers(1, 9)
+    logits = rng.normal(scale=2, size=4)
+    logits[3] = -np.inf  # an unknown symbol
+    expected, p = logits.copy(), np.exp(logits)
+    for length, least in ((n, ALTERNATIVE), (LOOP * n, 0)):
+        runs = [ids[k : k + length] for k in range(len(ids) - length + 1)]
+        repeats = [[*ids, i][-length:] in runs for i in range(4)]
+        if np.where(repeats, 0, p).max() > least * p.max():
+            expected[repeats] = -np.inf
+            break
+    forbid_repeats(logits, "".join(map(chr, ids)), n)
+    np.testing.assert_array_equal(logits, expected)
+
+
+@pytest.mark.usefixtures("_both_ways")
+def test_generation_without_repeats():
+    model, prompts = npchar.Model.pretrained(), ["the sou", "of the will of th"]
+    options = {"temperature": 0.2, "no_repeat": 6, "top_k": 20, "top_p": 0.9}
+    texts = model.generate(prompts, 60, seed=1, **options)
+    for k, text in enumerate(prompts):  # which count as text
+        for symbol in itertools.islice(model.stream(text, seed=1 + k, **options), 60):
+            p = model.next_probabilities(text)
+            repeats = [(text + other)[-6:] in text for other in model.vocabulary.symbols]
+            alternative = np.where(repeats, 0, p).max()
+            assert (text + symbol)[-6:] not in text or alternative <= ALTERNATIVE * p.max()
+            text += symbol
+        assert text == prompts[k] + texts[k]
+    words = npchar.Model(npchar.Vocabulary.from_text(["to", "be", "or", "not"]), hidden_size=4)
+    assert sorted(words.generate(["to"], 3, temperature=0, no_repeat=1)) == ["be", "not", "or"]
 
 
 def test_entropy():
