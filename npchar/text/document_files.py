@@ -33,11 +33,11 @@ def separate(texts: list[tuple[str, str]], documents: str | None, field: str | N
     if documents is None:
         parts = [value for name, text in texts for value in field_values(text, field or "", name)]
     else:
-        found = documents and any(documents in text for _, text in texts)
-        if documents not in SEPARATORS and not found:
+        is_marker = any(documents in text for _, text in texts) and not documents.isalpha()
+        if documents not in SEPARATORS and not (documents and is_marker):
             raise CorpusError(
                 f"documents is {documents!r}; expected 'lines', 'paragraphs', 'files', or a marker "
-                "that separates documents in the text"
+                "in the text that has other characters than letters, such as '\\nEND\\n'"
             )
         separator = SEPARATORS.get(documents) or re.escape(documents)
         parts = [part for _, text in texts for part in re.split(separator, text)]

@@ -58,7 +58,8 @@ def test_a_field_of_json_lines(texts):
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        ("a\nb", {"documents": "line"}, "documents is 'line'; expected 'lines', 'paragraphs', 'fi"),
+        ("a line\nb", {"documents": "line"}, "documents is 'line'; expected 'lines', 'paragraphs'"),
+        ("a\nb", {"documents": "---"}, "documents is '---'; expected 'lines'.* a marker in the"),
         ("a\nb", {"documents": ""}, "documents is ''; expected"),
         ("a\nb", {"documents": "lines", "field": "text"}, "documents or field, got both"),
         (" \n ", {"documents": "paragraphs"}, "expected documents in .*file, got none"),
