@@ -170,6 +170,7 @@ class Model:
         text: Text,
         *,
         epochs: int | None = None,
+        minutes: float | None = None,
         maxlen: int = 60,
         step: int | None = None,
         targets: str = "all",
@@ -211,6 +212,12 @@ class Model:
         epochs
             Passes over the text. Default: 3 for 540,000 characters and 11 for 10,000; with dropout
             5 and 18. With targets "last": 20.
+        minutes
+            Train for this time instead: a few steps are measured on this machine, and the number
+            of epochs is chosen such that the complete schedule fills the time. Unless `step` is
+            given, windows are further apart if this fills the time better, so that an epoch of a
+            long text uses a part of it. `History.config` has both. A training that is resumed
+            keeps its epochs.
         maxlen
             Characters in a window, T. The gradient flows back to the start of a window.
         step
@@ -338,8 +345,9 @@ class Model:
             "patience": patience, "restore_best": restore_best, "seed": seed,
         }  # fmt: skip
         options = FitOptions(
-            validation_data, callbacks, verbose, workers, checkpoint, checkpoint_every, resume
-        )
+            validation_data, callbacks, verbose, workers, checkpoint, checkpoint_every, resume,
+            minutes,
+        )  # fmt: skip
         return fit(self, text, arguments, options)
 
     def extend(self, text: Text, *, min_count: int = 1) -> Model:

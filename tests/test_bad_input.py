@@ -42,6 +42,8 @@ BAD = [
     ("a word as a split", lambda m, r: m.fit(NAMES, validation_split="x"), "validation_split is"),
     ("an old argument", lambda m, r: m.fit(NAMES, warm_up=0.1), "warm_up.*npchar.Schedule"),
     ("an old optimizer's", lambda m, r: m.fit(NAMES, epsilon=1), "epsilon.*npchar.RMSprop"),
+    ("no time", lambda m, r: m.fit(NAMES, minutes=0), "minutes is 0; expected a number above 0"),
+    ("epochs and a time", lambda m, r: m.fit(NAMES, minutes=1, epochs=2), "give one of them"),
     ("no argument", lambda m, r: m.fit(NAMES, epoch=1), "unexpected keyword argument 'epoch'"),
     ("an old size", lambda m, r: npchar.RMSprop(1000), "keyword"),
     ("a rare count of 0", lambda m, r: m.vocabulary.from_text("a", min_count=0), "min_count is 0"),

@@ -158,6 +158,15 @@ def test_defaults_are_what_the_help_says_and_the_librarys(capsys):
     assert {n: train[n] for n in shared} == expected | chosen
 
 
+def test_minutes_choose_the_size_and_the_epochs(tmp_path, here):
+    (tmp_path / "cats.txt").write_text(TEXT)
+    status, out, err = here("train", "cats.txt", "--minutes", 0.02, "--workers", 1, *SMALL[2:])
+    assert status == 0
+    epochs = re.search(r"hidden_size=64[^$]*\n(\d+) epochs.* minutes; twice the time", err)[1]
+    assert f"epoch {epochs}/{epochs}" in err
+    assert here("train", "x.txt", "--minutes", 1, "--epochs", 2)[0] == 2
+
+
 def test_train_is_fit_with_the_options(tmp_path, here):
     (tmp_path / "cats.txt").write_text(TEXT)
     options = (

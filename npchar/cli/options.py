@@ -66,6 +66,7 @@ def parser() -> ArgumentParser:
         "than N times by one unknown symbol (default: 1)")  # fmt: skip
     add("--lower", action="store_true", help="lower-case the texts")
     add("--epochs", type=int, help="passes over the text (default: depends on its length)")
+    add("--minutes", type=float, help="train for this time: choose the size and the epochs for it")
     add("--layer", choices=FAST, help="kind of layer (default: lstm)")
     add("--hidden-size", type=int, help="units of a layer (default: 128; 256 for long texts)")
     add("--num-layers", type=int, help="stacked layers (default: 1; conv: 6)")

@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from argparse import Namespace
 from inspect import signature
 
@@ -17,7 +18,9 @@ from npchar.cli.options import STANDARD_INPUT
 from npchar.files import Table
 from npchar.training import rank
 from npchar.training.config import default_learning_rate, default_model_arguments
+from npchar.training.time_budget import model_for_time
 
+PROBED = 40_000  # characters that are trained to measure the speed of this machine
 FINE_TUNING_RATE = 0.25  # of the default rate, to forget little of the old text
 SIZES = signature(npchar.Model).parameters.keys() - {"seed"}
 SETTINGS = signature(npchar.Model.fit).parameters.keys() - {"self"}
@@ -48,6 +51,10 @@ def train(options: Namespace) -> int:
         n, unit = sum(map(len, text)), f"characters in {len(text):,} documents"
     if options.base is None:
         defaults = default_model_arguments(n, options.layer or "lstm")
+        is_given = options.epochs or sizes.keys() & {"layer", "num_layers"}
+        # MPI ranks would measure different sizes.
+        if (options.minutes or 0) > 0 and not is_given and options.workers != "mpi":
+            defaults = _model_for_minutes(options, text, n, vocabulary, settings)
         model = npchar.Model(vocabulary, seed=options.seed, **defaults | sizes)
     else:
         if sizes:
@@ -63,6 +70,20 @@ def train(options: Namespace) -> int:
     if _is_leader(options):
         say(f"{n:,} {unit}, {len(vocabulary)} different; {model}")
     return _fit(model, text, path, options, settings)
+
+
+def _model_for_minutes(
+    options: Namespace, text: str | list[str], n: int, vocabulary: npchar.Vocabulary,
+    settings: Table,
+) -> Table:  # fmt: skip
+    """Measure a model of 128 units, choose one for `--minutes`, and deduct the time of that."""
+    start = time.perf_counter()
+    part = text[: max(1, len(text) * PROBED // n)]  # of characters or documents
+    history = npchar.Model(vocabulary).fit(part, epochs=2, validation_split=0, verbose=False,
+        **inputs.selected(options, ("maxlen", "batch_size", "workers")))  # fmt: skip
+    settings["minutes"] = max(options.minutes - (time.perf_counter() - start) / 60, 0.001)
+    characters = min(n, PROBED) * 60 * settings["minutes"] / history.seconds[-1]
+    return model_for_time(n, characters, options.hidden_size)
 
 
 def resume(options: Namespace) -> int:

@@ -27,6 +27,10 @@ NumPy or number of processes is a warning. A second training into the same file 
 the first runs. ``kill PID`` (SIGTERM) ends a training that a script started in the background,
 where its shell has Ctrl-C ignored.
 
+``fit(minutes=5)`` measures some steps on this machine and chooses the number of epochs, such that
+the complete schedule of the learning rate fills the time. ``npchar train --minutes 5`` also chooses
+the number of units and the dropout.
+
 When a loss spikes or is not a number, the best weights are put back, the learning rate is
 quartered, and `npchar.History.events` says what happened; after five times it ends with
 `npchar.TrainingDiverged`. The weights of the epoch with the lowest validation loss are restored at

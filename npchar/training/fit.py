@@ -6,12 +6,13 @@ import contextlib
 import dataclasses
 import functools
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from npchar.arguments import require_positive
+from npchar.arguments import require_number, require_positive
 from npchar.arrays import Array
 from npchar.files import Reading, TrainedOn, describe_model, text_digest
 from npchar.network.network import Network
@@ -26,7 +27,8 @@ from npchar.training.interrupts import Interrupts, interrupt
 from npchar.training.optimizers import Optimizer
 from npchar.training.progress import Progress, show
 from npchar.training.step import TrainingStep, follow
-from npchar.training.trainer import Callback, Trainer, train_validation_split
+from npchar.training.time_budget import describe_time, fill_time
+from npchar.training.trainer import Callback, Trainer, count_baselines, train_validation_split
 
 Arguments = dict[str, Any]  # those for `resolve_config`
 
@@ -51,11 +53,13 @@ class FitOptions(NamedTuple):
     checkpoint: str | os.PathLike[str] | None
     checkpoint_every: tuple[float, str]
     resume: bool
+    minutes: float | None
 
 
 def fit(model: TrainableModel, text: Text, arguments: Arguments, options: FitOptions) -> History:
     """Train a model: see `Model.fit`. `arguments` are those for `resolve_config`."""
-    options, vocabulary = _checked(options), model.vocabulary
+    options, vocabulary = _checked(options, arguments["epochs"]), model.vocabulary
+    end = time.perf_counter() + 60 * (options.minutes or 0)
     texts = [text] if options.validation_data is None else [text, options.validation_data]
     texts = [as_text(each, vocabulary.tokens) for each in texts]
     if len(texts) == 2:
@@ -64,7 +68,7 @@ def fit(model: TrainableModel, text: Text, arguments: Arguments, options: FitOpt
     if communicator:
         _require_same_on_all_ranks(communicator, model, arguments, texts)
     corpus = [read_text(each, vocabulary)[1] for each in texts]
-    train = functools.partial(_train, model, corpus, arguments, options)
+    train = functools.partial(_train, model, corpus, arguments, options, end)
     model.history = History()
     try:
         if communicator:
@@ -80,7 +84,7 @@ def fit(model: TrainableModel, text: Text, arguments: Arguments, options: FitOpt
         ) from None
 
 
-def _checked(options: FitOptions) -> FitOptions:
+def _checked(options: FitOptions, epochs: int | None) -> FitOptions:
     """Raise an error for wrong options; return them with an absolute path and a list."""
     callbacks, workers, checkpoint = options.callbacks, options.workers, options.checkpoint
     callbacks = list(callbacks) if isinstance(callbacks, Iterable) else [callbacks, None]
@@ -88,6 +92,11 @@ def _checked(options: FitOptions) -> FitOptions:
         raise TypeError(
             f"callbacks is {options.callbacks!r}; expected a list of functions, such as [print]"
         )
+    if options.minutes is not None:
+        require_number("minutes", options.minutes)
+        if epochs is not None:
+            raise ValueError(f"minutes is {options.minutes!r} and epochs is {epochs!r}; give one "
+                             "of them, because minutes chooses the epochs")  # fmt: skip
     if workers not in (None, "mpi"):
         require_positive(workers=workers)
     if checkpoint is not None:
@@ -103,11 +112,13 @@ def _train(
     corpus: list[Ids],
     arguments: Arguments,
     options: FitOptions,
+    end: float,
     communicator: Communicator | None = None,
 ) -> History:
     """Train as rank 0. Without a communicator, start worker processes.
 
-    `corpus` is the text, and the validation set if there is one.
+    `corpus` is the text, and the validation set if there is one. `end` is the time at which a
+    training with `minutes` is to end.
     """
     network, history, workers = model.network, model.history, options.workers
     ids = corpus[0].ids
@@ -124,16 +135,26 @@ def _train(
             if options.verbose:
                 _show_findings(corpus[0], config, model.vocabulary)
             data = train_validation_split(config, *corpus)
+            optimizer = resolve_optimizer(arguments["optimizer"], config)
+            step = TrainingStep(network, optimizer, config, communicator)
+            if options.minutes is not None and not saved:
+                history.baselines = count_baselines(data, network.config.vocabulary_size)
+                keeps_step = arguments["step"] is not None or corpus[0].ends is not None
+                keeps_step |= config.targets == "last"
+                config = step.config = fill_time(step, data, end, keeps_step)
+                history.config = dataclasses.asdict(config)
+                if options.verbose:
+                    n, minutes = len(data.training.ids), (end - time.perf_counter()) / 60
+                    show(describe_time(config, n, network.config, minutes))
             if checkpoint:
                 all_ids = np.concatenate([part.ids for part in corpus])
                 checkpoint.begin(history.config, all_ids, communicator.size)
-            optimizer = resolve_optimizer(arguments["optimizer"], config)
             schedule, progress = arguments["schedule"], None
             if options.verbose:
                 symbols, name = len(data.training.ids), model.vocabulary.symbol_name
                 progress = Progress(config.epochs, symbols, name, data.description)
             trainer = Trainer(
-                TrainingStep(network, optimizer, config, communicator),
+                step,
                 data,
                 schedule if callable(schedule) else config.schedule,
                 history,
@@ -156,13 +177,14 @@ def _open_checkpoint(
         yield None
         return
     path, network = os.fspath(options.checkpoint), model.network
+    is_default = arguments["epochs"] is None and options.minutes is None
     with checkpoint_lock(path):
         yield open_checkpoint(
             path,
             options.checkpoint_every,
             describe_model(network, model.vocabulary, reading=model.reading),
             resume=options.resume,
-            model=None if arguments["epochs"] is None else dict(network.parameters),
+            model=None if is_default else dict(network.parameters),
             ids=ids,
         )
 

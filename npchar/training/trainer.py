@@ -238,7 +238,7 @@ class Trainer:
         """Validate, and add the epoch to the history."""
         position, history = self.position, self.history
         if not history.baselines:  # not before the first step, for which nothing should wait
-            self._count_baselines()
+            history.baselines = count_baselines(self.data, self.network.config.vocabulary_size)
         start = time.perf_counter() - position.seconds
         loss, norm = math.inf, math.inf  # if no loss was finite
         if position.targets:
@@ -278,16 +278,6 @@ class Trainer:
             event = ("every epoch diverged: restored the weights from before this training; use "
                      "a lower learning_rate")  # fmt: skip
         self._report(event)
-
-    def _count_baselines(self) -> None:
-        """The losses of n-gram models on the validation set.
-
-        Without one they are measured on the training set, where only the simplest say anything.
-        """
-        training, validation = self.data.training.ids, self.data.validation.ids
-        V, is_tested = self.network.config.vocabulary_size, len(validation) > 1
-        losses = baselines(training, validation if is_tested else training, V)
-        self.history.baselines = losses if is_tested else dict(list(losses.items())[:2])
 
     def _report(self, sentence: str) -> None:
         self.history.events.append(sentence)
@@ -350,6 +340,17 @@ class Trainer:
             if required:
                 raise
             warnings.warn(f"{error}. The training goes on and tries again later", stacklevel=2)
+
+
+def count_baselines(data: TrainingData, vocabulary_size: int) -> dict[str, float]:
+    """The losses of n-gram models on the validation set.
+
+    Without one they are measured on the training set, where only the simplest say anything.
+    """
+    training, validation = data.training.ids, data.validation.ids
+    is_tested = len(validation) > 1
+    losses = baselines(training, validation if is_tested else training, vocabulary_size)
+    return losses if is_tested else dict(list(losses.items())[:2])
 
 
 def validation_loss(network: Network, text: Ids, config: TrainingConfig) -> float:
