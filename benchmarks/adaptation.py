@@ -1,9 +1,9 @@
-"""Two ways to get more from a trained model: counted n-grams, and learning while it predicts.
+"""Measure two ways to improve a trained model: n-grams and dynamic evaluation.
 
     python benchmarks/adaptation.py --corpus nietzsche.txt
 
-prints the loss of a pretrained model on the last tenth of its corpus, alone and with both.
-``records.py`` does the same for a record.
+prints the loss of the shipped model on the last tenth of its corpus, with each method, with both
+and without. ``records.py`` uses the same functions.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from npchar.network.network import Network
 from npchar.text.ngrams import ngram_probabilities
 
 Array = np.ndarray[Any, Any]
-LENGTH = 40  # characters between two steps of dynamic evaluation
-RATE, RETURN = 0.002, 0.005  # its learning rate, and how far weights return; see `dynamic`
+LENGTH = 40  # characters per update of dynamic evaluation
+RATE, RETURN = 0.002, 0.005  # learning rate and decay to the trained weights; see `dynamic`
 
 
 def dynamic(network: Network, train: Array, held_out: Array) -> Array:
-    """Log-probabilities of each id after the first, by dynamic evaluation (Krause et al. 2018).
+    """Log-probability of each id after the first, with dynamic evaluation (Krause et al. 2018).
 
-    After every `LENGTH` ids the weights take a step down the gradient of the loss on them, divided
-    by its usual size on the training text, and return to where they were by a small share, which
-    is larger for weights whose gradients are usually large. The network is restored at the end.
+    The weights are updated after every `LENGTH` ids. The update is the gradient of the loss on
+    these ids, divided by the root mean square of the gradient on the training text. The weights
+    also decay toward the trained weights. The decay is faster for weights with larger gradients.
+    The trained weights are restored at the end.
     """
     weights, tapes = network.parameters.flat, network.tapes(LENGTH, 1)
     gradient = Network(network.config, network.parameters.zeros_like())
@@ -53,7 +54,7 @@ def dynamic(network: Network, train: Array, held_out: Array) -> Array:
 
 
 def mixed_loss(p: Array, q: Array) -> float:
-    """The loss of a p + (1 − a) q, with the a that is best in one half for the other half."""
+    """The loss of a p + (1 − a) q, where a is fitted on one half and applied to the other half."""
     halves = np.array_split(np.stack([p, q]), 2, axis=1)
     shares = np.linspace(0, 1, 101)[:, None]
     total = 0.0
@@ -64,7 +65,7 @@ def mixed_loss(p: Array, q: Array) -> float:
 
 
 def losses(model: npchar.Model, train: str, held_out: str, order: int = 7) -> dict[str, float]:
-    """The loss on a held-out text alone, with n-grams, with dynamic evaluation, and with both."""
+    """The loss on a held-out text for the model and each combination of the two methods."""
     seen, ids = model.vocabulary.encode(train), model.vocabulary.encode(held_out)
     static = np.exp(model.score(held_out).log_probabilities.astype(np.float64))
     moving = np.exp(dynamic(model.network, seen, ids).astype(np.float64))
@@ -78,9 +79,11 @@ def losses(model: npchar.Model, train: str, held_out: str, order: int = 7) -> di
 
 
 def main() -> None:
-    """Print the losses of a pretrained model."""
+    """Print the losses of the shipped model."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
-    parser.add_argument("--corpus", default="nietzsche", metavar="PATH")
+    parser.add_argument(
+        "--corpus", default="nietzsche", metavar="PATH", help="corpus (default: download Nietzsche)"
+    )
     text = npchar.load_corpus(parser.parse_args().corpus, progress=False).lower()
     split = len(text) - len(text) // 10
     for name, loss in losses(npchar.Model.pretrained(), text[:split], text[split:]).items():
