@@ -1,9 +1,9 @@
-"""Run the book's listing, all 59 epochs, and write its losses beside the book's.
+"""Run the 59 epochs of the book's listing and compare the losses with the published ones.
 
     python benchmarks/book.py --corpus nietzsche.txt
 
-The settings are those of ``examples/nietzsche.py --book``, and so are the
-losses. Writes ``book.json`` after every epoch.
+The settings and the losses are the same as in ``examples/nietzsche.py --book``. ``book.json`` is
+written after every epoch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import npchar
 
-# Deep Learning with Python, listing 8.1, as its author's run printed them (Keras 2.0.8)
+# Output of the author's run of Deep Learning with Python, listing 8.1 (Keras 2.0.8)
 PUBLISHED = {
     1: 1.9895, 2: 1.6382, 3: 1.5460, 4: 1.4973, 5: 1.4682, 10: 1.3947, 15: 1.3608, 20: 1.3391,
     25: 1.3253, 30: 1.3154, 40: 1.3098, 50: 1.3031, 54: 1.3014, 55: 1.3026, 56: 1.5978,
@@ -23,10 +23,18 @@ PUBLISHED = {
 
 
 def main() -> None:
-    """Train, and keep the losses."""
+    """Train and write the losses."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
-    parser.add_argument("--corpus", default="nietzsche", metavar="PATH")
-    parser.add_argument("--write", type=Path, default=Path(__file__).with_name("book.json"))
+    parser.add_argument(
+        "--corpus", default="nietzsche", metavar="PATH", help="corpus (default: download Nietzsche)"
+    )
+    parser.add_argument(
+        "--write",
+        type=Path,
+        default=Path(__file__).with_name("book.json"),
+        metavar="PATH",
+        help="file for the losses (default: book.json)",
+    )
     options = parser.parse_args()
 
     def keep(history: npchar.History) -> None:
@@ -40,7 +48,7 @@ def main() -> None:
 
 
 def write(path: Path, losses: list[float]) -> None:
-    """The losses so far, an epoch a line."""
+    """Write the losses, one epoch per line."""
     lines = [
         json.dumps({"epoch": k, "npchar": round(loss, 4), "book": PUBLISHED.get(k)})
         for k, loss in enumerate(losses, 1)
