@@ -1,12 +1,11 @@
-"""The jobs that npchar and its peers do, each in a process of its own; the peers' in ``peers.py``.
+"""The benchmark jobs of npchar. The jobs of other libraries are in ``peers.py``.
 
-``run.py`` starts ``python contenders.py NAME JOB`` for each contender and lets
-them take turns: a contender prints a line of JSON when it is ready, and after
-each line it is sent it works for one turn and prints what it measured. Between
-turns it sleeps, so that no two work at once.
+``run.py`` starts a process ``python contenders.py JOB ARGUMENTS`` for each contender. The process
+prints a line of JSON when it is ready. For each line on standard input it works for one turn and
+prints its measurement as JSON. It sleeps between turns, so that only one contender works at a time.
 
-The recipe is npchar's: one LSTM layer or more on one-hot characters, softmax
-cross-entropy, RMSprop at 0.01.
+All contenders train the same model: one or more LSTM layers on one-hot characters, softmax
+cross-entropy and RMSprop with a learning rate of 0.01.
 """
 
 from __future__ import annotations
@@ -25,24 +24,24 @@ V, T = 57, 60
 
 
 def characters(symbols: int) -> str:
-    """So many different characters."""
+    """A string of distinct characters, one for each symbol."""
     first = 33 if symbols == V else 0x4E00
     return "".join(map(chr, range(first, first + symbols)))
 
 
 def take_turns(work: Any) -> None:
-    """Announce readiness; then one turn of `work` for each line on standard input."""
+    """Print "ready", then call `work` for each line on standard input."""
     print(json.dumps("ready"), flush=True)
     for _ in sys.stdin:
         print(json.dumps(work()), flush=True)
 
 
 def random_ids(n: int, symbols: int = V) -> np.ndarray:
-    """Any ids: the arithmetic of a step does not depend on them."""
+    """Random ids. The time of a step does not depend on them."""
     return np.random.default_rng(0).integers(0, symbols, n)
 
 
-# Training steps: a turn gives the mean seconds of a step
+# Training steps: a turn measures the mean seconds of a step
 
 
 def npchar_steps(
@@ -56,7 +55,7 @@ def npchar_steps(
     symbols: int = V,
     workers: int | None = None,
 ) -> None:
-    """Plain ``Model.fit``, an epoch a turn."""
+    """``Model.fit``, one epoch per turn."""
     import npchar
 
     step = maxlen if targets == "all" else 3
@@ -79,16 +78,16 @@ def npchar_steps(
         "learning_rate": 0.01, "schedule": constant, "warm_up": 0.0, "validation_split": 0.0,
         "callbacks": [one_turn], "verbose": False, "workers": workers,
     }  # fmt: skip
-    taken = inspect.signature(npchar.Model.fit).parameters  # an earlier commit's may have fewer
+    taken = inspect.signature(npchar.Model.fit).parameters  # an earlier commit may have fewer
     model.fit(text, **{name: value for name, value in settings.items() if name in taken})
 
 
 def floor_steps(B: int, targets: str, H: int, layers: int, turn: int, symbols: int = V) -> None:
-    """The matrix products of a step alone, one call of NumPy's BLAS for each.
+    """The matrix products of a step without the other operations, as a lower bound.
 
-    Of half the batch, in one process with one BLAS thread: two such processes
-    side by side would take as long for the whole. Bulk products have their
-    bulk size, the recurrent ones are one a time step.
+    This process computes half of the batch with one BLAS thread. Two such processes compute the
+    whole batch in the same time. Recurrent products are one call of BLAS per time step; all other
+    products are one call per batch.
     """
     b = B // 2
     rng = np.random.default_rng(0)
@@ -123,11 +122,11 @@ def floor_steps(B: int, targets: str, H: int, layers: int, turn: int, symbols: i
     take_turns(work)
 
 
-# One LSTM layer: a turn gives the mean seconds of a forward and a backward pass
+# One LSTM layer: a turn measures the mean seconds of a forward and a backward pass
 
 
 def npchar_layer(kind: str, B: int, H: int, turn: int) -> None:
-    """``npchar.LSTM`` or ``npchar.FastLSTM``, on vectors of as many numbers as it has units."""
+    """``npchar.LSTM`` or ``npchar.FastLSTM`` with H inputs and H units."""
     import npchar
 
     layer = getattr(npchar, kind).create(input_size=H, hidden_size=H)
@@ -143,13 +142,13 @@ def npchar_layer(kind: str, B: int, H: int, turn: int) -> None:
     take_turns(work)
 
 
-# Generation: a turn gives characters per second
+# Generation: a turn measures characters per second
 
 
 def npchar_generation(
     streams: int, n: int, layer: str = "lstm", H: int = 128, symbols: int = V
 ) -> None:
-    """``Model.stream``, or as many streams in one batch by ``Model.generate``."""
+    """``Model.stream`` for one text, ``Model.generate`` for a batch of texts."""
     import itertools
 
     import npchar
@@ -169,14 +168,14 @@ def npchar_generation(
     take_turns(work)
 
 
-# Memory: one turn, a whole training run cut short
+# Memory: one turn, an interrupted training run
 
 
 def npchar_memory(path: str, seconds: float, lower: bool) -> None:
-    """Train on a file until the time is up; every buffer there will be is there by then.
+    """Train on a file for some seconds, which is enough to allocate all buffers, and generate.
 
-    With `lower` the text is lower-cased first, as in the book: on a text beyond
-    ASCII Python's own ``str.lower`` takes four bytes a character in passing.
+    With `lower` the text is lower-cased first, as in the book. For a text with characters outside
+    ASCII, ``str.lower`` temporarily needs four bytes per character.
     """
     import signal
 
@@ -201,7 +200,7 @@ def npchar_memory(path: str, seconds: float, lower: bool) -> None:
 
 
 def only_numpy() -> None:
-    """The interpreter and NumPy, to be taken off."""
+    """The interpreter and NumPy, whose memory is subtracted."""
     take_turns(lambda: True)
 
 
