@@ -1,25 +1,28 @@
-"""LSTM, GRU, plain RNN and causal convolution side by side: ``layers.json`` and ``layers.png``.
+"""Compare LSTM, GRU, plain RNN and causal convolution: ``layers.json`` and ``layers.png``.
 
     pip install ".[bench]"
     python benchmarks/layers.py --corpus nietzsche.txt
 
-Four questions, each a section (``--only`` picks some):
+``--only`` selects sections:
 
 ``speed``
-    A step of training and of generation, beside PyTorch's same layer, taking turns.
+    Time of a training step and of generation, compared with the same layer in PyTorch.
+``seconds``
+    Time of an epoch. The number of epochs in the next two sections follows from it. Other programs
+    should not run during this section.
 ``rates``
-    The learning rate that suits each best, in the same seconds of training, by a seed that
-    is not used again.
+    The best learning rate of each layer at equal training time. Its seed is not used again.
 ``losses``
-    What each reaches held out in the same seconds, with about the same number of parameters,
-    at two sizes, with five seeds.
+    Validation loss at equal training time and about equal size, for two sizes and five seeds.
 ``memory``
-    Over what distance each recalls a symbol: the first of a sequence is asked for at its end.
-    Two are asked besides, begun otherwise: ``rnn-random``, a plain RNN whose recurrent weights
-    are not orthogonal, and ``lstm-bias``, an LSTM whose forget gates begin nearly open.
+    Recall of the first symbol of a sequence at its end, over several distances. Two variants are
+    included: ``rnn-random`` is a plain RNN whose initial recurrent weights are not orthogonal, and
+    ``lstm-bias`` is an LSTM whose forget gates are initially almost open.
+``plot``
+    Print the losses and draw ``layers.png``.
 
-An epoch of each is timed first (``seconds``), with nothing else running; the number of epochs
-follows from it. What is in ``layers.json`` is not measured again: remove it to begin anew.
+Results that ``layers.json`` already contains are not measured again. Delete the file to start
+again.
 """
 
 from __future__ import annotations
@@ -40,11 +43,11 @@ import npchar
 HERE = Path(__file__).parent
 FILE = HERE / "layers.json"
 KINDS = ("lstm", "gru", "rnn", "conv")
-VARIANTS = ("rnn-random", "lstm-bias")  # begun otherwise; for `memory` alone
-SIZES = (100_000, 350_000)  # parameters, about
+VARIANTS = ("rnn-random", "lstm-bias")  # other initial weights; only in `memory`
+SIZES = (100_000, 350_000)  # approximate number of parameters
 RATES = (0.01, 0.02, 0.04)
-SMALL_RATES = {"rnn": (0.0025, 0.005)}  # too: larger ones make its gradients explode
-SECONDS = 30.0  # of training, on this machine when nothing else runs
+SMALL_RATES = {"rnn": (0.0025, 0.005)}  # in addition, because its gradients explode at larger rates
+SECONDS = 30.0  # of training
 SEEDS = (1, 2, 3, 4, 5)
 DISTANCES = (10, 30, 100, 300)
 MEMORY = {
@@ -57,13 +60,13 @@ MEMORY = {
 
 
 def parameters_of(kind: str, V: int, H: int) -> int:
-    """How many a model has."""
+    """The number of parameters of a model."""
     model = npchar.Model(npchar.Vocabulary(map(chr, range(V))), layer=kind, hidden_size=H)
     return len(model.parameters.flat)
 
 
 def hidden_size(kind: str, V: int, parameters: int) -> int:
-    """The size with which a model has about so many parameters."""
+    """The largest hidden size with at most this number of parameters."""
     low, high = 1, 2048
     while high - low > 1:
         middle = (low + high) // 2
@@ -74,13 +77,13 @@ def hidden_size(kind: str, V: int, parameters: int) -> int:
 
 
 def fitted(text: str, kind: str, H: int, epochs: int, rate: float, seed: int) -> npchar.History:
-    """A training of the last tenth held out, as `fit` comes but for what is compared."""
+    """The history of a training with the defaults of `fit` except for the compared settings."""
     model = npchar.Model(npchar.Vocabulary.from_text(text), layer=kind, hidden_size=H, seed=seed)
     return model.fit(text, epochs=epochs, learning_rate=rate, seed=seed, verbose=False)
 
 
 def measure_seconds(text: str, found: dict[str, Any]) -> None:
-    """Seconds of an epoch of each, with nothing else running."""
+    """Measure the seconds of an epoch for each layer and size."""
     V = len(set(text))
     for parameters in SIZES:
         for kind in KINDS:
@@ -96,12 +99,12 @@ def measure_seconds(text: str, found: dict[str, Any]) -> None:
 
 
 def epochs_of(seconds: float) -> int:
-    """How many epochs take about the seconds that each has."""
+    """The number of epochs that take about `SECONDS`."""
     return max(1, round(SECONDS / seconds))
 
 
 def measure_rates(text: str, seconds: dict[str, Any], found: dict[str, Any]) -> Any:
-    """The held-out loss for each learning rate; where the best is at an end, others beyond."""
+    """Measure the validation loss for each learning rate; extend the range if its end is best."""
     for key, about in seconds.items():
         kind, tried = key.split()[0], found.setdefault(key, {})
         rates = [*SMALL_RATES.get(kind, ()), *RATES]
@@ -124,14 +127,14 @@ def measure_rates(text: str, seconds: dict[str, Any], found: dict[str, Any]) -> 
 
 
 def best_rate(tried: dict[str, float]) -> float:
-    """The one with the lowest loss."""
+    """The learning rate with the lowest loss."""
     return float(min(tried, key=lambda rate: tried[rate]))
 
 
 def measure_losses(
     text: str, seconds: dict[str, Any], rates: dict[str, Any], found: dict[str, Any]
 ) -> Any:
-    """The held-out loss of each epoch, for every seed."""
+    """Measure the validation loss of each epoch for every seed."""
     for seed in SEEDS:
         for key, about in seconds.items():
             curves = found.setdefault(key, {})
@@ -148,7 +151,7 @@ def measure_losses(
 
 
 def recall_batch(rng: np.random.Generator, distance: int) -> tuple[np.ndarray, np.ndarray]:
-    """A symbol, `distance` others, and a question mark: ids (T, B), and the symbols asked for."""
+    """Ids (T, B) of a symbol, `distance` other ids and the query; targets (B,) are the symbols."""
     A, B = MEMORY["symbols"], MEMORY["batch"]
     ids = rng.integers(A, 2 * A, (distance + 1, B))  # other symbols than those to recall
     ids[0] = rng.integers(0, A, B)
@@ -157,9 +160,10 @@ def recall_batch(rng: np.random.Generator, distance: int) -> tuple[np.ndarray, n
 
 
 def recall(kind: str, distance: int, rate: float, seed: int) -> dict[str, Any]:
-    """Train until 99 of 100 are recalled, which counts as all, or the steps are over.
+    """Train on the recall task; return the share of recalled symbols and the number of steps.
 
-    Returns the share that is recalled then, of 320 new sequences.
+    Training ends when 99 % are recalled, which counts as 100 %, or after `MEMORY["steps"]`. In the
+    second case the share is measured on 320 new sequences.
     """
     from npchar.network.network import Network, NetworkConfig
 
@@ -170,11 +174,11 @@ def recall(kind: str, distance: int, rate: float, seed: int) -> dict[str, Any]:
     network = Network(NetworkConfig(V, H, layers, 0.0, layer))
     network.initialise(seed)
     rng = np.random.default_rng(seed)
-    if kind == "rnn-random":  # uniform within 1 / √H, as PyTorch begins
+    if kind == "rnn-random":  # uniform within ±1 / √H, as in PyTorch
         network.parameters["rnn0.Wh"] = np.random.default_rng([seed, 1]).uniform(
             -1 / math.sqrt(H), 1 / math.sqrt(H), (H, H)
         )
-    elif kind == "lstm-bias":  # half of a cell is left after the distance
+    elif kind == "lstm-bias":  # a cell decays by half over the distance
         network.parameters["lstm0.b"][1] = -math.log(2 ** (1 / distance) - 1)
     flat = network.parameters.flat
     gradient = network.parameters.zeros_like()
@@ -199,7 +203,7 @@ def recall(kind: str, distance: int, rate: float, seed: int) -> dict[str, Any]:
 
 
 def measure_memory(found: dict[str, Any]) -> Any:
-    """What is recalled over each distance, for every rate and seed."""
+    """Measure recall over each distance, for every learning rate and seed."""
     for distance in DISTANCES:
         for kind in (*KINDS, *VARIANTS):
             for rate in MEMORY["rates"]:
@@ -215,7 +219,7 @@ def measure_memory(found: dict[str, Any]) -> Any:
 
 
 def measure_speed(found: dict[str, Any], rounds: int = 15) -> Any:
-    """Seconds of a step, and characters a second, beside PyTorch."""
+    """Measure seconds per step and characters per second, in npchar and in PyTorch."""
     for kind in KINDS:
         layers = 6 if kind == "conv" else 1
         for B in (32, 128):
@@ -236,15 +240,15 @@ def measure_speed(found: dict[str, Any], rounds: int = 15) -> Any:
         if key not in found:
             contenders = [run.Contender("npchar", "npchar_generation", streams=1, n=4000,
                                         layer=kind)]  # fmt: skip
-            if kind != "conv":  # PyTorch's has no state to go on from
+            if kind != "conv":  # in PyTorch it has no state to carry
                 contenders.append(run.Contender("PyTorch", "torch_generation", n=1000, layer=kind))
             found[key] = run.interleaved(contenders, rounds)
-            show(key, found[key], 1, "characters a second")
+            show(key, found[key], 1, "characters per second")
             yield
 
 
 def show(key: str, seconds: dict[str, dict[str, float]], factor: float, unit: str) -> None:
-    """A line of medians."""
+    """Print the medians and quartiles in one line."""
     print(f"  {key}: " + ", ".join(
         f"{name} {factor * s['median']:,.1f} ({factor * s['low']:,.1f} to "
         f"{factor * s['high']:,.1f})"
@@ -252,11 +256,11 @@ def show(key: str, seconds: dict[str, dict[str, float]], factor: float, unit: st
     ) + f" {unit}", flush=True)  # fmt: skip
 
 
-# The picture
+# Plot and table
 
 
 def plot(results: dict[str, Any]) -> None:
-    """Losses against seconds at both sizes, and what is recalled against distance."""
+    """Plot the loss against seconds at both sizes, and recall against distance."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
@@ -292,7 +296,7 @@ def plot(results: dict[str, Any]) -> None:
 
 
 def recalled(found: dict[str, Any], kind: str) -> np.ndarray:
-    """The shares at the best rate for each distance, chosen by them: (distances, seeds)."""
+    """Shares (distances, seeds) at the learning rate with the best mean share."""
     best = []
     for distance in DISTANCES:
         by_rate = [
@@ -304,7 +308,7 @@ def recalled(found: dict[str, Any], kind: str) -> np.ndarray:
 
 
 def table(results: dict[str, Any]) -> None:
-    """Print the held-out losses, with their standard errors."""
+    """Print the validation losses and their standard errors."""
     for key, curves in results["losses"].items():
         ends = np.array([min(curve) for curve in curves.values()])
         about = results["seconds"][key]
@@ -316,11 +320,11 @@ def table(results: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Measure what is not in the file yet; draw."""
+    """Measure the missing results, print the losses and draw the plot."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
-    parser.add_argument("--corpus", default="nietzsche", help="a name, a file or an address")
+    parser.add_argument("--corpus", default="nietzsche", help="name, file or address")
     parser.add_argument("--only", nargs="+", choices=("speed", "seconds", "rates", "losses",
-                        "memory", "plot"))  # fmt: skip
+                        "memory", "plot"), help="sections (default: all)")  # fmt: skip
     options = parser.parse_args()
     text = npchar.load_corpus(options.corpus).lower()
     results = json.loads(FILE.read_text()) if FILE.exists() else {}
