@@ -1,11 +1,11 @@
-"""npchar's peers doing the job of ``contenders.py``, each driven at its best.
+"""The jobs of ``contenders.py`` in other libraries, each in its fastest known form.
 
-PyTorch looks ids up in an identity matrix, or, of many symbols, has an embedding to learn: of H
-numbers, or of the 4 H that the gates add, which are npchar's weights (``direct``). It runs as the
-usual loop, with all cores as its threads, and as two processes of one thread, as npchar itself
-does. JAX has a loop of its own by ``lax.scan``, one ``jit`` for the whole step and buffers that are
-given away. Keras is fed one-hot floats by ``model.fit``. For generation PyTorch, a compiled Keras
-step and ONNX's runtime carry their state from step to step.
+PyTorch looks up ids in an identity matrix, or in a trained embedding if there are many symbols. The
+embedding has H numbers, or with ``direct`` the 4 H inputs of the gates, as in npchar. PyTorch runs
+in one process with all cores as threads, and in two processes with one thread each, as npchar does.
+JAX runs a hand-written loop with ``lax.scan``, one ``jit`` for the whole step and donated buffers.
+Keras trains with ``model.fit`` on one-hot floats. PyTorch, a compiled Keras step and ONNX Runtime
+generate one step at a time and carry the state.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 from contenders import T, V, characters, random_ids, take_turns
 
-MANY = 256  # symbols, from which PyTorch has an embedding
+MANY = 256  # symbols; above, PyTorch uses an embedding
 
 
-# Training steps: a turn gives the mean seconds of a step
+# Training steps: a turn measures the mean seconds of a step
 
 
 class TorchModel:
-    """The network in PyTorch, and a training step of it."""
+    """The network in PyTorch, with a training step."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class TorchModel:
                 else:
                     self.lstm = getattr(torch.nn, layer.upper())(D, H, layers)
                 self.dense = torch.nn.Linear(H, symbols)
-                for name, p in self.lstm.named_parameters():  # as Keras and npchar do
+                for name, p in self.lstm.named_parameters():  # initialize as Keras and npchar do
                     with torch.no_grad():
                         if "weight_ih" in name or p.ndim == 3:
                             torch.nn.init.xavier_uniform_(p)
@@ -69,7 +69,7 @@ class TorchModel:
                             p.zero_()
                             if "ih" in name and layer == "lstm":
                                 p[H : 2 * H] = 1
-                if direct:  # the gates add the embedding as it is
+                if direct:  # the gates add the embedding without a product
                     torch.nn.init.xavier_uniform_(self.one_hot.weight)
                     torch.nn.init.eye_(self.lstm.weight_ih_l0.requires_grad_(False))
 
@@ -95,7 +95,7 @@ class TorchModel:
 
 
 def torch_convolutions(D: int, H: int, layers: int) -> Any:
-    """npchar's convolutions in PyTorch: gated, causal, dilated, with residual connections."""
+    """The convolutions of npchar in PyTorch: gated, causal, dilated, with residual connections."""
     import torch
 
     class Convolutions(torch.nn.Module):
@@ -118,7 +118,7 @@ def torch_convolutions(D: int, H: int, layers: int) -> Any:
 
 
 def batch_of(B: int, targets: str, symbols: int = V) -> tuple[np.ndarray, np.ndarray]:
-    """Ids, (T, B), and their targets, (T, B) or (B,)."""
+    """Ids (T, B) and targets, (T, B) or (B,)."""
     ids = random_ids((T + 1) * B, symbols).reshape(T + 1, B)
     return ids[:-1], ids[1:] if targets == "all" else ids[-1]
 
@@ -133,7 +133,7 @@ def torch_steps(
     symbols: int = V,
     direct: bool = False,
 ) -> None:
-    """The usual loop."""
+    """The usual training loop."""
     model = TorchModel(H, layers, layer=layer, symbols=symbols, direct=direct)
     x, y = map(model.torch.tensor, batch_of(B, targets, symbols))
     model.step(x, y)
@@ -150,10 +150,10 @@ def torch_steps(
 def torch_pair_steps(
     B: int, targets: str, H: int, layers: int, turn: int, symbols: int = V
 ) -> None:
-    """Two processes with one thread and half of the batch each, as npchar has them.
+    """Two processes with one thread and half of the batch each, as in npchar.
 
-    They average their gradients in shared memory, of which there are two, for one step and the
-    next, so that they wait for each other once a step.
+    They average their gradients in shared memory. Two buffers alternate between steps, so that the
+    processes wait for each other only once per step.
     """
     model = TorchModel(H, layers, symbols=symbols, threads=1)
     torch, weights = model.torch, model.weights
@@ -166,7 +166,9 @@ def torch_pair_steps(
     rank = int(os.fork() == 0)
     read, write = (from_parent, to_parent) if rank else (from_child, to_child)
     os.close(from_child if rank else from_parent)
-    os.close(to_child if rank else to_parent)  # a child whose parent has ended reads nothing
+    os.close(
+        to_child if rank else to_parent
+    )  # so that a child reads end of file when its parent ends
     half = slice(B // 2, B) if rank else slice(B // 2)
     x, y = (torch.tensor(a[..., half].copy()) for a in batch_of(B, targets, symbols))
 
@@ -189,7 +191,7 @@ def torch_pair_steps(
 
     number = 0
     if rank:
-        while os.read(read, 1):  # not before its parent's turn
+        while os.read(read, 1):  # wait for the parent's turn
             for _ in range(turn):
                 step(number)
                 number += 1
@@ -209,7 +211,7 @@ def torch_pair_steps(
 
 
 def jax_steps(B: int, targets: str, H: int, layers: int, turn: int, symbols: int = V) -> None:
-    """A loop of its own, without Keras."""
+    """A hand-written training loop, without Keras."""
     import jax
     import jax.numpy as jnp
 
@@ -287,7 +289,7 @@ def keras_model(H: int, layers: int, targets: str) -> Any:
 
 
 def keras_steps(B: int, targets: str, H: int, layers: int, turn: int, symbols: int = V) -> None:
-    """Plain ``model.fit``, an epoch a turn, of V symbols."""
+    """``model.fit``, one epoch per turn; V symbols only."""
     assert symbols == V
     model = keras_model(H, layers, targets)
     ids = random_ids(B * turn * (T + 1)).reshape(-1, T + 1)
@@ -303,11 +305,11 @@ def keras_steps(B: int, targets: str, H: int, layers: int, turn: int, symbols: i
     take_turns(work)
 
 
-# One LSTM layer: a turn gives the mean seconds of a forward and a backward pass
+# One LSTM layer: a turn measures the mean seconds of a forward and a backward pass
 
 
 def thinc_layer(B: int, H: int, turn: int) -> None:
-    """thinc's LSTM, which is written in NumPy by hand, too."""
+    """The LSTM of thinc, which is also written in NumPy."""
     from thinc.api import LSTM, NumpyOps
     from thinc.types import Padded
 
@@ -329,11 +331,11 @@ def thinc_layer(B: int, H: int, turn: int) -> None:
     take_turns(work)
 
 
-# Generation: a turn gives characters per second
+# Generation: a turn measures characters per second
 
 
 def torch_generation(n: int, layer: str = "lstm") -> None:
-    """A step at a time, with the state carried."""
+    """One step per character; the state is carried."""
     model = TorchModel(128, 1, layer=layer)
     torch = model.torch
     network = model.network
@@ -358,7 +360,7 @@ def picked(logits: np.ndarray, rng: np.random.Generator) -> int:
 
 
 def onnx_generation(n: int) -> None:
-    """ONNX's runtime on the file that npchar writes, one thread, a step at a time."""
+    """ONNX Runtime on a file from ``npchar.to_onnx``: one thread, one step per character."""
     import onnxruntime
 
     import npchar
@@ -387,7 +389,7 @@ def onnx_generation(n: int) -> None:
 
 
 def keras_step_generation(n: int) -> None:
-    """A stateful model, its step compiled as one function."""
+    """A stateful Keras model, with the step compiled as one function."""
     import keras
     import tensorflow as tf
 
@@ -415,7 +417,7 @@ def keras_step_generation(n: int) -> None:
 
 
 def keras_generation(n: int) -> None:
-    """The book's loop: the window, one-hot, through ``predict`` for each character."""
+    """The book's loop: ``predict`` on the one-hot window for each character."""
     model = keras_model(128, 1, "last")
     rng = np.random.default_rng(0)
 
