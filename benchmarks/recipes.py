@@ -1,13 +1,13 @@
-"""Which recipe trains best: the trials behind the defaults, written to ``recipes.json``.
+"""Compare training settings to choose the defaults of `fit`; results are in ``recipes.json``.
 
     python benchmarks/recipes.py --nietzsche nietzsche.txt --shakespeare shakespeare.txt
     python benchmarks/recipes.py --section epochs --seeds 5
 
-Each trial is a training with the last tenth as validation set, on both corpora or parts of them,
-with several seeds. A table shows the lowest validation loss, its difference from the first row
-with the same seed and text, and the median of the seconds to a loss, interpolated between epochs.
-Trials take turns. What is in ``recipes.json`` is not measured again: remove it to measure all
-anew. ``--show`` prints the tables alone.
+Each trial trains on both corpora or on parts of them, with several seeds. The last tenth of a text
+is the validation set. A table shows the lowest validation loss, its difference from the first row
+with the same seed and text, and the median time to a loss, interpolated between epochs. Trials take
+turns. Results that ``recipes.json`` already contains are not measured again. Delete the file to
+start again. ``--show`` only prints the tables.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ WHOLE = ((0, 0),)
 
 
 class Section(NamedTuple):
-    """Trials to compare with the first of them."""
+    """Trials, which are compared with the first one."""
 
     base: dict[str, Any]
     trials: Trials
-    parts: tuple[tuple[int, int], ...] = WHOLE  # (start, length) of each; length 0: all of a text
+    parts: tuple[tuple[int, int], ...] = WHOLE  # (start, length); length 0: the whole text
 
 
 def rmsprop(learning_rate: float, input_scale: float) -> partial[npchar.RMSprop]:
-    """A maker of the optimizer, because each training needs its own."""
+    """A function that makes an optimizer, because each training needs a new one."""
     return partial(
         npchar.RMSprop, learning_rate=learning_rate, input_scale=input_scale, epsilon=1e-12
     )
 
 
 def small(length: int, others: Trials) -> Section:
-    """Trials on five parts of a text, which have nothing in common."""
+    """Trials on five disjoint parts of a text."""
     before = {
         "optimizer": rmsprop(0.05, 1),
         "epochs": round(5 * (540_000 / length) ** (1 / 3)),
@@ -136,7 +136,7 @@ SECTIONS = {
 
 
 def train(text: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Train a model; return the losses and the seconds of each epoch."""
+    """Train a model; return the loss and the seconds of each epoch."""
     settings = {name: value() if callable(value) else value for name, value in settings.items()}
     arguments = {name: settings.pop(name) for name in MODEL_ARGUMENTS if name in settings}
     model = npchar.Model(npchar.Vocabulary.from_text(text), seed=seed, **arguments)
@@ -149,7 +149,7 @@ def train(text: str, settings: dict[str, Any], seed: int) -> dict[str, Any]:
 
 
 def seconds_to(goal: float, result: dict[str, Any]) -> float:
-    """Seconds until a loss was reached, interpolated between epochs; infinite if it never was."""
+    """Seconds to a loss, interpolated between epochs; infinite if it is not reached."""
     points = list(zip(itertools.accumulate(result["seconds"]), result["loss"]))
     for (before, higher), (after, lower) in zip([(0.0, math.inf), *points], points):
         if lower <= goal:
@@ -161,7 +161,7 @@ def seconds_to(goal: float, result: dict[str, Any]) -> float:
 def measure(
     names: list[str], seeds: int, texts: dict[str, str], found: dict[str, Any]
 ) -> Iterator[str]:
-    """Measure what is not there yet, and say what was measured."""
+    """Measure the missing results; yield a line for each."""
     for name in names:
         section = SECTIONS[name]
         for seed, corpus, (start, length) in itertools.product(range(seeds), texts, section.parts):
@@ -174,7 +174,7 @@ def measure(
 
 
 def mean(values: list[float], form: str) -> str:
-    """The mean and its standard error."""
+    """The mean and its standard error, formatted."""
     if len(values) < 2:
         return " ".join(format(value, form) for value in values)
     error = statistics.stdev(values) / len(values) ** 0.5
@@ -204,18 +204,36 @@ def show(found: dict[str, Any]) -> None:
                 for goal in goals[corpus]:
                     seconds = [seconds_to(goal, found[key]) for key in keys]
                     cells.append(f"{statistics.median(seconds):.1f}" if seconds else "")
+                    cells[-1] = cells[-1].replace("inf", "—")  # not reached
             print(f"| {' | '.join(cells)} |")
 
 
 def main() -> None:
-    """Measure what is not there yet, and print all tables."""
+    """Measure the missing results and print all tables."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
-    parser.add_argument("--nietzsche", default="nietzsche", metavar="PATH")
-    parser.add_argument("--shakespeare", default="shakespeare", metavar="PATH")
-    parser.add_argument("--section", action="append", choices=SECTIONS, help="(default: all)")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="(default: 3)")
-    parser.add_argument("--write", type=Path, default=FILE, metavar="PATH")
-    parser.add_argument("--show", action="store_true", help="measure nothing")
+    parser.add_argument(
+        "--nietzsche", default="nietzsche", metavar="PATH", help="corpus (default: download it)"
+    )
+    parser.add_argument(
+        "--shakespeare", default="shakespeare", metavar="PATH", help="corpus (default: download it)"
+    )
+    parser.add_argument(
+        "--section",
+        action="append",
+        choices=SECTIONS,
+        help="section, may be repeated (default: all)",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="number of seeds (default: 3)"
+    )
+    parser.add_argument(
+        "--write",
+        type=Path,
+        default=FILE,
+        metavar="PATH",
+        help="file of results (default: recipes.json)",
+    )
+    parser.add_argument("--show", action="store_true", help="only print the tables")
     options = parser.parse_args()
     found = json.loads(options.write.read_text()) if options.write.exists() else {}
     if not options.show:
