@@ -1,13 +1,13 @@
-"""The best known recipe for each corpus: train it, and write what it reaches to ``records.json``.
+"""Train the best known recipe for each corpus and write its losses to ``records.json``.
 
-    python benchmarks/records.py nietzsche            fifty minutes on two cores
+    python benchmarks/records.py nietzsche            # 50 minutes on two cores
     python benchmarks/records.py shakespeare
     python benchmarks/records.py shipped --save npchar/pretrained/nietzsche.npz
-    python benchmarks/records.py structure --save npchar/pretrained/structure.npz   half a minute
-    python benchmarks/records.py --show               the table, beside what others reached
+    python benchmarks/records.py structure --save npchar/pretrained/structure.npz   # half a minute
+    python benchmarks/records.py --show               # print the tables
 
-The last tenth of the text is held out. A training that is interrupted goes on when its command
-is given again. ``--corpus PATH`` is for a corpus that is here already.
+The last tenth of the text is the validation set. Repeat the command to resume an interrupted
+training. ``--corpus PATH`` reads a local copy of the corpus instead of downloading it.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"hidden_size": 512, "num_layers": 2, "dropout": 0.4, "recurrent_dropout": 0.15},
         "fit": {"epochs": 10, "learning_rate": 0.014, "schedule": WARM_UP},
     },
-    # What comes with the package: the best that fits a megabyte in 16-bit floats
+    # The shipped model: the best one that fits in one megabyte in 16-bit floats
     "shipped": {
         "model": {"hidden_size": 300, "dropout": 0.3, "recurrent_dropout": 0.05},
         "fit": {"epochs": 14, "learning_rate": 0.025, "schedule": WARM_UP},
     },
-    # The second that comes with it, of a text that `structure.py` makes. Of eight trainings (seeds,
-    # dropout 0.1 to 0.3) the one whose units follow lines, quotations and brackets best
+    # The second shipped model, for the text of `structure.py`. It was selected from eight trainings
+    # (seeds, dropout 0.1 to 0.3) because its units track lines, quotations and brackets best
     "structure": {
         "model": {"hidden_size": 64, "dropout": 0.1, "seed": 3},
         "fit": {"epochs": 10, "maxlen": 120, "learning_rate": 0.03, "seed": 3, "workers": 1},
@@ -60,14 +60,14 @@ CORPORA = {
     "structure": "structure",
 }
 
-# Nats per character, as their authors give them
+# Nats per character, as published
 PUBLISHED = {
     "nietzsche": {
-        "fastai, 2 × 512 LSTM, 63 epochs, another split": 1.252,
+        "fastai, 2 × 512 LSTM, 63 epochs, a different split": 1.252,
     },
     "shakespeare": {
-        "nanoGPT, a GPU's model, 10.7 million weights": 1.4697,
-        "nanoGPT, its recipe for CPUs, 3 minutes": 1.88,
+        "nanoGPT on a GPU, 10.7 million weights": 1.4697,
+        "nanoGPT on a CPU, 3 minutes": 1.88,
         "minGRU (arXiv 2410.01201)": 1.548,
         "minLSTM (arXiv 2410.01201)": 1.555,
     },
@@ -75,7 +75,7 @@ PUBLISHED = {
 
 
 def text_of(corpus: str, path: str | None) -> str:
-    """Nietzsche lower-cased as in the book, others as they are."""
+    """The text of a corpus; Nietzsche in lower case, as in the book."""
     if corpus == "structure":
         return structure.book(1_000_000, seed=0)
     text = npchar.load_corpus(path or corpus, progress=False)
@@ -83,7 +83,7 @@ def text_of(corpus: str, path: str | None) -> str:
 
 
 def train(name: str, path: str | None, save: Path | None, write: Path) -> None:
-    """Train one recipe and keep what it reached."""
+    """Train one recipe and write its results."""
     recipe, text = RECIPES[name], text_of(CORPORA[name], path)
     model = npchar.Model(npchar.Vocabulary.from_text(text), **recipe["model"])
     print(model)
@@ -95,7 +95,7 @@ def train(name: str, path: str | None, save: Path | None, write: Path) -> None:
     evaluation = model.evaluate(held_out)
     if save:
         model.save(save, dtype="float16")
-        evaluation = npchar.Model.load(save).evaluate(held_out)  # as it is in the file
+        evaluation = npchar.Model.load(save).evaluate(held_out)  # measure the saved weights
     adapted = (
         {} if name == "structure" else adaptation.losses(model, text[: -len(held_out)], held_out)
     )
@@ -114,7 +114,7 @@ def train(name: str, path: str | None, save: Path | None, write: Path) -> None:
         "on": f"{available_cores()} cores, {platform.machine()}, Python "
         f"{platform.python_version()}, NumPy {np.__version__}, npchar {npchar.__version__}",
     }
-    if name == "structure":  # on new texts, by which it was not chosen
+    if name == "structure":  # on texts that did not select it
         units = structure.followed(model, structure.book(30_000, 3), structure.book(30_000, 4))
         structure.show(units)
         records[name]["units"] = {
@@ -122,27 +122,27 @@ def train(name: str, path: str | None, save: Path | None, write: Path) -> None:
             for what, unit in units.items()
         }
     write.write_text(json.dumps(records, indent=1, ensure_ascii=False) + "\n")
-    print(f"{evaluation.loss:.4f} nats per character held out, {sum(history.seconds):.0f} s")
+    print(f"validation loss {evaluation.loss:.4f} nats per character, {sum(history.seconds):.0f} s")
 
 
 def simple(text: str) -> dict[str, float]:
-    """What counting and compressing reach on the held-out tenth: nats per character."""
+    """The loss of n-grams and compressors on the last tenth, in nats per character."""
     n = int(len(text) * 0.1)
     model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=1)
     found = {
-        f"{order}, counted": loss
+        order: loss
         for order, loss in model.evaluate(text[-n:], train_text=text[:-n]).baselines.items()
         if order in ("unigram", "3-gram", "5-gram")
     }
     for name, compress in (("bz2", bz2.compress), ("lzma", lzma.compress)):
-        # What the held-out part adds to what is compressed before it
+        # Increase of the compressed size by the last tenth
         added = len(compress(text.encode())) - len(compress(text[:-n].encode()))
         found[name] = 8 * added / n * math.log(2)
     return found
 
 
 def show(records: dict[str, Any], paths: dict[str, str | None]) -> None:
-    """For each corpus a table: npchar, what others published, what is simple."""
+    """Print a table for each corpus: npchar, published results, n-grams and compressors."""
     for corpus in PUBLISHED:
         rows = PUBLISHED[corpus] | simple(text_of(corpus, paths[corpus]))
         for name, record in records.items():
@@ -154,23 +154,28 @@ def show(records: dict[str, Any], paths: dict[str, str | None]) -> None:
                 )
                 for how, loss in record.get("adapted", {}).items():
                     rows[f"{what}, {how}"] = loss
-        print(f"\n| {corpus}, held out | nats | bits per character |\n| --- | --- | --- |")
+        print(f"\n| {corpus}, validation set | nats per character | bits per character |")
+        print("| --- | --- | --- |")
         for what, loss in sorted(rows.items(), key=lambda row: row[1]):
             print(f"| {what} | {loss:.3f} | {loss / math.log(2):.2f} |")
 
 
 def main() -> None:
-    """Train a recipe, or show what is there."""
+    """Train a recipe, or print the tables."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
-    parser.add_argument("name", nargs="?", choices=RECIPES)
-    parser.add_argument("--corpus", metavar="PATH", help="the corpus's file")
+    parser.add_argument("name", nargs="?", choices=RECIPES, help="recipe to train")
+    parser.add_argument("--corpus", metavar="PATH", help="corpus (default: download it)")
+    parser.add_argument("--save", type=Path, metavar="PATH", help="save the model in 16-bit floats")
     parser.add_argument(
-        "--save", type=Path, metavar="PATH", help="keep the model, in 16-bit floats"
+        "--write",
+        type=Path,
+        default=FILE,
+        metavar="PATH",
+        help="file of results (default: records.json)",
     )
-    parser.add_argument("--write", type=Path, default=FILE, metavar="PATH")
-    parser.add_argument("--show", action="store_true", help="print the table")
-    parser.add_argument("--nietzsche", metavar="PATH", help="for --show")
-    parser.add_argument("--shakespeare", metavar="PATH", help="for --show")
+    parser.add_argument("--show", action="store_true", help="only print the tables")
+    parser.add_argument("--nietzsche", metavar="PATH", help="corpus for --show")
+    parser.add_argument("--shakespeare", metavar="PATH", help="corpus for --show")
     options = parser.parse_args()
     if options.show:
         paths = {"nietzsche": options.nietzsche, "shakespeare": options.shakespeare}
@@ -178,7 +183,7 @@ def main() -> None:
     elif options.name:
         train(options.name, options.corpus, options.save, options.write)
     else:
-        parser.error("expected a recipe's name, or --show")
+        parser.error("expected the name of a recipe or --show")
 
 
 if __name__ == "__main__":
