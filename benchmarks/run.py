@@ -1,18 +1,18 @@
-"""Measure npchar beside its peers, and write ``results.json`` and ``results.png``.
+"""Compare the speed of npchar with other libraries; write ``results.json`` and ``results.png``.
 
     pip install ".[bench]"
     python benchmarks/run.py --corpus nietzsche.txt
 
-Every contender has a process of its own and they take turns, so that a slow
-minute of the machine is everyone's; the figures are medians over the turns,
-with the quartiles. A peer that is not installed is left out, and said so.
-Takes about half an hour with all peers; ``--only`` picks sections.
+Each contender runs in its own process. The contenders take turns, so that a slow minute of the
+machine affects all of them. Results are medians and quartiles over the turns. Libraries that are
+not installed are listed and skipped. A run with all libraries takes about half an hour. ``--only``
+selects sections.
 
     python benchmarks/run.py --compare HEAD~1
     python benchmarks/run.py --compare HEAD~1 --case B=32 layer=gru --case streams=64
 
-compares this tree with another commit: the two take turns of a few tenths of a second, and the
-ratios of their times are printed, for 16 cases or for the cases given.
+compares this tree with another commit. The two take turns of a few tenths of a second, and the
+ratios of their times are printed for 16 cases or for the given cases.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from tables import tables
 HERE = Path(__file__).parent
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
 BATCHES = (16, 32, 64, 128, 256)
-SOME = (32, 128)  # of them, for what is slower
+SOME = (32, 128)  # subset of BATCHES for larger networks
 V = 57  # symbols
 USUAL = {"targets": "all", "H": 128, "layers": 1, "symbols": V}
 COMPARED: list[dict[str, Any]] = [
@@ -54,9 +54,9 @@ COMPARED: list[dict[str, Any]] = [
     {"streams": 64},
     {"streams": 1, "symbols": 4000},
 ]
-PAUSE = 0.25  # seconds between two turns: idle threads of the last one have gone to sleep
+PAUSE = 0.25  # seconds between two turns, so that threads of the last turn are asleep
 
-# The job of each peer's training steps, the module it needs, and its environment.
+# Peer: (job for training steps, required module, environment)
 PEERS: dict[str, tuple[str, str, dict[str, str]]] = {
     "PyTorch": ("torch_steps", "torch", {}),
     "PyTorch, two processes": ("torch_pair_steps", "torch", {}),
@@ -67,13 +67,13 @@ PEERS: dict[str, tuple[str, str, dict[str, str]]] = {
 
 
 def installed(peer: str) -> bool:
-    """Whether a peer can take part."""
+    """Whether the modules of a peer are installed."""
     modules = [PEERS[peer][1]] + ["keras"] * peer.startswith("Keras")
     return all(importlib.util.find_spec(module) for module in modules)
 
 
 class Contender:
-    """A process that works when it is its turn."""
+    """A process that works in turns."""
 
     def __init__(
         self, name: str, job: str, environment: dict[str, str] | None = None, **arguments: Any
@@ -91,24 +91,24 @@ class Contender:
         )
 
     def answer(self) -> Any:
-        """The next line of JSON it prints; other lines are passed over."""
+        """The next line of JSON from the process; other lines are skipped."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             with contextlib.suppress(json.JSONDecodeError):
                 return json.loads(line)
         self.log.seek(0)
         said = self.log.read().strip().splitlines() or ["nothing"]
-        raise RuntimeError(f"{self.name} ended; it last said: {said[-1]}")
+        raise RuntimeError(f"{self.name} ended; its last output was: {said[-1]}")
 
     def turn(self) -> Any:
-        """Let it work for one turn."""
+        """Start one turn and return its measurement."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         return self.answer()
 
     def end(self) -> None:
-        """End its process, and its children by their closed pipes."""
+        """End the process; its children end when their pipes close."""
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):
             self.process.stdin.close()
@@ -121,7 +121,7 @@ class Contender:
 
 @contextlib.contextmanager
 def ready(contenders: list[Contender]) -> Iterator[list[Contender]]:
-    """Those of them that come up."""
+    """The contenders that start; all are ended on exit."""
     able = []
     try:
         for contender in contenders:
@@ -129,7 +129,7 @@ def ready(contenders: list[Contender]) -> Iterator[list[Contender]]:
                 contender.answer()
                 able.append(contender)
             except RuntimeError as error:
-                print(f"  left out: {error}")
+                print(f"  skipped: {error}")
         yield able
     finally:
         for contender in contenders:
@@ -137,32 +137,32 @@ def ready(contenders: list[Contender]) -> Iterator[list[Contender]]:
 
 
 def interleaved(contenders: list[Contender], rounds: int) -> dict[str, dict[str, float]]:
-    """Median and quartiles of each contender's turns, taken one after the other."""
+    """Median and quartiles of each contender, measured in turns."""
     taken: dict[str, list[float]] = {}
     with ready(contenders) as able:
         for number in range(rounds + 2):
             for contender in able:
                 value = contender.turn()
-                if number >= 2:  # two turns to warm up
+                if number >= 2:  # the first two turns are a warm-up
                     taken.setdefault(contender.name, []).append(value)
                 time.sleep(PAUSE)
     return {name: summary(values) for name, values in taken.items()}
 
 
 def summary(values: list[float]) -> dict[str, float]:
-    """The median and the quartiles."""
+    """The median, the quartiles and the number of turns."""
     low, middle, high = statistics.quantiles(values, n=4)
     return {"median": middle, "low": low, "high": high, "turns": len(values)}
 
 
 def peer_steps(peer: str, **arguments: Any) -> Contender:
-    """A peer's contender for training steps."""
+    """A contender for the training steps of a peer."""
     job, _, environment = PEERS[peer]
     return Contender(peer, job, environment, **arguments)
 
 
 def measure_steps(rounds: int, batches: Sequence[int]) -> list[dict[str, Any]]:
-    """Seconds of a training step, of the usual network at every batch and of larger ones."""
+    """Seconds per training step: the usual network at every batch size, and larger networks."""
     usual = {key: USUAL[key] for key in ("H", "layers", "symbols")}
     cases = [usual | {"B": B, "targets": t} for t in ("last", "all") for B in batches]
     larger = [{"H": 256}, {"H": 512, "layers": 2}, {"symbols": 1000}, {"symbols": 4000}]
@@ -190,13 +190,13 @@ def measure_steps(rounds: int, batches: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def show_steps(result: dict[str, Any]) -> None:
-    """A line for each contender."""
+    """Print a line for each contender."""
     print(f"  B {result['B']}, H {result['H']}, {result['layers']} layer(s), "
           f"V {result['symbols']}, targets {result['targets']}")  # fmt: skip
     ours = result["seconds"]["npchar"]["median"]
     for name, s in result["seconds"].items():
         low, high = 1e3 * s["low"], 1e3 * s["high"]
-        ratio = f"{s['median'] / ours:.2f} of npchar's" if name != "npchar" else ""
+        ratio = f"{s['median'] / ours:.2f} times npchar" if name != "npchar" else ""
         print(f"    {name:<24}{1e3 * s['median']:8.1f} ms  ({low:.1f} to {high:.1f})  {ratio}",
               flush=True)  # fmt: skip
 
@@ -218,7 +218,7 @@ def measure_layer(rounds: int) -> dict[str, Any]:
 
 
 def measure_generation(rounds: int) -> dict[str, Any]:
-    """Characters per second."""
+    """Characters generated per second."""
     contenders = [
         Contender("npchar", "npchar_generation", streams=1, n=4000),
         Contender("npchar, 64 streams", "npchar_generation", streams=64, n=200),
@@ -249,7 +249,7 @@ def tree(pid: int) -> list[int]:
 
 
 def proportional_memory(pid: int) -> int:
-    """Bytes that a process and its descendants take, what they share counted once."""
+    """Bytes of a process and its descendants; shared pages are counted once."""
     total = 0
     for member in tree(pid):
         with contextlib.suppress(OSError):
@@ -260,7 +260,7 @@ def proportional_memory(pid: int) -> int:
 
 
 def peak_memory(contender: Contender) -> int:
-    """The most that it and its workers take together, looked up a hundred times a second."""
+    """Peak bytes of a contender and its workers, sampled 100 times per second."""
     peak = 0
     over = threading.Event()
 
@@ -281,7 +281,7 @@ def peak_memory(contender: Contender) -> int:
 
 
 def measure_memory(corpus: str) -> dict[str, Any]:
-    """Peak memory of training and generating, workers included, and of PyTorch's training."""
+    """Peak memory of training and generation with workers, and of training in PyTorch."""
     base = peak_memory(Contender("NumPy", "only_numpy"))
     found: dict[str, Any] = {"interpreter and NumPy": base}
     print(f"    interpreter and NumPy      {base / 1e6:7.1f} MB")
@@ -299,8 +299,8 @@ def measure_memory(corpus: str) -> dict[str, Any]:
             arguments = {"path": file.name, "seconds": seconds, "lower": lower}
             peak = peak_memory(Contender(name, "npchar_memory", **arguments))
         found[name] = peak
-        print(f"    {name:<26} {peak / 1e6:7.1f} MB, {(peak - base) / size:.2f} bytes a character "
-              "beyond that")  # fmt: skip
+        print(f"    {name:<26} {peak / 1e6:7.1f} MB, {(peak - base) / size:.2f} bytes per "
+              "character in addition")  # fmt: skip
     case = {"B": 32, "targets": "all", "H": 128, "layers": 1, "turn": 4}
     for symbols in (V, 1000, 4000):
         arguments = case | {"symbols": symbols}
@@ -314,21 +314,21 @@ def measure_memory(corpus: str) -> dict[str, Any]:
 
 
 def measure_import(rounds: int) -> dict[str, float]:
-    """Seconds that ``import npchar`` takes beyond NumPy's."""
+    """Seconds of ``import npchar`` after ``import numpy``."""
     code = (
         "import numpy, time; t = time.perf_counter(); import npchar; print(time.perf_counter() - t)"
     )
-    # With its bytecode beside it, as an installed package has it.
+    # With cached bytecode, as in an installed package.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", code]
     values = [float(subprocess.check_output(command, env=environment)) for _ in range(rounds + 1)]
     found = summary(values[1:])
-    print(f"    import npchar: {1e3 * found['median']:.0f} ms beyond NumPy")
+    print(f"    import npchar: {1e3 * found['median']:.0f} ms in addition to NumPy")
     return found
 
 
 def measure_growth(rounds: int) -> dict[str, Any]:
-    """How the seconds of a step, or of an epoch, grow with each size."""
+    """Growth of the seconds of a step or an epoch with each size."""
     usual = {"B": 32, "targets": "all", "H": 128, "layers": 1, "turn": 6}
     series: dict[str, tuple[str, list[int]]] = {
         "T": ("maxlen", [15, 30, 60, 120, 240]),
@@ -354,7 +354,7 @@ def measure_growth(rounds: int) -> dict[str, Any]:
 
 
 def compare(revision: str, rounds: int, cases: list[dict[str, Any]]) -> None:
-    """Print the ratio of the times of this tree and of another commit, which take turns."""
+    """Print the ratio of the times of this tree and another commit."""
     medians = []
     with tempfile.TemporaryDirectory() as folder:
         archive = subprocess.run(
@@ -376,7 +376,7 @@ def compare(revision: str, rounds: int, cases: list[dict[str, Any]]) -> None:
             with ready(pair) as able:
                 ratios = []
                 for k in range(rounds + 2 if len(able) == 2 else 0):
-                    order = 1 - 2 * (k % 2)  # the other version first in every second round
+                    order = 1 - 2 * (k % 2)  # alternate which version is first
                     ours, theirs = [one.turn() for one in pair[::order]][::order]
                     ratios.append(ours / theirs if job == "npchar_steps" else theirs / ours)
             if ratios:
@@ -386,12 +386,12 @@ def compare(revision: str, rounds: int, cases: list[dict[str, Any]]) -> None:
                 print(f"  {name:<32} {s['median']:.3f}  ({s['low']:.2f} to {s['high']:.2f})",
                       flush=True)  # fmt: skip
     if medians:
-        print(f"times of {revision}: median {statistics.median(medians):.3f}, largest "
+        print(f"time relative to {revision}: median {statistics.median(medians):.3f}, largest "
               f"{max(medians):.3f}, in {len(medians)} cases of {rounds} turns")  # fmt: skip
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on."""
+    """Processor, cores and versions."""
     cpu = platform.processor()
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -406,13 +406,13 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "blas": f"{blas['name']} {blas.get('version', '')}, one thread in each npchar worker",
-        "peers' threads": "PyTorch as many as cores; TensorFlow and JAX as they choose",
+        "peers' threads": "PyTorch one per core; TensorFlow and JAX their defaults",
         "versions": versions,
     }
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
-    """Steps by batch, and growth beside the ideal."""
+    """Plot the time of a step by batch size, and the growth of the cost."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -425,8 +425,8 @@ def plot(results: dict[str, Any], path: Path) -> None:
         return colours.setdefault(name, f"C{len(colours)}" if name != "floor" else "0.6")
 
     for axis, targets, title in (
-        (axes[0], "last", "A training step, one target a window (the book's)"),
-        (axes[1], "all", "A training step, a target at every character"),
+        (axes[0], "last", "Training step, one target per window (as in the book)"),
+        (axes[1], "all", "Training step, a target at every character"),
     ):
         cases = [
             r
@@ -441,7 +441,7 @@ def plot(results: dict[str, Any], path: Path) -> None:
             axis.errorbar(sizes, middle, spread, marker="o", capsize=3, color=colour(name),
                           ls=":" if name == "floor" else "-",
                           label=name)  # fmt: skip
-        axis.set(xscale="log", yscale="log", xlabel="batch", ylabel="ms a step", title=title)
+        axis.set(xscale="log", yscale="log", xlabel="batch size", ylabel="ms per step", title=title)
         axis.set_xticks(BATCHES, [str(B) for B in BATCHES])
         axis.minorticks_off()
         if cases:
@@ -453,10 +453,10 @@ def plot(results: dict[str, Any], path: Path) -> None:
         grown, cost = sizes / sizes[0], seconds / seconds[0]
         axis.plot(grown, cost, "o-", color=f"C{number}",
                   label=f"{name} from {sizes[0]:,} (slope {run['slope']:.2f})")  # fmt: skip
-    axis.plot([1, 16], [1, 16], ":", color="0.6", label="ideal: in proportion")
-    axis.plot([1, 16], [1, 256], "--", color="0.6", label="ideal for H: its square")
-    axis.set(xscale="log", yscale="log", xlabel="size, times the smallest",
-             ylabel="cost, times the smallest", title="How npchar's cost grows")  # fmt: skip
+    axis.plot([1, 16], [1, 16], ":", color="0.6", label="proportional")
+    axis.plot([1, 16], [1, 256], "--", color="0.6", label="square (expected for H)")
+    axis.set(xscale="log", yscale="log", xlabel="size, relative to the smallest",
+             ylabel="cost, relative to the smallest", title="Growth of the cost")  # fmt: skip
     axis.legend()
     versions = ", ".join(f"{k} {v}" for k, v in results["machine"]["versions"].items())
     figure.suptitle(f"{results['machine']['cpu']}, {results['machine']['cores']} cores; {versions}",
@@ -465,27 +465,46 @@ def plot(results: dict[str, Any], path: Path) -> None:
 
 
 def parse_setting(word: str) -> tuple[str, Any]:
-    """A setting of a case, such as B=32."""
+    """Parse a setting of a case, such as B=32."""
     name, _, value = word.partition("=")
     return name, int(value) if value.isdecimal() else value
 
 
 def main() -> None:
-    """Measure, print, write."""
+    """Measure, print and write the results."""
     sections = ("steps", "layer", "generation", "memory", "import", "growth")
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
-    parser.add_argument("--corpus", metavar="PATH", help="the Nietzsche text")
-    parser.add_argument("--compare", metavar="REV", help="instead: this tree beside a commit")
+    parser.add_argument("--corpus", metavar="PATH", help="Nietzsche corpus")
+    parser.add_argument("--compare", metavar="REV", help="only compare this tree with a commit")
     parser.add_argument("--case", action="append", nargs="+", metavar="NAME=VALUE",
-                        help="a case to compare, of B, targets, H, layers, layer, symbols, "
-                        "workers, streams; may be repeated")  # fmt: skip
-    parser.add_argument("--show", action="store_true", help="instead: the tables of --write")
-    parser.add_argument("--only", nargs="+", choices=sections, default=sections)
-    parser.add_argument("--batches", nargs="+", type=int, default=BATCHES, metavar="N",
-                        help="the batch sizes of the section steps (16 to 256)")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=9, help="turns each contender takes (9)")
-    parser.add_argument("--write", type=Path, default=HERE / "results.json", metavar="PATH",
-                        help="where the figures go; the plot stands beside them")  # fmt: skip
+                        help="case for --compare: B, targets, H, layers, layer, symbols, "
+                        "workers, streams; may be repeated (default: 16 cases)")  # fmt: skip
+    parser.add_argument("--show", action="store_true", help="only print the tables")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=sections,
+        default=sections,
+        help="sections to measure (default: all)",
+    )
+    parser.add_argument(
+        "--batches",
+        nargs="+",
+        type=int,
+        default=BATCHES,
+        metavar="N",
+        help="batch sizes of the section steps (default: 16 to 256)",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="turns of each contender (default: 9)"
+    )
+    parser.add_argument(
+        "--write",
+        type=Path,
+        default=HERE / "results.json",
+        metavar="PATH",
+        help="file of results (default: results.json); the plot has the same name",
+    )
     options = parser.parse_args()
     if options.compare:
         cases = [dict(map(parse_setting, settings)) for settings in options.case or ()]
@@ -496,7 +515,7 @@ def main() -> None:
         parser.error("expected --corpus PATH, --compare REV or --show")
     missing = [p for p in PEERS if not installed(p)]
     if missing:
-        print(f"not installed, so left out: {', '.join(missing)}")
+        print(f"not installed, skipped: {', '.join(missing)}")
     jobs: dict[str, Callable[[], Any]] = {
         "steps": lambda: measure_steps(options.rounds, options.batches),
         "layer": lambda: measure_layer(options.rounds),
@@ -510,7 +529,9 @@ def main() -> None:
     for section in options.only:
         print(section)
         results[section] = jobs[section]()
-        options.write.write_text(json.dumps(results, indent=1) + "\n")  # after each: none is lost
+        options.write.write_text(
+            json.dumps(results, indent=1) + "\n"
+        )  # after each section, so that no result is lost
     with contextlib.suppress(ImportError):
         plot(results, options.write.with_suffix(".png"))
 
