@@ -1,19 +1,19 @@
-"""The speedrun: seconds of training to 1.40 nats per character on Nietzsche, for any recipe.
+"""Measure the training time of a recipe to a loss of 1.40 nats per character on Nietzsche.
 
     python benchmarks/speedrun.py npchar --corpus nietzsche.txt
     python benchmarks/speedrun.py npchar --revision 26bb23b
     python benchmarks/speedrun.py my_recipe.py --seeds 5
 
 A recipe is one of `RECIPES`, or a Python file with a function ``train(text, seed, measure)``.
-`text` is the first nine tenths of the corpus, in lower case. The function trains, and calls
-``measure(score)`` whenever it wants; the clock stands still meanwhile. ``score(text)`` returns the
-log-probability of each character of a text after the first, given those before it. The run ends
-when the last tenth has a loss of 1.40 or less; the time is interpolated between measurements.
+`text` is the first nine tenths of the corpus, in lower case. The function trains and calls
+``measure(score)`` at any time. The time in `measure` is not counted. ``score(text)`` returns the
+log-probability of each character after the first, given the characters before it. The run ends when
+the loss on the last tenth is 1.40 or less. The time is interpolated between measurements.
 
-The rules, which this program checks: two cores; the corpus is not opened again; a score is one of
-a language model (it does not depend on later characters, and the probabilities of all characters
-sum to 1). Frameworks that a recipe imports are named in its row, because the leaderboard in
-``README.md`` is for NumPy alone. Honesty is not checked: a recipe could contain the text.
+This program checks three rules. A recipe uses two cores. It does not open the corpus. Its scores
+come from a language model: they do not depend on later characters, and the probabilities of all
+characters sum to 1. The row names imported frameworks, because the leaderboard in ``README.md`` is
+for NumPy only. The program cannot detect a recipe that contains the text.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ Recipe = Callable[[str, int, Measure], None]
 
 
 class Ended(Exception):
-    """The goal is reached, or the time is up."""
+    """The goal or the time limit is reached."""
 
 
 # Recipes
 
 
 def npchar_recipe(**settings: Any) -> Recipe:
-    """A recipe of arguments of `Model.fit`, measured after every epoch."""
+    """A recipe with arguments of `Model.fit`, measured after every epoch."""
 
     def train(text: str, seed: int, measure: Measure) -> None:
         import npchar
@@ -68,7 +68,7 @@ def npchar_recipe(**settings: Any) -> Recipe:
 
 
 def torch_recipe(text: str, seed: int, measure: Measure) -> None:
-    """The recipe of npchar's `fit` in PyTorch, with both cores as threads."""
+    """The default recipe of `Model.fit` in PyTorch, with one thread per core."""
     from contenders import T
     from peers import TorchModel
 
@@ -91,7 +91,7 @@ def torch_recipe(text: str, seed: int, measure: Measure) -> None:
             log_p = model.network(x[:-1], False)[:, 0].log_softmax(dim=1)
             return [float(value) for value in log_p.gather(1, x[1:])]
 
-    steps = -(-((len(data) - T - 1) // T) // B)  # in an epoch
+    steps = -(-((len(data) - T - 1) // T) // B)  # per epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(
         model.optimizer,
         lambda step: min((step + 1) / (warm_up * steps * epochs),
@@ -120,7 +120,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 class Run:
-    """The run of one recipe with one seed: its clock, and the checks."""
+    """The run of one recipe with one seed: the clock and the checks."""
 
     def __init__(self, held_out: str, goal: float, limit: float) -> None:
         self.held_out, self.goal, self.limit = held_out, goal, limit
@@ -130,7 +130,7 @@ class Run:
         self._start = time.perf_counter()
 
     def measure(self, score: Score) -> None:
-        """Stop the clock, measure the loss on the last tenth, and start the clock again."""
+        """Measure the loss on the last tenth while the clock is stopped."""
         before, higher = self.seconds, self.loss
         self.seconds += time.perf_counter() - self._start
         log_p = np.asarray(score(self.held_out), np.float64)
@@ -147,32 +147,34 @@ class Run:
 
 
 def require_language_model(score: Score, text: str, log_p: np.ndarray) -> None:
-    """Raise a ValueError for scores that depend on later characters or are no distribution."""
+    """Raise ValueError if scores depend on later characters or are not probabilities."""
     characters = sorted(set(text))
     following = str.maketrans(dict(zip(characters, characters[1:] + characters[:1])))
-    for n in range(100, 120):  # a character at which a changed text begins
+    for n in range(100, 120):  # position of the first changed character
         changed = np.asarray(score(text[:n] + text[n : n + 50].translate(following)))
         if len(log_p) != len(text) - 1 or np.abs(changed - log_p[: n + 49])[: n - 1].max() > 1e-2:
-            raise ValueError("the scores of characters depend on characters after them")
+            raise ValueError("expected scores that do not depend on later characters")
     total = sum(np.exp(float(score(text[:20] + c)[-1])) for c in characters)
     if not 0.9 < total < 1.001:
-        raise ValueError(f"the probabilities of all characters sum to {total:.3f}, not to 1")
+        raise ValueError(f"expected probabilities that sum to 1, got {total:.3f}")
 
 
 def close_corpus(path: Path) -> None:
-    """Let no one open the corpus from now on."""
+    """Block all further attempts to open the corpus."""
     corpus = path.resolve()
 
     def hook(event: str, arguments: Sequence[Any]) -> None:
         is_path = event == "open" and isinstance(arguments[0], (str, bytes, os.PathLike))
         if is_path and Path(os.fsdecode(arguments[0])).resolve() == corpus:
-            raise PermissionError(f"a recipe gets its text as an argument, not from {corpus}")
+            raise PermissionError(
+                f"expected a recipe that uses its text argument; it opened {corpus}"
+            )
 
     sys.addaudithook(hook)
 
 
 def load_recipe(name: str) -> Recipe:
-    """The recipe of a name, or in a file."""
+    """The recipe with a name, or from a file."""
     if name in RECIPES:
         return RECIPES[name]
     spec = importlib.util.spec_from_file_location("recipe", name)
@@ -188,13 +190,23 @@ def main() -> None:
     """Run a recipe and print its row."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     parser.add_argument("recipe", help=f"{', '.join(RECIPES)}, or a Python file")
-    parser.add_argument("--corpus", type=Path, default=Path("nietzsche.txt"), metavar="PATH")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="(default: 3)")
-    parser.add_argument("--goal", type=float, default=1.40, metavar="LOSS", help="(default: 1.40)")
     parser.add_argument(
-        "--limit", type=float, default=600, metavar="SECONDS", help="(default: 600)"
+        "--corpus",
+        type=Path,
+        default=Path("nietzsche.txt"),
+        metavar="PATH",
+        help="corpus (default: nietzsche.txt)",
     )
-    parser.add_argument("--revision", help="use the library of another commit")
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="number of seeds (default: 3)"
+    )
+    parser.add_argument(
+        "--goal", type=float, default=1.40, metavar="LOSS", help="validation loss (default: 1.40)"
+    )
+    parser.add_argument(
+        "--limit", type=float, default=600, metavar="SECONDS", help="time limit (default: 600)"
+    )
+    parser.add_argument("--revision", metavar="REV", help="use npchar of another commit")
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
@@ -224,7 +236,10 @@ def main() -> None:
     name = options.recipe + (f" at {options.revision}" if options.revision else "")
     reached = sum(map(math.isfinite, seconds))
     goal = f"seconds to {options.goal:.2f}"
-    print(f"| recipe | {goal} | least, most | loss then | seeds that reach it | with |")
+    print(
+        f"| recipe | {goal} | minimum, maximum | final loss | seeds that reach "
+        f"{options.goal:.2f} | framework |"
+    )
     print("| --- | --- | --- | --- | --- | --- |")
     figures = f"{statistics.median(seconds):.1f} | {min(seconds):.1f}, {max(seconds):.1f}"
     print(f"| {name} | {figures} | {statistics.mean(losses):.3f} | {reached} of {options.seeds} | "
