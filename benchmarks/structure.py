@@ -1,13 +1,12 @@
-"""A text whose structure must be remembered, and which units of a model follow it.
+"""Generate a text with structure and find the units of a model that track it.
 
-    python benchmarks/records.py structure --save npchar/pretrained/structure.npz    half a minute
-    python benchmarks/structure.py                      which units of that model follow what
-    python benchmarks/structure.py --model nietzsche --corpus PATH    the same of another model
+    python benchmarks/records.py structure --save npchar/pretrained/structure.npz    # half a minute
+    python benchmarks/structure.py                                    # this model
+    python benchmarks/structure.py --model nietzsche --corpus PATH    # another model
 
-In this text the same words stand with spaces between them, in brackets with commas, and in
-quotation marks with hyphens; a line ends after exactly 30 characters, wherever that is, and a
-paragraph ends with a sentence. So after a word a model must remember what is open, and it must
-count.
+Words are separated by spaces, by commas in brackets, and by hyphens in quotation marks. A line ends
+after exactly 30 characters, also inside a word. A paragraph ends with a sentence. To predict the
+next character a model must remember open brackets and quotation marks and count characters.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ LANGUAGE = (
     "or read she so state step that the this time to unit was we what when will word"
 )
 WORDS = LANGUAGE.split()
-WIDTH = 30  # characters of a line
-BETWEEN = {"plain": " ", "brackets": ",", "quotes": "-"}  # what stands between two words
+WIDTH = 30  # characters per line
+BETWEEN = {"plain": " ", "brackets": ",", "quotes": "-"}  # separator of words
 
 
 def phrase(rng: np.random.Generator, where: str = "plain") -> str:
-    """Some words; among plain ones brackets and quotations, none of them in another."""
+    """A few words. Brackets and quotations occur among plain words and are not nested."""
     parts = []
     for _ in range(rng.integers(3, 8)):
         kind = rng.random() if where == "plain" else 1.0
@@ -46,7 +45,7 @@ def phrase(rng: np.random.Generator, where: str = "plain") -> str:
 
 
 def book(n: int, seed: int) -> str:
-    """Paragraphs of at least n characters, in lines of `WIDTH`; a blank line after each."""
+    """Paragraphs of at least n characters in all, in lines of `WIDTH`, each with a blank line."""
     rng, paragraphs, length = np.random.default_rng(seed), [], 0
     while length < n:
         text = " ".join(phrase(rng) + "." for _ in range(rng.integers(2, 7)))
@@ -57,7 +56,7 @@ def book(n: int, seed: int) -> str:
 
 
 def features(text: str) -> dict[str, Array]:
-    """What a unit might follow, as numbers after each character, (T,) each."""
+    """Features that a unit may track: one array (T,) for each, with a value per character."""
     rows, line, word, quote, bracket = [], 0, 0, False, False
     for character in text:
         line = 0 if character == "\n" else line + 1
@@ -70,17 +69,17 @@ def features(text: str) -> dict[str, Array]:
 
 
 class Followed(NamedTuple):
-    """The unit that follows a feature best in one text, and how it does in another."""
+    """The unit that tracks a feature best in one text, checked on a second text."""
 
     unit: int
-    found: float  # its correlation, where it was chosen among all
-    again: float  # in the second text
-    error: float  # the standard error of that
-    chance: float  # the best of all units reaches that for 1 in 20 of moved features
+    found: float  # correlation in the first text, where it was selected
+    again: float  # correlation in the second text
+    error: float  # standard error of `again`
+    chance: float  # 95th percentile of the best correlation with shifted features
 
 
 def followed(model: npchar.Model, first: str, second: str) -> dict[str, Followed]:
-    """For each feature the best unit of the first layer, checked on the second text."""
+    """The best unit of the first layer for each feature, checked on the second text."""
     a, b = model.activations(first), model.activations(second)
     wanted = features(second)
     rng = np.random.default_rng(0)
@@ -110,20 +109,31 @@ def followed(model: npchar.Model, first: str, second: str) -> dict[str, Followed
 
 
 def show(found: dict[str, Followed]) -> None:
-    """Print it as a table."""
-    print("| what | unit | correlation | in a second text | chance level |")
+    """Print the units as a table."""
+    print("| feature | unit | correlation | second text | chance level |")
     print("| --- | --- | --- | --- | --- |")
     for name, (unit, r, again, error, chance) in found.items():
         print(f"| {name} | {unit} | {r:+.3f} | {again:+.3f} ± {error:.3f} | {chance:.3f} |")
 
 
 def main() -> None:
-    """Measure a model on two texts that it has not read."""
+    """Measure a model on two texts outside its training set."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
-    parser.add_argument("--model", default="structure", metavar="NAME", help="or a file")
-    parser.add_argument("--corpus", metavar="PATH", help="two pieces of the last tenth of this "
-        "file are read, in lower case; without it, two new texts of the kind above")  # fmt: skip
-    parser.add_argument("--length", type=int, default=30_000, metavar="N", help="of each text")
+    parser.add_argument(
+        "--model",
+        default="structure",
+        metavar="NAME",
+        help="shipped model or file (default: structure)",
+    )
+    parser.add_argument("--corpus", metavar="PATH", help="use two parts of the last tenth of "
+        "this corpus, in lower case (default: two generated texts)")  # fmt: skip
+    parser.add_argument(
+        "--length",
+        type=int,
+        default=30_000,
+        metavar="N",
+        help="characters of each text (default: 30000)",
+    )
     options = parser.parse_args()
     load = npchar.Model.pretrained if options.model in PRETRAINED else npchar.Model.load
     model = load(options.model)
@@ -134,7 +144,7 @@ def main() -> None:
         first, second = text[:n], text[n : 2 * n]
     else:
         first, second = book(n, seed=3), book(n, seed=4)
-    print(f"{model}\non {len(first):,} and {len(second):,} characters that it has not read\n")
+    print(f"{model}\non {len(first):,} and {len(second):,} characters outside its training set\n")
     show(followed(model, first, second))
 
 
