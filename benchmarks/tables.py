@@ -6,22 +6,20 @@ from typing import Any
 
 
 def tables(results: dict[str, Any]) -> str:
-    """What ``README.md`` has between its marks."""
+    """The tables of ``README.md`` on training and generation speed, in Markdown."""
     usual, larger = [], []
     for case in results["steps"]:
         (usual if case["H"] == 128 and case["symbols"] == 57 else larger).append(case)
     names = list(dict.fromkeys(name for case in usual for name in case["seconds"]))
     parts = [
-        "Milliseconds of a training step (T 60, H 128, V 57) by plain `fit`, and how many times\n"
-        "npchar's. The floor is the matrix products alone, one call of NumPy each; tiles may\n"
-        "be quicker than that:",
+        "Milliseconds per training step, 128 units and 57 symbols:",
         steps(usual, names),
-        "Larger ones, a target at every character; with 1,000 symbols and more PyTorch has an\n"
-        "embedding of H numbers:",
+        "Milliseconds per training step, larger networks (H units, V symbols; 1,000 and more\n"
+        "symbols use an embedding in PyTorch):",
         steps(larger, [n for n in names if not n.startswith("Keras")]),
-        "Characters generated in a second, H 128:",
+        "Characters generated per second, 128 units:",
         table(
-            ["", "characters a second"],
+            ["", "characters per second"],
             [[n, f"{s['median']:,.0f}"] for n, s in results["generation"].items()],
         ),
     ]
@@ -29,7 +27,7 @@ def tables(results: dict[str, Any]) -> str:
 
 
 def steps(cases: list[dict[str, Any]], names: list[str]) -> str:
-    """Milliseconds, and in brackets how many times npchar's."""
+    """Milliseconds, and in brackets the time divided by npchar's time."""
     rows = []
     for case in cases:
         what = f"{case['B']}, {case['targets']}"
