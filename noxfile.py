@@ -1,4 +1,4 @@
-"""The checks that contributors and CI share: ``nox -l`` lists them, ``nox -s lint`` runs one."""
+"""Checks for contributors and CI. ``nox -l`` lists them, and ``nox -s lint`` runs one."""
 
 import random
 import shutil
@@ -16,7 +16,7 @@ DOCUMENTED = ["npchar", *(f"npchar.{name}" for name in PACKAGES)]
 
 
 def install(session: nox.Session, *arguments: str) -> None:
-    """Install packages, also under --no-venv: .ci/run has made an environment."""
+    """Install packages, also with --no-venv, because .ci/run uses its own environment."""
     session.run_install("python", "-m", "pip", "install", "-q", *arguments)
 
 
@@ -54,7 +54,8 @@ def complete(session: nox.Session) -> None:
     """Run the default suite in random order, with all optional packages and SIGINT ignored."""
     install(session, "-e", ".[test,mpi,docs,run-notebooks]", "pytest-randomly")
     install(session, "torch==2.13.0", "onnx", "onnxruntime")  # for comparisons
-    # A script's `pytest &` ignores SIGINT. pytest-randomly loads NumPy before conftest.py.
+    # SIGINT is ignored as in a background job of a script. One BLAS thread is set here, because
+    # pytest-randomly imports NumPy before conftest.py sets it.
     ignoring = 'trap "" INT; exec pytest "$@"'
     session.run(
         *("bash", "-c", ignoring, "pytest", *session.posargs),
@@ -65,7 +66,7 @@ def complete(session: nox.Session) -> None:
 
 @nox.session
 def release(session: nox.Session) -> None:
-    """Build the sdist and the wheel, and use them without a network."""
+    """Build the sdist and the wheel, and test them without a network."""
     session.run(".ci/release", external=True)
 
 
@@ -101,7 +102,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def mutation(session: nox.Session) -> None:
-    """Test random mutants of the numerical code, 500 or the number after --, on a copy."""
+    """Test random mutants of the numerical code: 500, or the number after --."""
     number = int(session.posargs[0]) if session.posargs else 500
     copy = f"{session.create_tmp()}/copy"
     shutil.rmtree(copy, ignore_errors=True)
@@ -109,12 +110,12 @@ def mutation(session: nox.Session) -> None:
     session.chdir(copy)
     install(session, "-e", ".[test]", "cosmic-ray>=8.4")
     configuration, database = "tests/mutation.toml", "mutants.sqlite"
-    # Each mutant starts Python without writing bytecode: write it here, once.
+    # Write the bytecode once, because the runs of the mutants do not write it.
     session.run("pytest", "--collect-only", "-qq", env={"PYTHONDONTWRITEBYTECODE": ""}, silent=True)
     session.run("cosmic-ray", "baseline", configuration)
     session.run("cosmic-ray", "init", configuration, database)
     with closing(sqlite3.connect(database)) as mutants, mutants:
-        # `|` occurs in type annotations, where a mutant changes nothing.
+        # Skip mutants of `|`, which occurs in type annotations.
         query = "SELECT job_id FROM mutation_specs WHERE operator_name NOT LIKE '%BitOr_%'"
         jobs = mutants.execute(f"{query} ORDER BY module_path, operator_name, occurrence")
         sample = random.Random(0).sample(jobs.fetchall(), number)
