@@ -166,9 +166,8 @@ def torch_pair_steps(
     rank = int(os.fork() == 0)
     read, write = (from_parent, to_parent) if rank else (from_child, to_child)
     os.close(from_child if rank else from_parent)
-    os.close(
-        to_child if rank else to_parent
-    )  # so that a child reads end of file when its parent ends
+    # Close both unused ends, so that a child reads end of file when its parent ends.
+    os.close(to_child if rank else to_parent)
     half = slice(B // 2, B) if rank else slice(B // 2)
     x, y = (torch.tensor(a[..., half].copy()) for a in batch_of(B, targets, symbols))
 

@@ -529,9 +529,8 @@ def main() -> None:
     for section in options.only:
         print(section)
         results[section] = jobs[section]()
-        options.write.write_text(
-            json.dumps(results, indent=1) + "\n"
-        )  # after each section, so that no result is lost
+        # Write after each section, so that no result is lost.
+        options.write.write_text(json.dumps(results, indent=1) + "\n")
     with contextlib.suppress(ImportError):
         plot(results, options.write.with_suffix(".png"))
 
