@@ -75,7 +75,7 @@ class Progress:
         losses = f"loss {history.loss[-1]:.4f}"
         if history.val_loss:
             losses += f"  val_loss {history.val_loss[-1]:.4f}"
-        name, simple = list(history.baselines.items())[-1]
+        name, simple = min(history.baselines.items(), key=lambda baseline: baseline[1])
         losses += f" = {history.bits_per_character[-1]:.2f} bits"
         losses += f" ({name} {simple / math.log(2):.2f})"
         left = seconds * (self.epochs - epoch - 1)

@@ -1,10 +1,12 @@
-"""What a person sees of a training: lines that tell the truth, by a clock of the tests' own."""
+"""Progress output, some of it with a simulated clock."""
 
 import io
+import math
 import re
 from contextlib import redirect_stdout
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 import npchar
@@ -15,7 +17,7 @@ LIVE = re.compile(r"epoch +(\d+)/(\d+)  loss [\d.]+  ([\d,]+) characters/s  ([\d
 
 
 class Terminal(io.StringIO):
-    """A terminal's lines as they were written, one over the other."""
+    """A terminal whose lines may overwrite each other."""
 
     def isatty(self):
         return True
@@ -26,7 +28,7 @@ class Terminal(io.StringIO):
 
 
 class Clock:
-    """A clock that stands still unless it is moved."""
+    """A clock that advances only when it is moved."""
 
     def __init__(self):
         self.now = 1000.0
@@ -50,7 +52,7 @@ def seconds(text):
 
 
 def test_rate_and_time_left_are_true_in_every_epoch(moved, text, monkeypatch):
-    """Of a real training whose steps take 0.1 s each, and validation 3 s."""
+    """In a real training whose steps take 0.1 s each and whose validation takes 3 s."""
     model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=4)
     epochs, maxlen, batch_size = 6, 20, 4
     gradients, validation_loss = Network.gradients, trainer.validation_loss
@@ -70,7 +72,7 @@ def test_rate_and_time_left_are_true_in_every_epoch(moved, text, monkeypatch):
         history = model.fit(text, epochs=epochs, maxlen=maxlen, batch_size=batch_size, workers=1)
     took = moved.now - begun
 
-    rate = maxlen * batch_size / 0.1  # characters a second
+    rate = maxlen * batch_size / 0.1  # characters per second
     live = [LIVE.fullmatch(line.rstrip()) for line in terminal.shown]
     live = [found for found in live if found]
     seen = {int(found[1]) for found in live}
@@ -80,7 +82,7 @@ def test_rate_and_time_left_are_true_in_every_epoch(moved, text, monkeypatch):
         assert seconds(found[4]) <= took
     last = [found for found in live if found[1] == str(epochs)]
     assert seconds(last[-1][4]) <= 1
-    # The lines that stay count validation in.
+    # The final line of an epoch includes the validation.
     for epoch, line in enumerate(line for line in terminal.shown if "val_loss" in line):
         assert f"loss {history.loss[epoch]:.4f}  val_loss {history.val_loss[epoch]:.4f}" in line
         train = len(text) - len(text) // 10
@@ -89,8 +91,18 @@ def test_rate_and_time_left_are_true_in_every_epoch(moved, text, monkeypatch):
         assert line.rstrip().endswith(f"{timedelta(seconds=round(left))} left")
 
 
+def test_an_epoch_is_compared_with_the_best_baseline(capsys):
+    """For random letters, long n-grams are worse than short ones."""
+    text = "".join(np.random.default_rng(0).choice(list("abcd"), 2000))
+    model = npchar.Model(npchar.Vocabulary("abcd"), hidden_size=2)
+    history = model.fit(text, epochs=1, workers=1)
+    name, best = min(history.baselines.items(), key=lambda baseline: baseline[1])
+    assert name != "5-gram"
+    assert f"({name} {best / math.log(2):.2f})" in capsys.readouterr().out
+
+
 def test_a_training_goes_on_where_its_findings_cannot_be_encoded(text):
-    """A rare character is named in them, with a ×, which ASCII has not."""
+    """The findings name a rare character and contain ×, which ASCII lacks."""
     text = text * 7 + "中"
     model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=4)
     with redirect_stdout(io.TextIOWrapper(io.BytesIO(), "ascii", "strict")) as shown:
@@ -105,7 +117,7 @@ def test_a_training_goes_on_where_its_findings_cannot_be_encoded(text):
 
 
 class Broken(io.TextIOBase):
-    """A pipe whose reader has left, or a full disk."""
+    """A pipe whose reader has ended, or a full disk."""
 
     def write(self, _):
         raise BrokenPipeError
