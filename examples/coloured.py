@@ -1,9 +1,10 @@
-"""The README's picture: one sentence, coloured by what a model makes of it.
+"""The README's picture: a sentence coloured by the surprise and by two cells of a model.
 
     python examples/coloured.py [coloured.png]     needs matplotlib: pip install ".[plot]"
 
-By surprise, by a cell that counts the letters of a word, and by one that tells vowels. Nobody
-told the model what a word or a vowel is: `Activations.find` found the two cells among 300.
+`Activations.find` selects the two cells among 300, by their correlation with two features of
+another text: the position of a letter in its word, and vowels. Neither was labelled during
+training.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from matplotlib.patches import Rectangle
 import npchar
 
 SENTENCE = "the will to truth, which is to tempt us to many a hazardous enterprise"
-PRACTICE = (  # by which the cells are found, so that the sentence itself says nothing of them
+PRACTICE = (  # the cells are selected on this text, not on the sentence that is drawn
     "whoever fights with monsters should see to it that he himself does not become a monster in "
     "the process, and if you gaze long into an abyss, the abyss also gazes into you. what is done "
     "out of love always takes place beyond good and evil; madness is rare in individuals, but in "
@@ -27,7 +28,7 @@ RED, BLUE = (0.86, 0.2, 0.12), (0.16, 0.39, 0.86)  # above zero, below
 
 
 def letters(text: str) -> list[int]:
-    """How many letters of its word have come, after each character."""
+    """The number of letters of the current word, after each character."""
     counts, k = [], 0
     for character in text:
         k = k + 1 if character.isalpha() else 0
@@ -65,7 +66,7 @@ def draw(path: Path) -> None:
 
 
 def best_rising(seen: npchar.Activations, feature: list[int] | list[bool]) -> tuple[int, int]:
-    """The cell that follows a feature most closely, and the sign of its correlation."""
+    """The cell with the highest correlation with a feature, and the sign of the correlation."""
     _, unit, correlation = seen.find(feature, n=1)[0]
     return unit, 1 if correlation > 0 else -1
 

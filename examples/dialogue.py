@@ -1,14 +1,16 @@
-"""A dialogue of two speakers, line by line: what A tells, B must know when A asks for it later.
+"""A dialogue of two speakers: A states facts, and B must recall them when A asks later.
 
-    python examples/dialogue.py                 a minute: compose, learn, answer, draw dialogue.png
-    python examples/dialogue.py --interactive   then talk to it: you are A; an empty line ends it
+    python examples/dialogue.py                 a minute: compose, train, answer, draw dialogue.png
+    python examples/dialogue.py --interactive   the same, then you are A; an empty line ends it
 
-The dialogues are composed here: A tells a name, a town, an animal or a dish, talks of other things,
-tells some anew, and asks. Nothing but the network's state carries a word from the line where it was
-told to the answer. What you see: a dialogue in which all lines of B are the model's, and how
-often it answers right, by how many lines ago it was told, in dialogues up to twice as long as those
-it was trained on. Who knows nothing of the lines before is right in one of eight. Seeds differ: of
-what was told 14 to 18 lines ago, three of them remembered 70, 80 and 70 %.
+The training dialogues are composed here. A states a name, a town, an animal or a dish, makes small
+talk, replaces some facts by new ones, and asks questions. The network's state is the only memory
+that connects a fact with the answer to a later question.
+
+The example reports the share of right answers by the distance between fact and question, in
+dialogues up to twice as long as the training dialogues. A guess is right in one of eight cases. It
+then prints a new dialogue in which the model speaks for B, and marks each answer as right or wrong.
+Results depend on the seed: at a distance of 14 to 18 lines, three seeds recalled 70, 80 and 70 %.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import numpy as np
 
 import npchar
 
-FACTS = (  # the words; what A tells of one, B's reply, A's question and B's answer
+FACTS = (  # the words; A's statement, B's reply, A's question and B's answer
     ("anna ben carla dora emil frida georg hanna",
      "i am {}", "hello {}", "who am i?", "you are {}"),
     ("athens berlin cairo delhi lima oslo paris rome",
@@ -33,25 +35,24 @@ FACTS = (  # the words; what A tells of one, B's reply, A's question and B's ans
      "i like {}", "i like {} too", "what do i like?", "you like {}"),
 )  # fmt: skip
 TALK = {"hello": "hello", "how are you?": "i am fine", "it is cold": "yes it is", "so": "so what"}
-SAID = ("hello/i am dora/i live in lima/how are you?/i have a goat/where do i live?/it is cold/"
-        "i live in oslo/who am i?/what do i have?/where do i live?/what do i like?")  # fmt: skip
-LONGEST = 10  # exchanges of a dialogue to train on
-BINS = ((2, 4), (6, 8), (10, 12), (14, 18), (20, 28), (30, 38))  # lines ago
+LONGEST = 10  # exchanges in the longest training dialogue
+SHOWN = 12  # exchanges in the dialogue that is printed
+BINS = ((2, 4), (6, 8), (10, 12), (14, 18), (20, 28), (30, 38))  # distances in lines
 
 
 class Question(NamedTuple):
-    """A question of A, and what B must answer."""
+    """A question by A and the right answer."""
 
-    before: str  # the dialogue up to it, with B's turn begun
+    before: str  # the dialogue up to the answer, including "B:"
     answer: str
-    ago: int  # lines since it was told; 0: never told
-    anew: bool  # told more than once: the last counts
+    ago: int  # lines since the fact was stated; 0: never stated
+    anew: bool  # whether the fact was stated more than once; the last statement counts
 
 
 def composed(exchanges: int, rng: np.random.Generator) -> tuple[str, list[Question]]:
-    """A dialogue of so many lines of each speaker, and the questions in it."""
+    """A dialogue with the given number of lines per speaker, and the questions in it."""
     dialogue, questions = "", []
-    told: dict[int, tuple[str, int, bool]] = {}  # of a topic: the word, when, whether anew
+    told: dict[int, tuple[str, int, bool]] = {}  # topic: the word, when, whether stated before
     for now in range(exchanges):
         topic, kind = int(rng.integers(len(FACTS))), rng.choice(3, p=(0.3, 0.45, 0.25))
         if kind == 1 and told and rng.random() < 0.9:
@@ -72,24 +73,24 @@ def composed(exchanges: int, rng: np.random.Generator) -> tuple[str, list[Questi
 
 
 def tokens_of(text: str) -> list[str]:
-    """Words and line feeds; a question mark says nothing that its words do not."""
+    """Words and line feeds, without question marks, which add no information."""
     return re.findall(r"\n|[^\s?]+", text)
 
 
 def answers(model: npchar.Model, dialogues: list[str]) -> list[str]:
-    """The most probable line of B after each of some dialogues."""
+    """The most probable line of B after each dialogue."""
     prompts = [tokens_of(text) for text in dialogues]
     lines = model.generate(prompts, 12, temperature=0, stop=["\n"], unknown="skip")
     return [" ".join(line) for line in lines]
 
 
 def talk(model: npchar.Model) -> None:
-    """A dialogue with the user, up to an empty line, Ctrl-C or the end of input."""
+    """Hold a dialogue with the user until an empty line, Ctrl-C or the end of input."""
     dialogue = ""
     try:
         while line := input("A: ").strip().lower():
             if new := [word for word in tokens_of(line) if word not in model.vocabulary]:
-                print(f"   (words it has never seen, and does not read: {', '.join(new)})")
+                print(f"   (skipped, because the model does not know them: {', '.join(new)})")
             dialogue += f"A: {line}\nB:"
             (answer,) = answers(model, [dialogue])
             print(f"B: {answer}")
@@ -98,15 +99,30 @@ def talk(model: npchar.Model) -> None:
         print()
 
 
+def transcript(model: npchar.Model, exchanges: int, rng: np.random.Generator) -> str:
+    """A new dialogue in which the model speaks for B and each answer is marked."""
+    composition, questions = composed(exchanges, rng)
+    expected = {question.before.count("\n"): question.answer for question in questions}
+    dialogue = marked = ""
+    for number, line in enumerate(composition.splitlines()):
+        if line.startswith("B:"):
+            line = f"B: {answers(model, [dialogue + 'B:'])[0]}"
+        dialogue += f"{line}\n"
+        if (answer := expected.get(number)) is not None:
+            line += "   (right)" if line == f"B: {answer}" else f"   (wrong: {answer})"
+        marked += f"{line}\n"
+    return marked
+
+
 def remembered(model: npchar.Model, questions: list[Question], save: str) -> None:
-    """Print, and draw where there is matplotlib, how often what was told is remembered."""
+    """Print the share of right answers by distance, and draw it if matplotlib is installed."""
     given = answers(model, [question.before for question in questions])
     right = np.array([own == question.answer for own, question in zip(given, questions)])
     ago, anew = np.array([question[2:] for question in questions]).T
     rows = {f"{a} to {b} lines ago": (a <= ago) & (ago <= b) for a, b in BINS}
-    rows |= {"told anew": anew == 1, "never told": ago == 0}
+    rows |= {"stated again": anew == 1, "never stated": ago == 0}
     share, error = np.zeros((2, len(rows)))
-    print("\nanswers that are right, and the standard error (chance: 12.5 %):")
+    print("\nright answers ± standard error (chance: 12.5%):")
     for k, (name, which) in enumerate(rows.items()):
         n = max(1, which.sum())
         share[k] = right[which].sum() / n
@@ -120,23 +136,26 @@ def remembered(model: npchar.Model, questions: list[Question], save: str) -> Non
     places = [(a + b) / 2 for a, b in BINS]
     ax.errorbar(places, 100 * share[:-2], 100 * error[:-2], fmt="o-", capsize=3, label="the model")
     ax.axhline(100 / 8, ls="--", color="grey", label="chance")
-    ax.axvspan(2 * LONGEST - 1, 38, alpha=0.1, label="longer ago than in any training dialogue")
-    ax.set(xlabel="lines since it was told", ylabel="right answers, %", xlim=(0, 38), ylim=(0, 105))
+    ax.axvspan(2 * LONGEST - 1, 38, alpha=0.1, label="farther than in any training dialogue")
+    ax.set(xlabel="lines since the fact was stated", ylabel="right answers, %")
+    ax.set(xlim=(0, 38), ylim=(0, 105))
     ax.legend(loc=(0.02, 0.18), fontsize=8)
     figure.savefig(save)
     plt.close(figure)
-    print(f"drawn in {save}")
+    print(f"The figure is in {save}.")
 
 
 def main() -> int:
-    """Compose, train, answer."""
+    """Compose dialogues, train, and answer."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     add = parser.add_argument
-    add("--interactive", action="store_true", help="talk to the model when it is trained")
-    add("--dialogues", type=int, default=5000, metavar="N", help="to train on (5000)")
-    add("--epochs", type=int, default=10, metavar="N", help="passes over them (10)")
-    add("--seed", type=int, default=0, metavar="N", help="the same seed, the same dialogues (0)")
-    add("--save", default="dialogue.png", metavar="PATH", help="for the figure (dialogue.png)")
+    add("--interactive", action="store_true", help="talk to the model after training")
+    add("--dialogues", type=int, default=5000, metavar="N",
+        help="training dialogues (default: 5000)")  # fmt: skip
+    add("--epochs", type=int, default=10, metavar="N", help="passes over them (default: 10)")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add("--save", default="dialogue.png", metavar="PATH",
+        help="file for the figure (default: dialogue.png)")  # fmt: skip
     options = parser.parse_args()
 
     rng = np.random.default_rng(options.seed)
@@ -144,7 +163,7 @@ def main() -> int:
     train = [tokens_of(composed(length, rng)[0]) for length in lengths]
     model = npchar.Model(npchar.Vocabulary.from_documents(train), seed=options.seed)
     try:
-        # Windows as long as the longest dialogue: the gradient flows from answers to what was told
+        # A window holds the longest dialogue, so the gradient flows from each answer to its fact.
         model.fit(train, epochs=options.epochs, maxlen=max(map(len, train)) + 1, batch_size=16,
                   learning_rate=0.02, seed=options.seed)  # fmt: skip
         asked = [q for _ in range(options.dialogues // 20)
@@ -153,15 +172,12 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    print("\nThe lines of B are the model's:\n")
-    dialogue = ""
-    for line in SAID.split("/"):
-        dialogue += f"A: {line}\nB:"
-        dialogue += f" {answers(model, [dialogue])[0]}\n"
-    print(dialogue)
+    print("\nA new dialogue, drawn at random, in which the lines of B are the model's:\n")
+    print(transcript(model, SHOWN, rng))
     if options.interactive:
-        print("You are A. Tell, as in: i am emil, i live in oslo, i have a goat, i like figs; and "
-              "ask:\nwho am i? where do i live? what do i have? what do i like?\n")  # fmt: skip
+        print("You are A. State facts, for example: i am emil, i live in oslo, i have a goat, "
+              "i like figs.\nThen ask: who am i? where do i live? what do i have? "
+              "what do i like?\n")  # fmt: skip
         talk(model)
     return 0
 

@@ -1,7 +1,8 @@
-"""The pictures of the notebooks: numbers go in, a picture with a text in its place comes out.
+"""The figures of the notebooks.
 
-The cells of the notebooks compute; what they computed is drawn here, so that no cell has to be
-read for its colours. First what every notebook needs, then the pictures of each.
+The notebooks compute the numbers, and the functions here draw them, so that the cells contain no
+plotting code. Each figure has an alternative text. Functions for all notebooks come first, then
+those for single notebooks.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from matplotlib.figure import Figure
 from PIL import Image  # installed with matplotlib
 
 plt.rcParams.update({"figure.figsize": (8, 3.2), "figure.dpi": 90, "font.size": 10})
-COLOURS = {"i": "tab:green", "f": "tab:red", "o": "tab:blue", "g": "tab:purple"}  # of the gates
+COLOURS = {"i": "tab:green", "f": "tab:red", "o": "tab:blue", "g": "tab:purple"}  # by gate
 COLOURS |= {"c": "tab:orange", "h": "tab:cyan"}
 PALE = "#c4c4c4"
 
@@ -28,15 +29,15 @@ PALE = "#c4c4c4"
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Show a figure, with a text for those who cannot see it, and close it.
+    """Show a figure with its alternative text, and close it.
 
     Parameters
     ----------
     figure
-        A figure of matplotlib.
+        A matplotlib figure.
     alt
-        What there is to see, in a sentence or two. It goes into the notebook with the picture,
-        and stands in its place where there are no pictures.
+        A description of the figure in one or two sentences. Screen readers read it, and viewers
+        without images show it.
     """
     from IPython.display import display
 
@@ -49,16 +50,17 @@ def show(figure: Figure, alt: str) -> None:
 
 
 def slider(draw: Callable[..., object], **ranges: tuple[float, float, float]) -> None:
-    """Draw with numbers that a reader sets by sliders (the extra `notebooks`: ipywidgets).
+    """Draw a figure with parameters that a reader sets by sliders.
 
-    Where there is no ipywidgets, it draws once, with the numbers that the sliders begin at.
+    Sliders need ipywidgets (the extra `notebooks`). Without it, the figure is drawn once, with the
+    initial values.
 
     Parameters
     ----------
     draw
-        What draws, given the numbers by name.
+        A function that draws the figure, with the parameters as keyword arguments.
     ranges
-        For each number the lowest, the highest and the first: whole numbers, or floats.
+        The lowest, the highest and the initial value of each parameter, as ints or floats.
     """
     try:
         import ipywidgets
@@ -74,7 +76,7 @@ def slider(draw: Callable[..., object], **ranges: tuple[float, float, float]) ->
 
 
 def visible(text: Iterable[str]) -> list[str]:
-    """The characters of a text, with signs for the space and the newline."""
+    """The characters of a text, with symbols for the space and the newline."""
     return [{" ": "␣", "\n": "⏎"}.get(character, character) for character in text]
 
 
@@ -88,24 +90,24 @@ def lines(
     ticks: Sequence[str] | None = None,
     **labels: Any,
 ) -> None:
-    """Curves over one axis.
+    """Draw curves in one pair of axes.
 
     Parameters
     ----------
     x
-        Where the numbers of the curves stand, (n,).
+        The x coordinates of all curves, (n,).
     curves
-        The numbers of each, (n,), by its name in the legend.
+        The y coordinates of each curve, (n,), by its name in the legend.
     alt
-        The text for `show`.
+        The alternative text.
     markers
-        The mark of matplotlib for the points of each curve; "" is none.
+        The matplotlib marker of each curve; "" draws no marker.
     log
         Whether both axes are logarithmic.
     ticks
-        What to write at each x instead of its number.
+        Labels of the x values, in place of their numbers.
     labels
-        More for matplotlib's `Axes.set`: title, xlabel, ylabel, ylim.
+        Other arguments of matplotlib's `Axes.set`: title, xlabel, ylabel, ylim.
     """
     figure, axes = plt.subplots()
     for k, (name, values) in enumerate(curves.items()):
@@ -133,26 +135,26 @@ def heat_map(
     name: str = "",
     **labels: Any,
 ) -> None:
-    """A table of numbers as a table of colours.
+    """Draw a table of numbers as colours.
 
     Parameters
     ----------
     values
-        The table, (rows, columns); NaN stays white.
+        The table, (rows, columns); NaN is white.
     rows, columns
-        The names of its rows and columns.
+        The names of the rows and columns.
     alt
-        The text for `show`.
+        The alternative text.
     limits
-        The numbers at the ends of the colours.
+        The numbers at the two ends of the colour map.
     colours
-        A colour map of matplotlib.
+        A matplotlib colour map.
     numbers
-        Whether to write the numbers, rounded, into the fields.
+        Whether to write the rounded numbers into the fields.
     name
-        What the colours stand for: the label of their bar. Without one there is no bar.
+        The label of the colour bar. Without a label there is no colour bar.
     labels
-        More for matplotlib's `Axes.set`: title, xlabel, ylabel.
+        Other arguments of matplotlib's `Axes.set`: title, xlabel, ylabel.
     """
     figure, axes = plt.subplots(figsize=(8.6, 1.4 + 0.17 * len(rows)))
     image = axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], aspect="auto")
@@ -170,18 +172,18 @@ def heat_map(
 
 
 def chance_level(by_chance: Any, found: float, alt: str, **labels: Any) -> None:
-    """A number that was found, on the histogram of those that come by chance.
+    """Draw a measured value on the histogram of values that arise by chance.
 
     Parameters
     ----------
     by_chance
-        The numbers that come by chance, (n,).
+        The values that arise by chance, (n,).
     found
-        The number in question.
+        The measured value.
     alt
-        The text for `show`.
+        The alternative text.
     labels
-        More for matplotlib's `Axes.set`: title, xlabel.
+        Other arguments of matplotlib's `Axes.set`: title, xlabel.
     """
     figure, axes = plt.subplots(figsize=(8, 2.6))
     axes.hist(by_chance, bins=60, color=PALE, label="by chance")
@@ -195,14 +197,14 @@ def chance_level(by_chance: Any, found: float, alt: str, **labels: Any) -> None:
 
 
 def surprise(text: str, nats: Any, title: str) -> None:
-    """The surprise −log p at each character of a text, as bars, and their mean.
+    """Draw the surprise −log p of each character of a text as bars, and their mean.
 
     Parameters
     ----------
     text
-        The characters, n.
+        n characters.
     nats
-        The surprise at each, (n,), NaN where there is none.
+        The surprise at each character, (n,), or NaN.
     title
         The title.
     """
@@ -220,16 +222,16 @@ def surprise(text: str, nats: Any, title: str) -> None:
 
 
 def next_characters(read: str, characters: str, probabilities: Any) -> None:
-    """The probabilities of the next character after a text.
+    """Draw the probabilities of the next character after a text.
 
     Parameters
     ----------
     read
-        What has been read.
+        The text.
     characters
         The vocabulary, V characters.
     probabilities
-        Of each as the next, (V,).
+        The probability of each character, (V,).
     """
     figure, axes = plt.subplots(figsize=(8, 2.4))
     axes.bar(range(len(characters)), probabilities, color="tab:blue")
@@ -241,12 +243,12 @@ def next_characters(read: str, characters: str, probabilities: Any) -> None:
 
 
 def windows_in_text(rows: Sequence[str], step: int) -> None:
-    """The first windows of a text, each where its characters stand in the text.
+    """Draw the first windows of a text, each at the place of its characters in the text.
 
     Parameters
     ----------
     rows
-        The windows; the last character of each is to be predicted.
+        The windows; the last character of each is the target.
     step
         Characters between the starts of two windows.
     """
@@ -274,24 +276,24 @@ def windows_in_text(rows: Sequence[str], step: int) -> None:
 def unrolled(
     text: str, characters: str, probabilities: Any, states: Any, norms: Any = None
 ) -> None:
-    """A recurrent network unrolled over a text, a step at a time: buttons show the steps.
+    """Draw a recurrent network unrolled over a text, with buttons that show one step at a time.
 
-    The picture needs neither a kernel nor JavaScript: each button is a radio input, and CSS hides
+    The picture needs neither a kernel nor JavaScript. Each button is a radio input, and CSS hides
     the later steps. A viewer that removes the CSS shows all steps.
 
     Parameters
     ----------
     text
-        The T characters to read and the one after them.
+        The T input characters and the target of the last one.
     characters
         The vocabulary, V characters.
     probabilities
-        Of the next character after each step, (T, V).
+        The probabilities of the next character after each step, (T, V).
     states
         The hidden state after each step, (T, H).
     norms
-        The norm of a gradient with respect to the state after each step, (T,), on its way back
-        from the last. None draws the way forward only.
+        The norm of the gradient with respect to the state after each step, (T,). None omits the
+        backward pass.
     """
     shown, T = visible(text), len(text) - 1
     groups, captions = [], []
@@ -370,7 +372,7 @@ def _label(x: float, y: float, text: str, size: int, colour: str) -> str:
 
 
 def _arrow(x0: float, y0: float, x1: float, y1: float, colour: str, wide: float = 2) -> str:
-    """An arrow in an SVG: along x or along y."""
+    """A horizontal or vertical arrow in an SVG."""
     length = abs(x1 - x0) + abs(y1 - y0)
     dx, dy = 7 * (x1 - x0) / length, 7 * (y1 - y0) / length
     head = f"M{x1 - dx - dy:.0f} {y1 - dy - dx:.0f}L{x1} {y1}L{x1 - dx + dy:.0f} {y1 - dy + dx:.0f}"
@@ -380,13 +382,13 @@ def _arrow(x0: float, y0: float, x1: float, y1: float, colour: str, wide: float 
 
 # 3  The LSTM forward
 
-NODES = (  # what it says, where it is, and in whose highlighted diagram
+NODES = (  # the label, x, y, and the parts for which the node is highlighted
     ("$c_-$", 0.8, 3.2, "fc"), ("×", 2.5, 3.2, "fc"), ("+", 4.4, 3.2, "c"), ("$c$", 8.3, 3.2, "ch"),
     ("×", 4.4, 2.2, "igc"), ("tanh", 6.4, 2.6, "h"), ("×", 6.4, 1.9, "oh"), ("$h$", 8.3, 1.9, "h"),
     ("σ", 2.5, 1.0, "f"), ("σ", 3.8, 1.0, "i"), ("tanh", 5.0, 1.0, "g"), ("σ", 6.4, 1.0, "o"),
     ("$x,\\ h_-$", 0.8, 0.3, "ifog"),
 )  # fmt: skip
-ARROWS = (  # from, to, in whose diagram, and the name of what goes along it
+ARROWS = (  # x and y of the start and the end, the parts that highlight it, and its label
     (1.05, 3.2, 2.3, 3.2, "fc", ""), (2.7, 3.2, 4.2, 3.2, "fc", "$f\\,c_-$"),
     (4.6, 3.2, 8.1, 3.2, "c", ""), (4.4, 2.38, 4.4, 3.02, "igc", "$i\\,g$"),
     (6.4, 3.2, 6.4, 2.8, "h", ""), (6.4, 2.4, 6.4, 2.06, "h", ""), (6.6, 1.9, 8.1, 1.9, "h", ""),
@@ -406,7 +408,7 @@ PARTS = {
 
 
 def cell(part: str) -> None:
-    """One step of an LSTM, with one part of it highlighted.
+    """Draw one step of an LSTM with one part highlighted.
 
     Parameters
     ----------
@@ -416,7 +418,7 @@ def cell(part: str) -> None:
     figure, axes = plt.subplots(figsize=(7, 3))
     ends = {"i": 3.8, "f": 2.5, "o": 6.4, "g": 5.0}
     for until, colour in ((6.4, PALE), (ends.get(part, 0), COLOURS[part])):
-        if until:  # the road of x and h₋ under the gates
+        if until:  # the line from x and h₋ below the gates
             axes.plot([1.3, until], [0.3, 0.3], color=colour, lw=2)
     for x0, y0, x1, y1, parts, name in sorted(ARROWS, key=lambda arrow: part in arrow[4]):
         colour = COLOURS[part] if part in parts else PALE
@@ -441,14 +443,14 @@ def cell(part: str) -> None:
 
 
 def chain(text: str, backward: bool = False) -> None:
-    """The steps of a recurrent network side by side: the network unrolled over a text.
+    """Draw a recurrent network unrolled over a text, with its steps side by side.
 
     Parameters
     ----------
     text
-        What it reads, a character a step, and the one after them.
+        The input characters, one per step, and the target of the last one.
     backward
-        Draw the ways of the gradients instead of those of the numbers.
+        Whether to draw the paths of the gradients instead of the forward pass.
     """
     figure, axes = plt.subplots(figsize=(8, 3.2))
 
@@ -482,7 +484,7 @@ def chain(text: str, backward: bool = False) -> None:
     for t in range(steps + 1):
         x = 2.4 * t
         if backward and t == steps:
-            continue  # nothing comes from after the end
+            continue  # the last step receives no gradient from a later step
         arrow(x + 0.6, 1.65, x + 1.8, 1.65, COLOURS["c"], f"${d}c_{{{t}}}$")
         arrow(x + 0.6, 1.3, x + 1.8, 1.3, COLOURS["h"], f"${d}h_{{{t}}}$")
     axes.set(xlim=(0.4, 2.4 * steps + 2), ylim=(0.1, 2.9))
@@ -497,12 +499,12 @@ def chain(text: str, backward: bool = False) -> None:
 
 
 def step_in_bars(i: float, f: float, o: float, g: float, c_: float) -> None:
-    """What the gates do to one cell in one step, as bars.
+    """Draw the effect of the gates on one cell in one step, as bars.
 
     Parameters
     ----------
     i, f, o, g, c_
-        The gates, the candidate and the cell before the step, a number each.
+        The gates, the candidate and the previous cell, one number each.
     """
     c = f * c_ + i * g
     bars = (
@@ -526,18 +528,18 @@ def step_in_bars(i: float, f: float, o: float, g: float, c_: float) -> None:
 
 
 def gates_over_text(text: str, values: Mapping[str, Any], title: str, shaded: Any) -> None:
-    """The gates and the cell of one unit over a text, one above the other.
+    """Draw the gates and the cell of one unit over a text, in separate rows.
 
     Parameters
     ----------
     text
-        The characters, T.
+        T characters.
     values
-        The numbers to draw, (T,) each, by the names of the equations.
+        The values to draw, (T,) each, by their names in the equations.
     title
         The title.
     shaded
-        Where the ground is grey, (T,) booleans.
+        The characters with a grey background, (T,) booleans.
     """
     figure, every = plt.subplots(
         len(values), 1, figsize=(8.6, 1.1 * len(values) + 0.6), sharex=True
@@ -565,16 +567,16 @@ def gates_over_text(text: str, values: Mapping[str, Any], title: str, shaded: An
 def tangent(
     loss_and_slope: Callable[[float], tuple[float, float]], weight: float, name: str
 ) -> None:
-    """A loss as a function of one weight, and the line that the gradient says it follows.
+    """Draw a loss as a function of one weight, and its tangent.
 
     Parameters
     ----------
     loss_and_slope
-        The loss for a value of the weight, and its gradient there.
+        A function that returns the loss and its gradient for a value of the weight.
     weight
-        Where the line touches.
+        The value of the weight at the tangent point.
     name
-        The weight's name.
+        The name of the weight.
     """
     figure, axes = plt.subplots(figsize=(8, 2.8))
     every = np.linspace(-4, 4, 81)
@@ -600,31 +602,31 @@ def tangent(
 
 @dataclass
 class Panel:
-    """One pair of axes: named curves over x, and what stands beside them.
+    """One pair of axes with named curves and labels.
 
     Attributes
     ----------
     title
-        Above the axes.
+        The title of the axes.
     curves
-        By their names in the legend: (x, y) or (x, y, error). Errors are drawn as bars, of many
-        points as a band; an error of the shape (2, n) is below and above. A name that begins with
-        ``_`` is not in the legend.
+        By their names in the legend: (x, y) or (x, y, error). Errors are drawn as bars, or as a
+        band for 25 or more points. An error of the shape (2, n) has the lower and the upper
+        errors. A name that begins with ``_`` is not in the legend.
     xlabel, ylabel
-        Under and beside the axes.
+        The labels of the axes.
     log
         The axes with a logarithmic scale: "", "x", "y" or "xy".
     ylim, xlim
-        The ends of the axes.
+        The limits of the axes.
     styles
-        Of some curves, by their names: a format of matplotlib's, "k:" for black dots. The others
-        are lines, those of few points with dots.
+        Formats of matplotlib for some of the curves, by name, such as "k:" for black dots. The
+        other curves are lines, with dots if they have fewer than 25 points.
     levels
-        Dotted horizontal lines by their names.
+        The heights of dotted horizontal lines, by name.
     marks
-        Dotted vertical lines, x.
+        The x coordinates of dotted vertical lines.
     ticks
-        Marks of the x axis and what is written there, or the numbers themselves.
+        The ticks of the x axis, as numbers or as a mapping from numbers to labels.
     """
 
     title: str
@@ -640,7 +642,7 @@ class Panel:
     ticks: Sequence[Any] | Mapping[Any, str] = ()
 
     def draw(self, ax: Any) -> None:
-        """Draw it into axes."""
+        """Draw the panel into matplotlib axes."""
         for name, (x, y, *error) in self.curves.items():
             x, y = np.asarray(x), np.asarray(y)
             how = self.styles.get(name, "o-" if len(x) < 25 else "-")
@@ -671,7 +673,7 @@ class Panel:
 
 
 def panels(*sides: Panel, alt: str, size: tuple[float, float] = (9, 3.2)) -> None:
-    """Curves, in panels side by side."""
+    """Draw panels side by side."""
     figure, axes = plt.subplots(1, len(sides), figsize=size, layout="constrained", squeeze=False)
     for panel, ax in zip(sides, axes[0]):
         panel.draw(ax)
@@ -686,14 +688,14 @@ def bars(
     alt: str,
     size: tuple[float, float] = (10, 2.8),
 ) -> None:
-    """Distributions side by side, in one scale.
+    """Draw distributions side by side with one scale.
 
     Parameters
     ----------
     values
-        By their titles: a height for each of `names`.
+        The heights of the bars, one for each of `names`, by the title of their panel.
     names
-        What stands under the bars.
+        The labels of the bars.
     """
     figure, axes = plt.subplots(
         1, len(values), figsize=size, layout="constrained", sharey=True, squeeze=False
@@ -716,23 +718,23 @@ def coloured(
     limits: tuple[float, float] = (-1, 1),
     width: float = 0.11,
 ) -> None:
-    """Lines of a text, each character on a colour: red above zero, blue below.
+    """Draw lines of a text on a coloured background: red above zero, blue below.
 
     Parameters
     ----------
     rows
-        The lines; an end of a line within them is drawn as ¶.
+        The lines. A line feed within a line is drawn as ¶.
     values
-        By their titles, one below the other: a number for each character of all lines, one after
-        the other.
+        The values of all characters of all lines, by the title of their panel.
     label
-        What the colours stand for.
+        The label of the colour bar.
     alt
-        The text for `show`.
+        The alternative text.
     limits
-        The numbers of the deepest blue and the deepest red; from 0 on, there is no blue.
+        The values of the deepest blue and the deepest red. If the first is not negative, only red
+        is used.
     width
-        Of a character, in inches.
+        The width of a character in inches.
     """
     across = max(map(len, rows))
     size = max(5.0, width * across + 1.2), len(values) * (0.2 * len(rows) + 0.3) + 0.2
@@ -759,7 +761,7 @@ def coloured(
 
 
 def broken(text: str, width: int = 84) -> list[str]:
-    """Break a text into rows of equal width, for `coloured`."""
+    """Split a text into rows of equal width, for `coloured`."""
     return [text[k : k + width] for k in range(0, len(text), width)]
 
 
@@ -770,16 +772,16 @@ def valley(
     title: str = "",
     ends: tuple[float, float, float, float] = (-2.4, 1.2, -1.3, 1.3),
 ) -> None:
-    """Paths of optimizers over the contours of a function of two numbers.
+    """Draw the paths of optimizers on the contour lines of a function of two variables.
 
     Parameters
     ----------
     height
         The function of x and y.
     paths
-        By their names: the points, (n, 2).
+        The points of each path, (n, 2), by name.
     ends
-        Of x and of y.
+        The lower and upper limits of x and of y.
     """
     figure, axes = plt.subplots(
         1, len(paths), figsize=(10, 2.9), layout="constrained", squeeze=False, sharey=True
@@ -799,16 +801,17 @@ def valley(
 def over_text(
     text: str, curves: Mapping[str, Any], inside: Mapping[str, Any], ylabel: str, alt: str
 ) -> None:
-    """Curves over a text, one below the other, with its characters under them.
+    """Draw curves over a text, in separate rows, with the characters on the x axis.
 
     Parameters
     ----------
     text
         T characters.
     curves
-        By their titles: a number after each character, (T,).
+        A value after each character, (T,), by the title of the row.
     inside
-        Of some of them: where the ground is yellow, (T,) booleans. Ends of lines are gray.
+        The characters with a yellow background, (T,) booleans, for some of the titles. Ends of
+        lines are marked by grey lines.
     """
     size = 0.13 * len(text), 1.4 * len(curves) + 0.4
     figure, axes = plt.subplots(len(curves), 1, figsize=size, sharex=True, layout="constrained")

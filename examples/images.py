@@ -1,17 +1,19 @@
 """Images as text: digits that a model draws row by row, one character a pixel.
 
-    python examples/images.py           half a minute: draw, learn, write images.png
-    python examples/images.py --animation images.gif    the same, and the model drawing
+    python examples/images.py           half a minute: draw, train, write images.png
+    python examples/images.py --animation images.gif    the same, with an animation of new digits
 
-The training images are drawn here: the strokes of a digit, turned, stretched and shaken a
-little, in four shades. As a text, an image is its digit, then its rows from the top, each ended
-by a line feed. Of two dimensions the model is told nothing; that a stroke goes on below where it
-was in the row above, it has learned. What you see: new digits, each from its first character
-alone, beside the nearest training images, and held-out ones whose lower half is the model's: in
-images.png if there is matplotlib (the extra ``plot``), some in the terminal in any case. And how
-well pixels are predicted, and how many of the new images stand in the training data.
+The training images are drawn here. Each is a digit whose strokes are randomly rotated, stretched
+and shifted, in four shades. As a text, an image is its digit followed by its rows from the top,
+each ended by a line feed. The model has no information about two dimensions. It learns only
+from the text that a stroke continues from one row to the next.
 
-Images pixel by pixel: van den Oord et al. 2016, "Pixel Recurrent Neural Networks".
+The example generates new digits from their first character, and completes the upper halves of
+held-out images. The terminal shows some of the new images. If matplotlib is installed (the extra
+``plot``), images.png shows them beside the nearest training images. The example also prints the
+loss in bits per pixel, and how many of the new images are copies of training images.
+
+Reference: van den Oord et al. 2016, "Pixel Recurrent Neural Networks".
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ import npchar
 
 SHADES = " ░▒█"
 ROWS, COLUMNS = 10, 8
-LENGTH = 1 + ROWS * (COLUMNS + 1)  # characters of an image
-STROKES = {  # points, column and row from 0 to 9; a stroke goes from each to the next
+LENGTH = 1 + ROWS * (COLUMNS + 1)  # characters in an image
+STROKES = {  # each point is a column and a row from 0 to 9; a stroke connects its points
     "0": ["40 12 15 27 49 67 85 82 60 40"],
     "1": ["22 50 59"],
     "2": ["12 20 50 82 83 65 19 99"],
@@ -43,7 +45,7 @@ STROKES = {  # points, column and row from 0 to 9; a stroke goes from each to th
 
 
 def drawn(digit: str, rng: np.random.Generator) -> str:
-    """An image of a digit, never the same, as text."""
+    """A random image of a digit, as text."""
     turn, slant = rng.normal(0, 0.08), rng.normal(0.05, 0.1)
     size = rng.uniform(0.75, 1.0, 2) * (COLUMNS - 2, ROWS - 2)
     to_pixels = np.array([[np.cos(turn), np.sin(turn) - slant], [-np.sin(turn), np.cos(turn)]])
@@ -53,7 +55,7 @@ def drawn(digit: str, rng: np.random.Generator) -> str:
     for stroke in STROKES[digit]:
         points = np.array([[int(x), int(y)] for x, y in stroke.split()]) / 9 - 0.5
         points = (points + rng.normal(0, 0.025, points.shape)) * size @ to_pixels.T + middle
-        for a, b in pairwise(points):  # how far each pixel is from the line from a to b
+        for a, b in pairwise(points):  # the distance of each pixel from the line segment a b
             along = np.clip((pixels - a) @ (b - a) / ((b - a) @ (b - a)), 0, 1)
             off = np.linalg.norm(pixels - a - along[..., None] * (b - a), axis=-1)
             distance = np.minimum(distance, off)
@@ -63,7 +65,7 @@ def drawn(digit: str, rng: np.random.Generator) -> str:
 
 
 def pixels_of(images: list[str]) -> np.ndarray:
-    """Their shades, (n, ROWS, COLUMNS); where a generated row is too long, its end is left out."""
+    """The shades of images, (n, ROWS, COLUMNS); generated rows that are too long are cut."""
     rows = [[f"{row:{COLUMNS}.{COLUMNS}}" for row in image[1:].split("\n")] for image in images]
     blank = [" " * COLUMNS] * ROWS
     shades = [[SHADES.find(one) for one in "".join((own + blank)[:ROWS])] for own in rows]
@@ -71,14 +73,14 @@ def pixels_of(images: list[str]) -> np.ndarray:
 
 
 def nearest(images: list[str], train: list[str]) -> tuple[list[str], np.ndarray]:
-    """For each image, the training image of which the fewest pixels differ, and how many do."""
+    """For each image, the training image with the fewest different pixels, and their number."""
     known = pixels_of(train)
     differ = np.array([(known != one).sum((1, 2)) for one in pixels_of(images)])  # (n, train)
     return [train[k] for k in differ.argmin(1)], differ.min(1)
 
 
 def bits_by_place(train: list[str], held_out: list[str]) -> float:
-    """Bits per pixel, each predicted by how often its shade stands there in that digit."""
+    """Bits per pixel if shades are predicted by their frequency at each place of the digit."""
     known, digits = pixels_of(train), np.array([image[0] for image in train])
     bits = []
     for image, pixels in zip(held_out, pixels_of(held_out)):
@@ -89,7 +91,7 @@ def bits_by_place(train: list[str], held_out: list[str]) -> float:
 
 
 def picture(path: str, rows: list[tuple[str, list[str]]]) -> None:
-    """Draw rows of ten images, each row with a name."""
+    """Draw named rows of ten images each."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(len(rows), 10, figsize=(8, 0.95 * len(rows)), dpi=100)
@@ -104,8 +106,8 @@ def picture(path: str, rows: list[tuple[str, list[str]]]) -> None:
 
 
 def animation(path: str, images: list[str]) -> None:
-    """Draw images side by side in a GIF or PNG file, a pixel more in each frame."""
-    from PIL import Image  # comes with matplotlib
+    """Draw images side by side in a GIF or PNG file, with one more pixel in each frame."""
+    from PIL import Image  # installed with matplotlib
 
     frames = []
     for k in range(1, LENGTH + 1):
@@ -118,16 +120,17 @@ def animation(path: str, images: list[str]) -> None:
 
 
 def main() -> int:
-    """Draw, train, generate."""
+    """Draw images, train, and generate."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     add = parser.add_argument
-    add("--images", type=int, default=4000, metavar="N", help="images to train on (4000)")
-    add("--epochs", type=int, default=8, metavar="N", help="passes over them (8)")
-    add("--seed", type=int, default=0, metavar="N", help="the same seed, the same images (0)")
-    add("--save", default="images.png", metavar="PATH", help="where the picture goes (images.png)")
-    add("--animation", metavar="PATH", help="where a GIF of new digits goes (none)")
+    add("--images", type=int, default=4000, metavar="N", help="training images (default: 4000)")
+    add("--epochs", type=int, default=8, metavar="N", help="passes over them (default: 8)")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add("--save", default="images.png", metavar="PATH",
+        help="file for the picture (default: images.png)")  # fmt: skip
+    add("--animation", metavar="PATH", help="GIF file for an animation (default: none)")
     options = parser.parse_args()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a console may lack the blocks
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack the block characters
         sys.stdout.reconfigure(errors="replace")
 
     rng, seed = np.random.default_rng(options.seed), options.seed
@@ -135,29 +138,29 @@ def main() -> int:
     held_out = [drawn(str(k % 10), rng) for k in range(max(10, options.images // 8))]
     print(f"{len(train):,} images of {ROWS} × {COLUMNS} pixels, each a text of {LENGTH} characters")
     model = npchar.Model(npchar.Vocabulary.from_documents(train), seed=seed)
-    # A window has a whole image: the gradient flows from its last pixel to its digit
+    # A window holds a whole image, so the gradient flows from its last pixel to its digit.
     model.fit(train, epochs=options.epochs, maxlen=LENGTH + 1, batch_size=16, learning_rate=0.03,
               seed=seed)  # fmt: skip
 
-    # An image's line feeds and its end count with its pixels, its digit does not
+    # The bits of line feeds and of the end are divided among the pixels; the digit is given.
     bits = np.stack([score.bits for score in model.score(held_out)])[:, 1:].sum(1).mean()
     grams = model.evaluate(held_out, train_text=train).baselines["5-gram"] / np.log(2)
-    print(f"\nheld out, bits per pixel: {bits / ROWS / COLUMNS:.3f}; baselines: "
+    print(f"\nvalidation loss, bits per pixel: {bits / ROWS / COLUMNS:.3f}; baselines: "
           f"{bits_by_place(train, held_out):.3f} by place and digit, "
-          f"{(grams * (LENGTH + 1) - np.log2(10)) / ROWS / COLUMNS:.3f} by the 4 before (5-gram), "
+          f"{(grams * (LENGTH + 1) - np.log2(10)) / ROWS / COLUMNS:.3f} 5-gram, "
           f"{np.log2(len(SHADES)):.3f} uniform")  # fmt: skip
 
     made = []  # twenty of each digit
     for k, digit in enumerate(STROKES):
         made += model.generate_documents(20, LENGTH, beginning=digit, seed=seed + 20 * k)
     copied = npchar.originality(made, train, least=1).copied * len(made)
-    print(f"\n{len(made)} new images; {copied:.0f} of them stand in the training data")
-    for name, images in {"of new images": made, "of held-out ones": held_out}.items():
+    print(f"\n{len(made)} new images; {copied:.0f} of them are copies of training images")
+    for name, images in {"new images": made, "held-out images": held_out}.items():
         alike, differ = nearest(images, train)
         same = np.mean([one[0] == image[0] for one, image in zip(alike, images)])
         error = (same * (1 - same) / len(images)) ** 0.5
-        print(f"{name}, {differ.mean():.1f} pixels differ from the nearest training image; "
-              f"it is the same digit for {same:.1%} ± {error:.1%}")  # fmt: skip
+        print(f"{name}: {differ.mean():.1f} pixels differ from the nearest training image, "
+              f"which shows the same digit in {same:.1%} ± {error:.1%}")  # fmt: skip
     for row in pixels_of(made[::20]).swapaxes(0, 1):
         print("  ".join("".join(2 * SHADES[shade] for shade in line) for line in row))
 
@@ -165,16 +168,16 @@ def main() -> int:
     completed = [model.generate_documents(beginning=image[:half], length=LENGTH, seed=seed)[0]
                  for image in held_out[:10]]  # fmt: skip
     rows = [("training", train[:10]), *(("new", made[k::20]) for k in range(3)),
-            ("nearest to those", nearest(made[2::20], train)[0]), ("held out", held_out[:10]),
+            ("nearest training", nearest(made[2::20], train)[0]), ("held out", held_out[:10]),
             ("lower half new", completed)]  # fmt: skip
     try:
         picture(options.save, rows)
-        print(f"\nmore are in {options.save}")
+        print(f"\nMore images are in {options.save}.")
         if options.animation:
             animation(options.animation, made[::20])
-            print(f"{options.animation} shows how the model draws")
+            print(f"The animation is in {options.animation}.")
     except ImportError:
-        print("\nfor the picture: pip install matplotlib")
+        print("\nThe picture needs matplotlib: pip install matplotlib")
     return 0
 
 

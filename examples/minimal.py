@@ -1,38 +1,38 @@
-"""A network that writes, in one file: NumPy and nothing else.
+"""A character-level LSTM in one file, with NumPy as the only dependency.
 
-    python examples/minimal.py               on the help texts that every Python carries
-    python examples/minimal.py my-text.txt
+    python examples/minimal.py               trains on Python's help texts
+    python examples/minimal.py my-text.txt   trains on another text
 
-An LSTM reads a text and learns to predict its next character; every few hundred steps it
-writes some. Ctrl-C ends it. The same as a library, with all that is left out here, is npchar.
+The network learns to predict the next character of a text. Every 200 steps it generates a sample.
+Ctrl-C stops the training. npchar is a complete library for the same task.
 """
 
 import os
 import sys
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # quicker for products this small
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # faster for matrices this small
 
 import numpy as np
 
-H, T, B = 128, 50, 32  # units; steps of a window; windows of a batch
+H, T, B = 128, 50, 32  # units; steps in a window; windows in a batch
 RATE, STEPS = 0.02, 3000
 
 
 def create(V, rng):
-    """The parameters for V characters: gates lead, in the order i, f, o, g."""
+    """The parameters for V characters; the first axis of each array has the gates i, f, o, g."""
     p = {
         "Wx": rng.normal(0, V**-0.5, (4, V, H)),  # input → gates
-        "Wh": rng.normal(0, H**-0.5, (4, H, H)),  # h of the step before → gates
+        "Wh": rng.normal(0, H**-0.5, (4, H, H)),  # previous h → gates
         "b": np.zeros((4, H)),
         "W": rng.normal(0, H**-0.5, (H, V)),  # h → logits
         "d": np.zeros(V),
     }
-    p["b"][1] = 1  # at first, forget little
+    p["b"][1] = 1  # forget gates start at about 0.73, so that cells keep most of their values
     return {name: array.astype(np.float32) for name, array in p.items()}
 
 
 def step(p, x, h, c):
-    """One step of the LSTM: ids, (B,), and the state before, (B, H) each."""
+    """One step of the LSTM for ids, (B,), and the previous state, h and c, (B, H) each."""
     z = p["Wx"][:, x] + h @ p["Wh"] + p["b"][:, None]  # (4, B, H)
     i, f, o = 1 / (1 + np.exp(-z[:3]))
     g = np.tanh(z[3])
@@ -41,7 +41,10 @@ def step(p, x, h, c):
 
 
 def loss_and_gradient(p, ids, targets):
-    """Nats per character of a batch, (T, B), and the gradient: backpropagation through time."""
+    """The loss of a batch, (T, B), in nats per character, and its gradient.
+
+    The gradient is computed by backpropagation through time.
+    """
     h = c = np.zeros((ids.shape[1], len(p["W"])), p["W"].dtype)
     hs, tape = [], []
     for x in ids:
@@ -82,7 +85,7 @@ def loss_and_gradient(p, ids, targets):
 
 
 def sample(p, characters, n, temperature, rng):
-    """Some characters, each drawn from what the model predicts after those before it."""
+    """Generate n characters, each drawn from the predicted distribution."""
     h = c = np.zeros((1, len(p["W"])), p["W"].dtype)
     x, written = rng.integers(len(characters), size=1), ""
     for _ in range(n):
@@ -95,7 +98,7 @@ def sample(p, characters, n, temperature, rng):
 
 
 def main():
-    """Learn, and show what is learned."""
+    """Train, and print a sample every 200 steps."""
     if len(sys.argv) > 1:
         with open(sys.argv[1], encoding="utf-8") as file:
             text = file.read()
@@ -119,7 +122,7 @@ def main():
         mean += 0.01 * (loss - mean)
         norm = np.sqrt(sum((g**2).sum() for g in d.values()))
         rate = RATE * min(1, (k + 1) / 100) * (1 - k / STEPS)
-        for name, g in d.items():  # RMSprop, on a gradient of norm 1 at most
+        for name, g in d.items():  # RMSprop, after the gradient is clipped at norm 1
             g /= max(1, norm)
             v[name] += 0.1 * (g**2 - v[name])
             p[name] -= rate * g / np.sqrt(v[name] + 1e-12)

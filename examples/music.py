@@ -1,12 +1,12 @@
-"""A model of tokens: tunes in ABC notation, which it learns to compose.
+"""A model of tokens: tunes in ABC notation.
 
-    python examples/music.py            a minute: compose, learn, write tune.abc
-    python examples/music.py --wav tune.wav         the same, and a recording of the tunes
+    python examples/music.py            a minute: compose, train, write tune.abc
+    python examples/music.py --wav tune.wav         the same, with a recording of the tunes
 
-The tunes it is trained on are composed here by a small grammar: a part has four bars,
-each bar a chord and a rhythm, the first note of a bar belongs to the chord, the others
-walk. The model is given none of these rules; that its bars are full, and its tunes end on
-the tonic, it has learned from the tunes. ABC notation can be played by many programs and web sites.
+The training tunes are composed here by a small grammar. A part has four bars, and each bar has a
+chord and a rhythm. The first note of a bar belongs to the chord, and the other notes move by steps.
+The model learns from the tunes to fill its bars and to end on the tonic. Many programs and web
+sites play ABC notation.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ import numpy as np
 import npchar
 
 LETTERS = "CDEFGABcdefgab"  # two octaves of ABC's notes
-KEYS = {"G": 4, "D": 1, "Am": 5, "C": 0}  # where the tonic stands among them
+KEYS = {"G": 4, "D": 1, "Am": 5, "C": 0}  # the index of the tonic in LETTERS
 RHYTHMS = {  # in eighths
     "4/4": [[2, 2, 2, 2], [3, 1, 2, 2], [1, 1, 2, 2, 2], [2, 2, 1, 1, 2], [1, 1, 1, 1, 2, 2]],
     "6/8": [[3, 3], [2, 1, 2, 1], [1, 1, 1, 2, 1], [2, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]],
 }
-EIGHTHS = {"4/4": 8, "6/8": 6}  # in a bar
-CHORDS = [[0, 3, 4, 0], [0, 5, 3, 4], [0, 4, 0, 4], [3, 0, 4, 0], [5, 3, 4, 0]]  # steps of the key
-SHARPS = {"G": "F", "D": "FC"}  # notes that are a semitone higher in these keys
+EIGHTHS = {"4/4": 8, "6/8": 6}  # eighths in a bar
+CHORDS = [[0, 3, 4, 0], [0, 5, 3, 4], [0, 4, 0, 4], [3, 0, 4, 0], [5, 3, 4, 0]]  # scale degrees
+SHARPS = {"G": "F", "D": "FC"}  # notes that are raised by a semitone in these keys
 RATE = 22050  # samples per second
 END = "<end>"
 
 
 def composed(rng: np.random.Generator) -> list[str]:
-    """A tune by the grammar, as tokens: meter, key, notes, bar lines, end."""
+    """A tune composed by the grammar, as tokens: meter, key, notes, bar lines, end."""
     meter, key = rng.choice(list(RHYTHMS)), rng.choice(list(KEYS))
     tonic = KEYS[key]
     tokens = [f"M:{meter}", f"K:{key}"]
@@ -62,12 +62,12 @@ def composed(rng: np.random.Generator) -> list[str]:
 
 
 def note(place: int, eighths: int) -> str:
-    """A note of ABC: its letter, and how many eighths it lasts."""
+    """A note in ABC notation: its letter and its duration in eighths."""
     return LETTERS[place] + (str(eighths) if eighths > 1 else "")
 
 
 def full_bars(tokens: Sequence[str]) -> tuple[int, int]:
-    """How many bars of a tune last as long as its meter says, and how many there are."""
+    """The number of bars in a tune that last as long as its meter requires, and of all bars."""
     wanted = next((EIGHTHS.get(token[2:], 0) for token in tokens if token.startswith("M:")), 0)
     full = bars = eighths = 0
     for token in tokens:
@@ -79,14 +79,14 @@ def full_bars(tokens: Sequence[str]) -> tuple[int, int]:
 
 
 def as_abc(tokens: Sequence[str], title: str, number: int) -> str:
-    """A tune as a program that plays ABC reads it."""
+    """A tune in ABC notation, with its header."""
     head = [token for token in tokens if token[:2] in ("M:", "K:")]
     body = " ".join(token for token in tokens if token not in head)
     return "\n".join([f"X:{number}", f"T:{title}", "L:1/8", *head, body]) + "\n"
 
 
 def as_sound(tokens: Sequence[str]) -> np.ndarray:
-    """A tune as samples from -1 to 1, each part twice, as its repeat signs demand."""
+    """A tune as samples from -1 to 1, with each part repeated as its repeat signs require."""
     sharps = next((SHARPS.get(token[2:], "") for token in tokens if token[:2] == "K:"), "")
     part: list[np.ndarray] = []
     sounds = [np.zeros(RATE)]  # a pause between tunes
@@ -96,7 +96,7 @@ def as_sound(tokens: Sequence[str]) -> np.ndarray:
             semitones = 12 * octave + (0, 2, 4, 5, 7, 9, 11)[step] + (token[0].upper() in sharps)
             time = np.arange(int(token[1:] or 1) * RATE // 5) / RATE  # an eighth lasts 0.2 s
             phase = 2 * np.pi * 440 * 2 ** ((semitones - 9) / 12) * time  # the A is 440 Hz
-            tone = sum(np.sin(k * phase) / k**2 for k in range(1, 6))  # a string: harmonics
+            tone = sum(np.sin(k * phase) / k**2 for k in range(1, 6))  # harmonics of a string
             part.append(0.6 * tone * np.exp(-3 * time) * np.minimum(1, 50 * (time[-1] - time)))
         elif token in ("|:", ":|"):
             sounds += part * (2 if token == ":|" else 1)
@@ -105,21 +105,22 @@ def as_sound(tokens: Sequence[str]) -> np.ndarray:
 
 
 def main() -> int:
-    """Compose, train, generate."""
+    """Compose tunes, train, and generate."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     add = parser.add_argument
-    add("--tunes", type=int, default=3000, metavar="N", help="tunes to train on (3000)")
-    add("--epochs", type=int, default=8, metavar="N", help="passes over them (8)")
-    add("--seed", type=int, default=0, metavar="N", help="the same seed, the same tunes (0)")
-    add("--save", default="tune.abc", metavar="PATH", help="where the tunes go (tune.abc)")
-    add("--wav", metavar="PATH", help="where a recording of the tunes goes (none)")
+    add("--tunes", type=int, default=3000, metavar="N", help="training tunes (default: 3000)")
+    add("--epochs", type=int, default=8, metavar="N", help="passes over them (default: 8)")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add("--save", default="tune.abc", metavar="PATH",
+        help="file for the new tunes (default: tune.abc)")  # fmt: skip
+    add("--wav", metavar="PATH", help="WAV file for a recording of them (default: none)")
     options = parser.parse_args()
 
     rng = np.random.default_rng(options.seed)
     tunes = [token for _ in range(options.tunes) for token in composed(rng)]
     vocabulary = npchar.Vocabulary.from_text(tunes)
     model = npchar.Model(vocabulary, hidden_size=96, seed=options.seed)
-    print(f"{options.tunes:,} tunes, {len(tunes):,} tokens, {len(vocabulary)} different")
+    print(f"{options.tunes:,} tunes, {len(tunes):,} tokens, {len(vocabulary)} in the vocabulary")
     model.fit(tunes, epochs=options.epochs, seed=options.seed)
 
     prompts = [[END, f"M:{meter}", f"K:{key}"] for meter in RHYTHMS for key in KEYS]
@@ -129,10 +130,9 @@ def main() -> int:
     full, bars = (sum(count) for count in zip(*counts))
     at_random = npchar.Model(vocabulary).generate([END, "M:4/4", "K:G"], 400, seed=options.seed)
     by_chance = full_bars(["M:4/4", *at_random])
-    print(f"bars that are full: {full} of {bars}; of an untrained model {by_chance[0]} of "
-          f"{by_chance[1]}")  # fmt: skip
+    print(f"full bars: {full} of {bars}; untrained model: {by_chance[0]} of {by_chance[1]}")
     copied = max(npchar.originality(tune, tunes, least=10).longest for tune in written)
-    print(f"the longest run copied from the train text: {copied} tokens")
+    print(f"longest passage copied from the training tunes: {copied} tokens")
     with open(options.save, "w", encoding="utf-8") as file:
         for number, tune in enumerate(written, 1):
             file.write(as_abc(tune, f"By npchar, no. {number}", number) + "\n")
@@ -141,8 +141,8 @@ def main() -> int:
         with wave.open(options.wav, "wb") as recording:
             recording.setparams((1, 2, RATE, 0, "NONE", None))
             recording.writeframes((32767 * samples).astype("<i2").tobytes())
-        print(f"{options.wav} plays them in {len(samples) / RATE:.1f} s")
-    print(f"{len(written)} tunes are in {options.save}; the first:\n\n"
+        print(f"A recording of {len(samples) / RATE:.1f} s is in {options.wav}.")
+    print(f"{len(written)} new tunes are in {options.save}. The first tune:\n\n"
           + as_abc(written[0], "By npchar, no. 1", 1))  # fmt: skip
     return 0
 

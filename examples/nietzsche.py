@@ -1,12 +1,12 @@
-"""The text generator of "Deep Learning with Python", listing 8.1, by npchar.
+"""The text generator of "Deep Learning with Python", listing 8.1, with npchar.
 
     python examples/nietzsche.py            two minutes, better text than the book's
-    python examples/nietzsche.py --book     the book's listing to the letter, an hour and more
-    python examples/nietzsche.py --checkpoint run.npz --resume     begin, or go on where it ended
-    mpiexec -n 4 python -m mpi4py examples/nietzsche.py --workers mpi       on four machines
+    python examples/nietzsche.py --book     the exact settings of the book, more than an hour
+    python examples/nietzsche.py --checkpoint run.npz --resume     start or resume a training
+    mpiexec -n 4 python -m mpi4py examples/nietzsche.py --workers mpi       four MPI processes
 
-Trains on Nietzsche's writings and after every epoch generates text from a random
-place in them, at four temperatures. Ctrl-C ends it.
+The model is trained on Nietzsche's writings. After every epoch it continues a random passage at
+four temperatures. Ctrl-C stops the training.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import signal
 import sys
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while NumPy loads: no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback for Ctrl-C during the imports
 
 import numpy as np
-import numpy.random  # NumPy would load it later, and lose a Ctrl-C that comes meanwhile
+import numpy.random  # NumPy imports it lazily, and would lose a Ctrl-C during that import
 
 import npchar
 
@@ -39,16 +40,16 @@ EXPECTED = (
 
 
 def main() -> int:
-    """Run the example; the result is the process's exit status."""
+    """Run the example and return the exit status of the process."""
     try:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack some of the characters
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may lack some characters
             encoding = None if sys.stdout.isatty() else "utf-8"
             sys.stdout.reconfigure(encoding=encoding, errors="replace")
         options = parse_options()
         return train_and_write(options)
-    except EXPECTED as error:  # they say what to do
+    except EXPECTED as error:  # the message is enough without a traceback
         print(f"nietzsche.py: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -59,38 +60,43 @@ def main() -> int:
 def parse_options() -> argparse.Namespace:
     """The command line, with the defaults of the chosen recipe filled in."""
     parser = argparse.ArgumentParser(
-        description="Train a model of characters on Nietzsche and watch its text improve.",
-        epilog="By default there is a target at every character, with small batches and a learning "
-        "rate that falls to zero, twice the book's units, and dropout; and the last tenth of the "
-        "text is held out. --book trains as the book does: 128 units, one target for each window "
-        "of 60 characters, a window every 3, batches of 128, a constant rate, the whole text, 59 "
-        "epochs. Only the loss from logits and the "
-        "gradient clipped at norm 1 are not the listing's, whose run diverged.",
+        description="Train a character-level model on Nietzsche and watch its text improve.",
+        epilog="By default every character is a target, batches are small, the learning rate falls "
+        "to zero, the network has dropout and twice the book's units, and the last tenth of the "
+        "text is the validation set. --book uses the settings of the book: 128 units, one target "
+        "per window of 60 characters, a window every 3 characters, batches of 128, a constant "
+        "rate, the whole text, 59 epochs. It differs from the listing, whose run diverged, in two "
+        "points: the loss is computed from logits, and the gradient is clipped at norm 1.",
     )
     add = parser.add_argument
-    add("--book", action="store_true", help="the book's listing to the letter")
-    add("--corpus", metavar="PATH", nargs="+", help="another text: files, or https addresses")
-    add("--epochs", type=int, metavar="N", help="passes over the text (8; --book: 59)")
-    add("--targets", choices=("all", "last"), help="a target at every character (the default), "
-        "or after the last of each window (--book)")  # fmt: skip
+    add("--book", action="store_true", help="the exact settings of the book's listing")
+    add("--corpus", metavar="PATH", nargs="+",
+        help="files or https addresses of another text (default: Nietzsche)")  # fmt: skip
+    add("--epochs", type=int, metavar="N", help="passes over the text (default: 8; --book: 59)")
+    add("--targets", choices=("all", "last"), help="targets at all characters or at the last one "
+        "of each window (default: all; --book: last)")  # fmt: skip
     add("--step", type=int, metavar="N", help="characters between the starts of two windows "
-        "(all: maxlen; last: 3)")  # fmt: skip
-    add("--maxlen", type=int, default=60, metavar="N", help="characters in a window (60)")
-    add("--batch-size", type=int, metavar="N", help="windows in a step (32; --book: 128)")
-    add("--layer", default="lstm", choices=("lstm", "gru", "rnn", "conv"), help="what the "
-        "model is made of (lstm)")  # fmt: skip
-    add("--hidden-size", type=int, metavar="N", help="units of a layer (256; --book: 128)")
-    add("--dropout", type=float, metavar="P", help="of the layer's outputs (0.2; --book: 0)")
-    add("--seed", type=int, default=0, metavar="N", help="the same seed gives the same run (0)")
-    add("--save", metavar="PATH", help="keep the best model so far in this file")
-    add("--checkpoint", metavar="PATH", help="keep the training in this file, every 30 seconds "
-        "and when it is interrupted")  # fmt: skip
-    add("--resume", action="store_true", help="go on from the checkpoint, if it is there")
-    add("--workers", metavar="N", type=number_or_mpi, help="processes that train together, or mpi "
-        "for the ranks of an MPI job (default: one per core)")  # fmt: skip
+        "(default: maxlen for all targets, 3 for last)")  # fmt: skip
+    add("--maxlen", type=int, default=60, metavar="N",
+        help="characters in a window (default: 60)")  # fmt: skip
+    add("--batch-size", type=int, metavar="N",
+        help="windows in a training step (default: 32; --book: 128)")  # fmt: skip
+    add("--layer", default="lstm", choices=("lstm", "gru", "rnn", "conv"),
+        help="kind of layer (default: lstm)")  # fmt: skip
+    add("--hidden-size", type=int, metavar="N",
+        help="units of a layer (default: 256; --book: 128)")  # fmt: skip
+    add("--dropout", type=float, metavar="P",
+        help="rate of dropout on layer outputs (default: 0.2; --book: 0)")  # fmt: skip
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
+    add("--save", metavar="PATH", help="file for the best model (default: none)")
+    add("--checkpoint", metavar="PATH", help="file for the state of the training, saved every 30 "
+        "seconds and on interruption (default: none)")  # fmt: skip
+    add("--resume", action="store_true", help="resume from the checkpoint if it exists")
+    add("--workers", metavar="N", type=number_or_mpi, help="number of processes, or mpi for the "
+        "ranks of an MPI job (default: one per core)")  # fmt: skip
     options = parser.parse_args()
     if options.resume and not options.checkpoint:
-        parser.error("--resume needs --checkpoint PATH, to know what to go on from")
+        parser.error("--resume needs --checkpoint PATH, the file to resume from")
     recipe = {"targets": "all", "batch_size": 32, "hidden_size": 256, "dropout": 0.2, "epochs": 8}
     if options.book:
         recipe = {"targets": "last", "batch_size": 128, "hidden_size": 128, "dropout": 0.0,
@@ -107,26 +113,34 @@ def number_or_mpi(word: str) -> int | str:
 
 
 def load_text(corpus: list[str] | None = None) -> str:
-    """The corpus in lower case, as in the book; without a network, the help texts of Python."""
+    """The corpus in lower case, as in the book; without a network, Python's help texts."""
     try:
-        return npchar.load_corpus(corpus or "nietzsche", progress=True).lower()
+        return npchar.load_corpus(corpus or "nietzsche", progress=corpus is not None).lower()
     except npchar.DownloadError as error:
         if corpus is not None:
             raise
-        from pydoc_data import topics
+        reason = str(error).partition("; ")[0]
+        say(f"{reason}; training on Python's help texts instead (another text: --corpus PATH)\n")
+        return prose_of_help().lower()
 
-        say(f"{error}\n")
-        say("Going on without Nietzsche, with the help texts that every Python carries.\n")
-        return "\n".join(topics.topics.values()).lower()
+
+def prose_of_help() -> str:
+    """Python's help texts without tables, code, headings, lists and quotation marks."""
+    from pydoc_data.topics import topics
+
+    paragraphs = re.split(r"\n\s*\n", "\n\n".join(topics.values()))
+    lines = dict.fromkeys(" ".join(paragraph.split()) for paragraph in paragraphs)
+    prose = [line for line in lines if re.fullmatch(r"[A-Z][^|=_<>{}\[\]\\@]{100,}\.", line)]
+    return re.sub('["*]', "", "\n".join(prose))
 
 
 def say(line: str) -> None:
-    """Print a line now."""
+    """Print a line and flush the output."""
     print(line, flush=True)
 
 
 def train_and_write(options: argparse.Namespace) -> int:
-    """The main job."""
+    """Train the model, and generate text after every epoch."""
     if options.workers == "mpi" and npchar.training.rank():  # rank 0 prints and saves
         sys.stdout, options.save = open(os.devnull, "w"), None  # noqa: SIM115
     text = load_text(options.corpus)
@@ -140,12 +154,12 @@ def train_and_write(options: argparse.Namespace) -> int:
         dropout=options.dropout,
         seed=options.seed,
     )
-    if options.save:  # better now than after the first epoch
+    if options.save:  # find errors before the first epoch
         folder = os.path.dirname(options.save) or "."
         if os.path.isdir(options.save):
             raise ValueError(f"cannot save to {options.save}: it is a folder; name a file in it")
         if not os.access(folder, os.W_OK):
-            raise ValueError(f"cannot save to {options.save}: no folder {folder} to write in")
+            raise ValueError(f"cannot save to {options.save}: {folder} is not a writable folder")
     say(f"{model}\n")
 
     saved = False
@@ -158,11 +172,11 @@ def train_and_write(options: argparse.Namespace) -> int:
             saved = True
 
     def write(history: npchar.History) -> None:
-        # The same for an epoch, however often the training was interrupted before it
+        # The seed depends on the epoch, so a resumed training writes the same text.
         rng = np.random.default_rng([options.seed, len(history.loss)])
         start = int(rng.integers(max(1, len(text) - SEED_LENGTH)))
         prompt = text[start : start + SEED_LENGTH]
-        print(f'\nWriting on from: "{prompt}"')
+        print(f'\nprompt: "{prompt}"')
         written = model.generate(
             [prompt] * len(TEMPERATURES),
             WRITTEN_LENGTH,
@@ -190,21 +204,21 @@ def train_and_write(options: argparse.Namespace) -> int:
             resume=options.resume,
             workers=options.workers,
         )
-    except (KeyboardInterrupt, SystemExit) as ended:  # by Ctrl-C, by SIGTERM
+    except (KeyboardInterrupt, SystemExit) as ended:  # Ctrl-C or SIGTERM
         say("\n\nInterrupted.")
         status = 130 if isinstance(ended, KeyboardInterrupt) else 143
         if options.checkpoint:
-            say(f"The training is kept in {options.checkpoint}; add --resume to go on with it.")
-        # Not one whole epoch: better than nothing, but not than an earlier run's model.
+            say(f"The training is saved in {options.checkpoint}; add --resume to continue it.")
+        # The model of a partial epoch is saved, unless it would replace an earlier model.
         if options.save and not saved and not os.path.exists(options.save):
             model.save(options.save)
             saved = True
     else:
         status = 0
     if options.save and not saved:
-        say(f"{options.save} is left as it was.")
+        say(f"{options.save} was not changed.")
     elif options.save:
-        say(f"The best model is in {options.save}: npchar.Model.load({options.save!r}) reads it.")
+        say(f"The best model is in {options.save}; load it by npchar.Model.load({options.save!r}).")
     return status
 
 

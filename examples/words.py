@@ -2,10 +2,10 @@
 
     python examples/words.py [FILE…]        a minute or two
 
-Trains on the given texts, or on the help texts that every Python carries. A word
-goes with the space before it, a mark of punctuation is a token of its own, and words
-that come less than a few times are all the same token, as too little can be learned
-of each.
+The model is trained on the given texts, or by default on Python's help texts. A token is a word
+or a punctuation mark, with the white space before it. Words that occur only a few times are
+replaced by one unknown symbol, because a model can learn little about each of them. The unknown
+symbol is never generated.
 """
 
 from __future__ import annotations
@@ -13,28 +13,24 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections import Counter
 
 import npchar
 
-RARE = "<rare>"
 
-
-def tokens_of(text: str, least: int) -> list[str]:
-    """Words and marks, each with the white space before it; rare ones replaced."""
-    tokens = re.findall(r"\s*\w+|\s*[^\w\s]", re.sub(r"\s+", " ", text))
-    counts = Counter(tokens)
-    return [token if counts[token] >= least else RARE for token in tokens]
+def tokens_of(text: str) -> list[str]:
+    """Words and punctuation marks, each with the white space before it."""
+    return re.findall(r"\s*\w+|\s*[^\w\s]", re.sub(r"\s+", " ", text))
 
 
 def main() -> int:
-    """Train, and generate."""
+    """Train and generate."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n\n")[0])
     add = parser.add_argument
-    add("files", nargs="*", metavar="FILE", help="texts (the help texts of Python)")
-    add("--least", type=int, default=8, metavar="N", help="words seen less often are rare (8)")
-    add("--epochs", type=int, default=8, metavar="N", help="passes over the text (8)")
-    add("--seed", type=int, default=0, metavar="N", help="the same seed, the same text (0)")
+    add("files", nargs="*", metavar="FILE", help="texts (default: Python's help texts)")
+    add("--least", type=int, default=8, metavar="N",
+        help="fewest occurrences of a word in the vocabulary (default: 8)")  # fmt: skip
+    add("--epochs", type=int, default=8, metavar="N", help="passes over the text (default: 8)")
+    add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
     options = parser.parse_args()
     try:
         if options.files:
@@ -47,14 +43,15 @@ def main() -> int:
         print(f"words.py: {error}", file=sys.stderr)
         return 2
 
-    tokens = tokens_of(text.lower(), options.least)
-    vocabulary = npchar.Vocabulary.from_text(tokens)
-    print(f"{len(tokens):,} words and marks, {len(vocabulary):,} different")
+    tokens = tokens_of(text.lower())
+    vocabulary = npchar.Vocabulary.from_text(tokens, min_count=options.least)
+    print(f"{len(tokens):,} words and punctuation marks, {len(vocabulary):,} in the vocabulary")
     model = npchar.Model(vocabulary, hidden_size=128, seed=options.seed)
     history = model.fit(tokens, epochs=options.epochs, maxlen=30, seed=options.seed)
-    uniform = history.baselines["uniform"]
-    print(f"\n{min(history.val_loss):.2f} nats a word held out; uniform baseline {uniform:.2f}\n")
-    prompt = tokens[:3]
+    name, best = min(history.baselines.items(), key=lambda baseline: baseline[1])
+    print(f"\nvalidation loss {min(history.val_loss):.2f} nats per word; "
+          f"the best baseline is the {name} model with {best:.2f}\n")  # fmt: skip
+    prompt = vocabulary.decode(vocabulary.encode(tokens[:3]))
     for temperature in (0.5, 0.8, 1.0):
         words = model.generate(prompt, 60, temperature=temperature, seed=options.seed)
         print(f"------ temperature: {temperature}\n{''.join(prompt + words).strip()}\n")

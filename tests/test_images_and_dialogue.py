@@ -1,4 +1,4 @@
-"""The examples of sequences beyond text: images drawn row by row, a dialogue of two speakers."""
+"""The examples of images, drawn row by row, and of a dialogue of two speakers."""
 
 import runpy
 import sys
@@ -22,7 +22,7 @@ def dialogue():
 
 @pytest.fixture
 def run(monkeypatch, tmp_path, capsys):
-    """Run an example in an empty folder, without matplotlib; what it prints."""
+    """Run an example in an empty folder without matplotlib, and return its output."""
 
     def result(example, *arguments):
         monkeypatch.chdir(tmp_path)
@@ -38,7 +38,7 @@ def run(monkeypatch, tmp_path, capsys):
 def test_images_are_drawn_and_learned(images, run):
     out = run(images, "--images", "30", "--epochs", "1")
     assert "200 new images; " in out
-    drawn = out.partition("held-out ones")[2].splitlines()[1:11]
+    drawn = out.partition("held-out images:")[2].splitlines()[1:11]
     assert {len(line) for line in drawn} == {10 * 2 * images["COLUMNS"] + 9 * 2}
 
 
@@ -59,6 +59,6 @@ def test_an_animation_draws_pixel_by_pixel(images, tmp_path):
 
 def test_a_dialogue_is_learned(dialogue, run):
     out = run(dialogue, "--dialogues", "60", "--epochs", "1")
-    assert "never told" in out
+    assert "never stated" in out
     transcript = out.partition("the model's:\n\n")[2].splitlines()
     assert [line[:2] for line in transcript if line] == 12 * ["A:", "B:"]

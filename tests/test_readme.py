@@ -1,4 +1,4 @@
-"""The README's snippets and the contract, run as they are printed."""
+"""The snippets and commands of the README run as printed."""
 
 import re
 import runpy
@@ -20,7 +20,7 @@ SHORT = (
 
 @pytest.fixture
 def short_corpus(monkeypatch, tmp_path):
-    """A corpus on which twenty epochs take a moment, and a folder for the files."""
+    """A corpus for which twenty epochs take a moment, in an empty folder."""
     monkeypatch.setattr(npchar, "load_corpus", lambda *_, **__: SHORT)
     monkeypatch.chdir(tmp_path)
 
@@ -41,7 +41,7 @@ def test_all_snippets_run_one_after_the_other(path, short_corpus):
                 __import__(needs[0])
             except ImportError:
                 continue
-            space["model"] = npchar.Model.pretrained("nietzsche-128")  # its sizes are theirs
+            space["model"] = npchar.Model.pretrained("nietzsche-128")  # the sizes match the snippet
         exec(compile(snippet, str(path), "exec"), space)
 
 
@@ -78,11 +78,11 @@ def test_the_examples_on_tokens_run(arguments, short_corpus, monkeypatch, capsys
         assert Path("tune.abc").read_text().count("X:") == 8
         with wave.open("tune.wav") as file:
             seconds = file.getnframes() / file.getframerate()
-        assert f"plays them in {seconds:.1f} s" in out
+        assert f"recording of {seconds:.1f} s" in out
 
 
 def test_the_chinese_quick_start(tmp_path, monkeypatch):
-    """Its snippets, one after the other, on texts as it tells of; and its commands exist."""
+    """The snippets run in order on texts like those described, and the commands exist."""
     guide = README.with_name("README.zh.md").read_text(encoding="utf-8")
     line = "却说那日天气晴和,众人都在园中赏花。"
     Path(tmp_path, "wenji.txt").write_text(f"{line}\n" * 90 + "龘\n", encoding="utf-8")
