@@ -1,8 +1,8 @@
-"""Child processes of the tests: started with the signals they need, gone when their test ends.
+"""Child processes of the tests: they get the usual signals, and end with their test.
 
-Whoever started pytest may have SIGINT ignored (a script's ``pytest &``, ``nohup``, some CI
-runners), and processes inherit that; here each gets it as at a terminal. All are in sessions
-of their own, so that whatever they start can be ended with them.
+A process that starts pytest may ignore SIGINT (a script's ``pytest &``, ``nohup``, some CI
+runners), and child processes inherit this setting. Here each child handles SIGINT as at a
+terminal. Each child has its own session, so that its descendants can be ended with it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
-LIMIT = 60  # seconds; nothing waits for it but a test whose process hangs
+LIMIT = 60  # seconds; only a test with a hanging process waits this long
 
 running: list[Child] = []
 
 
 class Child(subprocess.Popen):
-    """A process that a test has started."""
+    """A process started by a test."""
 
     def await_line(self, stream: IO[str], wanted: Callable[[str], object]) -> str:
-        """Read lines up to the first that is `wanted`; return all of them."""
-        watch = threading.Timer(LIMIT, self.end)  # a readline has no time limit of its own
+        """Read lines up to the first that satisfies `wanted`, and return all of them."""
+        watch = threading.Timer(LIMIT, self.end)  # readline has no time limit of its own
         watch.start()
         seen = ""
         try:
@@ -41,7 +41,7 @@ class Child(subprocess.Popen):
         raise AssertionError(f"the line that was waited for did not come, but this:\n{seen}")
 
     def end(self) -> None:
-        """Kill it and all that it started."""
+        """Kill the process and its descendants."""
         if not hasattr(os, "killpg"):
             self.kill()
             return
@@ -51,9 +51,9 @@ class Child(subprocess.Popen):
 
 @contextlib.contextmanager
 def interrupts(handler: Any = signal.default_int_handler) -> Iterator[None]:
-    """Handle SIGINT so, here and in processes started meanwhile; they know no handlers of Python's.
+    """Handle SIGINT by `handler` here, and by default in processes started in this context.
 
-    By default as Python does at a terminal.
+    The default handler is Python's own. Child processes do not inherit handlers of Python.
     """
     before = signal.signal(signal.SIGINT, handler)
     try:
@@ -68,8 +68,8 @@ def start(
     ignore_interrupts: bool = False,
     **options: Any,
 ) -> Child:
-    """Start a command; what it writes comes as text, through pipes."""
-    if os.environ.get("PYTHONDONTWRITEBYTECODE"):  # else each process compiles npchar again
+    """Start a command whose output is read as text through pipes."""
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):  # otherwise each process compiles npchar again
         cache = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": os.environ["MPLCONFIGDIR"]}
         env = cache | (env or {})
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -84,14 +84,14 @@ def start(
 
 
 def python(*arguments: object, **options: Any) -> Child:
-    """Start Python, unbuffered."""
+    """Start Python with unbuffered output."""
     return start(sys.executable, "-u", *arguments, **options)
 
 
 def run(
     *command: object, given: str | None = None, **options: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end; `given` is its standard input."""
+    """Run a command to its end, with `given` as its standard input."""
     if given is not None:
         options["stdin"] = subprocess.PIPE
     child = start(*command, **options)
@@ -105,9 +105,9 @@ def run_python(*arguments: object, **options: Any) -> subprocess.CompletedProces
 
 
 def wait_for_ends(pids: Iterable[int]) -> None:
-    """Wait for processes that are not children of this one."""
+    """Wait for processes that are not children of this process."""
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError):  # it has ended already
+        with contextlib.suppress(ProcessLookupError):  # the process has already ended
             descriptor = os.pidfd_open(pid)
             try:
                 assert select.select([descriptor], [], [], LIMIT)[0], f"process {pid} does not end"
@@ -116,12 +116,12 @@ def wait_for_ends(pids: Iterable[int]) -> None:
 
 
 def end_all() -> None:
-    """End what a test has left, which is much when it fails."""
+    """End the processes that a test has left, for example because it failed."""
     while running:
         child = running.pop()
         child.end()
         child.wait(LIMIT)
         for stream in (child.stdin, child.stdout, child.stderr):
             if stream is not None:
-                with contextlib.suppress(OSError):  # of what nobody read
+                with contextlib.suppress(OSError):  # unread output
                     stream.close()

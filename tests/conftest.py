@@ -1,4 +1,4 @@
-"""What several test files need."""
+"""Fixtures and helpers for several test files."""
 
 import json
 import os
@@ -7,8 +7,8 @@ import socket
 import tempfile
 from pathlib import Path
 
-# One BLAS thread, here and in processes started: on a busy machine its threads wait for each
-# other, busily, and tests take ten times as long. NumPy reads it when it is loaded.
+# One BLAS thread here and in child processes. On a busy machine, BLAS threads wait actively for
+# each other, and tests take ten times as long. NumPy reads the variable when it is imported.
 for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
@@ -24,24 +24,24 @@ ROOT = TESTS.parent
 CORPUS = ROOT.parent / "shared" / "data" / "nietzsche.txt"
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
-# Other examples each time: a failing one is printed, to be kept as an @example. None is kept
-# in a database, so that a run leaves nothing behind and depends on no run before.
+# Examples differ from run to run. A failing example is printed and can be kept as an @example.
+# No database is written, so a run leaves no files and does not depend on earlier runs.
 settings.register_profile("default", max_examples=25, deadline=None, database=None, print_blob=True)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
 
 
 def pytest_configure(config):
-    """Make one environment for all tests, and for the processes that they start."""
+    """Set one environment for all tests and their child processes."""
     settings.load_profile("default" if config.option.markexpr == "not slow" else "thorough")
-    # One copy of npchar is tested, in this process (pyproject.toml) and in all others: this
-    # checkout's, whatever may be installed.
+    # This process (by pyproject.toml) and all child processes test this checkout, even if another
+    # copy of npchar is installed.
     path = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(path)
-    # What programs write for themselves goes with the tests.
+    # Cache and configuration files of other programs are removed with the temporary folder.
     scratch = tempfile.mkdtemp(prefix="npchar-tests-")
     config.add_cleanup(lambda: shutil.rmtree(scratch, ignore_errors=True))
     os.environ |= {"MPLCONFIGDIR": scratch, "MPLBACKEND": "agg", "NPCHAR_CACHE": scratch}
-    # Nothing here asks for more than this machine has.
+    # Tests use no other machine.
     for name in PROXIES:
         os.environ.pop(name, None)
         os.environ.pop(name.upper(), None)
@@ -49,7 +49,7 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Let `-m slow` run the properties too, on more examples than by default."""
+    """Let `-m slow` also run the properties, with more examples than by default."""
     if config.option.markexpr != "not slow":
         for item in items:
             if is_hypothesis_test(getattr(item, "obj", None)):
@@ -64,7 +64,7 @@ def _no_process_is_left():
 
 @pytest.fixture(scope="session")
 def loopback():
-    """The address of this machine for itself, where there is one."""
+    """The address of the loopback interface, if there is one."""
     with socket.socket() as listening, socket.socket() as asking:
         try:
             listening.bind(("127.0.0.1", 0))
@@ -77,7 +77,7 @@ def loopback():
 
 @pytest.fixture(scope="session")
 def corpus_path():
-    """The real corpus, where it lies beside the project."""
+    """The Nietzsche corpus, if it is in a folder beside the project."""
     if not CORPUS.exists():
         pytest.skip("the real corpus is not beside this checkout (../shared/data)")
     return CORPUS
@@ -85,24 +85,24 @@ def corpus_path():
 
 @pytest.fixture(scope="session")
 def corpus(corpus_path):
-    """Its text, lower-cased as in the book."""
+    """The corpus in lower case, as in the book."""
     return npchar.load_corpus(corpus_path).lower()
 
 
 @pytest.fixture
 def text():
-    """A short text with a pattern that a small model learns in a moment."""
+    """A short text with a pattern that a small model learns quickly."""
     return "the cat sat on the mat, and the rat sat on the cat. " * 60
 
 
 @pytest.fixture
 def model(text):
-    """A small untrained model of that text."""
+    """A small untrained model for `text`."""
     return npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=12, seed=1)
 
 
 def reconfigure(path, change=lambda configuration: None, without=None, **arrays):
-    """Write a model's file again: its configuration changed, with other arrays, without one."""
+    """Rewrite a model file with a changed configuration, other arrays, or one member removed."""
     with np.load(path) as file:
         members = {name: file[name] for name in file.files}
     configuration = json.loads(bytes(members["configuration"]))
@@ -113,7 +113,7 @@ def reconfigure(path, change=lambda configuration: None, without=None, **arrays)
 
 
 def randomised(network, seed=0, scale=0.5):
-    """The same network with distinct random weights: no symmetry hides a swapped gate."""
+    """The network with distinct random weights, so that no symmetry hides swapped gates."""
     flat = network.parameters.flat
     flat[:] = np.random.default_rng(seed).normal(0, scale, flat.shape)
     return network

@@ -1,4 +1,4 @@
-"""Write ``golden.npz``: what Keras 3.15.1 and PyTorch 2.13.0 make of the test cases.
+"""Write ``golden.npz``: the results of Keras 3.15.1 and PyTorch 2.13.0 for the test cases.
 
 pip install keras==3.15.1 tensorflow-cpu torch==2.13.0
 KERAS_BACKEND=tensorflow python tests/make_golden.py

@@ -1,22 +1,22 @@
-"""The same network in Keras and in PyTorch: a third and a fourth opinion.
+"""The same network in Keras and in PyTorch, as independent references.
 
-Used live where they are installed, and by ``make_golden.py`` for the committed
-values. Weights and gradients go in and out under npchar's names and shapes.
+The tests use these functions if the libraries are installed. ``make_golden.py`` uses them to
+write the committed values. Weights and gradients have npchar's names and shapes.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-# npchar's gates are i, f, o, g; Keras' i, f, c, o and PyTorch's i, f, g, o, both with g third
-# and o fourth. Those of a GRU are r, z, n here and in PyTorch, z, r, h in Keras. Each is its
-# own inverse.
+# npchar orders the gates of an LSTM as i, f, o, g, Keras as i, f, g, o, and PyTorch as i, f, g,
+# o. The gates of a GRU are r, z, n in npchar and PyTorch, and z, r, h in Keras. Each permutation
+# is its own inverse.
 KERAS_ORDER = {"lstm": [0, 1, 3, 2], "gru": [1, 0, 2], "rnn": [0]}
 TORCH_ORDER = {"lstm": [0, 1, 3, 2], "gru": [0, 1, 2], "rnn": [0]}
 
 
 def shapes(layer: str, D: int, H: int):
-    """A layer's arrays."""
+    """The shapes of a layer's arrays."""
     if layer == "conv":
         return {"W": (2, 2, D, H), "b": (2, H)}
     gates = {"lstm": (4,), "gru": (3,), "rnn": ()}[layer]
@@ -25,7 +25,7 @@ def shapes(layer: str, D: int, H: int):
 
 
 def random_case(num_layers: int, targets: str, seed: int = 7, layer: str = "lstm"):
-    """Distinct random weights and a batch: V 11, H 6, T 9, B 4."""
+    """Distinct random weights and a batch, with V 11, H 6, T 9, B 4."""
     V, H, T, B = 11, 6, 9, 4
     rng = np.random.default_rng(seed)
     weights = {}
@@ -39,23 +39,23 @@ def random_case(num_layers: int, targets: str, seed: int = 7, layer: str = "lstm
 
 
 def kind_and_depth(weights):
-    """The kind of layer and how many there are."""
+    """The kind of layer and the number of layers."""
     stack = {name.split(".")[0] for name in weights} - {"dense"}
     return min(stack).rstrip("0123456789"), len(stack)
 
 
 def golden_start(peer, layer, num_layers, targets):
-    """How a case's names in the golden file begin; the LSTM's were there before the others."""
+    """The prefix of a case's names in the golden file; the LSTM has none for historical reasons."""
     return "-".join([peer, *([] if layer == "lstm" else [layer]), f"{num_layers}", targets, ""])
 
 
 def joined(W, order):
-    """(G, ..., H) by gate to (..., GH) in a peer's order; a plain layer has no axis of gates."""
+    """(G, ..., H) by gate to (..., GH) in the order of the other library."""
     return W if len(order) == 1 else np.concatenate(list(W[order]), axis=-1)
 
 
 def parted(W, order):
-    """(..., GH) in a peer's order to (G, ..., H)."""
+    """(..., GH) in the order of the other library to (G, ..., H)."""
     return W if len(order) == 1 else np.stack(np.split(W, len(order), axis=-1))[order]
 
 
@@ -63,7 +63,7 @@ def parted(W, order):
 
 
 def keras_model(weights, ids, targets):
-    """A Keras model with these weights, and the inputs and targets for it, batch first."""
+    """A Keras model with these weights, and its inputs and targets with the batch axis first."""
     import keras
 
     layer, num_layers = kind_and_depth(weights)
@@ -81,7 +81,7 @@ def keras_model(weights, ids, targets):
 
 
 def keras_arrays(weights):
-    """Keras' list of weights."""
+    """The list of weights in Keras' order."""
     layer, num_layers = kind_and_depth(weights)
     flat = []
     for k in range(num_layers):
@@ -97,7 +97,7 @@ def keras_arrays(weights):
 def from_keras(arrays, layer):
     """Keras' list of weights or gradients under npchar's names.
 
-    Of a gate with two biases, the first row's counts: both have the same gradient.
+    A GRU has two biases for each gate, with equal gradients. The first row is used.
     """
     named = {}
     for k in range((len(arrays) - 2) // 3):
@@ -111,7 +111,7 @@ def from_keras(arrays, layer):
 
 
 def keras_loss_and_gradient(weights, ids, targets):
-    """The loss and its gradient by Keras on TensorFlow."""
+    """The loss and its gradient, computed by Keras on TensorFlow."""
     import keras
     import tensorflow as tf
 
@@ -125,7 +125,7 @@ def keras_loss_and_gradient(weights, ids, targets):
 
 
 def keras_trajectory(weights, ids, targets, steps=50, learning_rate=0.01):
-    """The losses of `steps` steps of Keras' RMSprop on one batch, and the weights after."""
+    """The losses of `steps` steps of Keras' RMSprop on one batch, and the final weights."""
     import keras
 
     model, x, y = keras_model(weights, ids, targets)
@@ -141,10 +141,10 @@ def keras_trajectory(weights, ids, targets, steps=50, learning_rate=0.01):
 
 
 def torch_loss_and_gradient(weights, ids, targets):
-    """The loss and its gradient by PyTorch.
+    """The loss and its gradient, computed by PyTorch.
 
-    Its layers take arrays made of npchar's by operations that PyTorch differentiates, so that
-    the gradients come out as npchar's too.
+    PyTorch differentiates the conversion of npchar's arrays to its own, so the gradients have
+    npchar's layout.
     """
     import torch
 
@@ -182,13 +182,13 @@ def torch_recurrent(p, layer, num_layers, x):
 
 
 def torch_convolutions(p, layer, num_layers, x):
-    """The outputs of gated nn.Conv1d, (T, B, H): of value and gate, of the input before and now."""
+    """The outputs of gated nn.Conv1d layers, (T, B, H), of the current and an earlier input."""
     import torch
 
     x = x.permute(1, 2, 0)  # (B, V, T)
     for k in range(num_layers):
         d = 2**k
-        value, gate = p[f"{layer}{k}.W"]  # (2, D, H) each: now, before
+        value, gate = p[f"{layer}{k}.W"]  # (2, D, H) each: current input, earlier input
         weight = torch.cat([torch.stack([W[1].T, W[0].T], dim=-1) for W in (value, gate)])
         module = torch.nn.Conv1d(
             x.shape[1], len(weight), kernel_size=2, dilation=d, dtype=torch.float64

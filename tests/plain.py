@@ -1,6 +1,7 @@
-"""The LSTM and its training as their docstrings tell them, written plainly: the tests' oracle.
+"""A plain implementation of the LSTM and its training, as a reference for the tests.
 
-A sequence at a time and a gate at a time, in float64; nothing of npchar is used.
+It follows the docstrings, computes one sequence and one gate at a time in float64, and uses no
+code of npchar.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ def sigma(z):
 
 
 def forward(layer, x, h, c):
-    """The steps of one sequence, (T, D), from a state, (H,) each; a dictionary for each."""
+    """The steps of one sequence, (T, D), from a state, (H,) each, as one dictionary per step."""
     steps = []
     for x_t in x:
         z = [x_t @ layer["Wx"][k] + h @ layer["Wh"][k] + layer["b"][k] for k in range(4)]
@@ -28,10 +29,10 @@ def forward(layer, x, h, c):
 
 
 def backward(layer, steps, dh_above, dh, dc):
-    """The gradients with respect to a layer's arrays, x, and the state before the first step.
+    """The gradients with respect to a layer's arrays, x, and the initial state.
 
-    `dh_above` are those with respect to each output, (T, H); `dh` and `dc` those with respect
-    to the state after the last step.
+    `dh_above` is the gradient with respect to each output, (T, H); `dh` and `dc` are the gradients
+    with respect to the final state.
     """
     gradient = {name: np.zeros_like(array) for name, array in layer.items()}
     dx = []
@@ -52,7 +53,7 @@ def backward(layer, steps, dh_above, dh, dc):
 
 
 def layers_of(weights):
-    """The arrays of each LSTM by their short names, from the lowest, and the Dense layer's."""
+    """The arrays of each LSTM layer from the lowest, by short names, and the Dense layer's."""
     count = sum(name.endswith(".Wx") for name in weights)
     names = [f"lstm{k}" for k in range(count)] + ["dense"]
     return [
@@ -64,8 +65,8 @@ def layers_of(weights):
 def loss_and_gradient(weights, ids, targets, masks=()):
     """The mean loss of a batch, (T, B), and its gradient, a dictionary of arrays.
 
-    `targets` are (T, B), or (B,) for the last step alone; `masks` those of dropout, (1, B, H),
-    for each layer's outputs.
+    `targets` are (T, B), or (B,) for the last step only. `masks` are the dropout masks, (1, B, H),
+    of each layer's outputs.
     """
     *lstms, dense = layers_of(weights)
     gradient = {name: np.zeros_like(array) for name, array in weights.items()}
@@ -103,7 +104,7 @@ def train(
     clip_norm, validation_split, seed, dropout, restore_best, optimizer="rmsprop",
     warm_up=0.0, recurrent_dropout=0.0,
 ):  # fmt: skip
-    """What `Model.fit` says that it does, to weights by their names, which it returns."""
+    """Train weights, given by their names, as the docstring of `Model.fit` says; return them."""
     weights = {name: array.copy() for name, array in weights.items()}
     v = {name: np.zeros_like(array) for name, array in weights.items()}
     m = {name: np.zeros_like(array) for name, array in weights.items()}
@@ -121,7 +122,7 @@ def train(
         first = rng.integers(min(step, n - maxlen)) if targets == "all" else 0
         starts = np.arange(first, n - maxlen, step)
         rng.shuffle(starts)
-        losses, norms = [], []  # one for each window
+        losses, norms = [], []  # one value per window
         for k in range(0, len(starts), batch_size):
             batch = np.array([train_ids[s : s + maxlen + 1] for s in starts[k : k + batch_size]]).T
             B = batch.shape[1]
@@ -180,7 +181,7 @@ def train(
 
 
 def validation(weights, held_out, targets, maxlen, step):
-    """The loss on a text: of all of it, read at once, or of its windows' last characters."""
+    """The validation loss: of the whole text in one pass, or of the last targets of windows."""
     if targets == "all":
         return loss_and_gradient(weights, held_out[:-1, None], held_out[1:, None])[0]
     starts = range(0, len(held_out) - maxlen, step)

@@ -1,4 +1,4 @@
-"""The examples of attention: gradients, weights, and short runs as processes."""
+"""The attention examples: gradients, weights, and short runs in child processes."""
 
 import re
 
@@ -34,7 +34,7 @@ def test_the_weights_sum_to_1_and_are_causal():
     y, a = attention.attend(q, k, v, mask=np.tri(5, dtype=bool))
     np.testing.assert_allclose(a.sum(axis=2), 1)
     assert not np.triu(a, 1).any()
-    np.testing.assert_allclose(y[0], v[0])  # the first position sees only itself
+    np.testing.assert_allclose(y[0], v[0])  # the first position attends only to itself
     layer, ids = CausalAttention.create(6, 4), rng.integers(0, 6, (8, 2))
     other = np.concatenate([ids[:5], (ids[5:] + 1) % 6])
     h, changed = layer.forward(ids).outputs, layer.forward(other).outputs
@@ -53,6 +53,6 @@ def test_short_runs_print_the_same_tables_twice(tmp_path):
     runs = [run_python(*command) for _ in range(2)]
     assert runs[0].returncode == 0, runs[0].stderr
     first, second = (re.sub(r"\d+$", "", run.stdout, flags=re.MULTILINE) for run in runs)
-    assert first == second  # except the seconds
+    assert first == second  # equal except for the seconds
     assert len(re.findall(r"^(last state|attention)  .* \d\.\d\d ", first, re.MULTILINE)) == 4
     assert picture.stat().st_size < 40_000

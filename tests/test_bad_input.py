@@ -1,4 +1,4 @@
-"""What a person may give that is no document, no folder and no model: one sentence for each."""
+"""Arguments that are not documents, folders or models: each error is one sentence."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ NAMES = ["anna", "nina"]
 
 @pytest.fixture(scope="module")
 def namer():
-    """Nobody trains it, whatever is tried."""
+    """A model that no test trains."""
     return npchar.Model(npchar.Vocabulary.from_documents(NAMES), hidden_size=2)
 
 
@@ -64,7 +64,7 @@ def test_it_is_told_and_nothing_changes(give, message, namer, reader, tmp_path, 
 
 @pytest.mark.parametrize("documents", [["anna"], ["a", "n", "i"] * 4, ["a"]])
 def test_odd_but_right(documents):
-    """One document, documents of one character, both: they are trained on."""
+    """A single document, and documents of one character, can be trained on."""
     model = npchar.Model(npchar.Vocabulary.from_documents(documents), hidden_size=2)
     history = model.fit(documents, epochs=1, verbose=False)
     assert np.isfinite(history.loss).all()

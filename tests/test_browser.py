@@ -1,4 +1,4 @@
-"""Where there are no processes, no signals and no disk, as in a browser: all but speed is there."""
+"""npchar without processes, signals and a disk, as in a browser: everything works, but slower."""
 
 import os
 import signal
@@ -15,12 +15,12 @@ SETTINGS = {"epochs": 3, "maxlen": 20, "batch_size": 32, "seed": 4, "verbose": F
 
 
 class Enough(Exception):
-    """What ends a training early."""
+    """An exception that ends a training early."""
 
 
 @pytest.fixture
 def forbidden(monkeypatch):
-    """No process can be started and no signal taken."""
+    """Make it impossible to start processes and to set signal handlers."""
 
     def refuse(*_, **__):
         raise OSError(138, "not supported")
@@ -32,7 +32,7 @@ def forbidden(monkeypatch):
 
 @pytest.fixture
 def browser(forbidden, monkeypatch):
-    """As Pyodide has it."""
+    """Set the platform to Pyodide's."""
     monkeypatch.setattr(sys, "platform", "emscripten")
     monkeypatch.setattr("npchar.training.distributed.available_cores", lambda: 1)
     monkeypatch.delattr(os, "fsync")
@@ -51,7 +51,7 @@ def expected(text):
 
 
 def interrupted_and_resumed(text, path, **options):
-    """A model whose training ended by an error in its second epoch, and was resumed."""
+    """A model whose training failed in its second epoch and was resumed."""
 
     def end(history):
         if len(history.loss) == 2:
@@ -78,7 +78,7 @@ def test_where_processes_and_signals_are_forbidden(text, tmp_path, forbidden):
     with pytest.warns(UserWarning, match=r"cannot start 3 worker processes \(.*not supported\)"):
         model = interrupted_and_resumed(text, tmp_path / "run.npz")
     assert model.parameters.flat.tobytes() == expected(text).parameters.flat.tobytes()
-    model = interrupted_and_resumed(text, tmp_path / "other.npz", workers=1)  # without a warning
+    model = interrupted_and_resumed(text, tmp_path / "other.npz", workers=1)  # no warning
     assert model.parameters.flat.tobytes() == expected(text).parameters.flat.tobytes()
 
 
@@ -89,7 +89,7 @@ def test_a_download_says_what_a_browser_can(tmp_path, browser, monkeypatch):
 
 
 def test_the_import_needs_none_of_it(tmp_path):
-    """From the first import on, without the modules that Pyodide lacks."""
+    """The import works without the modules that Pyodide lacks."""
     program = """
 import sys, numpy, numpy.random, signal, os
 def refuse(*_, **__):

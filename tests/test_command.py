@@ -1,4 +1,4 @@
-"""The command line, as a person or a pipe uses it: real processes."""
+"""The command line in real processes, on terminals and pipes."""
 
 import gzip
 import io
@@ -40,9 +40,9 @@ def run(*arguments, env=None, **options):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, capsys):
-    """The command in this process, in a folder of its own: quicker by the time Python starts."""
+    """Run the command in this process, in an empty folder, which is faster than a new process."""
     monkeypatch.chdir(tmp_path)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started pytest
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored
 
     def run(*arguments, given=""):
         given = given if isinstance(given, bytes) else given.encode()
@@ -56,7 +56,7 @@ def here(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def interrupt_after(monkeypatch):
-    """Press Ctrl-C after so many epochs of the next training."""
+    """Press Ctrl-C after the given number of epochs of the next training."""
     fit = npchar.Model.fit
 
     def install(epochs):
@@ -137,7 +137,7 @@ def test_from_texts_to_a_model_and_back(tmp_path, here):
     assert "unfinished" not in out + err
     assert here("page", "cats.html", *model)[:2] == (0, "cats.html\n")
     assert "<html" in (tmp_path / "cats.html").read_text(encoding="utf-8")
-    status, _, err = here("page", "cats.npz", *model)  # the model is not written over
+    status, _, err = here("page", "cats.npz", *model)  # the model file is not overwritten
     assert status == 2
     assert "the file cats.npz exists" in err
     status, out, _ = here("generate", "--length", 30, *model)
@@ -210,7 +210,7 @@ def test_generate_is_generate_with_the_options(here):
 
 
 def test_an_interrupted_training_goes_on(tmp_path, here, interrupt_after):
-    """By the command that it names, to the bytes of one that was not interrupted."""
+    """The resumed training gives the same bytes as an uninterrupted training."""
     text = TEXT.replace("the", "The").replace("rat", "Gräfin")
     (tmp_path / "my cats.txt").write_bytes(text.encode("cp1252"))
     options = ("my cats.txt", "--encoding", "cp1252", "--lower", "--epochs", 4, *SMALL,
@@ -235,7 +235,7 @@ def test_an_interrupted_training_goes_on(tmp_path, here, interrupt_after):
 
 
 def test_a_training_in_the_background(tmp_path):
-    """As a script's shell starts it: Ctrl-C is not for it, and it says what is."""
+    """Shell scripts start background jobs with SIGINT ignored; the output names `kill` instead."""
     (tmp_path / "cats.txt").write_text(TEXT)
     options = ("cats.txt", "--epochs", 4000, *SMALL)
     process = start("train", *options, cwd=tmp_path, ignore_interrupts=True)
@@ -250,7 +250,7 @@ def test_a_training_in_the_background(tmp_path):
 
 
 def on_a_terminal(*arguments, env=None, errors=False):
-    """What a terminal shows of the results; or of the errors too, when the process has ended."""
+    """The results, or with `errors` also the error messages, as a terminal shows them."""
     leader, follower = pty.openpty()
     stderr = {"stderr": follower} if errors else {}
     process = start(*arguments, stdout=follower, env=env, **stderr)
@@ -259,7 +259,7 @@ def on_a_terminal(*arguments, env=None, errors=False):
     try:
         while piece := os.read(leader, 4096):
             out += piece
-    except OSError:  # the terminal has gone
+    except OSError:  # the terminal is closed
         pass
     finally:
         os.close(leader)
@@ -297,7 +297,7 @@ MISTAKES = [
     (("train", "--from", "nowhere.npz", "names.txt"), "No such file or directory: 'nowhere.npz'"),
     (("train", "--from", "names.txt", "names.txt"), "not a saved model"),
     (("train", "--from", "nietzsche", "--hidden-size", 9, "names.txt"), "--hidden-size"),
-    # Wrong numbers are told before the text is read.
+    # Invalid numbers are reported before the text is read.
     ((*TRAIN, "--epochs", 0), "epochs is 0"),
     ((*TRAIN, "--dropout", 1.5), "dropout is 1.5"),
     ((*TRAIN, "--warm-up", 1), "warm_up is 1"),
@@ -363,7 +363,7 @@ def test_documents_from_the_lines_of_a_file(tmp_path, here):
     assert same.parameters.flat.tobytes() == model.parameters.flat.tobytes()
 
     options = ("--model", "names.npz", "--seed", 1, "--temperature", 0.8)
-    _, out, _ = here("generate", "--count", 20, *options)  # such a model writes nothing else
+    _, out, _ = here("generate", "--count", 20, *options)  # the model can write nothing else
     assert out.splitlines() == model.generate_documents(20, seed=1, temperature=0.8)
     _, out, _ = here("generate", "--document", "--prompt", "an", *options)
     assert out == model.generate_documents(seed=1, temperature=0.8, beginning="an")[0] + "\n"
@@ -373,7 +373,7 @@ def test_documents_from_the_lines_of_a_file(tmp_path, here):
         new,
         f"left out: {new.copies} copies, {new.repeats} repeats\n",
     )
-    read = ("--model", "names.npz", "names.txt")  # the model knows that lines are documents
+    read = ("--model", "names.npz", "names.txt")  # the model file records that lines are documents
     assert here("evaluate", *read)[1].startswith(f"{model.evaluate(NAMES).loss:.4f} nats")
     assert here("score", *read)[1].startswith(
         f"{model.score(NAMES)[0].bits_per_character:.3f} bits"
@@ -509,7 +509,7 @@ def test_a_model_is_not_replaced_by_one_of_another_text(tmp_path, here, interrup
 
 
 def test_a_finished_model_of_several_texts_goes_on_with_them(tmp_path, here):
-    """The same part of each is held out again."""
+    """Each text is split into training and validation set as before."""
     (tmp_path / "cats.txt").write_text(TEXT)
     (tmp_path / "turned.txt").write_text(TEXT[::-1])
     texts = ("cats.txt", "turned.txt")
@@ -524,7 +524,7 @@ LOG = "[12:00] <\x0304ada\x03> the train is late\n[12:01] <bob> not again\n" * 3
 
 
 def test_end_of_text_characters_of_a_chat_log(tmp_path, here):
-    """U+0003, as in mIRC's colours: a text stays a text, and documents can be trained on."""
+    """U+0003 may occur in a text, as in mIRC's colours, and such texts can be documents."""
     (tmp_path / "irc.log").write_text(LOG)
     assert here("train", "irc.log", "--epochs", 1, *SMALL)[0] == 0
     model = npchar.Model.load("irc.npz")
@@ -544,7 +544,7 @@ def test_end_of_text_characters_of_a_chat_log(tmp_path, here):
 
 @pytest.fixture
 def russian(tmp_path):
-    """A model whose texts neither cp1252 nor ASCII can hold."""
+    """A model of a text that can be encoded neither in cp1252 nor in ASCII."""
     model = npchar.Model(npchar.Vocabulary("дом \n"), hidden_size=4)
     model.save(tmp_path / "ru.npz")
     (tmp_path / "текст").write_text("дом дом\n", encoding="utf-8")
@@ -627,7 +627,7 @@ def test_a_model_with_the_name_of_a_shipped_one_is_used_and_named(tmp_path, here
 
 @pytest.fixture
 def namer(tmp_path):
-    """A model of names, in namer.npz, and the names in names.txt."""
+    """A model of names in namer.npz, and the names in names.txt."""
     (tmp_path / "names.txt").write_text("anna\nben\ncarla\n" * 20)
     model = npchar.Model(npchar.Vocabulary.from_documents(["anna", "ben", "carla"]), hidden_size=4)
     model.save(tmp_path / "namer.npz")
@@ -661,7 +661,7 @@ def test_prompts_are_read_as_the_vocabulary_has_them(here):
         assert here("generate", *prompt, *options)[1] == nothing
     stopped = here("generate", "--stop", unicodedata.normalize("NFD", "é"), *options)[1]
     assert stopped == nothing.partition("é")[0].rstrip("\n") + "\n" != nothing
-    # A vocabulary that has the accents and carriage returns gets them
+    # If the vocabulary has the accents and carriage returns, the model gets them.
     model = npchar.Model(npchar.Vocabulary("cafe\u0301\r\n"), hidden_size=4)
     model.save("m.npz")
     out = here("generate", "--prompt", "cafe\u0301\r\n", *options)[1]

@@ -1,4 +1,4 @@
-"""Copied and pickled models, layers and optimizers behave as the originals do."""
+"""Copied and pickled models, layers and optimizers behave like the originals."""
 
 import copy
 import pickle
@@ -73,7 +73,7 @@ def test_views_of_copied_parameters_share_its_vector(how):
 
 
 class Stack:
-    """A network of a user's own: layers on one vector, as in examples/own-network.py."""
+    """A custom network of layers on one vector, as in examples/own-network.py."""
 
     def __init__(self):
         self.parameters = npchar.Parameters.of(

@@ -1,4 +1,4 @@
-"""How the notebooks show a picture, and what stands in its place."""
+"""Figures of the notebooks and their alternative texts."""
 
 import base64
 import sys
@@ -16,7 +16,7 @@ import numpy as np  # noqa: E402
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What went to the notebook: data and metadata of each output."""
+    """The data and metadata of each output that was displayed."""
     outputs = []
 
     def display(data, metadata, raw):
@@ -30,13 +30,13 @@ def shown(monkeypatch):
 
 
 def test_a_picture_comes_with_a_text_in_its_place(shown):
-    plt.close("all")  # other tests' pictures
+    plt.close("all")  # figures of other tests
     drawing.chain("abc")
     ((data, metadata),) = shown
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     assert data["text/plain"] == metadata["image/png"]["alt"]
     assert data["text/plain"].startswith("2 boxes in a row, one for each character of 'ab'")
-    assert plt.get_fignums() == []  # or it would be shown once more
+    assert plt.get_fignums() == []  # otherwise the figure would be shown twice
 
 
 def test_an_unrolled_network_can_be_stepped_through(shown):
@@ -51,7 +51,7 @@ def test_an_unrolled_network_can_be_stepped_through(shown):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that were to be shown, and their texts."""
+    """The figures passed to `show`, with their alternative texts."""
     figures = []
     monkeypatch.setattr(drawing, "show", lambda figure, alt: figures.append((figure, alt)))
     yield figures
@@ -68,7 +68,7 @@ def test_each_character_has_the_colour_of_its_number(drawn):
     grid = image.get_array()
     assert grid[:2].tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
     assert grid[2, 0] == 10
-    assert grid.mask[2, 1:].all()  # nothing there
+    assert grid.mask[2, 1:].all()  # empty fields
     assert {t.get_text(): t.get_position() for t in ax.texts}["¶"] == (2, 1)
     assert image.get_clim() == (0, 10)
     assert bar.get_ylabel() == "numbers"

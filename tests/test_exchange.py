@@ -1,4 +1,4 @@
-"""Weights to Keras and PyTorch and back: golden values, and live where they are installed."""
+"""Weight exchange with Keras and PyTorch: golden values, and live tests where installed."""
 
 import numpy as np
 import peers
@@ -44,7 +44,7 @@ def test_there_and_back_the_arrays_are_the_same(num_layers, dtype, to, back, lay
     again = back(arrays, VOCABULARY)
     for array in arrays.values() if isinstance(arrays, dict) else arrays:
         assert array.flags.c_contiguous
-        array += 1  # which neither model sees
+        array += 1  # must change neither model
     assert again.parameters.flat.dtype == dtype
     assert again.network.config == model.network.config
     assert_same_weights(made(num_layers, dtype, layer)[0], again)
@@ -55,7 +55,7 @@ def test_there_and_back_the_arrays_are_the_same(num_layers, dtype, to, back, lay
 @pytest.mark.parametrize("num_layers", [1, 2])
 @pytest.mark.parametrize("layer", RECURRENT)
 def test_keras_list_is_what_the_golden_gradients_came_by(num_layers, layer):
-    """The golden values of Keras and PyTorch were made from arrays laid out like these."""
+    """The golden values were computed from arrays with this layout."""
     model, _, _ = made(num_layers, "float64", layer)
     weights = peers.random_case(num_layers, "all", layer=layer)[0]
     for ours, theirs in zip(to_keras(model), peers.keras_arrays(weights), strict=True):
@@ -74,7 +74,7 @@ def test_keras_list_is_what_the_golden_gradients_came_by(num_layers, layer):
 
 
 def test_convolutions_of_pytorch_as_its_documentation_has_them():
-    """Weights (rows, D, 2) for the input d steps before, and now; rows of the value first."""
+    """Weights (rows, D, 2) are for the input d steps earlier and now; rows of values come first."""
     model, ids, _ = made(3, "float64", "conv")
     state = to_torch(model)
     x = np.eye(V)[ids]  # (T, B, D)
@@ -92,7 +92,7 @@ def test_convolutions_of_pytorch_as_its_documentation_has_them():
 def test_two_biases_of_pytorch_become_one(layer):
     model, _, _ = made(1, layer=layer)
     state = to_torch(model)
-    gates = slice(2 * H) if layer == "gru" else slice(None)  # a GRU's candidate keeps both
+    gates = slice(2 * H) if layer == "gru" else slice(None)  # a GRU's candidate has both biases
     state[f"{layer}.bias_hh_l0"][gates] += 0.25
     state[f"{layer}.bias_ih_l0"][gates] -= 0.25
     state = {name.replace(f"{layer}.", "core.cell.").replace("dense.", "head."): array
@@ -104,7 +104,7 @@ def test_two_biases_of_pytorch_become_one(layer):
 def test_convolutions_are_taken_by_the_numbers_in_their_names():
     model, _, _ = made(12, layer="conv")
     state = {name.replace("conv.", "net.block"): a for name, a in to_torch(model).items()}
-    # Sorted by their letters, as in some files: block10 before block2
+    # Sorted alphabetically, as in some files: block10 comes before block2.
     assert_same_weights(model, from_torch(dict(sorted(state.items())), VOCABULARY))
 
 
@@ -122,7 +122,7 @@ def test_keras_live(num_layers, layer):
     ours, _ = model.network.logits(ids)
     np.testing.assert_allclose(np.asarray(peer(x)).swapaxes(0, 1), ours, atol=1e-6)
 
-    # Trained on there, it goes on here.
+    # npchar continues the training.
     peer.compile(keras.optimizers.RMSprop(0.01),
                  keras.losses.SparseCategoricalCrossentropy(from_logits=True))  # fmt: skip
     first = model.loss_and_gradient(ids, targets)[0]
@@ -180,7 +180,7 @@ def test_pytorch_live(layer, num_layers):
     ours, _ = model.network.logits(ids)
     assert_close(peer(x).detach().numpy(), ours)
 
-    # Trained on there, it goes on here.
+    # npchar continues the training.
     optimizer = torch.optim.RMSprop(peer.parameters(), 0.01)
     y = torch.tensor(targets).reshape(-1)
     for _ in range(20):
@@ -201,7 +201,7 @@ def test_onnx_live(layer, num_layers, dtype, tmp_path):
     pytest.importorskip("onnx", reason="onnx is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     model, ids, _ = made(num_layers, dtype, layer)
-    model.parameters["dense.b"][0] = 1e-42  # not a normal number in float32
+    model.parameters["dense.b"][0] = 1e-42  # a subnormal number in float32
     with np.errstate(all="raise"):
         to_onnx(model, tmp_path / "model.onnx")
     session = runtime.InferenceSession(tmp_path / "model.onnx")

@@ -1,4 +1,4 @@
-"""The exercises: answers are right, stubs are "not yet", and usual mistakes are named."""
+"""The exercises: answers pass, stubs are "not yet", and common mistakes are diagnosed."""
 
 import inspect
 import math
@@ -32,7 +32,7 @@ def test_an_answer_is_right_and_a_stub_is_not_yet(number):
     assert list(inspect.signature(stub).parameters) == list(inspect.signature(answer).parameters)
 
 
-# Mistakes: the exercise, the wrong answer, what the message must say
+# Mistakes: the exercise, the wrong answer, and a pattern of the message.
 
 
 def windows_too_narrow(ids, maxlen, step):
@@ -206,7 +206,7 @@ def test_a_mistake_is_named(number, function, message):
 
 
 def with_names(function, **names):
-    """The function, with other functions under the global names that it calls."""
+    """The function with other functions in place of the global names that it calls."""
     return types.FunctionType(function.__code__, {**function.__globals__, **names})
 
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: a model that learns new characters and forgets little."""
+"""Fine-tuning: a model learns new characters and forgets little."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ NEW = "THE CAT SAT ON THE MAT; the dog did not. " * 40
 
 @pytest.fixture(scope="module", params=["lstm", "gru", "rnn", "conv"])
 def learned(request):
-    """A model of the old text."""
+    """A model trained on the old text."""
     layer = request.param
     model = Model(Vocabulary.from_text(OLD), layer=layer, hidden_size=16, num_layers=2, seed=1)
     model.fit(OLD, epochs=6, maxlen=20, batch_size=8, workers=1, learning_rate=0.01, verbose=False)
@@ -37,8 +37,8 @@ def test_the_old_weights_are_as_they_were(learned):
             np.testing.assert_array_equal(new.take(places, axis=axis), old)
         else:
             np.testing.assert_array_equal(new, old)
-    # Whatever the gap in the alphabet: what it predicts of old texts is the same, but for what
-    # the new characters take
+    # Predictions for old texts do not change, except for the probability of the new characters,
+    # wherever these are in the alphabet.
     assert 0 <= model.evaluate(OLD).loss - learned.evaluate(OLD).loss < 0.02
     assert model.next_probabilities("the ")[model.vocabulary.encode("CM;")].max() < 0.01
 
@@ -76,11 +76,11 @@ def test_rare_new_symbols_become_one_unknown_symbol():
     assert more.vocabulary == Vocabulary("abcd\ufffd", unknown_symbol="\ufffd")
     np.testing.assert_array_equal(more.parameters["lstm0.Wx"][:, :3], model.parameters["lstm0.Wx"])
     assert more.vocabulary.decode(more.vocabulary.encode("adz")) == "ad\ufffd"
-    # Old symbols are known however rare they are in the new text
+    # Old symbols stay in the vocabulary even if they are rare in the new text.
     assert model.extend("add", min_count=2).vocabulary == Vocabulary("abcd")
     names = model.extend(["dad", "ax"], min_count=2).vocabulary
     assert names == Vocabulary("abcd\x03\ufffd", unknown_symbol="\ufffd", documents=True)
-    # A vocabulary with an unknown symbol keeps that one
+    # A vocabulary with an unknown symbol keeps it.
     own = Model(Vocabulary("ab?", unknown_symbol="?"), hidden_size=2)
     assert own.extend("ddx", min_count=2).vocabulary == Vocabulary("ab?d", unknown_symbol="?")
 

@@ -1,4 +1,4 @@
-"""Models of every kind of layer: whatever an LSTM does in `Model`, the others do too."""
+"""Models of every kind of layer support the same methods of `Model` as LSTMs."""
 
 import math
 
@@ -14,7 +14,7 @@ from npchar.network.registry import FAST
 
 TEXT = "the cat sat on the mat, and the rat sat on the cat. " * 20
 SETTINGS = {"epochs": 3, "maxlen": 12, "batch_size": 8, "learning_rate": 0.02, "verbose": False}
-OTHERS = sorted(FAST.keys() - {"lstm"})  # which is tested everywhere else
+OTHERS = sorted(FAST.keys() - {"lstm"})  # all other tests use LSTMs
 
 
 @pytest.fixture(params=OTHERS)
@@ -45,7 +45,7 @@ def test_it_learns_and_writes(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", sorted(FAST))
 def test_prompts_side_by_side_are_each_alone(kind):
-    """Of different lengths: states of different ages."""
+    """Prompts of different lengths give states of different ages."""
     model = make(kind, dropout=0.0)
     randomised(model.network)
     prompts = ["t", "the cat sat on the mat, and ", "the rat"]
@@ -54,7 +54,7 @@ def test_prompts_side_by_side_are_each_alone(kind):
     assert together == alone
     stream = model.stream(prompts[1], temperature=0.9, seed=4)
     assert "".join(next(stream) for _ in range(60)) == alone[1]
-    written = model.generate(prompts[2], 30, temperature=0)  # argmax: the text tells the logits
+    written = model.generate(prompts[2], 30, temperature=0)  # depends on the logits only
     for k in range(30):
         p = model.next_probabilities(prompts[2] + written[:k])
         assert model.vocabulary.symbols[p.argmax()] == written[k]
@@ -69,7 +69,7 @@ def test_analysis_is_of_any(kind):
     outputs, _ = model.network.forward(model.vocabulary.encode(text).astype(int)[:, None])
     np.testing.assert_allclose(seen.h[:, 1], outputs[:, 0], atol=1e-12)
     assert seen.find(seen.unit(3, layer=1), 1)[0][:2] == (1, 3)
-    values = seen.unit(3, layer=1)  # h: without bounds in a convolution, where it is shaded by tanh
+    values = seen.unit(3, layer=1)  # h; unbounded in a convolution, so the shades use tanh
     shades = np.tanh(values) if kind == "conv" else values
     assert seen.ansi(3, layer=1) == as_ansi(text, shades)
     with pytest.raises(ValueError, match="of is 'c'; expected one of"):

@@ -1,4 +1,4 @@
-"""The examples in one file each, against the library's plain layers."""
+"""The examples in single files, compared with the library's plain layers."""
 
 import runpy
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_it_learns_and_writes(minimal, monkeypatch, capsys, tmp_path):
     assert "3,120 characters, 15 different" in out
     written = out.split("per character\n")[1]
     known = set(text.split())
-    words = written.split()[1:-1]  # the ends may be cut
+    words = written.split()[1:-1]  # the first and last words may be cut
     assert sum(word in known for word in words) > 0.8 * len(words)
 
 

@@ -1,4 +1,4 @@
-"""The model as a user meets it: training, scoring, writing, and what errors say."""
+"""Model as a user sees it: training, scoring, generation, and error messages."""
 
 import functools
 import itertools

@@ -1,4 +1,4 @@
-"""How things print: as text, as HTML, as plots."""
+"""Output in notebooks: text, HTML and plots."""
 
 import html.parser
 import math
@@ -78,7 +78,7 @@ def test_a_notebooks_cell_is_not_flooded(monkeypatch, capsys):
     history.seconds.append(1.0)
     progress.end_epoch(history)
     assert capsys.readouterr().out == ""
-    assert 15 < len(shown) < 30  # of 500 steps in five seconds
+    assert 15 < len(shown) < 30  # 500 steps take five seconds
     assert shown[-1].count("\n") == 1
     assert "epoch 1/2  loss 2.0000" in shown[-1]
 

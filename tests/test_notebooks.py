@@ -1,4 +1,4 @@
-"""The notebooks: executed as committed, and executable anywhere without a network."""
+"""The notebooks: committed with outputs, and executable in any folder without a network."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ def test_it_was_executed_in_order_and_is_clean(path):
     assert all(output["output_type"] != "error" for output in outputs)
     assert all(output.get("name") != "stderr" for output in outputs)
     assert path.stat().st_size < 1_000_000
-    text = path.read_text(encoding="utf-8")  # of no machine: neither this one's folders
+    text = path.read_text(encoding="utf-8")  # must not depend on this machine
     assert not any(str(folder) in text for folder in (EXAMPLES, Path.home(), tempfile.gettempdir()))
     assert "Traceback" not in text
 
@@ -50,7 +50,7 @@ def test_its_pictures_have_a_text_in_their_place(path):
         alt = picture["metadata"]["image/png"]["alt"]
         assert len(alt) > 40
         assert "".join(picture["data"]["text/plain"]) == alt
-    # A slider would be kept as an empty place: it is executed without ipywidgets.
+    # The output of a slider would be empty in the file, so notebooks run without ipywidgets.
     assert not any("widget" in kind for output in outputs for kind in output["data"])
 
 
@@ -71,7 +71,7 @@ def test_no_long_passage_of_the_corpus_is_committed(corpus):
         return re.sub("[^a-z]", "", text.lower())
 
     known, n = letters(corpus), 60
-    blocks = {known[k : k + n] for k in range(0, len(known), n)}  # in every passage of 2 n letters
+    blocks = {known[k : k + n] for k in range(0, len(known), n)}  # 2 n letters hold a block
     for path in EXAMPLES.rglob("*.*"):
         if path.suffix in {".ipynb", ".md", ".py", ".txt"}:
             text = letters(text_of(path))
@@ -93,7 +93,7 @@ def execute(path, seed=0):
 
 @pytest.fixture
 def empty_cache(tmp_path, monkeypatch, loopback):
-    """A folder for downloads, in an environment without a network."""
+    """An empty folder for downloads, in an environment without a network."""
     for name in ("HTTPS_PROXY", "https_proxy"):
         monkeypatch.setenv(name, "http://localhost:1")
     for name in ("NO_PROXY", "no_proxy"):

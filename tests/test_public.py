@@ -1,4 +1,4 @@
-"""The public face: names, docstrings that run, an acyclic house."""
+"""The public interface: names, docstring examples, and imports without cycles."""
 
 import ast
 import doctest
@@ -40,7 +40,7 @@ def test_the_public_names():
 
 
 def test_one_copy_is_tested(tmp_path):
-    """This checkout's: here, and in what is started in any folder."""
+    """Child processes in any folder import this checkout."""
     assert Path(npchar.__file__).parent == ROOT / "npchar"
     program = "import npchar; print(npchar.__file__)"
     for folder, environment in ((tmp_path, {}), (ROOT / "examples", WORKER_ENVIRONMENT)):
@@ -64,7 +64,7 @@ assert state() == before
 
 @pytest.mark.parametrize("name", ["script.py", "npchar", "npchar.experiment.py"])
 def test_importing_npchar_changes_nothing_in_the_process(name, tmp_path):
-    """Also in a program whose name begins like the command's."""
+    """Also in a program whose name begins with the name of the command."""
     (tmp_path / name).write_text(STATE)
     with interrupts():
         done = run_python(tmp_path / name, cwd=tmp_path)
@@ -73,7 +73,7 @@ def test_importing_npchar_changes_nothing_in_the_process(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["", *MODULES])
 def test_docstring_examples(name, tmp_path, monkeypatch):
-    """They run as they stand, after `import npchar` and `import numpy as np`."""
+    """The examples run after `import npchar` and `import numpy as np`."""
     module = importlib.import_module(f"npchar.{name}".rstrip("."))
     if name == "analysis.plots" or name == "training.history":
         pytest.importorskip("matplotlib", reason="matplotlib is not installed")
@@ -82,7 +82,7 @@ def test_docstring_examples(name, tmp_path, monkeypatch):
     assert doctest.testmod(module, globs={"npchar": npchar, "np": np}).failed == 0
 
 
-# Each package may import the packages of earlier sets only.
+# Each package may import only packages of earlier sets.
 ORDER = (
     {"version", "errors"},
     {"arrays", "arguments", "threads"},
@@ -99,7 +99,7 @@ PLACES = {package: place for place, packages in enumerate(ORDER) for package in 
 
 
 def imports_of(name):
-    """The modules of npchar that one names, those too that it imports when they are used."""
+    """The modules of npchar that a module imports, including imports inside functions."""
     file = Path(importlib.import_module(f"npchar.{name}").__file__)
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "npchar":

@@ -1,4 +1,4 @@
-"""The API reference as pdoc builds it: complete, without a warning and without a dead link."""
+"""The API reference built by pdoc: complete, without warnings and dead links."""
 
 import html.parser
 import os
@@ -18,7 +18,7 @@ CHAPTERS = ("text", "layers", "network", "files", "generation", "analysis", "tra
 
 
 class Page(html.parser.HTMLParser):
-    """The links of a page, the places in it that links lead to."""
+    """The links of a page and the anchors in it."""
 
     def __init__(self, path):
         super().__init__()
@@ -33,7 +33,7 @@ class Page(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """Its folder, built as `nox -s docs` builds it."""
+    """The folder of the site, built as by `nox -s docs`."""
     pytest.importorskip("pdoc", reason="needs npchar[docs]")
     folder = tmp_path_factory.mktemp("site")
     modules = ["npchar", *(f"npchar.{chapter}" for chapter in CHAPTERS)]

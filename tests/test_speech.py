@@ -1,4 +1,4 @@
-"""The example of speech, on recordings that NumPy makes: tones of two pitches instead of words."""
+"""The speech example, on recordings that NumPy makes: tones of two pitches instead of words."""
 
 import re
 import runpy

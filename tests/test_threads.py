@@ -1,4 +1,4 @@
-"""Threads: the processors that a container leaves, and the threads of the BLAS."""
+"""Threads: the processors available to a container, and the threads of the BLAS."""
 
 import math
 
@@ -17,7 +17,7 @@ V1 = {"cpu.cfs_quota_us": "{}", "cpu.cfs_period_us": "100000"}
         ("0::/", {"": {"cpu.max": "50000 100000"}}, 0.5),
         ("0::/", {"": {"cpu.max": "max 100000"}}, math.inf),
         ("0::/a/b", {"a/b": {"cpu.max": "max 100000"}, "a": {"cpu.max": "150000 100000"}}, 1.5),
-        ("0::/gone", {"": {"cpu.max": "200000 100000"}}, 2.0),  # as a container sees its host's
+        ("0::/gone", {"": {"cpu.max": "200000 100000"}}, 2.0),  # a path outside of the container
         ("7:cpu,cpuacct:/a\n3:memory:/x", {"cpu/a": V1 | {"cpu.cfs_quota_us": "250000"}}, 2.5),
         ("7:cpu,cpuacct:/host", {"cpu": V1 | {"cpu.cfs_quota_us": "-1"}}, math.inf),
         (None, {}, math.inf),

@@ -1,4 +1,4 @@
-"""Texts that are lists of tokens: the same fit, generate and score as for characters."""
+"""Texts as lists of tokens: fit, generate and score work as for characters."""
 
 import copy
 import itertools
@@ -58,7 +58,7 @@ def test_files_keep_any_tokens(tmp_path_factory, tokens):
 
 
 def test_an_unknown_token_beside_256_known_ones():
-    """Their ids fill a byte: there is none left for "unknown"."""
+    """The known ids use all values of a byte, so no value is left for unknown tokens."""
     tokens = [f"token {k}" for k in range(256)]
     vocabulary = Vocabulary.from_text(tokens)
     assert vocabulary.id_dtype == np.uint8

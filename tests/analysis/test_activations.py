@@ -1,4 +1,4 @@
-"""What goes on inside, against the equations, one step at a time."""
+"""Activations, compared with the equations one step at a time."""
 
 import numpy as np
 import plain

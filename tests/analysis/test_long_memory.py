@@ -1,4 +1,4 @@
-"""Scores of long texts, which are read in segments, against one pass over the whole text."""
+"""Scores of long texts, read in segments, compared with one pass over the whole text."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from npchar import Model, Vocabulary
 
 
 def stepwise(model, ids):
-    """The log-probability of each character after the first, read from the first on."""
+    """The log-probability of each character after the first, computed one step at a time."""
     logits, states = [], None
     for start in range(0, len(ids) - 1, 500):
         found, states = model.network.logits(ids[start : start + 500][:, None], states)
@@ -25,7 +25,7 @@ def check(model, ids):
     np.testing.assert_allclose(model.score(text).log_probabilities, expected, atol=1e-4)
     loss = model.evaluate(text).loss
     assert loss == pytest.approx(-expected.mean(), abs=1e-5)
-    assert loss == model.evaluate(text).loss  # to the bit
+    assert loss == model.evaluate(text).loss  # bit for bit
 
 
 def random_ids(n, V=6, seed=0):
@@ -51,16 +51,16 @@ def test_a_convolution_with_a_receptive_field_of_512():
 
 @pytest.mark.parametrize("layer", ["lstm", "gru"])
 def test_a_network_that_remembers_the_whole_text(layer):
-    """Its state after a segment depends on every symbol before."""
+    """The state after a segment depends on all earlier symbols."""
     model = Model(Vocabulary("abcdef"), layer=layer, hidden_size=8)
     randomised(model.network, seed=2)
-    # The forget gates of an LSTM, or the update gates of a GRU, keep nearly everything.
+    # The forget gates of an LSTM and the update gates of a GRU keep almost the whole state.
     model.parameters[f"{layer}0.b"][1] = 9
     check(model, random_ids(3001))
 
 
 def test_a_chaotic_network():
-    """Where the smallest difference between two states grows: it is read as one sequence."""
+    """The smallest difference between two states grows, so the text is read as one sequence."""
     model = Model(Vocabulary("abcdef"), layer="rnn", hidden_size=16, dtype="float64")
     randomised(model.network, seed=3, scale=3)
     check(model, random_ids(5001))
@@ -83,7 +83,7 @@ def test_the_shipped_models_on_their_corpus(name, corpus):
 
 @pytest.mark.parametrize("layer", ["lstm", "conv"])
 def test_a_long_prompt(layer, monkeypatch):
-    """It leads to the same distribution as when it is read from the first symbol on."""
+    """A long prompt gives the same distribution as a pass from its first symbol."""
     model = Model(Vocabulary("abcdef"), layer=layer, hidden_size=8)
     randomised(model.network, seed=1)
     prompt = model.vocabulary.decode(random_ids(6_345))

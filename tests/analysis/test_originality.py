@@ -1,4 +1,4 @@
-"""Passages copied from a corpus, against a plain search."""
+"""Passages copied from a corpus, compared with a plain search."""
 
 import random
 import tracemalloc
@@ -11,7 +11,7 @@ from npchar.analysis.originality import originality
 
 
 def plainly(text, corpus, least):
-    """The maximal common runs by looking at every pair of places."""
+    """The maximal common runs, found by comparing every pair of positions."""
     runs = {}
     for i in range(len(text)):
         best = 0
@@ -22,14 +22,14 @@ def plainly(text, corpus, least):
             best = max(best, n)
         if best >= least:
             runs[i] = best
-    # Those that are not within one that begins earlier
+    # Runs inside a longer run that begins earlier are omitted.
     return {
         (i, n) for i, n in runs.items() if not any(k < i and k + runs[k] >= i + n for k in runs)
     }
 
 
 @given(st.text("ab", max_size=30), st.text("abc", max_size=40), st.integers(1, 6))
-@example("babbbbbbaabaaba", "aabbabbbabbb", 1)  # longer runs that were forgotten for shorter ones
+@example("babbbbbbaabaaba", "aabbabbbabbb", 1)  # shorter runs once hid longer ones
 def test_against_the_plain_search(text, corpus, least):
     found = originality(text, corpus, least=least)
     assert {(p.position, len(p.text)) for p in found.passages} == plainly(text, corpus, least)
@@ -45,7 +45,7 @@ def test_against_the_plain_search(text, corpus, least):
 
 @pytest.mark.slow
 def test_many_short_texts():
-    """Of two letters, where runs overlap, as they rarely do in what Hypothesis tries."""
+    """Runs overlap in texts of two letters, which is rare in the examples of Hypothesis."""
     rng = random.Random(0)
     for _ in range(100_000):
         text, corpus = ("".join(rng.choices("ab", k=rng.randint(3, 25))) for _ in range(2))
@@ -55,7 +55,7 @@ def test_many_short_texts():
 
 
 def quickly(text, corpus, least):
-    """The same as `plainly`, by Python's own search."""
+    """The same result as `plainly`, computed by Python's string search."""
     passages, reach = set(), 0
     for i in range(len(text)):
         n = 0
@@ -92,7 +92,7 @@ def test_megabytes(corpus):
 
 
 def test_two_rules_of_dashes_take_no_quadratic_time():
-    """Every place of one begins a run in every place of the other: 600 million pairs."""
+    """Every position of one text begins a run at every position of the other: 600 million pairs."""
     found = originality("-" * 3000, "-" * 200_000)
     assert [(p.position, len(p.text)) for p in found.passages] == [(0, 3000)]
 

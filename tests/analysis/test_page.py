@@ -1,8 +1,8 @@
-"""The page in a real browser: the same numbers as Python, and an interface that works.
+"""The page in a real browser: it computes the same numbers as Python, and its interface works.
 
-Chromium opens a page in a frame as wide as a phone. A script at its end does what a program and
-a person would do, and hands over what came of it, as JSON. It waits for what happens on the page,
-never for some time to pass.
+Chromium opens a page in a frame of a phone's width. A script at the end of the page acts as a
+program and as a user, and sends the results as JSON. It waits for events on the page, never for
+a fixed time.
 """
 
 import base64
@@ -31,17 +31,17 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
     "--no-proxy-server",
-    # A frame out of sight would be drawn seldom or never: all fit into the window.
+    # A browser rarely draws a frame outside the window, so the window holds all frames.
     *("--window-size=2000,1000", "--disable-background-timer-throttling"),
     *("--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows"),
 )
-# Where programs write; TMPDIR is there too, but relative: a socket's path must be short.
+# Folders of other programs. TMPDIR is relative, because the path of a socket must be short.
 PLACES = ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR")
 PHONE = 360  # pixels
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 PLAIN = LETTERS + " \n.,;:!?'\"()-_0123456789=[]<&*/"
-# What HTML, JavaScript and UTF-16 could trip over, and more of them than a byte counts.
+# Characters that are special in HTML, JavaScript and UTF-16, and more than a byte can count.
 ODD = "ab \n\t<>&'\"`\\/$%{}-é\u0301\u00a0\u2028\u200b😀👍\ud800\udbff\udc00"
 MANY = "".join(chr(0x4E00 + k) for k in range(260))
 
@@ -52,7 +52,7 @@ TEXTS = {
 }
 TEMPERATURE = 0.8
 DRAWS = np.random.default_rng(3).random(200).tolist()
-PROMPT = "</script><!-- {{ weights }} \u2028"  # must do no harm
+PROMPT = "</script><!-- {{ weights }} \u2028"  # must be harmless
 
 SCRIPT = """
 const found = { errors: [] };
@@ -255,7 +255,7 @@ addEventListener("message", ({{ data }}) => fetch("found", {{ method: "POST", bo
 
 
 class Handler(SimpleHTTPRequestHandler):
-    timeout = LIMIT  # no thread waits any longer for a browser that says nothing
+    timeout = LIMIT  # no thread waits longer for a silent browser
 
     def do_POST(self):
         answer = self.rfile.read(int(self.headers["Content-Length"]))
@@ -269,9 +269,9 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Gives the browser the files of a folder and takes what it found.
+    """Serves the files of a folder to the browser, and receives the results.
 
-    Unlike http.server's own, it looks up no host name, and waits for its threads at the end.
+    Unlike http.server's own server, it looks up no host name, and waits for its threads at the end.
     """
 
     def __init__(self, address, folder):
@@ -293,7 +293,7 @@ def serving(address, folder):
 
 @contextmanager
 def browsing(browser, folder, url):
-    """A browser that writes into a folder only, and of which nothing is left running."""
+    """A browser that writes only into a folder and leaves no process running."""
     with open(folder / "log", "wb") as log:
         process = start(
             *(browser, *FLAGS, f"--user-data-dir={folder / 'profile'}", url),
@@ -308,7 +308,7 @@ def browsing(browser, folder, url):
 
 
 def wait(server, process):
-    """Whether the answer came before the browser ended or was to be given up."""
+    """Whether the answer came before the browser ended and within the time limit."""
     limit = time.monotonic() + LIMIT
     while not server.answered.wait(0.1):
         if process.poll() is not None or time.monotonic() > limit:
@@ -319,11 +319,11 @@ def wait(server, process):
 def models():
     one = npchar.Model(npchar.Vocabulary(PLAIN), hidden_size=128)
     randomised(one.network, seed=1, scale=0.2)
-    one.parameters["dense.W"] *= 5  # some characters much more probable than others
+    one.parameters["dense.W"] *= 5  # some characters become much more probable
     vocabulary = npchar.Vocabulary(ODD + MANY)
     two = npchar.Model(vocabulary, hidden_size=17, num_layers=2, dtype="float64")
     randomised(two.network, seed=2, scale=0.5)
-    # To float32's numbers now, as the page's are, so that the two are the same network.
+    # Rounded to float32 as on the page, so that both networks have the same weights.
     two.parameters.flat[:] = two.parameters.flat.astype("float32")
     models = {"one": one, "two": two}
     kinds = ("gru two", "gru", 2), ("rnn", "rnn", 2), ("conv", "conv", 4)
@@ -333,8 +333,8 @@ def models():
         )
         randomised(models[name].network, seed=3, scale=0.2)
         models[name].parameters["dense.W"] *= 5
-    half = models["gru two"].parameters.flat  # which the page then keeps in 16 bits
-    half[:40] *= 1e-5  # some of them subnormal
+    half = models["gru two"].parameters.flat  # the page stores them in 16 bits
+    half[:40] *= 1e-5  # some of them are subnormal
     half[:] = half.astype("float16")
     return models
 
@@ -343,7 +343,7 @@ MODELS = models()
 
 
 def page_of(name):
-    """The page of a model; with a second model to choose in one of them."""
+    """The page of a model; one of the pages has a second model."""
     names = [name, "gru two"] if name == "two" else [name]
     return page([
         PageModel(n, MODELS[n].network, MODELS[n].vocabulary, PROMPT if n == "two" else None)
@@ -356,7 +356,7 @@ def page_of(name):
     params=[pytest.param(n, marks=[pytest.mark.slow] if n != "two" else []) for n in MODELS],
 )
 def case(request, loopback, tmp_path_factory):
-    """A model, the text that its page read, and what the script found on the page."""
+    """A model, the text that its page read, and the results of the script."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         pytest.skip(f"there is no browser to open the page in: {', '.join(BROWSERS)}")
@@ -387,7 +387,7 @@ def softmax(logits):
 
 
 def units(text):
-    """A text as a browser has it, where two lone surrogates side by side are a pair."""
+    """A text as browsers represent it, in which two adjacent lone surrogates form a pair."""
     return text.encode("utf-16-le", "surrogatepass")
 
 
@@ -406,13 +406,13 @@ def test_the_probabilities_are_pythons(case):
     np.testing.assert_allclose(ours, softmax(exact[:, 0]), rtol=0, atol=1e-12)
     usual, _ = model.network.astype("float32").logits(ids)
     np.testing.assert_allclose(ours, softmax(usual[:, 0]), rtol=0, atol=1e-5)
-    assert ours.max(axis=1).mean() > 3 / len(model.vocabulary)  # they are no trifles
+    assert ours.max(axis=1).mean() > 3 / len(model.vocabulary)  # some probabilities are large
     surprise = -np.log2(ours[np.arange(len(text) - 1), ids[1:, 0]])
     assert found["bits"][1 : len(text)] == pytest.approx(surprise, abs=1e-9)
     assert len(found["states"]) == model.network.config.num_layers
     seen = npchar.Activations.of(model.network.astype("float64"), text, ids[:, 0])
     for layer, theirs in enumerate(found["states"]):
-        assert set(theirs) == set("hc") & set(seen.values)  # h, and of an LSTM c
+        assert set(theirs) == set("hc") & set(seen.values)  # h, and c in an LSTM
         for name, values in theirs.items():
             np.testing.assert_allclose(values, seen.values[name][-1, layer], rtol=0, atol=1e-12)
 
@@ -421,7 +421,7 @@ def test_long_texts_the_tour_links_and_files(case):
     _, _, found = case
     assert found["long"]["sooner"] < found["long"]["length"] == 6300  # it is read in slices
     assert found["long"]["ready"]
-    assert {id for id, _ in found["tour"]} == {"H2"}  # by keys
+    assert {id for id, _ in found["tour"]} == {"H2"}  # reached by keys
     assert len({title for _, title in found["tour"]}) == 5
     assert found["tourEnds"] == [True, "start-tour"]
     before, after = found["linked"]
@@ -440,7 +440,7 @@ def test_temperature_is_the_librarys(case):
 
 
 def softmaxed(network, ids, states=None, held=()):
-    """The distribution after the ids, with units of layer 0 held: (unit, c, h)."""
+    """The distribution after the ids, with units of layer 0 held at (unit, c, h)."""
     states = network.zero_states(1) if states is None else states
     for x in ids:
         x = np.array([x])
@@ -470,7 +470,7 @@ def test_saliency_is_pythons(case):
 
 
 def features(text):
-    """What the page calls line, word and quotes, told once more."""
+    """The page's features line, word and quotes, computed independently."""
     line = [len(text[: k + 1].rpartition("\n")[2]) for k in range(len(text))]
     word = []
     for character in text:
@@ -480,7 +480,7 @@ def features(text):
 
 
 def correlations(seen, feature):
-    """Of every unit, in the order of the layers and their units."""
+    """The correlation of every unit, in the order of layers and units."""
     T, layers, H = seen.h.shape
     found = np.empty(layers * H)
     for layer, unit, r in seen.find(feature, layers * H):
@@ -497,14 +497,14 @@ def chance_level(seen, feature, places):
     T = len(seen.text)
     moves = [int((k + 1) * T / 101 + 0.5) for k in range(100)]
     best = [part(seen, (places + m) % T).find(feature, 1)[0].correlation for m in moves]
-    return sorted(map(abs, best))[94]  # 5 are above
+    return sorted(map(abs, best))[94]  # 5 values are larger
 
 
 def test_correlations_are_pythons(case):
     model, text, found = case
     whole = text + model.vocabulary.decode(model.vocabulary.encode(found["drawn"], "skip"))
     if len(whole) < len(text) + len(DRAWS):
-        return  # lone surrogates, which a browser joins
+        return  # a browser joins lone surrogates
     network = model.network.astype("float64")
     seen = npchar.Activations.of(network, whole, model.vocabulary.encode(whole))
     for feature, theirs in zip(features(whole), found["correlations"]):
@@ -521,8 +521,8 @@ def test_a_span_ranks_the_units(case):
     span = found["span"]
     inside = np.isin(np.arange(len(text)), [k + n for k in (5, 18, 31) for n in range(4)])
     assert units("".join(span["text"])) == units("".join(np.array(list(text))[inside]))
-    assert found["early"] == 0  # with fewer spans
-    places = np.arange(min(45, len(text)))  # ten more on each side
+    assert found["early"] == 0  # too few spans for a ranking
+    places = np.arange(min(45, len(text)))  # with ten characters on each side
     feature = inside[places]
     near = part(seen, places)
     best = near.find(feature, 8)
@@ -554,7 +554,7 @@ def test_a_character_that_is_clicked_comes_back(case):
     values = {name: array[n, 0, 3] for name, array in seen.values.items()}
     numbers = re.findall(r"[+-]?\d\.\d{3}", re.sub("−", "-", "; ".join(back["equations"])))
     assert float(numbers[-1]) == pytest.approx(values["h"], abs=6e-4)
-    if "c" in values:  # the diagram is of an LSTM's cell
+    if "c" in values:  # the diagram shows an LSTM's cell
         shown = {name: v.replace("−", "-") for name, v in back["diagram"].items()}
         for name, value in values.items():
             assert float(shown[name]) == pytest.approx(value, abs=6e-4)
@@ -571,7 +571,7 @@ def test_pinned_units_are_held(case):
     np.testing.assert_allclose(found["pinned"]["now"], now, rtol=0, atol=1e-12)
     assert np.abs(now - plain).max() > 1e-3
     a = model.vocabulary.encode("a")
-    if "lstm" in model.network.config.layer:  # h = o tanh(c), by the gate of this step
+    if "lstm" in model.network.config.layer:  # h = o tanh(c), with the gate of this step
         o = network.plain().layers[0].forward(a[:, None], states[0]).values["o"][0, 0, 3]
         assert found["pinned"]["follow"]["h"][3] == pytest.approx(o * np.tanh(1.5), abs=1e-12)
         assert found["pinned"]["follow"]["c"][3] == 1.5
@@ -622,7 +622,7 @@ def test_the_prompt(case):
     assert found["prompt"] == (PROMPT if emoji else "the ")
     assert found["nothing"]["text"] == []
     assert found["nothing"]["status"]
-    # An upper-case letter is read as the lower-case one, what is not known is named.
+    # An upper-case letter is read as lower case; unknown characters are listed.
     assert found["understood"]["text"] == ["b", "a"] + ["😀"] * emoji
     left_out = found["understood"]["note"].rpartition(": ")[2].split()
     assert left_out == ["€", "🚀"] if emoji else ["€", "😀", "🚀"]
@@ -634,7 +634,7 @@ def test_the_buttons(case):
     assert len(found["one"]) == 3
     assert found["one"][:2] == found["cleared"] == ["b", "a"]
     assert (found["writing"], found["stopped"]) == ("Stop", "Write")
-    # Stopped in the picture that went past 100; one owes at most 0.2 s of 200 a second.
+    # The text is stopped by the frame that exceeds 100; one frame adds at most 0.2 s at 200 per s.
     assert 100 < len(found["written"]) <= 141
     assert found["later"] == found["written"]
 
@@ -671,24 +671,24 @@ def test_a_phones_width(case):
     _, _, found = case
     assert found["width"] == PHONE
     assert found["fits"]
-    assert found["loaded"] == []  # from elsewhere
+    assert found["loaded"] == []  # nothing from other sites
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_what_a_page_holds(name):
-    """Weights of 16 bits in 16 bits, that the browser reads right; and nothing from elsewhere."""
+    """A page stores weights of 16 bits in 16 bits, and loads nothing from other sites."""
     text, model = page_of(name), MODELS[name]
     assert not re.search(r"https?://|\bsrc=|<link|@import|url\((?!#)", text)
     assert "default-src 'none'" in text
     bits = 16 if name == "gru two" else 32
     assert f'"bits": {bits}' in text
-    weights = re.search(r'class="weights">(.*?)</script>', text, re.DOTALL)[1]  # of the first
+    weights = re.search(r'class="weights">(.*?)</script>', text, re.DOTALL)[1]  # the first model
     assert len(base64.b64decode(weights)) == model.parameters.flat.size * bits // 8
 
 
 def test_a_large_weight_has_no_16_bits():
     model = npchar.Model(npchar.Vocabulary("ab"), hidden_size=2)
-    model.parameters.flat[:] = 2**17  # a round number, but above what 16 bits reach
+    model.parameters.flat[:] = 2**17  # a power of two above the range of 16 bits
     assert '"bits": 32' in page([PageModel("", model.network, model.vocabulary)])
 
 
@@ -698,7 +698,7 @@ def test_the_stand_in_for_rare_characters_is_never_drawn():
     text = page([PageModel("", model.network, model.vocabulary)])
     weights = re.search(r'class="weights">(.*?)</script>', text, re.DOTALL)[1]
     found = np.frombuffer(base64.b64decode(weights), "<f4")
-    assert found[-1] == -30_000  # its bias
+    assert found[-1] == -30_000  # the bias of the unknown symbol
     np.testing.assert_array_equal(found[:-1], before[:-1])
     np.testing.assert_array_equal(model.parameters.flat, before)
 

@@ -1,4 +1,4 @@
-"""What a model thinks of a text, and how that is shown."""
+"""Scores of a text, and their display in colours."""
 
 import re
 import tracemalloc
@@ -11,7 +11,7 @@ from npchar.analysis.colouring import as_ansi, as_html
 
 
 def one_reading(model, text):
-    """log p of each character by the plain way: all logits at once, in float64."""
+    """log p of each character, computed from all logits in one float64 pass."""
     ids = model.vocabulary.encode(text).astype(int)
     logits, _ = model.network.astype("float64").logits(ids[:-1, None])
     p = np.exp(logits[:, 0])
@@ -25,7 +25,7 @@ def pretrained():
 
 @pytest.fixture(scope="module")
 def of_the_first_release():
-    """In 32-bit floats, and smaller."""
+    """The model of the first release, which is smaller and stored in 32-bit floats."""
     return npchar.Model.pretrained("nietzsche-128")
 
 
@@ -33,12 +33,12 @@ def of_the_first_release():
 def test_pieces_come_out_as_one_reading(of_the_first_release, n):
     model = of_the_first_release
     rng = np.random.default_rng(n)
-    text = model.vocabulary.decode(rng.integers(0, 57, n))  # nonsense: a hard case
+    text = model.vocabulary.decode(rng.integers(0, 57, n))  # random text is a hard case
     score = model.score(text)
     assert score.log_probabilities.shape == (n - 1,)
     exact = one_reading(model, text)
     difference = np.abs(score.log_probabilities - exact)
-    assert difference.max() < 0.02  # out of 4 to 20; without warming up it is 6
+    assert difference.max() < 0.02  # of values from 4 to 20; without warm-up it is 6
     assert difference[:1000].max() < 1e-4
     assert model.evaluate(text).loss == pytest.approx(score.loss, rel=1e-12)
 
@@ -66,7 +66,7 @@ def test_what_surprised_it(pretrained):
 
 @pytest.mark.slow
 def test_a_long_text_in_bounded_memory(pretrained):
-    """Beyond the text itself: some bytes a character, whatever its length."""
+    """The memory per character is bounded, apart from the text itself."""
 
     def peak(n):
         text = "the soul of man. " * (n // 17)
@@ -77,7 +77,7 @@ def test_a_long_text_in_bounded_memory(pretrained):
         return used
 
     short, long = peak(70_000), peak(170_000)
-    assert long - short < 100_000 * 12  # 4 for the result, 1 for an id, the rest passes by
+    assert long - short < 100_000 * 12  # 4 for the result and 1 for an id; other memory is released
 
 
 def test_colours_in_html():
@@ -85,7 +85,7 @@ def test_colours_in_html():
     assert page.count("<span") == 4
     assert "&lt;" in page
     assert 'title="&lt;x&gt;"' in page
-    assert "rgba(220,50,30,0.75)" in page  # red, and a value beyond 1 counts as 1
+    assert "rgba(220,50,30,0.75)" in page  # red; values above 1 count as 1
     assert "rgba(40,100,220,0.38)" in page
     assert re.sub(r"<[^>]*>", "", page) == "a&lt;b⏎\n"
     assert re.sub(r"<[^>]*>", "", as_html(["to", "be"], [0, 1])) == "to be "
@@ -93,10 +93,10 @@ def test_colours_in_html():
 
 def test_colours_of_a_terminal():
     shown = as_ansi("ab\nc\x1b[31m", [0, 1, 1, -0.01, 0, 0, 0, 0, 0])
-    assert "\x1b[31m" not in shown  # what is in a text must not command the terminal
+    assert "\x1b[31m" not in shown  # characters of a text must not control the terminal
     assert shown.startswith("a\x1b[30;48;5;196mb\x1b[0m")
     assert as_ansi(["a", "\n", "b"], [0, 1, 0]).endswith("\x1b[0m\nb ")
-    assert "\x1b[0m\nc" in shown  # a colour ends before its line does
+    assert "\x1b[0m\nc" in shown  # a colour ends before the end of its line
     assert re.sub(r"\x1b\[[\d;]*m", "", shown) == "ab⏎\nc\\u001b[31m"
 
 

@@ -1,4 +1,4 @@
-"""The output layer with its loss, against `Dense` and `softmax_cross_entropy`."""
+"""The output layer with its loss, compared with `Dense` and `softmax_cross_entropy`."""
 
 import numpy as np
 import pytest
@@ -57,6 +57,6 @@ def test_one_target_is_not_that_of_all():
 
 @pytest.mark.parametrize("size", [1, 30, 1000])
 def test_logits_of_any_size(size):
-    """An exponential of 1,000 would be infinite."""
+    """exp(1,000) overflows, so the softmax must subtract the maximum."""
     rng = np.random.default_rng(5)
     assert_loss_is_plain(6, 13, size * rng.uniform(-1, 1, (9, 6)), np.arange(9))

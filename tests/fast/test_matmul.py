@@ -1,4 +1,4 @@
-"""Matrix products in tiles, and the memory that they read and write."""
+"""Matrix products in tiles, and the memory that they access."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from npchar.fast.matmul import MatmulPlan
 
 @pytest.fixture
 def small_kernels(monkeypatch):
-    """As on a processor with kernels for small matrices, with a small limit for their size."""
+    """Simulate a processor with kernels for small matrices, and a small limit for their size."""
     monkeypatch.setattr(matmul, "HAS_SMALL_KERNELS", True)
     monkeypatch.setattr(matmul, "SMALL", 5000)
 
@@ -35,7 +35,7 @@ def test_a_product_in_tiles_is_the_product(M, K, N, left_gates):
 @pytest.mark.usefixtures("small_kernels")
 @pytest.mark.parametrize(("M", "K", "N"), SIZES)
 def test_joined_matrices_sum_over_gates(M, K, N):
-    """Also where they are views, as transposed weights are."""
+    """Matrices may be views, such as transposed weights."""
     rng = np.random.default_rng(1)
     a, W = rng.standard_normal((M, 2 * K)), rng.standard_normal((2, N, K)).swapaxes(1, 2)
     plan = MatmulPlan(M, 2 * K, N, a.dtype)

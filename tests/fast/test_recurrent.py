@@ -1,4 +1,4 @@
-"""The fast recurrent layers against the plain layers, however a product is computed."""
+"""The fast recurrent layers, compared with the plain layers for every way to compute a product."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ CELLS = ["gru", "lstm", "rnn"]
 
 
 def random_case(name, T, B, D, H, vectors, seed, at_the_end=False):
-    """Arrays, inputs, a state, and gradients of the final state and of the outputs."""
+    """Arrays, inputs, a state, and the gradients of the final state and of the outputs."""
     rng = np.random.default_rng(seed)
     arrays = {n: rng.normal(0, 0.4, s) for n, s in PLAIN[name].shapes(D, H).items()}
     x = rng.normal(size=(T, B, D)) if vectors else rng.integers(0, D, (T, B))
@@ -23,13 +23,13 @@ def random_case(name, T, B, D, H, vectors, seed, at_the_end=False):
 
 
 def everything(kind, arrays, x, state, dstate, dh, tape=None):
-    """What a layer computes in a forward and a backward pass."""
+    """The results of a layer's forward and backward pass."""
     layer = kind(**arrays)
     tape = layer.forward(x, state, tape)
     results = [tape.outputs.copy(), *tape.final_state]
     gradient = layer.zeros_like()
     for array in gradient.arrays.values():
-        array += 7  # whatever is there is overwritten
+        array += 7  # old values are overwritten
     dx, dinitial = layer.backward(tape, dh, dstate, gradient)
     assert (dx is None) == (x.ndim == 2)
     return [*results, *dinitial, *([] if dx is None else [dx]), *gradient.arrays.values()]
@@ -45,11 +45,11 @@ def everything(kind, arrays, x, state, dstate, dh, tape=None):
 @example("lstm", 100, 9, 8, 8, True, False, 0)
 @example("gru", 100, 9, 8, 8, False, True, 0)
 @example("rnn", 100, 9, 8, 8, True, True, 0)
-@example("lstm", 100, 9, 2, 3, False, False, 0)  # a symbol of more rows than are copied at a time
-@example("rnn", 64, 1, 1, 1, False, False, 8)  # terms of 1 that add up to 4e-4
-@example("rnn", 69, 1, 5, 6, True, True, 88428)  # gradients that have vanished to 1e-25
+@example("lstm", 100, 9, 2, 3, False, False, 0)  # more rows of a symbol than are copied together
+@example("rnn", 64, 1, 1, 1, False, False, 8)  # terms of 1 whose sum is 4e-4
+@example("rnn", 69, 1, 5, 6, True, True, 88428)  # gradients that vanish to 1e-25
 def test_fast_is_plain(name, T, B, D, H, vectors, at_the_end, seed):
-    """Outputs, states and all gradients, to the twelfth digit of what they are computed from.
+    """Outputs, states and gradients agree to twelve digits of the terms in their sums.
 
     Where terms cancel, or gradients vanish over many steps, rounding may change more than the
     twelfth digit of a result. There the fast layer may differ by as much as the plain layer does
@@ -78,7 +78,7 @@ def test_fast_is_plain(name, T, B, D, H, vectors, at_the_end, seed):
 
 @pytest.fixture(params=[1024, 70], ids=["joined", "split"])
 def is_split(request, monkeypatch):
-    """Products in tiles; with the gradients of all gates in one product, or in one each."""
+    """Products in tiles, with the gradients of all gates in one product or in separate products."""
     monkeypatch.setattr(matmul, "HAS_SMALL_KERNELS", True)
     monkeypatch.setattr(matmul, "SMALL", 40_000)
     monkeypatch.setattr(matmul, "LONGEST", request.param)
@@ -93,7 +93,7 @@ def test_fast_is_plain_in_tiles(name, vectors, is_split):
     layer, plain = FAST[name](**arrays), PLAIN[name](**arrays)
     tape = layer.tape(6, B)
     assert tape.plan.is_tiled
-    assert tape.is_split == (is_split and name != "rnn")  # it has one gate
+    assert tape.is_split == (is_split and name != "rnn")  # a plain RNN has one gate
     computed, expected = everything(FAST[name], *case, tape), everything(PLAIN[name], *case)
     for result, right in zip(computed, expected, strict=True):
         np.testing.assert_allclose(result, right, rtol=1e-12, atol=1e-13)
@@ -104,7 +104,7 @@ def test_fast_is_plain_in_tiles(name, vectors, is_split):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_the_same_inputs_give_the_same_bits(name):
-    """On a new tape, and on a tape with traces of other passes, of ids and of vectors."""
+    """The tape may be new, or may contain values of earlier passes over ids or vectors."""
     cases = [random_case(name, 5, 3, 4, 8, vectors, seed=2) for vectors in (False, True)]
     tape = FAST[name](**cases[0][0]).tape(5, 3)
     for case in (cases[0], cases[1], cases[0], cases[1]):
@@ -116,7 +116,7 @@ def test_the_same_inputs_give_the_same_bits(name):
 @pytest.mark.parametrize("vectors", [False, True])
 @pytest.mark.parametrize("name", CELLS)
 def test_a_stepper_of_any_number_of_sequences_is_plain(name, vectors, B):
-    """Ids after vectors, too: the step of one leaves nothing to the other."""
+    """Ids may follow vectors; the step of one does not affect the other."""
     arrays, x, state, *_ = random_case(name, 6, B, 5, 4, vectors, seed=3)
     dense = npchar.Dense.create(4, 7, dtype="float64")
     dense.b[...] = np.arange(7)
@@ -133,9 +133,9 @@ def test_a_stepper_of_any_number_of_sequences_is_plain(name, vectors, B):
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("D", [40, 4000])
 def test_symbols_that_do_not_occur(name, D):
-    """They have a gradient of zero, and leave the others where they belong."""
+    """Their gradient is zero, and the gradients of other symbols keep their places."""
     arrays, x, state, dstate, dh = random_case(name, 6, 5, D, 3, vectors=False, seed=D)
-    x = x % 13 * (D // 13)  # some symbols several times, most of them never
+    x = x % 13 * (D // 13)  # some symbols occur several times, most never
     results = [everything(one[name], arrays, x, state, dstate, dh) for one in (FAST, PLAIN)]
     for computed, expected in zip(*results, strict=True):
         np.testing.assert_allclose(computed, expected, rtol=0, atol=1e-12)

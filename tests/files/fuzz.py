@@ -1,12 +1,11 @@
-"""Damaged and hostile model files: each loads to the same model, or is refused.
+"""Damaged and hostile model files: each loads as the same model or is refused.
 
-Starts from a model's file and from a checkpoint's, and damages them: bits,
-bytes, truncation, repetition, trailing bytes; the zip's structure (compressed
-members that would expand a thousandfold, duplicates, extra and missing members,
-pickles); the headers of the arrays (huge, negative and false shapes, other
-types, brackets without end); the configuration (other types and sizes). Nothing
-but the library's own error may come out, no pickle may run, and no file may take
-more than a second or than some megabytes.
+The script damages a model file and a checkpoint. It changes bits and bytes, truncates, repeats and
+appends data. It changes the structure of the zip file (compressed members that would expand a
+thousandfold, duplicate, additional and missing members, pickles), the headers of arrays (huge,
+negative and false shapes, other types, unclosed brackets) and the configuration (other types and
+sizes). Only the library's own errors are allowed. No pickle may run, and no file may take more
+than a second or more than 20 MB of memory.
 """
 
 from __future__ import annotations
@@ -33,23 +32,23 @@ MARKER = Path(tempfile.gettempdir()) / "npchar-fuzz-was-here"
 
 
 class Bomb:
-    """A pickle of it runs code when it is read."""
+    """An object whose pickle runs code when it is read."""
 
     def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
         return eval, (f"open({str(MARKER)!r}, 'w')",)
 
 
 def members_of(content: bytes) -> Members:
-    """The parts of a zip file."""
+    """The members of a zip file."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return {info.filename: archive.read(info) for info in archive.infolist()}
 
 
 def zipped(members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:
-    """A zip file of these parts, names twice if so wished."""
+    """A zip file of these members, with duplicate names if given."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of duplicate names
+        warnings.simplefilter("ignore")  # for duplicate names
         with zipfile.ZipFile(buffer, "w", compression) as archive:
             for name, data in members:
                 archive.writestr(name, data)
@@ -57,14 +56,14 @@ def zipped(members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STOR
 
 
 def npy(header: str, data: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
-    """An array's file with this header, true or not."""
+    """An array file with this header, which may be false."""
     text = header.encode("latin-1", "replace")
     text += b" " * (-(len(text) + 11) % 64) + b"\n"
     return b"\x93NUMPY" + version + len(text).to_bytes(2, "little") + text + data
 
 
 def damaged_bytes(content: bytes, rng: random.Random) -> bytes:
-    """Damage without knowledge of the format."""
+    """Damage bytes without knowledge of the format."""
     data = bytearray(content)
     for _ in range(rng.choice((1, 1, 1, 2, 5, 40))):
         at, length = rng.randrange(len(data) + 1), rng.choice((0, 1, 8, 64, 4096))
@@ -91,12 +90,12 @@ VALUES = (None, True, -1, 0, 1, 2, 7, 1.5, 10**6, 10**12, 10**400, 1e308, float(
 
 
 def damaged_structure(content: bytes, rng: random.Random) -> bytes:
-    """Damage that knows the format: a whole zip file with true checksums."""
+    """Damage the structure of a zip file, with correct checksums."""
     members = members_of(content)
     name = rng.choice(list(members))
     kind = rng.randrange(9)
     compression = zipfile.ZIP_STORED
-    if kind == 0:  # an array's header
+    if kind == 0:  # the header of an array
         array = np.lib.format.read_array(io.BytesIO(members[name]))
         shape, dtype = str(array.shape), repr(array.dtype.str)
         shape = rng.choice(SHAPES) if rng.random() < 0.6 else shape
@@ -118,45 +117,45 @@ def damaged_structure(content: bytes, rng: random.Random) -> bytes:
         else:
             place[rng.choice((key, key, key, "surprise"))] = rng.choice(VALUES)
         members["configuration.npy"] = as_npy(json.dumps(configuration).encode())
-    elif kind == 2:  # a configuration that is no JSON
+    elif kind == 2:  # a configuration that is not JSON
         junk = rng.choice((b"", b"{", b"[" * 50_000, b'{"a":' * 50_000, b"\xff\xfe", b"nul",
                            b"9" * 9000, b'{"format": 1}', rng.randbytes(99)))  # fmt: skip
         members["configuration.npy"] = as_npy(junk)
-    elif kind == 3:  # compressed: a few kB that would be many MB
+    elif kind == 3:  # a few compressed kB that would expand to many MB
         members[name] += b"\0" * rng.choice((0, 10_000_000))
         compression = rng.choice((zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
     elif kind == 7:  # a pickle
         header = "{'descr': '|O', 'fortran_order': False, 'shape': (1,), }"
         members[name] = rng.choice((npy(header), b"")) + pickle.dumps([Bomb()])
-    elif kind == 8:  # trailing bytes, within and without
+    elif kind == 8:  # trailing bytes inside and outside of a member
         members[name] += rng.randbytes(rng.choice((1, 64)))
     parts = list(members.items())
-    if kind == 4:  # twice
+    if kind == 4:  # a duplicate member
         parts.insert(rng.randrange(len(parts) + 1), (name, rng.choice((members[name], b"x"))))
-    elif kind == 5:  # too many
+    elif kind == 5:  # an additional member
         extra = rng.choice(("extra.npy", "extra", "../../escape.npy", "/etc/passwd", "a/", ".npy",
                             name.upper(), "configuration"))  # fmt: skip
         parts.insert(rng.randrange(len(parts) + 1), (extra, rng.choice((members[name], b""))))
-    elif kind == 6:  # too few
+    elif kind == 6:  # a missing member
         parts = [part for part in parts if part[0] != name]
     return zipped(parts, compression)
 
 
 def as_npy(data: bytes) -> bytes:
-    """Bytes as an array's file."""
+    """Bytes as an array file."""
     buffer = io.BytesIO()
     np.lib.format.write_array(buffer, np.frombuffer(data, np.uint8))
     return buffer.getvalue()
 
 
 def describes(model: npchar.Model) -> tuple[object, ...]:
-    """All that makes two models the same."""
+    """All properties that identify a model."""
     flat = model.parameters.flat
     return model.vocabulary, model.network.config, flat.dtype, flat.tobytes()
 
 
 def fuzz(count: int, seed: int, folder: Path) -> dict[str, object]:
-    """Try so many files; raises an AssertionError for the first that does harm."""
+    """Try `count` files; raise an AssertionError for the first harmful one."""
     rng = random.Random(seed)
     text = "the cat sat on the mat, and the rat sat on the cat. " * 20
     originals = []
@@ -184,8 +183,8 @@ def fuzz(count: int, seed: int, folder: Path) -> dict[str, object]:
         except npchar.CheckpointError:
             outcomes["refused"] += 1
         else:
-            # Another configuration that a whole file of the same arrays agrees with
-            # (a version, a position in a training) is no damage.
+            # Another configuration that is consistent with the arrays (a version, a position in a
+            # training) is no damage.
             assert describes(found)[:3] == expected[:3] or damage is damaged_structure, n
             assert describes(found)[3] == expected[3], f"file {n} loads as another model"
             outcomes["the same model"] += 1

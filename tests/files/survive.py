@@ -1,11 +1,10 @@
-"""Trainings killed at any moment, on disks that fail: nothing may be lost.
+"""Trainings that are killed at random moments or run on failing disks must lose no data.
 
-A child process trains with a checkpoint. First it is killed (SIGKILL) at random
-moments, again and again, each time resumed from the file, until it ends. Then
-the k-th write, fsync or replace of the checkpoint fails, or kills the process,
-for k = 1, 2, ... until the training gets by without reaching the k-th. After
-each, the file must load, and what comes out in the end (weights, losses, text)
-must be that of a training never interrupted, to the bit.
+A child process trains with a checkpoint. In the first part it is killed (SIGKILL) at random
+moments and resumed from the file until it ends. In the second part the k-th write, fsync or
+replace of the checkpoint fails or kills the process, for k = 1, 2, ... until the training has
+fewer than k of them. After each failure the file must load. The final result (weights, losses,
+text) must equal that of an uninterrupted training, bit for bit.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ print(json.dumps([
 
 
 def child(path: Path, k: int = 0, mode: str = "none") -> subprocess.Popen[str]:
-    """A training under way."""
+    """Start a training."""
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, str(path), str(k), mode],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -75,7 +74,7 @@ def child(path: Path, k: int = 0, mode: str = "none") -> subprocess.Popen[str]:
 
 
 def result(process: subprocess.Popen[str]) -> list[object]:
-    """What a training that ended came to; the last number is of its writes."""
+    """The result of a training that ended; the last number counts its writes."""
     out, errors = process.communicate()
     if process.returncode:
         raise SystemExit(f"a training failed: {errors}")
@@ -84,14 +83,14 @@ def result(process: subprocess.Popen[str]) -> list[object]:
 
 
 def must_load(path: Path) -> None:
-    """The file, if there is one, is a model; and nothing else than leftovers lies beside it."""
+    """Check that the file, if it exists, is a model, and that only leftovers lie beside it."""
     if path.exists():
         npchar.Model.load(path)
     assert all(p == path or p.name.startswith(".npchar-") for p in path.parent.iterdir())
 
 
 def kills(folder: Path, wanted: int, rng: random.Random) -> dict[str, int]:
-    """SIGKILL at random moments, until so many hit a training under way."""
+    """Send SIGKILL at random moments until `wanted` of them have interrupted a training."""
     start = time.monotonic()
     expected = result(child(folder / "reference.npz"))[:-1]
     length = time.monotonic() - start
@@ -119,7 +118,7 @@ def kills(folder: Path, wanted: int, rng: random.Random) -> dict[str, int]:
 
 
 def faults(folder: Path, mode: str, each: int = 1) -> dict[str, int]:
-    """The k-th write, fsync or replace fails or kills, for `each` k-th moment."""
+    """Let the k-th write, fsync or replace fail or kill, for every `each`-th k."""
     reference = result(child(folder / "reference.npz", 10**9, mode))
     (folder / "reference.npz").unlink()
     expected, count = reference[:-1], int(str(reference[-1]))

@@ -1,4 +1,4 @@
-"""Saved models: exact, whole or not at all, and read with suspicion."""
+"""Saved models: exact, written atomically, and checked when they are read."""
 
 import hashlib
 import json
@@ -55,7 +55,7 @@ def test_a_file_of_16_bits(tmp_path, dtype):
     np.testing.assert_array_equal(loaded.parameters.flat, half.astype(dtype))
     with np.load(path) as file:
         assert file["dense.W"].dtype == np.float16
-    loaded.save(path)  # in full again
+    loaded.save(path)  # a complete file again
     with np.load(path) as file:
         assert file["dense.W"].dtype == dtype
 
@@ -151,7 +151,7 @@ def test_compressed_members_are_refused(saved):
 
 
 def test_members_that_share_their_bytes(saved):
-    """A small file could unfold to a large one so."""
+    """A small file could otherwise expand to a large one."""
     with zipfile.ZipFile(saved, "a") as archive:
         for name in ("lstm0.Wx.npy", "lstm0.Wh.npy", "lstm0.b.npy"):
             for k in range(8):
@@ -168,7 +168,7 @@ def test_members_that_share_their_bytes(saved):
 
 @pytest.mark.parametrize("characters", ["\ud83d\ude00", "\ud83d", "a\ude00\ud83d"])
 def test_surrogates_are_kept_apart(tmp_path, characters):
-    """JSON would join two that stand side by side to one character."""
+    """JSON would join two adjacent surrogates into one character."""
     model = Model(Vocabulary(characters + "xy"), hidden_size=2)
     model.save(tmp_path / "model.npz")
     assert Model.load(tmp_path / "model.npz").vocabulary == model.vocabulary
@@ -176,7 +176,7 @@ def test_surrogates_are_kept_apart(tmp_path, characters):
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_an_array_that_is_there_twice(saved):
-    """Which of the two would count?"""
+    """A duplicate member would be ambiguous."""
     with zipfile.ZipFile(saved, "a") as archive:
         archive.writestr("dense.b.npy", archive.read("dense.b.npy"))
     with pytest.raises(CheckpointError, match="a member occurs twice"):
@@ -184,7 +184,7 @@ def test_an_array_that_is_there_twice(saved):
 
 
 def test_hostile_files_do_no_harm(tmp_path):
-    """Each is refused, or loads as it was."""
+    """Each file is refused or loads as the original model."""
     assert fuzz.fuzz(80, seed=1, folder=tmp_path)["refused"] > 40
 
 
@@ -202,7 +202,7 @@ VERSION_1_LOSS = 2.076414
 
 
 def test_the_first_version_is_read_for_good():
-    """Written once, by 0.1.0, and never again.
+    """The file was written by version 0.1.0 and is never regenerated.
 
     Model(Vocabulary("abcdeé☃\\n"), hidden_size=5, num_layers=2, dropout=0.25, seed=3)
     """
@@ -243,7 +243,7 @@ def write(request):
 
 @pytest.fixture(params=["FIFO", "folder", "device"])
 def special(request, tmp_path):
-    """A file that is not a regular one, and its kind."""
+    """A file that is not a regular file, and its kind."""
     path = tmp_path / "special"
     if request.param == "folder":
         path.mkdir()
@@ -273,7 +273,7 @@ def test_a_special_file_is_refused(model, tmp_path, special, linked, write):
     if kind == "FIFO":
         with pytest.raises(
             CheckpointError, match="expected a regular file"
-        ):  # it is not waited for
+        ):  # the writer does not wait for a reader
             Model.load(path)
 
 
@@ -286,7 +286,7 @@ def test_a_link_is_followed(model, tmp_path, is_there, write):
     if is_there:
         model.save(target)
         before = target.read_bytes()
-    if write is not WRITERS["checkpoint"]:  # which trains the model of the file
+    if write is not WRITERS["checkpoint"]:  # a checkpoint trains the model of the file
         model.parameters.flat[:] += 1
     write(model, second)
     assert not is_there or target.read_bytes() != before
@@ -327,12 +327,12 @@ def test_a_file_that_is_replaced_keeps_its_owner(saved, model):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other rights")
 def test_no_file_is_open_to_others_while_a_model_is_saved(model, tmp_path):
-    """The umask stays as it is for other threads, and a private file's temporary one is private."""
+    """Other threads keep the umask, and the temporary file of a private file is private."""
     path, probe = tmp_path / "model.npz", tmp_path / "probe"
     modes = set()
 
     def look(frame, event, argument):
-        if event == "c_return":  # as if another thread ran here
+        if event == "c_return":  # simulates another thread
             os.close(os.open(probe, os.O_CREAT | os.O_WRONLY, 0o666))
             modes.update(stat.S_IMODE(entry.stat().st_mode) for entry in os.scandir(tmp_path))
             os.unlink(probe)
@@ -350,7 +350,7 @@ def test_no_file_is_open_to_others_while_a_model_is_saved(model, tmp_path):
         assert os.umask(0o027) == 0o027
     finally:
         os.umask(before)
-    assert modes == {0o600, 0o640}  # of the model and its temporary file, and of the probe
+    assert modes == {0o600, 0o640}  # the model and its temporary file; the probe
 
 
 def test_threads_that_save_at_once(tmp_path):
@@ -393,7 +393,7 @@ def test_a_later_save_removes_the_temporary_file_of_a_killed_one(model, saved):
     assert python("-c", SAVE_AND, saved, "die").wait(LIMIT) == -signal.SIGKILL
     (temporary,) = set(saved.parent.iterdir()) - {saved}
     model.save(saved)
-    assert set(saved.parent.iterdir()) == {saved, temporary}  # it may still be written
+    assert set(saved.parent.iterdir()) == {saved, temporary}  # may still be in use
     os.utime(temporary, (0, time.time() - 2 * files.STALE))
     model.save(saved.with_name("other.npz"))
     assert not temporary.exists()
@@ -421,7 +421,7 @@ def test_a_name_as_long_as_a_folder_takes(model, tmp_path):
 
 
 def test_small_weights_where_numpy_raises(tmp_path):
-    """Weights below the smallest of 16 or 32 bits become zero, or subnormal."""
+    """Weights below the range of 16 or 32 bits become zero or subnormal."""
     model = Model(Vocabulary("abc"), hidden_size=2, dtype="float64")
     model.parameters["dense.b"][:] = 1e-7, 1e-12, 1e-50
     expected = model.parameters.flat.astype("float16").astype("float64")

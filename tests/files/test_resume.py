@@ -1,4 +1,4 @@
-"""Checkpoints: a training that was interrupted goes on as if it had not been."""
+"""Checkpoints: a resumed training gives the same result as an uninterrupted one."""
 
 import itertools
 import json
@@ -37,7 +37,7 @@ def make(**changes):
 
 
 def outcome(model, history):
-    """All of a training's result that must come out the same, to the bit."""
+    """All results of a training that must agree bit for bit."""
     return (
         model.parameters.flat.tobytes(),
         history.loss,
@@ -60,18 +60,18 @@ def uninterrupted():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The file that such a training leaves, its bytes."""
+    """The bytes of the checkpoint of a finished training."""
     path = tmp_path_factory.mktemp("finished") / "run.npz"
     fit(make(), path)
     return path.read_bytes()
 
 
 class Crash(Exception):
-    """What ends a training in these tests."""
+    """The exception that ends a training in these tests."""
 
 
 def crash_after(monkeypatch, steps):
-    """End the training by an exception in the middle of a later gradient."""
+    """End the training by an exception during a later gradient."""
     count = itertools.count()
     original = npchar.network.network.Network.gradients
 
@@ -94,14 +94,14 @@ def test_a_crash_anywhere_changes_nothing(tmp_path, monkeypatch, uninterrupted, 
         crash_after(patch, after)
         with pytest.raises(Crash):
             fit(make(), path, checkpoint_every=every)
-    model = make(seed=5)  # what it starts from must not matter
+    model = make(seed=5)  # the initial weights must not matter
     assert outcome(model, fit(model, path, checkpoint_every=every)) == uninterrupted
     assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.fixture
 def on_replace(monkeypatch):
-    """Call a function with the number of each file that is put in its place, before and after."""
+    """Call a function before and after each replacement of a file, with the file's number."""
 
     def install(before=None, after=None):
         replace, count = os.replace, itertools.count()
@@ -119,12 +119,12 @@ def on_replace(monkeypatch):
 
 
 def test_the_last_saved_step_is_enough(tmp_path, on_replace, uninterrupted):
-    """As after a SIGKILL: nothing is saved at the end."""
+    """Nothing is saved at the end, as after a SIGKILL."""
     path, copy, kept = tmp_path / "run.npz", tmp_path / "copy.npz", []
     on_replace(after=lambda _: kept.append(path.read_bytes()))
     model = make()
     assert outcome(model, fit(model, path, checkpoint_every=(4, "steps"))) == uninterrupted
-    assert len(kept) == 1 + 5 + 1  # at the start, at steps 4, 8, .. 20, and at the end
+    assert len(kept) == 1 + 5 + 1  # at the start, at steps 4, 8, ..., 20, and at the end
     for content in kept[:-1]:
         copy.write_bytes(content)
         Model.load(copy)
@@ -137,7 +137,7 @@ def test_a_finished_training_is_not_done_again(tmp_path, monkeypatch, uninterrup
     fit(make(), path)
     model = make(seed=3)
     with monkeypatch.context() as patch:
-        crash_after(patch, 0)  # a single gradient would be one too many
+        crash_after(patch, 0)  # no gradient may be computed
         assert outcome(model, fit(model, path)) == uninterrupted
     assert Model.load(path).parameters.flat.tobytes() == uninterrupted[0]
 
@@ -219,7 +219,7 @@ def test_a_training_by_version_1_is_refused_but_its_model_loads(tmp_path, finish
 
 
 def test_optimizers_and_schedules_resume(tmp_path, monkeypatch):
-    """A function as a schedule, which the file does not hold, must come again."""
+    """A schedule that is a function is not in the file and must be passed again."""
     options = {"learning_rate": None, "schedule": lambda progress: (1 - progress) ** 2}
 
     def optimizer():
@@ -237,7 +237,7 @@ def test_optimizers_and_schedules_resume(tmp_path, monkeypatch):
         fit(make(), path, learning_rate=None)
     with pytest.raises(CheckpointError, match="optimizer_arguments was"):
         fit(make(), path, optimizer=npchar.RMSprop(learning_rate=0.03), **options)
-    model = make()  # the name takes the arguments of the checkpoint
+    model = make()  # the name gets the arguments in the checkpoint
     assert outcome(model, fit(model, path, **options)) == expected
 
 
@@ -257,7 +257,7 @@ def test_validation_data_is_part_of_the_text(tmp_path):
 
 
 def test_the_best_weights_outlive_an_interruption(tmp_path):
-    """The best epoch is before it, and all after it are worse."""
+    """The best epoch comes before the interruption, and all later epochs are worse."""
 
     def worsen(model):
         def after(history):
@@ -285,9 +285,9 @@ def test_the_best_weights_outlive_an_interruption(tmp_path):
 
 
 def test_a_guard_goes_on_where_it_was(tmp_path, monkeypatch):
-    """A roll-back after an interruption, to weights and at a rate from before it."""
+    """A roll-back after an interruption restores weights and a rate from before it."""
     original = npchar.network.network.Network.gradients
-    spoilt = (9, 13)  # of all steps, both in the second epoch: back to what the first left
+    spoilt = (9, 13)  # steps of the second epoch; both lead back to the end of the first epoch
 
     def train(path, until):
         count = itertools.count(0 if until else 12)
@@ -312,7 +312,7 @@ def test_a_guard_goes_on_where_it_was(tmp_path, monkeypatch):
 
 
 def in_the_middle_of_an_update(monkeypatch, k, happens):
-    """Let something happen in the k-th step, when some of the weights are changed."""
+    """Call `happens` in the k-th step, when only some of the weights have been updated."""
     count = itertools.count(1)
     update = npchar.RMSprop.update
 
@@ -367,7 +367,7 @@ def test_ctrl_c_waits_for_the_step_that_workers_make(tmp_path, monkeypatch):
             fit(make(), path, workers=2)
     assert position(path)["steps"] == 3
     model = make()
-    assert outcome(model, fit(model, path, workers=None)) == expected  # as many as before
+    assert outcome(model, fit(model, path, workers=None)) == expected  # the same number of workers
 
 
 def position(path):
@@ -397,9 +397,9 @@ def test_nothing_is_mixed(tmp_path, finished, changes, message):
     np.testing.assert_array_equal(model.parameters.flat, weights)
 
 
-@pytest.mark.parametrize(("crash", "epochs"), [(2, 0), (9, 1)])  # after this step, an epoch has 7
+@pytest.mark.parametrize(("crash", "epochs"), [(2, 0), (9, 1)])  # an epoch has 7 steps
 def test_another_rate_on_resume(tmp_path, monkeypatch, crash, epochs):
-    """The result is that of a schedule which changes at this step."""
+    """The result equals that of a schedule that changes at this step."""
     linear = {"schedule": npchar.Schedule("linear", warm_up=0)}
     model, path = make(), tmp_path / "run.npz"
     with monkeypatch.context() as patch, pytest.raises(Crash):
@@ -435,7 +435,7 @@ def test_an_incomplete_training(tmp_path, finished, without):
 
 
 def test_another_numpy_and_another_number_of_processes_are_told(tmp_path, finished):
-    """Both may round differently."""
+    """Both may change the rounding."""
     path = tmp_path / "run.npz"
     path.write_bytes(finished)
     reconfigure(path, lambda file: file["training"]["made_by"].update(numpy="1.0.0"))
@@ -458,7 +458,7 @@ def test_an_earlier_run_is_not_overwritten(tmp_path):
 
 OTHERS = {
     "another text": lambda model, path: model.save(path),
-    # As version 1.0 wrote files, without a digest of the text
+    # Files of version 1.0 have no digest of the text.
     "not say which text": lambda model, path: (
         model.save(path),
         reconfigure(path, lambda file: file.pop("trained_on")),
@@ -525,7 +525,7 @@ def test_a_text_that_makes_no_sense(tmp_path, trained_on):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
 def test_a_file_has_one_lock_and_the_folder_where_the_training_began(tmp_path, monkeypatch):
-    """By all links to it, and whatever folder the program changes to."""
+    """The lock covers all links to the file, and the working directory may change."""
     there, elsewhere, link = (tmp_path / name for name in ("there", "elsewhere", "latest.npz"))
     there.mkdir()
     elsewhere.mkdir()
@@ -546,7 +546,7 @@ def test_a_file_has_one_lock_and_the_folder_where_the_training_began(tmp_path, m
 
 @pytest.mark.parametrize("finished", [True, False])
 def test_more_epochs(tmp_path, monkeypatch, finished):
-    """It goes on from where it stands, as if it had been to be so long from then on."""
+    """The resumed training equals a training that is longer from this point on."""
     path = tmp_path / "run.npz"
     first = make()
     if finished:
@@ -558,7 +558,7 @@ def test_more_epochs(tmp_path, monkeypatch, finished):
     assert len(more.loss) == 5
     with pytest.raises(CheckpointError, match="epochs was 5 and is 3"):
         fit(make(), path)
-    assert fit(make(), path, epochs=5).loss == more.loss  # it is finished
+    assert fit(make(), path, epochs=5).loss == more.loss  # no epochs are left
 
 
 @pytest.mark.parametrize(
@@ -597,19 +597,19 @@ def test_signals_save_and_end(tmp_path, number, status, workers):
     for _ in range(2):
         process = python("-c", SCRIPT, path, workers)
         process.await_line(process.stdout, lambda line: line.startswith("epoch"))
-        if number == signal.SIGINT:  # a terminal sends it to all of a group
+        if number == signal.SIGINT:  # a terminal sends it to the whole process group
             os.killpg(process.pid, number)
         else:
             process.send_signal(number)
         _, errors = process.communicate(timeout=LIMIT)
         assert process.returncode == status, errors
-        # One process is interrupted, in the midst of whatever it did; the workers say nothing.
+        # The training process reports the interruption at any point; the workers print nothing.
         interrupted = errors.count("\nKeyboardInterrupt: interrupted after ")
         assert interrupted == (number == signal.SIGINT), errors
         assert ("Traceback" in errors) == (number == signal.SIGINT), errors
         found = position(path)
-        # It may be stopped between an epoch's last step and its end: then the second time
-        # does no further step, but ends the epoch.
+        # The process may stop between the last step and the end of an epoch. The resumed training
+        # then takes no further step, but ends the epoch.
         reached = found["steps"], found["epochs"]
         assert reached > before
         before = reached
@@ -617,7 +617,7 @@ def test_signals_save_and_end(tmp_path, number, status, workers):
 
 
 def test_two_trainings_do_not_share_a_file(tmp_path):
-    """The second is refused; one that was killed hinders no other."""
+    """The second training is refused; a killed training does not block later ones."""
     path = tmp_path / "run.npz"
 
     def begun():
@@ -675,12 +675,12 @@ def test_a_failure_in_between_is_told(tmp_path, on_replace, uninterrupted):
     with pytest.warns(UserWarning, match="No space left on device.*goes on"):
         history = fit(model, path, checkpoint_every=(2, "steps"))
     assert outcome(model, history) == uninterrupted
-    # At the beginning, every second of 21 steps, at the end: not again after the one that failed
+    # Writes at the start, at every second of 21 steps and at the end; failed ones are not repeated.
     assert next(count) == 1 + 10 + 1
 
 
 def test_a_checkpoint_that_cannot_be_written_is_an_error_at_once(tmp_path, monkeypatch, on_replace):
-    """Better than after hours."""
+    """The error must not come after hours of training."""
     on_replace(before=full)
     crash_after(monkeypatch, 0)
     with pytest.raises(OSError, match="No space left"):
@@ -702,7 +702,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
     before = path.read_bytes()
     tmp_path.chmod(0o500)
     root = os.geteuid() == 0
-    if root:  # who writes anywhere: be someone else for a moment
+    if root:  # root may write everywhere, so use another user id
         os.seteuid(65534)
     try:
         with pytest.raises(PermissionError, match=r"cannot write .*run\.npz: Permission denied"):
@@ -737,7 +737,7 @@ print(model.evaluate(text).loss)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files have no such limit there")
 def test_a_disk_that_takes_no_more(tmp_path):
-    """No fake: the system itself refuses to write on."""
+    """The limit is set by the operating system, not simulated."""
     path = tmp_path / "run.npz"
     done = run_python("-c", LIMITED, path)
     assert done.returncode == 0, done.stderr

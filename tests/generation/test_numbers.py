@@ -1,4 +1,4 @@
-"""Generation and scoring with unknown symbols, broken weights and odd temperatures."""
+"""Generation and scores with unknown symbols, invalid weights and unusual temperatures."""
 
 import math
 from decimal import Decimal
@@ -15,7 +15,7 @@ TEXT = "the cat sat on the mat. " * 60
 
 @pytest.fixture(scope="module")
 def with_unknown():
-    """A model that predicts the unknown symbol more than any other."""
+    """A model in which the unknown symbol is the most probable."""
     vocabulary = Vocabulary.from_text("abcabcab" + "xyz", min_count=2)
     model = Model(vocabulary, hidden_size=4, seed=1)
     model.parameters["dense.b"][vocabulary.unknown_id] = 3
@@ -55,11 +55,11 @@ def test_entropies_are_those_of_the_next_probabilities(with_unknown):
 
 
 def test_scores_give_the_unknown_symbol_its_probability(with_unknown):
-    """They predict texts, which have rare characters."""
+    """Scores are predictions of texts, and texts contain rare characters."""
     assert np.exp(with_unknown.score("abx").log_probabilities[-1]) > 0.3
 
 
-# Weights that are no numbers
+# Weights that are not finite
 
 USES = {
     "generate": lambda m: m.generate(["the", "cat"], 5, seed=1, top_p=0.5),
@@ -75,7 +75,7 @@ USES = {
     ("name", "value"), [("lstm0.Wx", np.nan), ("dense.b", np.inf), ("lstm0.b", -np.inf)]
 )
 def test_weights_that_are_no_numbers_are_an_error(use, name, value):
-    """Also those of one symbol only, which the first steps do not use."""
+    """The weights of a single symbol count too, even if the first steps do not use them."""
     model = Model(Vocabulary.from_text(TEXT), hidden_size=4)
     model.parameters[name][..., -1] = value
     with pytest.raises(ValueError, match=f"not finite numbers, in {name}"):

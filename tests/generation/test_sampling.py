@@ -1,4 +1,4 @@
-"""Temperature and chance."""
+"""Temperature and random sampling."""
 
 import itertools
 import math
@@ -64,7 +64,7 @@ def generators(n):
 
 
 def surprise(counts, p):
-    """Pearson's chi-squared, per degree of freedom, of counts for their probabilities."""
+    """Pearson's chi-squared per degree of freedom, of counts against their probabilities."""
     assert (counts[p == 0] == 0).all()
     expected = counts.sum() * p[p > 0]
     return ((counts[p > 0] - expected) ** 2 / expected).sum() / (len(expected) - 1)
@@ -74,15 +74,15 @@ def test_the_draws_have_the_right_frequencies():
     p = np.array([0.5, 0.0, 0.3, 0.15, 0.05])
     rng = np.random.default_rng(0)
     counts = np.bincount([sample(p, rng=rng) for _ in range(4000)], minlength=5)
-    assert surprise(counts, p) < 5.4  # with 3 degrees of freedom: more once in a thousand
+    assert surprise(counts, p) < 5.4  # with 3 degrees of freedom, p = 0.001
 
 
 @pytest.fixture(params=["noise", "cumulative sum"])
 def _both_ways(request, monkeypatch):
-    """As of few ids, and as of many."""
+    """Sample by the method for few ids and by the method for many."""
     if request.param != "noise":
         monkeypatch.setattr("npchar.generation.sampling.MANY", 1)
-        monkeypatch.setattr("npchar.generation.sampling.NOISE", 64)  # numbers drawn at once
+        monkeypatch.setattr("npchar.generation.sampling.NOISE", 64)  # numbers drawn together
 
 
 @pytest.mark.usefixtures("_both_ways")
@@ -91,13 +91,13 @@ def test_choices_have_the_distribution_of_the_book(temperature):
     p = np.array([0.5, 0.0, 0.3, 0.15, 0.05])
     with np.errstate(divide="ignore"):
         logits = np.log(p) + 7
-    logits[1] = -1e4  # what no network gives is a logit of minus infinity
+    logits[1] = -1e4  # networks never give a logit of minus infinity
     rows = np.array([logits, logits[::-1]] * 50)
     choose = sampler([temperature, 0.0] * 50, 5, generators(100))
     chosen = np.array([choose(rows) for _ in range(100)])  # (time, row)
-    assert (chosen[:, 1::2] == 4).all()  # a row's temperature is its own
+    assert (chosen[:, 1::2] == 4).all()  # each row has its own temperature
     expected = reweight_distribution(p, temperature)
-    if math.isinf(temperature):  # all equally probable, the impossible too: no logit is −∞
+    if math.isinf(temperature):  # uniform, even for id 1: its logit is finite
         expected = np.full(5, 0.2)
     counts = np.bincount(chosen[:, ::2].ravel(), minlength=5)
     if temperature == 0:
@@ -140,7 +140,7 @@ def test_wrong_limits(limits):
 
 
 def chances(temperature, **limits):
-    """How often each of five ids is chosen, of 2,500 times."""
+    """The frequencies of five ids in 2,500 draws."""
     logits = np.log(np.tile([0.4, 0.05, 0.3, 0.15, 0.1], (100, 1)))
     choose = sampler([temperature] * 100, 5, generators(100), **limits)
     return np.bincount(np.concatenate([choose(logits) for _ in range(25)]), minlength=5)
@@ -154,7 +154,7 @@ def chances(temperature, **limits):
         (1.0, {"top_k": 99}, [0, 1, 2, 3, 4]),
         (1.0, {"top_p": 0.69}, [0, 2]),
         (1.0, {"top_p": 0.71}, [0, 2, 3]),
-        (0.5, {"top_p": 0.71}, [0, 2]),  # it is sharper there: 0.56, 0.32, 0.08, ...
+        (0.5, {"top_p": 0.71}, [0, 2]),  # the distribution is sharper: 0.56, 0.32, 0.08, ...
         (math.inf, {"top_k": 2}, [0, 2]),
         (math.inf, {"top_p": 0.5}, [0, 2, 3]),
         (2.0, {"top_k": 2, "top_p": 0.2}, [0]),
@@ -177,7 +177,7 @@ def test_top_k_and_top_p(temperature, limits, kept):
     [(0.0, {}), (0.5, {"top_k": 1}), (1.0, {"top_p": 0.1}), (0.5, {"top_k": 1, "top_p": 0.5})],
 )
 def test_of_equals_the_first_is_kept(temperature, limits):
-    """As at temperature 0, which takes the first of the most probable."""
+    """Ties are resolved as at temperature 0, by the first of the most probable ids."""
     choose = sampler([temperature], 4, generators(1), **limits)
     logits = np.array([[1.0, 2.0, 2.0, 2.0]])
     assert {int(choose(logits)[0]) for _ in range(50)} == {1}
@@ -186,7 +186,7 @@ def test_of_equals_the_first_is_kept(temperature, limits):
 @pytest.mark.usefixtures("_both_ways")
 @pytest.mark.parametrize("temperature", [0.0, 1.0, math.inf])
 def test_an_id_that_may_not_be_is_never_chosen(temperature):
-    """The unknown symbol, at any temperature."""
+    """The unknown symbol is excluded at every temperature."""
     choose = sampler([temperature], 3, generators(1))
     assert 1 not in {int(choose(np.array([[0.0, -np.inf, 1.0]]))[0]) for _ in range(200)}
 

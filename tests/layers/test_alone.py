@@ -1,4 +1,4 @@
-"""Layers without a model: used, checked, and misused."""
+"""Layers without a model: use, gradient checks, and misuse."""
 
 import importlib
 
@@ -27,7 +27,7 @@ def test_its_gradients_are_checked_alone(kind, capsys):
 
 
 def test_a_layer_of_ones_own_is_checked():
-    """Here one that forgets a factor in backward."""
+    """The layer omits a factor in its backward pass."""
 
     class Leaky(RNN):
         name = "leaky"
@@ -79,7 +79,7 @@ def test_the_example_runs(capsys):
     assert "loss" in capsys.readouterr().out
 
 
-# What can be done wrong: the layer gets a call, and says what was expected and what came.
+# Misuse: a call to the layer, and a message with the expected and the actual argument.
 
 
 def ids(*shape):
@@ -146,7 +146,7 @@ def test_errors_say_what_is_wrong(kind, call, message):
 
 @pytest.mark.parametrize("kind", FAST_ONES)
 def test_a_tape_of_another_layer(kind):
-    """Also of another fast layer of the same sizes, whose numbers mean something else."""
+    """The tape may come from another fast layer of equal size, whose values mean something else."""
     layer = kind.create(D, H)
     kinds = {LSTM, *FAST_ONES} - {kind}
     others = [one.create(D, H) for one in kinds]
@@ -163,7 +163,7 @@ def test_a_tape_of_another_layer(kind):
 @pytest.mark.parametrize("kind", ALL)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_type_is_the_layers(kind, dtype):
-    """Whatever comes in: NumPy's usual float64, lists, a plain tuple for a state."""
+    """Inputs may be NumPy's default float64 arrays, lists, or a plain tuple as a state."""
     layer = kind.create(D, H, dtype=dtype)
     state = tuple(np.ones(shape) for shape in layer.state_shapes(B))
     x = np.random.default_rng(0).normal(size=(T, B, D))
@@ -188,7 +188,7 @@ def test_a_convolution_inside_a_stack():
 
 @pytest.mark.parametrize("kind", FAST_ONES)
 def test_a_tape_that_is_used_up(kind):
-    used_twice(PLAIN[kind.name].create(D, H))  # a plain tape lasts
+    used_twice(PLAIN[kind.name].create(D, H))  # plain tapes can be used again
     with pytest.raises(ValueError, match="uses the tape up; run forward again, or"):
         used_twice(kind.create(D, H))
     with pytest.raises(ValueError, match="no forward pass"):

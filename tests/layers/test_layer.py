@@ -1,4 +1,4 @@
-"""What every layer over sequences must do, and the plain RNN against its equation."""
+"""Requirements for all recurrent and convolutional layers, and the plain RNN's equation."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from npchar.network.registry import FAST, PLAIN
 
 T, B, D, H = 7, 3, 5, 4
 KINDS = sorted({*FAST.values(), *PLAIN.values()}, key=lambda kind: kind.__name__)
-# One layer of each kind; and of convolutions also one inside a stack.
+# One layer of each kind, and one convolution inside a stack.
 LAYERS = [(kind, D, 0) for kind in KINDS] + [(Conv, H, 2)]
 
 
@@ -44,7 +44,7 @@ def some_state(layer, seed=4):
 @pytest.mark.parametrize("last_alone", [False, True])
 @pytest.mark.parametrize("vectors", [False, True])
 def test_every_gradient_by_complex_step(layer, vectors, last_alone):
-    """With respect to each array, the vectors that came in and the state before."""
+    """The gradients with respect to all arrays, the input vectors and the initial state."""
     x, state, dstate = some_input(layer, vectors), some_state(layer), some_state(layer, seed=6)
     dh = np.random.default_rng(7).normal(size=(B, H) if last_alone else (T, B, H))
     gradient = some_gradient(layer)
@@ -65,11 +65,11 @@ def test_every_gradient_by_complex_step(layer, vectors, last_alone):
     for name, part in parts.items():
         expected = complex_step(lambda flat, n=name: loss(flat, n), part.ravel(), range(part.size))
         error = np.linalg.norm(found[name].ravel() - expected)
-        assert error <= 1e-13 * np.linalg.norm(expected), name  # both 0 where nothing depends on it
+        assert error <= 1e-13 * np.linalg.norm(expected), name  # both may be 0
 
 
 def some_gradient(layer):
-    """Room for a gradient with something in it, which is to be overwritten."""
+    """A buffer for a gradient, with old values that must be overwritten."""
     gradient = layer.zeros_like()
     for array in gradient.arrays.values():
         array += 7
@@ -132,7 +132,7 @@ def test_what_a_tape_gave_stays_when_it_is_used_again(layer):
 @pytest.mark.parametrize("name", sorted(FAST))
 @pytest.mark.parametrize("targets", ["all", "last"])
 def test_a_network_is_made_of_any(name, targets):
-    """Which knows none by name: its gradient, its steps, its reading of long texts."""
+    """`Network` knows no layer by name: gradients, steps and long texts work for any layer."""
     num_layers = 2
     network = Network(NetworkConfig(6, 5, num_layers, 0.0, name), dtype="float64")
     network.initialise(1)
@@ -166,7 +166,7 @@ def test_a_network_is_made_of_any(name, targets):
     ],
 )
 def test_initialisation(kind, fans):
-    """Glorot-uniform by the fans of the docstring, orthogonal, zero."""
+    """Initialization is Glorot-uniform with the documented fans, orthogonal, or zero."""
     layer = kind.create(57, 128, seed=0, dtype="float64")
     arrays = {"W": layer.W, "b": layer.b} if kind is npchar.Dense else layer.arrays
     weights = next(iter(arrays.values()))
@@ -177,6 +177,6 @@ def test_initialisation(kind, fans):
         joined = np.concatenate(list(np.atleast_3d(arrays["Wh"].T).T), axis=1)  # (H, GH)
         np.testing.assert_allclose(joined @ joined.T, np.eye(128), atol=1e-12)
     if kind is LSTM:
-        assert (layer.b[1] == 1).all()  # it begins by remembering
+        assert (layer.b[1] == 1).all()  # the forget gates begin open
         layer.b[1] -= 1
     assert not any(array.any() for name, array in arrays.items() if name[0] == "b")

@@ -1,4 +1,4 @@
-"""The LSTM against its equations, written out plainly: `plain.forward` and `plain.backward`."""
+"""The LSTM, compared with a plain implementation: `plain.forward` and `plain.backward`."""
 
 import warnings
 
@@ -27,7 +27,7 @@ def random_layer(kind, rng, D, H, scale):
     st.integers(0, 2**32),
 )
 def test_forward_and_backward_are_the_plain_loops(kind, T, B, D, H, vectors, scale, seed):
-    """From any state, with gradients from every output and from the final state."""
+    """The initial state is arbitrary; gradients come from all outputs and the final state."""
     rng = np.random.default_rng(seed)
     layer = random_layer(kind, rng, D, H, scale)
     arrays = {name: getattr(layer, name) for name in layer.shapes(D, H)}
@@ -37,7 +37,7 @@ def test_forward_and_backward_are_the_plain_loops(kind, T, B, D, H, vectors, sca
 
     tape = layer.forward(x, State(h, c))
     outputs, final = tape.outputs.copy(), tape.final_state
-    gradient = random_layer(kind, rng, D, H, 1.0)  # whatever is in it is overwritten
+    gradient = random_layer(kind, rng, D, H, 1.0)  # old values are overwritten
     dx, dstate = layer.backward(tape, dh_above, State(dh, dc), gradient)
 
     summed = {name: np.zeros_like(array) for name, array in arrays.items()}
@@ -74,7 +74,7 @@ def test_saturated_gates_make_no_warning():
 def test_dropout_masks_keep_the_mean_and_the_seed():
     network = Network(NetworkConfig(9, 64, 3, 0.25))
     first, second, _ = network.dropout_masks(320, seed=1)
-    assert first.shape == (1, 320, 64)  # the same at every step
+    assert first.shape == (1, 320, 64)  # equal at every step
     assert {0.0, np.float32(1 / 0.75)} == set(np.unique(first).tolist())
     assert abs(first.mean() - 1) < 0.02
     assert (first != second).any()

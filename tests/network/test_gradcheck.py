@@ -1,4 +1,4 @@
-"""Every gradient against the complex step and central differences, and against the peers."""
+"""Gradients compared with the complex step, central differences, Keras and PyTorch."""
 
 import functools
 
@@ -17,33 +17,33 @@ from npchar.training.optimizers import RMSprop
 GOLDEN = TESTS / "golden.npz"
 
 
-@functools.cache  # no test changes one
+@functools.cache  # no test changes the model
 def small_model(num_layers, condition):
-    """A small float64 model: fresh, trained for a moment, or with saturated gates."""
+    """A small float64 model: untrained, briefly trained, or with saturated gates."""
     text = "to be or not to be. " * 24
     vocabulary = npchar.Vocabulary.from_text(text)
     model = npchar.Model(vocabulary, hidden_size=5, num_layers=num_layers, dtype="float64")
     if condition == "trained":
         model.fit(text, epochs=2, maxlen=12, batch_size=4, verbose=False, workers=1)
-        # It forgets little, so that the gradient of the initial state is not lost in the rounding
-        # of the loss, which central differences cannot resolve.
+        # The cells keep their values, so that the gradient of the initial state is larger than
+        # the rounding errors of the loss, which limit central differences.
         for k in range(num_layers):
             model.parameters[f"lstm{k}.b"][1] += 2
     elif condition == "saturated":
-        # By the input, not the recurrence: that would make the network chaotic, and
-        # no gradient of a chaotic function has thirteen digits.
+        # The input saturates the gates. Large recurrent weights would make the network
+        # chaotic, and gradients of chaotic functions cannot be computed to thirteen digits.
         randomised(model.network, scale=0.5)
         for k in range(num_layers):
             model.parameters[f"lstm{k}.Wx"] *= 8
             model.parameters[f"lstm{k}.b"] *= 4
-            model.parameters[f"lstm{k}.b"][1] += 2  # it forgets little: 60 steps reach back
+            model.parameters[f"lstm{k}.b"][1] += 2  # open gates: gradients reach 60 steps
         gates = gates_of(model)
         assert ((gates < 0.02) | (gates > 0.98)).mean() > 0.25
     return model
 
 
 def gates_of(model):
-    """The first layer's sigmoid gates over a few steps."""
+    """The sigmoid gates of the first layer over a few steps."""
     ids = np.random.default_rng(0).integers(0, len(model.vocabulary), (8, 3))
     _, tapes = model.network.forward(ids)
     return tapes[0].gates[:, :3]
@@ -126,7 +126,7 @@ def test_a_gradient_broken_on_purpose_fails(monkeypatch, capsys, breakage, caugh
 
 
 def test_a_mistake_that_forward_and_backward_share_is_caught(monkeypatch):
-    """A fast layer that forgets its biases, both ways: it is consistent, and wrong."""
+    """A fast layer that ignores its biases in both passes is consistent, but wrong."""
     model = small_model(1, "fresh")
     forward, backward = FastLSTM.forward, FastLSTM.backward
 
@@ -166,7 +166,7 @@ def test_a_lost_imaginary_part_is_an_error():
         complex_step(casts, np.ones(1), [0])
 
 
-# The peers
+# Keras and PyTorch
 
 
 def ours(weights):

@@ -27,7 +27,7 @@ TEXT = "Supposing that Truth is a woman--what then?\n" * 50
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers by what the test put under the path."""
+    """Answers requests with the response that the test has set for the path."""
 
     def do_GET(self):
         self.server.asked.append(self.path)
@@ -40,7 +40,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def body(data, declared=None, drop=False):
-    """An answer with this body; `declared` lies about its length."""
+    """A response with this body; `declared` is a false length."""
 
     def answer(handler):
         handler.send_response(200)
@@ -86,7 +86,7 @@ def server(authority, loopback, tmp_path, monkeypatch):
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca_path))
     monkeypatch.setenv("NPCHAR_CACHE", str(tmp_path / "cache"))
     waiting = SimpleNamespace(sleep=server.asked.append)
-    monkeypatch.setattr(download, "time", waiting)  # nowhere else
+    monkeypatch.setattr(download, "time", waiting)  # only in this module
     yield server
     server.shutdown()
     thread.join()
@@ -370,7 +370,7 @@ def test_a_text_in_another_encoding_in_a_folder_is_not_left_out(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs there")
 def test_special_files(tmp_path):
-    """In a process with limited memory: the device has no end and the FIFO has no writer."""
+    """The process has limited memory; the device is endless and the FIFO has no writer."""
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "a.txt").write_text("hello")
     program = (
@@ -471,7 +471,7 @@ def test_requests_is_loaded_only_when_used(corpus_path):
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 1 / 3])
 def test_of_several_files_the_end_of_each_is_held_out(tmp_path, share):
-    """To the character what `fit` takes for the held-out part."""
+    """The split equals that of `fit` to the character."""
     texts = ["a" * 99, "b" * 1000, "c" * 37, "d" * 1]
     for k, text in enumerate(texts):
         (tmp_path / f"{k}").write_text(text)
@@ -483,4 +483,4 @@ def test_of_several_files_the_end_of_each_is_held_out(tmp_path, share):
     for letter, whole in zip("abc", texts):
         assert text[-n:].count(letter) == pytest.approx(len(whole) * share, abs=2)
     assert load_corpus(paths[:1], held_out=share) == texts[0]
-    assert load_corpus(paths, held_out=7) == load_corpus(paths)  # for `fit` to complain of
+    assert load_corpus(paths, held_out=7) == load_corpus(paths)  # `fit` reports the error

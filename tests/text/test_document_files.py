@@ -1,4 +1,4 @@
-"""Documents as files have them: lines, paragraphs, markers, CSV, JSON Lines, compressed."""
+"""Formats of document files: lines, paragraphs, markers, CSV, JSON Lines, compression."""
 
 import bz2
 import csv
@@ -98,7 +98,7 @@ def test_compressed_texts(tmp_path, monkeypatch, compress):
     text = "the cat sat on the mat. " * 50
     path = tmp_path / "file"
     data = compress(text.encode())
-    path.write_bytes(data + compress(b"the end"))  # as by `cat a.gz b.gz`
+    path.write_bytes(data + compress(b"the end"))  # as written by `cat a.gz b.gz`
     assert load_corpus(path) == load_corpus(tmp_path) == text + "the end"
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(CorpusError, match=r"cannot decompress .*file"):

@@ -1,4 +1,4 @@
-"""Files in other encodings, and bytes that are not text in the expected one."""
+"""Files in other encodings, and bytes that are invalid in the expected encoding."""
 
 import random
 import re
@@ -50,7 +50,7 @@ ENCODINGS = {
 
 
 def hint(path, **options):
-    """The encoding that the error advises; None if it names none."""
+    """The encoding that the error suggests, or None."""
     with pytest.raises(CorpusError) as caught:
         load_corpus(path, **options)
     found = re.search("encoding='([^']*)'", str(caught.value))
@@ -59,7 +59,7 @@ def hint(path, **options):
 
 @pytest.mark.parametrize("language", LINES)
 def test_the_encoding_is_named(tmp_path, language):
-    """The hint reads the original text, one line or many."""
+    """The suggested encoding decodes the original text, of one line or many."""
     path = tmp_path / "text"
     for encoding in ENCODINGS[language].split():
         for text in (LINES[language] + "\n", (LINES[language] + "\n") * 50):
@@ -102,7 +102,7 @@ def test_other_escape_sequences_are_text(tmp_path):
     assert load_corpus(tmp_path / "text") == text
 
 
-# UTF-8 with odd bytes
+# UTF-8 with invalid bytes
 
 UTF_8 = "“quoted” café naïve\n" * 50
 

@@ -1,4 +1,4 @@
-"""Findings on a text before training."""
+"""Findings about a text before training."""
 
 import re
 import unicodedata
@@ -45,7 +45,7 @@ def test_findings(text, found):
         "بِسْمِ اللَّهِ الرَّحْمَنِ الرَّحِيمِ\n",
         "בְּרֵאשִׁית בָּרָא אֱלֹהִים אֵת הַשָּׁמַיִם\n",
         "Å Ω 金 한국어 café\n",
-        "x\u0302 + y\u0304\n",  # there is no letter with this accent
+        "x\u0302 + y\u0304\n",  # no precomposed letter has this accent
     ],
 )
 def test_combining_characters_that_nfc_keeps_are_no_finding(line):

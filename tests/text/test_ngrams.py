@@ -1,4 +1,4 @@
-"""The n-gram baselines' losses against counting by hand."""
+"""The losses of n-gram baselines, compared with a plain count."""
 
 import math
 from collections import Counter
@@ -11,7 +11,7 @@ from npchar.text.ngrams import baselines
 
 
 def witten_bell(train, held_out, V, order):
-    """The same by dictionaries, one character at a time."""
+    """The same computation with dictionaries, one character at a time."""
     counts = [Counter() for _ in range(order + 1)]
     followers = [{} for _ in range(order + 1)]
     for n in range(1, order + 1):
@@ -36,7 +36,7 @@ def witten_bell(train, held_out, V, order):
 def test_counting_by_hand():
     rng = np.random.default_rng(0)
     ids = rng.choice(6, 700, p=[0.4, 0.3, 0.1, 0.1, 0.05, 0.05]).astype(np.uint8)
-    ids[1::2] = ids[::2]  # so that what comes before tells something
+    ids[1::2] = ids[::2]  # each second id repeats the id before
     train, held_out = ids[:500], ids[500:]
     found = baselines(train, held_out, 7)
     assert list(found) == ["uniform", "unigram", "2-gram", "3-gram", "4-gram", "5-gram"]
@@ -48,7 +48,7 @@ def test_counting_by_hand():
 
 def test_characters_never_seen_and_huge_vocabularies():
     found = baselines(np.array([0, 1, 0, 1]), np.array([5, 6, 5]), 100_000)
-    assert list(found) == ["uniform", "unigram", "2-gram", "3-gram"]  # 10⁵ to the fourth is too far
+    assert list(found) == ["uniform", "unigram", "2-gram", "3-gram"]  # (10⁵)⁴ codes would overflow
     assert all(math.isfinite(loss) for loss in found.values())
     assert list(baselines(np.array([0]), np.array([0, 0]), 2)) == ["uniform", "unigram"]
 
@@ -59,7 +59,7 @@ def test_on_the_real_corpus(corpus):
     found = baselines(ids[:split], ids[split:], 57)
     assert list(found.values()) == sorted(found.values(), reverse=True)
     assert found["unigram"] == pytest.approx(2.9, abs=0.1)
-    assert found["5-gram"] == pytest.approx(1.434, abs=0.001)  # as by the dictionaries above
+    assert found["5-gram"] == pytest.approx(1.434, abs=0.001)  # the result of `witten_bell`
 
 
 def test_where_they_are_shown(text, capsys):

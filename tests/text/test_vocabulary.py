@@ -177,7 +177,7 @@ def test_an_unknown_symbol_is_kept_in_the_file_and_never_generated(tmp_path):
     from npchar import Model
 
     model = Model(Vocabulary.from_text("aaabbbc", min_count=2), hidden_size=4)
-    model.parameters["dense.b"][2] = 50.0  # it would be all that is generated
+    model.parameters["dense.b"][2] = 50.0  # it would dominate the output
     for text in (*model.generate(["a", "c"], 50, seed=1), model.generate("a", 9, temperature=0.0)):
         assert set(text) <= {"a", "b"}
     model.save(tmp_path / "model.npz")

@@ -1,4 +1,4 @@
-"""Several processes: the steps of one, no hang, and none left behind."""
+"""Training with several processes: same results as with one, no hangs, no orphaned processes."""
 
 import os
 import signal
@@ -26,12 +26,12 @@ def make(**changes):
 @pytest.mark.parametrize(
     ("layer", "workers", "changes"),
     [
-        ("lstm", 3, {"optimizer": "adam", "clip_norm": 0.3, "batch_size": 4}),  # and a rest of 1
+        ("lstm", 3, {"optimizer": "adam", "clip_norm": 0.3, "batch_size": 4}),  # 1 left over
         ("gru", 2, {"clip_norm": 0.3, "optimizer": "muon"}),
         ("rnn", 2, {"optimizer": "sgd", "learning_rate": 0.1}),
         ("conv", 2, {"optimizer": "adam"}),
         ("lstm", 2, {"targets": "last", "step": 7}),
-        ("lstm", 2, {"hidden_size": 200, "epochs": 1}),  # the gradient is sent in several parts
+        ("lstm", 2, {"hidden_size": 200, "epochs": 1}),  # the gradient is sent in parts
     ],
 )
 def test_workers_train_what_one_process_does(layer, workers, changes):
@@ -59,7 +59,7 @@ def test_a_step_without_a_finite_loss_leaves_the_weights_as_they_are(workers):
 
 
 def test_ranks_follow_a_rollback_and_a_callback():
-    """The weights of each step are those of rank 0."""
+    """All ranks use the weights of rank 0 in each step."""
 
     def weights(workers):
         model = make(dtype="float64")
@@ -135,11 +135,11 @@ def test_no_process_and_no_file_survives_the_parent(tmp_path, how):
 @POSIX
 @pytest.mark.parametrize("how", WAYS_TO_END)
 def test_no_process_and_no_file_survives_a_parent_ended_while_workers_start(tmp_path, how):
-    """They say who they are, and are slow."""
+    """The workers report their process ids and start slowly."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, time\n"
         "if 'NPCHAR_WORKER' in os.environ:\n"
-        "    os.write(2, f'worker {os.getpid()}\\n'.encode())\n"  # in one piece
+        "    os.write(2, f'worker {os.getpid()}\\n'.encode())\n"  # in one write
         "    time.sleep(2)\n"
     )
     scratch = tmp_path / "scratch"
@@ -181,7 +181,7 @@ os._exit(0)
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 @pytest.mark.parametrize("how", ["train", "kill"])
 def test_a_forked_child_keeps_no_worker_and_no_training(how):
-    """It holds the pipes of the workers for ten minutes."""
+    """The child holds the pipes of the workers for ten minutes."""
     parent = python("-W", "ignore", "-c", FORKING, how)
     said = parent.await_line(parent.stdout, lambda line: line.startswith("child"))
     if how == "train":
@@ -269,7 +269,7 @@ def test_a_script_without_a_main_guard(tmp_path, how):
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a script as a program")
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_frozen_program_does_not_run_itself_again(tmp_path, frozen):
-    """Its executable is the program itself, which runs once more where nothing marks it."""
+    """Its executable is the program itself, which would run again without a marker."""
     program = tmp_path / "program"
     program.write_text(
         f"#!{sys.executable}\nimport os, sys\n"

@@ -1,4 +1,4 @@
-"""The divergence guard: spikes, best weights, patience, and what is said about them."""
+"""The divergence guard: spikes, best weights, patience, and the reported events."""
 
 import math
 
@@ -18,18 +18,18 @@ def guard(weights=None):
 
 
 def feed(watch, loss):
-    """The problem with a block of 50 steps of 200 targets."""
+    """Feed the guard a block of 50 steps with 200 targets each."""
     return watch.update(loss, 50 * 200)
 
 
 def test_a_falling_loss_is_right():
     watch = guard()
-    for loss in (9.0, 3.5, 2.5, 2.0, 1.9, 2.0, 1.5):  # the first block may swing
+    for loss in (9.0, 3.5, 2.5, 2.0, 1.9, 2.0, 1.5):  # the first block may vary
         assert feed(watch, loss) is None
 
 
 def test_a_slow_rise_is_a_spike_too():
-    """Each block is held against the best, not against the block before."""
+    """Each block is compared with the best block, not with the previous one."""
     watch = guard()
     for loss in (2.0, 1.5, 1.7, 1.9):
         assert feed(watch, loss) is None
@@ -47,7 +47,7 @@ def test_chance_is_no_spike():
     rng = np.random.default_rng(0)
     for targets in (5000, 6400):
         watch = guard()
-        for _ in range(400):  # a target's loss scatters by about 1.5
+        for _ in range(400):  # the standard deviation of a target's loss is about 1.5
             assert watch.update(1.5 + rng.normal(0, 1.5 / math.sqrt(targets)), targets) is None
 
 
@@ -63,7 +63,7 @@ def test_wild_learning_rates_end_well(text, tmp_path, rate, clip):
         assert history.val_loss[-1] < math.log(len(model.vocabulary))
     except TrainingDiverged as error:
         events = [str(error)]
-    # At a rate of 1 it may come through by chance, which the last bits decide.
+    # At a rate of 1 the training may succeed, depending on rounding errors.
     assert rate == 1 or any("learning rate" in event for event in events)
     assert all("6th time" in event or "Back to the best weights" in event for event in events
                if "learning rate" in event)  # fmt: skip
@@ -89,7 +89,7 @@ def test_the_best_weights_are_restored(text):
     def keep(history):
         kept.append(model.parameters.flat.copy())
         if len(kept) == 2:
-            model.parameters["dense.b"] *= 0.3  # from here on it is worse
+            model.parameters["dense.b"] *= 0.3  # makes the model worse
 
     history = model.fit(text, epochs=4, learning_rate=1e-4, callbacks=[keep], **QUIET)
     best = int(np.argmin(history.val_loss))
@@ -115,7 +115,7 @@ def test_patience(text):
 
 
 def test_patience_without_a_held_out_part(text):
-    """Then the training's own losses count."""
+    """Without a validation set, the training loss is used."""
     options = QUIET | {"validation_split": 0.0, "learning_rate": 1e-3}
     model = Model(Vocabulary.from_text(text), hidden_size=12)
     history = model.fit(text, epochs=6, patience=2, **options)

@@ -1,4 +1,4 @@
-"""Documents: each as if it were alone, in batches of many."""
+"""Documents: batches give the same results as single documents."""
 
 import itertools
 
@@ -14,7 +14,7 @@ LAYERS = ("lstm", "gru", "rnn", "conv")
 
 
 def small(layer="lstm", **changes):
-    """A model of the names in float64, of weights that do something."""
+    """A model for the names in float64, with random weights."""
     vocabulary = Vocabulary.from_documents(NAMES)
     model = Model(vocabulary, layer=layer, hidden_size=5, num_layers=2, dtype="float64", **changes)
     model.parameters.flat[:] = np.random.default_rng(1).normal(0, 0.5, model.parameters.flat.shape)
@@ -22,7 +22,7 @@ def small(layer="lstm", **changes):
 
 
 def batch_of(model, names):
-    """Their ids side by side, (T + 1, B)."""
+    """The ids of names side by side, (T + 1, B)."""
     ids, ends = concatenate(names, model.vocabulary)
     return stack(ids, ends[:-1], np.diff(ends))
 
@@ -74,7 +74,7 @@ def test_the_gradient_of_a_batch_of_unequal_lengths_by_complex_steps(layer):
 
 
 def symbol_by_symbol(model, name):
-    """log p of a document, read a step at a time from the zero state."""
+    """log p of a document, computed one step at a time from the zero state."""
     ids = model.vocabulary.encode(END + name + END)
     step = model.network.stepper(model.network.zero_states(1))
     total = 0.0
@@ -113,7 +113,7 @@ def test_pieces_are_all_of_the_documents_once():
         for column in batch.T:
             text = column[column >= 0]
             assert (column[len(text) :] == PADDING).all()
-            # Nothing beyond an end: a document's inputs begin with one, and its targets end so
+            # The end symbol 0 is only at the beginning of the inputs and at the end of the targets.
             assert not (text[1:-1] == 0).any()
             seen.append(tuple(text.tolist()))
     ended = [piece for piece in seen if piece[-1] == 0]
@@ -121,7 +121,7 @@ def test_pieces_are_all_of_the_documents_once():
     assert sum(len(piece) - 1 for piece in seen) == len(ids) - 1
     assert [b.tolist() for b in pieces.batches(order, first=2)] == [b.tolist() for b in batches[2:]]
     again = list(pieces.batches(np.random.default_rng(1).permutation(len(pieces))))
-    assert [b.shape for b in again] != [b.shape for b in batches]  # another order of lengths
+    assert [b.shape for b in again] != [b.shape for b in batches]  # lengths in another order
 
 
 SETTINGS = {"epochs": 3, "maxlen": 6, "batch_size": 2, "learning_rate": 0.02, "verbose": False}
@@ -139,7 +139,7 @@ def test_workers_share_out_documents(layer):
 
 
 def test_the_losses_are_means_over_all_symbols():
-    """With a rate that changes nothing: of the documents learned, and of those held out."""
+    """With a learning rate of zero, the losses are means over all symbols of the documents."""
     model, options = small(), SETTINGS | {"learning_rate": 1e-300, "epochs": 1, "maxlen": 100}
     history = model.fit(NAMES, validation_data=["ben", "carolina"], workers=1, **options)
     assert history.loss == [pytest.approx(model.evaluate(NAMES).loss, rel=1e-12)]
@@ -148,7 +148,7 @@ def test_the_losses_are_means_over_all_symbols():
 
 @pytest.fixture(scope="module")
 def learned():
-    """A model that knows three words by heart, and when they are over."""
+    """A model that has memorized three words and their ends."""
     model = Model(Vocabulary.from_documents(["to", "be", "beat"]), hidden_size=16, seed=2)
     model.fit(["to", "be", "beat", "to"] * 40, epochs=20, batch_size=4, maxlen=5, workers=1,
               learning_rate=0.02, verbose=False)  # fmt: skip
@@ -168,7 +168,7 @@ def test_whole_documents_are_generated(learned):
 
 
 def test_new_documents(learned):
-    """Against a loop over the seeds, which draws one document at a time."""
+    """Compared with a loop over the seeds that generates one document at a time."""
     old, expected, copies, repeats = {*NAMES}, [], 0, 0
     for seed in itertools.count(1):
         (document,) = learned.generate_documents(seed=seed, temperature=1.5)
@@ -204,7 +204,7 @@ def test_generated_documents_end_before_a_stop(learned):
 
 
 class Series:
-    """A column of a table as pandas has it: indexed by labels, which need not begin at 0."""
+    """A column as in pandas: indexed by labels, which may begin at any number."""
 
     ndim = 1
 
@@ -228,7 +228,7 @@ TOKENS = ["to", "be", "or", "not"] * 20
 
 
 def every_use(texts, vocabulary_of=Vocabulary.from_documents):
-    """What a vocabulary and a model make of documents or tokens, as values to compare."""
+    """Results of a vocabulary and a model for documents or tokens, as comparable values."""
     vocabulary = vocabulary_of(texts)
     model = Model(vocabulary, hidden_size=4)
     losses = model.fit(texts, workers=1, **SETTINGS).loss
@@ -257,7 +257,7 @@ def test_what_is_no_list_of_documents_is_refused_everywhere(kind):
 
 
 def test_the_end_of_documents_is_a_character_of_a_text(tmp_path):
-    """U+0003 in a chat log: its model is one of a text, in a file too."""
+    """U+0003 may occur in a text, such as a chat log; the saved model is still a text model."""
     text = "\x0304<ada\x03> hello\n" * 30
     model = Model(Vocabulary.from_text(text), hidden_size=4)
     model.fit(text, workers=1, **SETTINGS)

@@ -1,4 +1,4 @@
-"""MPI: real ranks, where mpi4py and an MPI are installed (the extra ``mpi``)."""
+"""MPI with real ranks, if mpi4py and an MPI library are installed (the extra ``mpi``)."""
 
 import contextlib
 import fcntl
@@ -51,9 +51,9 @@ def mpirun(n, program, *arguments, module=True, **options):
 
 @pytest.fixture(autouse=True)
 def _no_rank_is_left():
-    """Wait for ranks to end after their test, and remove what killed ones could not.
+    """Wait until the ranks of a test have ended, and remove the files of killed ranks.
 
-    MPICH's files have names by chance: so one such test at a time, where several pytests run.
+    The names of MPICH's files are random, so only one such test runs at a time on a machine.
     """
     with open(__file__) as own:
         fcntl.flock(own, fcntl.LOCK_EX)
@@ -72,7 +72,7 @@ def files_of_mpi():
 
 def processes_that_map(path):
     for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(OSError):  # it has already ended
             if str(path) in (process / "maps").read_text():
                 yield int(process.name)
 
@@ -89,7 +89,7 @@ def script(tmp_path, loopback):
 
 @pytest.fixture
 def saved_by_ranks(script, tmp_path):
-    """Run a program on some ranks to its end; what it printed, and what each rank saved."""
+    """Run a program on several ranks; return its output and the file of each rank."""
 
     def run(program, n=2, **options):
         process = mpirun(n, script(program), cwd=tmp_path, **options)
@@ -103,7 +103,7 @@ def saved_by_ranks(script, tmp_path):
 @with_mpi
 @pytest.mark.parametrize(("n", "layer", "kind"), [(3, "lstm", "Muon"), (2, "conv", "Adam")])
 def test_ranks_train_what_one_process_does(saved_by_ranks, n, layer, kind):
-    """Also twice, with an optimizer that keeps its state."""
+    """The optimizer keeps its state in a second training."""
     out, found = saved_by_ranks(f"""
         model, optimizer = make("{layer}"), npchar.{kind}(learning_rate=0.01)
         for _ in range(2):
@@ -146,7 +146,7 @@ def test_a_rank_that_fails_in_a_step_ends_the_job_with_its_message(script, faili
 
 @with_mpi
 def test_ranks_resume_to_the_bit_and_share_errors(saved_by_ranks):
-    """What a callback or the file's system raises on rank 0 is raised on all; nobody hangs."""
+    """Errors of callbacks and of the file system on rank 0 are raised on all ranks."""
     _, found = saved_by_ranks("""
         def crash(history):
             if len(history.loss) == 2:
@@ -179,7 +179,7 @@ def test_interrupted_ranks_save_and_end(script, tmp_path):
     process.await_line(process.stdout, lambda line: line.startswith("epoch"))
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=LIMIT)
-    with np.load(path) as file:  # what was there at the beginning, or what was done since
+    with np.load(path) as file:  # either the initial file or the result
         assert b'"training"' in file["configuration"].tobytes()
     npchar.Model.load(path)
 
@@ -208,7 +208,7 @@ def test_ranks_that_differ_are_an_error_on_all(saved_by_ranks):
 
 @with_mpi
 def test_a_sweep_under_mpi_trains_a_model_on_each_rank(saved_by_ranks):
-    """Each with a learning rate of its own, as it would outside of MPI."""
+    """Each rank has its own learning rate, as without MPI."""
     options = {"epochs": 2, "maxlen": 20, "batch_size": 16, "verbose": False}
     _, found = saved_by_ranks(f"""
         losses, rate = [], [0.05, 0.01][rank]
@@ -249,7 +249,7 @@ def test_without_mpi4py_there_is_a_hint(model, text, monkeypatch):
 
 @pytest.mark.parametrize("size", ["4", "x"])
 def test_a_stray_variable_of_mpi_changes_nothing(monkeypatch, size):
-    """As in what a launcher of MPI, or srun, starts beside the ranks."""
+    """Processes that MPI launchers or srun start beside the ranks have such variables."""
     for name in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE"):
         monkeypatch.setenv(name, size)
     monkeypatch.setitem(sys.modules, "mpi4py", None)

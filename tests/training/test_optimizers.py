@@ -1,4 +1,4 @@
-"""The optimizers by hand arithmetic, clipping, schedules."""
+"""Optimizers compared with hand calculations; clipping; schedules."""
 
 import math
 
@@ -39,7 +39,7 @@ def test_steps_by_hand():
 
 @pytest.mark.parametrize("steps", [1, 3, 5])
 def test_orthogonalize_changes_singular_values_only(steps):
-    """They become a polynomial of themselves; after five steps they are near 1."""
+    """Each singular value is mapped by a polynomial; after five steps all are near 1."""
     matrices = np.random.default_rng(0).normal(size=(3, 20, 20))
     U, values, V = np.linalg.svd(matrices)
     values /= np.sqrt((values**2).sum(axis=1, keepdims=True))
@@ -72,7 +72,7 @@ def test_muon_is_that_of_pytorch_for_recurrent_weights(monkeypatch):
 
 
 def test_muon_is_rmsprop_for_all_other_weights():
-    """With another rate for the input weights of the first layer."""
+    """The input weights of the first layer have another rate."""
     gradients, found = np.random.default_rng(0).normal(size=(3, 101)), np.ones((3, 101))
     plain, scaled = make("rmsprop", epsilon=1e-12), make("rmsprop", epsilon=1e-12, input_scale=2)
     for optimizer, rate, weights in zip((make("muon"), scaled, plain), (0.1, 0.1, 0.2), found):
@@ -86,7 +86,7 @@ def test_muon_is_rmsprop_for_all_other_weights():
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_state_is_all_that_is_kept(name):
-    """It is allocated at the first update, and another instance continues with it."""
+    """The state is allocated at the first update, and another instance can continue with it."""
     gradients = np.random.default_rng(0).normal(size=(4, 101))
     optimizer, (whole, parts) = make(name), np.ones((2, 101))
     assert optimizer.state is None
@@ -142,7 +142,7 @@ def test_clipping(monkeypatch):
     gradient = np.array([3.0, 4.0])
     assert clip_by_global_norm(gradient, 10) == 5
     assert gradient.tolist() == [3, 4]
-    monkeypatch.setattr(optimizers, "PART", 1)  # also a long one, in parts
+    monkeypatch.setattr(optimizers, "PART", 1)  # long arrays in parts, too
     assert clip_by_global_norm(gradient, 1) == 5
     np.testing.assert_allclose(gradient, [0.6, 0.8], rtol=1e-14)
 

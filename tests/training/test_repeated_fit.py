@@ -1,4 +1,4 @@
-"""Models that are trained again: loops over `fit(epochs=1)`, fine-tuning, and divergence."""
+"""Repeated training: loops over `fit(epochs=1)`, fine-tuning, and divergence."""
 
 import math
 import signal
@@ -14,7 +14,7 @@ QUIET = {"maxlen": 20, "batch_size": 8, "verbose": False, "workers": 1}
 
 
 def dna(n=8000):
-    """Four letters, each of which depends on the two before: 1.1 nats per character."""
+    """A text of four letters that depend on the previous two: 1.1 nats per character."""
     rng = np.random.default_rng(0)
     cumulative = rng.dirichlet(np.full(4, 1.2), 16).cumsum(axis=1)
     ids = [0, 1]
@@ -24,7 +24,7 @@ def dna(n=8000):
 
 
 def test_a_loop_of_single_epochs_never_repeats_itself(text):
-    """The loop of the book's listing: each call sees other batches and changes the weights."""
+    """As in the book's loop, each call has other batches and changes the weights."""
     model = Model(Vocabulary.from_text(text), hidden_size=12)
     seen = []
     for _ in range(10):
@@ -45,7 +45,7 @@ def test_a_saved_model_continues_as_one_in_memory(text, tmp_path):
 
 
 def test_a_resumed_model_continues_as_one_that_was_not_interrupted(text, tmp_path):
-    """In the calls of `fit` that follow, too."""
+    """The following calls of `fit` agree, too."""
 
     def interrupt(history):
         raise KeyboardInterrupt
@@ -75,7 +75,7 @@ def test_twenty_calls_of_one_epoch_are_as_good_as_one_of_twenty(corpus, schedule
 
 
 def test_only_the_epochs_of_a_call_compete(text):
-    """A second training that makes the model a little worse is not taken back."""
+    """A second training is kept even if it makes the model slightly worse."""
     model = Model(Vocabulary.from_text(text), hidden_size=24)
     model.fit(text, epochs=8, **QUIET)
     held_out = text[-len(text) // 10 :]
@@ -86,7 +86,7 @@ def test_only_the_epochs_of_a_call_compete(text):
 
 
 def test_an_epoch_of_fine_tuning_that_diverges_is_taken_back():
-    """Also for a small alphabet, whose losses are all near the uniform baseline."""
+    """This includes small alphabets, whose losses are all near the uniform baseline."""
     text = dna()
     model = Model(Vocabulary.from_text(text), hidden_size=16)
     model.fit(text, epochs=4, **QUIET)
@@ -101,7 +101,7 @@ def test_an_epoch_of_fine_tuning_that_diverges_is_taken_back():
 
 
 def test_a_new_model_keeps_what_it_learned_even_if_the_text_ends_differently():
-    """There are no better weights to restore than those of an epoch."""
+    """The weights of an epoch are kept, because there are no better ones to restore."""
     text = "ab" * 1200 + "aaabbb" * 45
     model = Model(Vocabulary.from_text(text), hidden_size=8)
     weights = model.parameters.flat.copy()
@@ -142,7 +142,7 @@ def test_a_training_without_a_seed_resumes(text, tmp_path):
     [(True, 1), (np.True_, 1), (np.False_, 3), (None, 3), ("a string", 3)],
 )
 def test_a_callback_ends_the_training_by_any_kind_of_true(text, stop, epochs):
-    """After all callbacks have been called, which may come from a generator."""
+    """All callbacks are called first; they may come from a generator."""
     model, seen = Model(Vocabulary.from_text(text), hidden_size=4), []
     callbacks = [lambda _: stop, lambda history: seen.append(len(history.loss))]
     assert len(model.fit(text, epochs=3, callbacks=iter(callbacks), **QUIET).loss) == epochs
@@ -162,7 +162,7 @@ def test_wrong_callbacks_are_an_error_before_the_first_step(text, callbacks):
 
 
 def test_ctrl_c_in_a_step_that_fails_is_not_lost(text, monkeypatch):
-    """A loop over settings that skips failures must still end."""
+    """A loop over settings that skips failed trainings must still be interruptible."""
     original = npchar.RMSprop.update
 
     def failing(self, *arguments):

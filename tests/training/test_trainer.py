@@ -1,4 +1,4 @@
-"""The trainer against a plain loop, written from its docstring: `plain.train`."""
+"""The trainer, compared with a plain loop written from its docstring: `plain.train`."""
 
 import math
 
@@ -20,14 +20,14 @@ SETTINGS = {
 
 
 def some_text(n=170):
-    """Letters in which each has much to do with the one before."""
+    """Letters that depend strongly on the previous letter."""
     rng = np.random.default_rng(1)
     ids = np.cumsum(rng.choice(3, n, p=[0.1, 0.7, 0.2])) % len(WORDS)
     return "".join(WORDS[k] for k in ids)
 
 
 def fit(model, text, **settings):
-    """Train by settings as `plain.train` takes them."""
+    """Train with the settings of `plain.train`."""
     kind = {"rmsprop": npchar.RMSprop, "adam": npchar.Adam, "sgd": npchar.SGD}
     name = settings.pop("optimizer", "rmsprop")
     arguments = {"learning_rate": settings.pop("learning_rate")}
@@ -79,7 +79,7 @@ def test_it_is_the_plain_loop(changes):
         np.testing.assert_allclose(getattr(history, name), values, rtol=1e-9, err_msg=name)
     for name, array in weights.items():
         np.testing.assert_allclose(model.parameters[name], array, rtol=1e-8, atol=1e-10)
-    if settings["learning_rate"] == 0.2:  # restoring the best was of some use
+    if settings["learning_rate"] == 0.2:  # the best weights differ from the last
         assert np.argmin(history.val_loss) < len(history.val_loss) - 1
 
 
@@ -89,7 +89,7 @@ def test_a_training_begins_with_the_frequencies_of_the_symbols(documents):
     rows = text.split(" ") if documents else text
     vocabulary = Vocabulary.from_documents(rows) if documents else Vocabulary.from_text(rows)
     model = Model(vocabulary, hidden_size=5)
-    model.parameters["dense.W"] = 0  # so that the biases alone predict
+    model.parameters["dense.W"] = 0  # only the biases predict
     fit(model, rows, **SETTINGS | {"epochs": 1, "learning_rate": 1e-9, "validation_split": 0.0})
     symbols = "".join(rows)
     for symbol in set(symbols):
@@ -105,7 +105,7 @@ def test_a_training_begins_with_the_frequencies_of_the_symbols(documents):
 def test_the_weights_are_whole_while_some_are_dropped_and_after_an_error(monkeypatch):
     text = some_text()
     model = Model(Vocabulary.from_text(text), hidden_size=5, recurrent_dropout=0.5)
-    model.parameters["dense.b"] = 0.1  # biases of zero are initialized
+    model.parameters["dense.b"] = 0.1  # biases of zero would be initialized
     before = model.parameters.flat.copy()
 
     def fails(network, *_, **__):
@@ -150,7 +150,7 @@ def test_what_is_not_given_is_as_the_docstring_says(chosen, expected):
 
 @pytest.mark.parametrize("schedule", ["linear", "constant"])
 def test_each_step_has_its_rate(monkeypatch, schedule):
-    """By the schedule, and a quarter of that after each roll-back."""
+    """The rate follows the schedule, and each roll-back divides it by four."""
     rates, losses = [], []
     update, gradients = RMSprop.update, Network.gradients
 
@@ -216,7 +216,7 @@ def test_an_optimizer_has_the_learning_rate():
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_schedule_is_a_function_of_progress(workers):
-    """It is called once a step, in this process, without a warm-up."""
+    """The function is called once per step, in this process, without a warm-up."""
     text, seen = some_text(), []
     options = QUIET | {"epochs": 2, "learning_rate": 0.01, "workers": workers}
 
@@ -246,7 +246,7 @@ def test_a_wrong_factor_is_an_error_and_the_weights_stay(factor):
 
 @pytest.mark.parametrize("targets", ["all", "last"])
 def test_validation_data_is_held_out(targets):
-    """The validation loss is that of the other text, and the whole text is trained on."""
+    """The validation loss is that of the other text; training uses the whole text."""
     text, other = some_text(), some_text()[::-1]
     model = Model(Vocabulary.from_text(text), hidden_size=5, dtype="float64")
     options = QUIET | {"epochs": 1, "targets": targets, "step": 1}
