@@ -35,7 +35,8 @@ FLAGS = (
     *("--window-size=2000,1000", "--disable-background-timer-throttling"),
     *("--disable-renderer-backgrounding", "--disable-backgrounding-occluded-windows"),
 )
-# Folders of other programs. TMPDIR is relative, because the path of a socket must be short.
+# Folders in which programs write. TMPDIR is set too, to a relative path, because the path of a
+# socket must be short.
 PLACES = ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR")
 PHONE = 360  # pixels
 

@@ -184,7 +184,7 @@ def fuzz(count: int, seed: int, folder: Path) -> dict[str, object]:
             outcomes["refused"] += 1
         else:
             # Another configuration that is consistent with the arrays (a version, a position in a
-            # training) is no damage.
+            # training) is not damage.
             assert describes(found)[:3] == expected[:3] or damage is damaged_structure, n
             assert describes(found)[3] == expected[3], f"file {n} loads as another model"
             outcomes["the same model"] += 1

@@ -189,7 +189,7 @@ def test_hostile_files_do_no_harm(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_trainings_that_are_killed_or_cannot_write_lose_nothing(tmp_path):
     assert survive.kills(tmp_path, wanted=4, rng=random.Random(1))["kills"] >= 4
     assert survive.faults(tmp_path, "fail", each=4)["ended by an error"] >= 2
@@ -273,7 +273,7 @@ def test_a_special_file_is_refused(model, tmp_path, special, linked, write):
     if kind == "FIFO":
         with pytest.raises(
             CheckpointError, match="expected a regular file"
-        ):  # the writer does not wait for a reader
+        ):  # it does not wait for a writer
             Model.load(path)
 
 
@@ -306,7 +306,7 @@ def test_links_that_lead_nowhere(model, tmp_path):
     assert len(list(tmp_path.iterdir())) == 3
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other rights")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
 @pytest.mark.parametrize("mode", [0o600, 0o444])
 def test_a_file_that_is_replaced_keeps_its_mode(saved, model, mode, write):
     saved.chmod(mode)
@@ -315,7 +315,7 @@ def test_a_file_that_is_replaced_keeps_its_mode(saved, model, mode, write):
 
 
 @pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away"
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can change the owner"
 )
 def test_a_file_that_is_replaced_keeps_its_owner(saved, model):
     os.chown(saved, 12345, 12346)
@@ -325,7 +325,7 @@ def test_a_file_that_is_replaced_keeps_its_owner(saved, model):
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12345, 12346, 0o640)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other rights")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
 def test_no_file_is_open_to_others_while_a_model_is_saved(model, tmp_path):
     """Other threads keep the umask, and the temporary file of a private file is private."""
     path, probe = tmp_path / "model.npz", tmp_path / "probe"
@@ -388,7 +388,7 @@ model.save(sys.argv[1])
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL there")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_later_save_removes_the_temporary_file_of_a_killed_one(model, saved):
     assert python("-c", SAVE_AND, saved, "die").wait(LIMIT) == -signal.SIGKILL
     (temporary,) = set(saved.parent.iterdir()) - {saved}

@@ -523,7 +523,7 @@ def test_a_text_that_makes_no_sense(tmp_path, trained_on):
         Model.load(path)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege on Windows")
 def test_a_file_has_one_lock_and_the_folder_where_the_training_began(tmp_path, monkeypatch):
     """The lock covers all links to the file, and the working directory may change."""
     there, elsewhere, link = (tmp_path / name for name in ("there", "elsewhere", "latest.npz"))
@@ -586,7 +586,7 @@ model.fit(text, epochs=5000, maxlen=20, workers=int(sys.argv[2]),
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="processes there get no such signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)]
@@ -639,7 +639,7 @@ def test_two_trainings_do_not_share_a_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="processes there get no such signals")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 def test_sigterm_is_taken_where_there_is_something_to_save(tmp_path):
     for path in (None, tmp_path / "run.npz"):
         handlers = []
@@ -695,7 +695,7 @@ def test_a_file_that_vanishes_is_made_again(tmp_path, uninterrupted):
     assert Model.load(path).parameters.flat.tobytes() == uninterrupted[0]
 
 
-@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="Windows has other rights")
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="Windows has other permissions")
 def test_a_folder_that_cannot_be_written(tmp_path):
     path = tmp_path / "run.npz"
     fit(make(), path)
@@ -735,7 +735,7 @@ print(model.evaluate(text).loss)
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="files have no such limit there")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on file sizes")
 def test_a_disk_that_takes_no_more(tmp_path):
     """The limit is set by the operating system, not simulated."""
     path = tmp_path / "run.npz"

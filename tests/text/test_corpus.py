@@ -230,7 +230,7 @@ def test_two_processes_fetch_at_once(server, tmp_path):
     assert len(files(tmp_path)) == 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="files have no such limit there")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on file sizes")
 def test_a_disk_that_is_full(server, tmp_path):
     server.answers["/a.txt"] = [body(TEXT.encode() * 100)]
     program = (
@@ -353,7 +353,9 @@ def test_files_in_a_folder_that_are_not_text_are_left_out(tmp_path, capsys):
             load_corpus(folder / name)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root can read all files"
+)
 def test_a_folder_that_cannot_be_read_is_an_error(tmp_path):
     (tmp_path / "a.txt").write_text("hello")
     (tmp_path / "closed").mkdir(mode=0)
@@ -368,7 +370,7 @@ def test_a_text_in_another_encoding_in_a_folder_is_not_left_out(tmp_path):
         load_corpus(tmp_path)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs there")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
 def test_special_files(tmp_path):
     """The process has limited memory; the device is endless and the FIFO has no writer."""
     os.mkfifo(tmp_path / "fifo")

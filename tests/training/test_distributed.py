@@ -211,7 +211,7 @@ def test_without_an_executable_it_trains_alone(monkeypatch, executable):
     assert len(history.loss) == 2
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="files have no such limit there")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on file sizes")
 def test_a_disk_without_room_for_what_workers_share(tmp_path):
     program = """
     import resource, signal, warnings, npchar
@@ -266,7 +266,7 @@ def test_a_script_without_a_main_guard(tmp_path, how):
     assert (done.stdout, done.stderr, done.returncode) == ("once\n", "", 0)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="needs a script as a program")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs executable scripts")
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_frozen_program_does_not_run_itself_again(tmp_path, frozen):
     """Its executable is the program itself, which would run again without a marker."""

@@ -139,7 +139,7 @@ def test_workers_share_out_documents(layer):
 
 
 def test_the_losses_are_means_over_all_symbols():
-    """With a learning rate of zero, the losses are means over all symbols of the documents."""
+    """A negligible learning rate keeps the weights, so `evaluate` gives the same losses."""
     model, options = small(), SETTINGS | {"learning_rate": 1e-300, "epochs": 1, "maxlen": 100}
     history = model.fit(NAMES, validation_data=["ben", "carolina"], workers=1, **options)
     assert history.loss == [pytest.approx(model.evaluate(NAMES).loss, rel=1e-12)]

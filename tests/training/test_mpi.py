@@ -103,7 +103,7 @@ def saved_by_ranks(script, tmp_path):
 @with_mpi
 @pytest.mark.parametrize(("n", "layer", "kind"), [(3, "lstm", "Muon"), (2, "conv", "Adam")])
 def test_ranks_train_what_one_process_does(saved_by_ranks, n, layer, kind):
-    """The optimizer keeps its state in a second training."""
+    """Train twice, with an optimizer that keeps its state."""
     out, found = saved_by_ranks(f"""
         model, optimizer = make("{layer}"), npchar.{kind}(learning_rate=0.01)
         for _ in range(2):
