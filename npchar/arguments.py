@@ -1,4 +1,4 @@
-"""Checks of arguments that many functions take."""
+"""Checks of common arguments."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 
 
 def require_seed(seed: int | None) -> None:
-    """Raise a ValueError unless `seed` is None or a whole number from 0."""
+    """Raise a ValueError unless `seed` is None or an integer of at least 0."""
     whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
     if seed is not None and not (whole and seed >= 0):
         raise ValueError(f"seed is {seed!r}; expected a whole number, 0 or more")
 
 
 def require_positive(**arguments: object) -> None:
-    """Raise a ValueError that names the argument which is not a whole number above 0."""
+    """Raise a ValueError unless all arguments are integers above 0."""
     for name, value in arguments.items():
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
             raise ValueError(f"{name} is {value!r}; expected a whole number, 1 or more")
 
 
 def require_number(name: str, value: float, zero: bool = False, below: float = math.inf) -> None:
-    """Raise a ValueError unless `value` is above 0, or with `zero` from 0, and `below` a limit."""
+    """Raise a ValueError unless 0 < `value` < `below`; with `zero`, 0 is allowed."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not (0 < value < below or (zero and value == 0)):
         lowest = "from 0" if zero else "above 0"
@@ -43,17 +43,17 @@ REMOVED = {
     "stand_in": "unknown_symbol",
     "ids_of": "vocabulary.encode(text, at_least=n)",
 }
-"""Names and arguments of version 1 that are gone, and their replacements."""
+"""Removed names and arguments of version 1, and their replacements."""
 
 
 def removed_name(owner: str, name: str) -> AttributeError:
-    """The error for an attribute that does not exist; it names the replacement of old ones."""
+    """The error for a missing attribute. It names the replacement of a removed attribute."""
     advice = f"; use {REMOVED[name]}" if name in REMOVED else ""
     return AttributeError(f"{owner} has no attribute {name!r}{advice}")
 
 
 def require_known(function: str, arguments: Mapping[str, object]) -> None:
-    """Raise a TypeError for further keyword arguments; it names the replacement of old ones."""
+    """Raise a TypeError for unknown arguments, with the replacement of a removed argument."""
     for name in arguments:
         advice = f"; use {REMOVED[name]}" if name in REMOVED else ""
         raise TypeError(f"{function} got an unexpected keyword argument {name!r}{advice}")

@@ -1,4 +1,4 @@
-"""The type of arrays, as annotations name it, and memory for those that are computed on most."""
+"""The array type for annotations, aligned memory, and copies of objects with views."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 else:
     Array = np.ndarray  # numpy.typing would add 2 ms to `import npchar`
 
-LINE = 64  # bytes of a processor's cache that are loaded at once
+LINE = 64  # bytes of a cache line
 
 
 def aligned_empty(shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
-    """An array like `numpy.empty`'s that begins where a line of the cache does.
+    """Create an array, as `numpy.empty` does, that starts at the start of a cache line.
 
-    NumPy's own begin 16 bytes behind that, mostly. With AVX-512, whose vectors are as long as a
-    line, each then lies on two lines: on such a processor a product of matrices takes 1.4 times
-    as long, and an elementwise product twice.
+    Arrays of NumPy usually start 16 bytes later. Each AVX-512 vector, which is as long as a cache
+    line, then lies on two lines, which makes operations much slower.
     """
     dtype, shape = np.dtype(dtype), (shape,) if isinstance(shape, int) else shape
     size = math.prod(shape) * dtype.itemsize
@@ -32,7 +31,7 @@ def aligned_empty(shape: int | tuple[int, ...], dtype: DTypeLike) -> Array:
 
 
 class _View(NamedTuple):
-    """An array as its place in the memory that it shares with others."""
+    """The position of an array in memory that it shares with other arrays."""
 
     base: Array
     offset: int  # bytes
@@ -53,11 +52,11 @@ class _View(NamedTuple):
 
 
 class CopiesKeepViews:
-    """Copies and pickles whose array attributes share memory as the originals do.
+    """Base class whose array attributes still share memory after copying or pickling.
 
-    NumPy copies a view as an array of its own. A copied model would then train one vector and
-    predict with another. Here the memory is copied once, and the views are made anew on it, also
-    across several such objects that are copied together.
+    NumPy copies each view as a separate array. A copied model would then train one vector and
+    predict with another. This class copies the shared memory once and creates the views again,
+    also across several objects that are copied together.
     """
 
     def __getstate__(self) -> dict[str, Any]:

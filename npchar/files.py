@@ -1,8 +1,8 @@
 """Model files, written atomically and validated when they are read.
 
-`npchar.Model.save` and `npchar.Model.load` use this module. A file is an ``.npz`` that
-``numpy.load`` opens: named arrays and one JSON text. It contains no pickle, so a file from a
-stranger cannot run code.
+`npchar.Model.save` and `npchar.Model.load` use this module. A model file is an ``.npz`` with named
+arrays and one JSON text, which ``numpy.load`` can open. It contains no pickle, so that loading a
+file cannot run code.
 
 >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
 >>> model.save("abc.npz")
@@ -20,27 +20,26 @@ All members are stored without compression. Numbers are little-endian.
   ``npchar`` is the version that wrote the file. ``model`` has ``characters`` (a string, in the
   order of their ids) or ``tokens`` (a list; tuples become lists), ``hidden_size``, ``num_layers``,
   ``dropout``, ``dtype``, ``layer``, ``recurrent_dropout``, ``stored`` (the type in the file:
-  ``dtype``, or "float16") and ``stand_in`` (the unknown symbol, or null). Before version 2 the
-  last four are missing for "lstm", 0, ``dtype`` and null. Version 2 adds these keys beside
-  ``model``: ``epochs_trained``; ``trained_on``, the ``sha256`` of the ids of the text of the latest
-  training and its ``validation_split`` (an empty table for an untrained model, null for an unknown
-  text); ``documents`` (whether U+0003 is the end of a document, which is the default, or a
-  character of the text); and ``reading`` (how the command line reads texts for this model: see
-  `Reading`).
+  ``dtype``, or "float16") and ``stand_in`` (the unknown symbol, or null). Files of version 1 may
+  lack the last four; their defaults are "lstm", 0, ``dtype`` and null. Version 2 adds these keys
+  next to ``model``: ``epochs_trained``; ``trained_on``, the ``sha256`` of the ids of the latest
+  training text and its ``validation_split`` (an empty table for an untrained model, null for an
+  unknown text); ``documents``, whether U+0003 is the end of a document (the default) or a character
+  of the text; and ``reading``, how the command line reads texts for this model (see `Reading`).
 - ``lstmK.Wx`` (4, D, H), ``lstmK.Wh`` (4, H, H), ``lstmK.b`` (4, H) for each layer K from 0, gates
   in the order i, f, o, g. Other layers: ``gruK.Wx`` (3, D, H), ``gruK.Wh`` (3, H, H), ``gruK.b``
   (3, H), ``gruK.bq`` (H,), gates in the order r, z, n; ``rnnK.Wx`` (D, H), ``rnnK.Wh`` (H, H),
-  ``rnnK.b`` (H,); ``convK.W`` (2, 2, D, H) for the value and the gate, for the input now and the
-  one before, ``convK.b`` (2, H).
+  ``rnnK.b`` (H,); ``convK.W`` (2, 2, D, H), by value and gate, and by the input of the same step
+  and the earlier input, ``convK.b`` (2, H).
 - ``dense.W`` (H, V), ``dense.b`` (V,) for the output layer.
 - ``training.v``, ``training.best``, ``training.best_v`` in a checkpoint: the state of the
   optimizer, the best weights so far, and the state of the optimizer at that time, as flat vectors.
-  The configuration of a checkpoint has the table ``training``: settings, position, history and the
-  random generator.
+  The configuration of a checkpoint has the table ``training``, with settings, position, history and
+  the state of the random generator.
 
-A new file replaces an old one only when it is complete and on the disk. A file is read only if it
-has the members, types and shapes that its configuration implies. Files of formats 1 and 2 load in
-every later version.
+A new file replaces an existing file only after it has been written completely to the disk. A file
+is loaded only if it has the members, types and shapes that its configuration implies. Files of
+formats 1 and 2 load in every later version.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ import io
 import os
 import stat
 import time
-import zipfile  # not when a file is written: a full disk or Ctrl-C could spoil the import
+import zipfile  # here, because a later import could fail on a full disk or on Ctrl-C
 from collections.abc import Mapping
 from typing import IO, Any, NamedTuple, TypeAlias, TypedDict
 
@@ -67,11 +66,11 @@ __all__ = ["CheckpointError", "training_settings"]
 
 FORMAT, FORMATS = 2, (1, 2)
 CONFIGURATION = "configuration"
-TRAINING = "training."  # how the names of arrays begin that only a checkpoint has
+TRAINING = "training."  # the prefix of arrays that only checkpoints have
 DTYPES = ("float32", "float64")  # of a model
-STORED = ("float16", *DTYPES)  # of the weights in its file
+STORED = ("float16", *DTYPES)  # of the weights in a file
 READING = {"lower_case": bool, "documents": str, "field": str}  # the types of `Reading`
-DERIVED = ("optimizer_arguments", "warm_up", "epsilon")  # settings that are no arguments of `fit`
+DERIVED = ("optimizer_arguments", "warm_up", "epsilon")  # settings that are not arguments of `fit`
 MAX_LAYERS = 1000
 STALE = 3600  # seconds after which a temporary file belongs to a process that was killed
 
@@ -94,18 +93,18 @@ class CheckpointError(ValueError):
 
 
 class TrainedOn(TypedDict, total=False):
-    """The text of the latest training of a model; empty before the first."""
+    """The text of the latest training of a model; empty before the first training."""
 
     sha256: str
     validation_split: float
 
 
 class Reading(TypedDict, total=False):
-    """How the command line reads texts for a model, as it read those of its training."""
+    """How the command line reads texts for a model: in the same way as its training text."""
 
     lower_case: bool
-    documents: str  # as for `load_corpus`, as is the next
-    field: str
+    documents: str  # as for `load_corpus`
+    field: str  # as for `load_corpus`
 
 
 class Configuration(TypedDict, total=False):
@@ -130,7 +129,7 @@ class ModelFile(NamedTuple):
     network_config: NetworkConfig
 
     def network(self) -> Network:
-        """A new network with the weights of the file."""
+        """Create a network with the weights of the file."""
         network = Network(self.network_config, dtype=self.configuration["model"]["dtype"])
         for name in network.parameters:
             network.parameters[name] = self.arrays[name]
@@ -144,12 +143,12 @@ class ModelFile(NamedTuple):
 def write_model_file(
     path: str | os.PathLike[str], configuration: Configuration, arrays: Mapping[str, Array]
 ) -> None:
-    """Write a configuration and named arrays, whole or not at all: see `write_whole`.
+    """Write a configuration and named arrays atomically: see `write_whole`.
 
     Raises
     ------
     ValueError
-        If the configuration has another type of stored weights, or a weight is too large for it.
+        If the stored type is not valid, or a weight is too large for it.
     OSError
         If the file cannot be written.
     """
@@ -164,17 +163,19 @@ def write_model_file(
         with np.errstate(over="raise", under="ignore"):
             members |= {name: array.astype(stored, copy=False) for name, array in arrays.items()}
     except FloatingPointError:
-        raise ValueError(f"a weight is too large for {stored}; save it as it is") from None
+        raise ValueError(
+            f"expected weights within the range of {stored}, got a larger one; save without dtype"
+        ) from None
     buffer = io.BytesIO()
     np.savez(buffer, **members)
     write_whole(path, buffer.getbuffer())
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
-    """Write a file whole or not at all, by way of a temporary file in its folder.
+    """Write a file atomically, by means of a temporary file in the same folder.
 
-    Links are followed. A file that is replaced keeps its mode and, where the system allows it,
-    its owner. Old temporary files, which killed processes left in the folder, are removed.
+    Links are followed. A replaced file keeps its mode and, if the system allows it, its owner. Old
+    temporary files of killed processes in the folder are removed.
 
     Raises
     ------
@@ -216,7 +217,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes | memoryview) -> None:
 
 
 def _sync_folder(folder: str) -> None:
-    """Write the new name of a file to the disk, too: until then a power cut may undo it."""
+    """Write the entry of a new file to the disk, so that a power failure cannot undo it."""
     with contextlib.suppress(AttributeError, OSError):  # Windows, a browser, and some disks
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -234,7 +235,7 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
     Raises
     ------
     CheckpointError
-        If the file is of another kind, or damaged.
+        If the file is not a model file, or is damaged.
     OSError
         If there is no such file, or it cannot be read.
     """
@@ -244,20 +245,20 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
     with open(path, "rb") as file:
         try:
             return _read_members(file)
-        except Exception as error:  # zipfile, json and NumPy raise many kinds for hostile files
+        except Exception as error:  # zipfile, json and NumPy raise many types for malicious files
             why = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
             raise CheckpointError(f"{name} is damaged or not a saved model: {why}") from None
 
 
 def _read_members(file: IO[bytes]) -> ModelFile:
-    """Read a model file; raise any kind of error if it is damaged."""
+    """Read a model file; raise an error of any type if it is damaged."""
     import json
 
     with zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
         if any(info.compress_type or info.compress_size != info.file_size for info in infos):
             raise ValueError("it is compressed")
-        # Members may overlap, so that a small file would expand to a large one.
+        # Members can overlap, so that a small malicious file would expand to a large one.
         if sum(info.file_size for info in infos) > os.fstat(file.fileno()).st_size:
             raise ValueError("its members are larger than the file")
         members = {info.filename.removesuffix(".npy"): archive.read(info) for info in infos}
@@ -267,8 +268,8 @@ def _read_members(file: IO[bytes]) -> ModelFile:
     configuration: Configuration = json.loads(arrays.pop(CONFIGURATION).tobytes())
     if configuration.get("format") not in FORMATS:
         raise ValueError(
-            f"its format is {configuration.get('format')!r}, and this npchar reads "
-            f"{' and '.join(map(str, FORMATS))}; install a newer one"
+            f"expected format {' or '.join(map(str, FORMATS))}, got "
+            f"{configuration.get('format')!r}; install a newer npchar"
         )
     vocabulary, network_config = _parse_model(configuration)
     model = configuration["model"]
@@ -276,12 +277,12 @@ def _read_members(file: IO[bytes]) -> ModelFile:
     expected = {name: (dtype, shape) for name, shape in network_config.shapes().items()}
     layout = {n: (a.dtype, a.shape) for n, a in arrays.items() if not n.startswith(TRAINING)}
     if layout != expected:
-        raise ValueError("its arrays are not those that its configuration implies")
+        raise ValueError("its arrays do not match its configuration")
     return ModelFile(configuration, arrays, vocabulary, network_config)
 
 
 def _parse_array(data: bytes) -> Array:
-    """The array of a ``.npy``, whose header may declare anything."""
+    """The array of a ``.npy`` member, whose header is validated."""
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
@@ -300,13 +301,13 @@ def describe_model(
     trained_on: TrainedOn | None = None,
     stored: str | None = None,
 ) -> Configuration:
-    """The configuration of a model's file. `stored` is the type of the weights in it."""
+    """The configuration of a model file. `stored` is the type of the weights in the file."""
     import json
 
     dtype = str(network.parameters.flat.dtype)
     symbols = vocabulary.symbols
     if any("\ud800" <= symbol <= "\udfff" for symbol in symbols if isinstance(symbol, str)):
-        symbols = tuple(symbols)  # JSON would join surrogates to pairs
+        symbols = tuple(symbols)  # in a JSON string, two surrogates would become one character
     model = network.config._asdict() | {
         "tokens" if vocabulary.tokens else "characters": symbols,
         "dtype": dtype,
@@ -355,27 +356,27 @@ def _parse_model(configuration: Configuration) -> tuple[Vocabulary, NetworkConfi
         isinstance(text["sha256"], str) and 0 <= text["validation_split"] < 1,
     ]
     if not all(checks):
-        raise ValueError(f"its configuration is {configuration!r:.500}")
+        raise ValueError(f"its configuration is not valid: {configuration!r:.500}")
     return vocabulary, network_config
 
 
 def _lists_to_tuples(value: Any) -> Any:
-    """The tuples of tokens, which are lists in JSON."""
+    """Convert lists, as which JSON stores tuples, back to tuples."""
     return tuple(map(_lists_to_tuples, value)) if isinstance(value, list) else value
 
 
 def text_digest(ids: Array) -> str:
-    """The SHA-256 of a text's ids, in hexadecimal."""
+    """The SHA-256 of the ids of a text, in hexadecimal."""
     import hashlib
 
     return hashlib.sha256(ids.data).hexdigest()
 
 
 def training_settings(path: str | os.PathLike[str]) -> Table | None:
-    """The arguments of the `Model.fit` that wrote a checkpoint; None for a file without a training.
+    """The arguments of the `Model.fit` that wrote a checkpoint; None for other model files.
 
-    With the same text, ``Model.load(path).fit(text, checkpoint=path, resume=True,
-    **settings)`` resumes the training.
+    ``Model.load(path).fit(text, checkpoint=path, resume=True, **settings)`` resumes the training
+    with the same text.
 
     Raises
     ------
@@ -394,12 +395,12 @@ def training_settings(path: str | os.PathLike[str]) -> Table | None:
     training = read_model_file(path).configuration.get("training")
     if training is None:
         return None
-    # `fit` takes the arguments of optimizer and schedule from the checkpoint.
+    # `fit` reads the arguments of the optimizer and the schedule from the checkpoint.
     return {name: value for name, value in training["settings"].items() if name not in DERIVED}
 
 
 def unfinished(path: str | os.PathLike[str]) -> str | None:
-    """The progress of an unfinished training in a model file; None for other files."""
+    """The progress of the unfinished training in a model file; None for other model files."""
     training = read_model_file(path).configuration.get("training")
     if training is None or training["position"]["finished"]:
         return None

@@ -1,7 +1,7 @@
-"""The model: a vocabulary and a network that is trained, scores texts and generates them.
+"""The model: a vocabulary and a network, with methods to train, evaluate and generate.
 
-The methods that users call are here; they are implemented in the modules it imports:
-``network/network.py``, ``training/fit.py``, ``generation/stream.py``, ``files.py``.
+The methods delegate to other modules, such as ``network/network.py``, ``training/fit.py``,
+``generation/stream.py`` and ``files.py``.
 """
 
 from __future__ import annotations
@@ -81,19 +81,20 @@ class Model:
     """
 
     vocabulary: Vocabulary
-    """The characters, and their ids."""
+    """The characters and their ids."""
     network: Network
-    """The layers as one function, ids to logits: see ``network/network.py``."""
+    """The layers as one function from ids to logits: see ``network/network.py``."""
     history: History
-    """The `History` of the latest `fit`, complete or interrupted; empty before the first."""
+    """The `History` of the latest `fit`, complete or interrupted; empty before the first `fit`."""
     reading: Reading
-    """How the command line reads texts for this model: whether in lower case, and as which
-    documents. The methods take texts unchanged."""
+    """How the command line reads texts for this model: in lower case or not, and how texts are
+    split into documents. The methods of this class use texts unchanged."""
     trained_on: TrainedOn | None
     """The text of the latest `fit`: the ``sha256`` of its ids, and the ``validation_split``.
 
-    Empty before the first `fit`, None if the text is not known. Model files have it, so that
-    ``fit(resume=True)`` does not replace a finished model by a model of another text."""
+    It is empty before the first `fit`, and None if the text is not known. It is stored in model
+    files, so that ``fit(resume=True)`` does not replace a finished model by a model of another
+    text."""
 
     def __init__(
         self,
@@ -118,7 +119,7 @@ class Model:
 
     @classmethod
     def from_network(cls, vocabulary: Vocabulary, network: Network) -> Model:
-        """A model of a network, which is not copied.
+        """Create a model from a vocabulary and a network, which is not copied.
 
         Examples
         --------
@@ -132,7 +133,7 @@ class Model:
         return model
 
     def _set(self, vocabulary: Vocabulary, network: Network) -> None:
-        """Set all attributes, as in a model without training."""
+        """Set all attributes, as in an untrained model."""
         self.vocabulary, self.network, self.history = vocabulary, network, History()
         self.reading, self.trained_on = {}, {}
 
@@ -145,11 +146,11 @@ class Model:
         >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
         >>> {name: array.shape for name, array in model.parameters.items()}["dense.W"]
         (4, 3)
-        >>> model.parameters["dense.b"][:] = 0  # a view: the model has it at once
+        >>> model.parameters["dense.b"][:] = 0  # a view: this changes the model
         """
         return self.network.parameters
 
-    if not TYPE_CHECKING:  # a type checker reports unknown attributes by itself
+    if not TYPE_CHECKING:  # so that type checkers report unknown attributes
 
         def __getattr__(self, name):
             raise removed_name("Model", name)
@@ -351,23 +352,24 @@ class Model:
         return fit(self, text, arguments, options)
 
     def extend(self, text: Text, *, min_count: int = 1) -> Model:
-        """A copy of this model with the symbols of another text added, for fine-tuning.
+        """Create a copy of this model with the symbols of another text added, for fine-tuning.
 
-        The copy predicts old texts as this model does, because new symbols are improbable before
-        they are trained. A quarter of the default learning rate forgets less of the old text.
+        The predictions for old texts stay almost the same, because new symbols are improbable
+        before training. For fine-tuning, a quarter of the default learning rate preserves more of
+        the knowledge of the old text.
 
         Parameters
         ----------
         text
             The new text, or a list of documents.
         min_count
-            New symbols that occur fewer than this many times become one unknown symbol: that of
-            the vocabulary, or U+FFFD.
+            New symbols that occur fewer times are replaced by one unknown symbol: that of the
+            vocabulary, or U+FFFD.
 
         Returns
         -------
         Model
-            The copy, with a vocabulary of both.
+            The copy. Its vocabulary has the symbols of both texts.
 
         Examples
         --------
@@ -387,20 +389,19 @@ class Model:
         Parameters
         ----------
         ids
-            Input characters, (T, B), time first.
+            The ids of the input characters, (T, B), time first.
         targets
-            The ids that come next: (T, B) for a loss at every character, (B,)
-            for one after the last alone.
+            The ids to predict: (T, B) after every character, or (B,) only after the last one.
 
         Returns
         -------
         loss, gradient
-            `gradient` has the names and shapes of `parameters`.
+            The loss, and a gradient with the names and shapes of `parameters`.
 
         Raises
         ------
         ValueError
-            For ids or targets of other shapes, or out of the vocabulary.
+            If ids or targets have other shapes, or are not in the vocabulary.
 
         Examples
         --------
@@ -426,31 +427,31 @@ class Model:
     ) -> Evaluation:
         """Measure how well the model predicts a text.
 
-        Each character is predicted from all characters before it, as in `score`. On a validation
-        set this is the `val_loss` of `fit` with targets "all".
+        Each character is predicted from all characters before it, as in `score`. On the validation
+        set, the loss equals the `val_loss` of `fit` with targets "all".
 
         Parameters
         ----------
         text
-            A text of at least two characters; or a list of documents, each of which is read from
-            the zero state, and whose ends are predicted.
+            A text of at least two characters, or a list of documents. Each document is read from
+            the zero state, and its end is predicted.
         train_text
-            The text that the model was trained on, for n-gram baselines. Without it there is only
-            the uniform baseline, log V.
+            The training text, for n-gram baselines. Without it, the only baseline is the uniform
+            distribution, log V.
         progress
-            Called now and then with the fraction of the text that is read, 0 to 1.
+            Called from time to time with the fraction of the text that has been read, 0 to 1.
 
         Returns
         -------
         Evaluation
-            The loss in nats per character, the same in bits, and the baselines.
+            The loss in nats and in bits per character, and the baselines.
 
         Raises
         ------
         ValueError
-            For a text of fewer than two characters.
+            If the text has fewer than two characters.
         UnknownCharacterError
-            For a character outside the vocabulary.
+            If the text has a character outside the vocabulary.
 
         Examples
         --------
@@ -472,31 +473,31 @@ class Model:
     def score(self, text: Text, *, progress: Progress | None = None) -> Any:
         """The log-probability of each character of a text, given all characters before it.
 
-        The first character has none, except in documents, whose ends are predicted too: in
-        `Score.text`, U+0003 marks the end before and after a document.
+        The first character of a text is not predicted. In documents, the first character and the
+        end are predicted, too. `Score.text` then has U+0003 before and after the document.
 
-        Texts of at least two thousand characters are read in segments side by side
-        (``network/long_text.py``). Log-probabilities are exact to 1e-4. Takes 4 bytes of memory per
-        character.
+        Recurrent models read texts of at least two thousand characters in segments side by side
+        (``network/long_text.py``). Their log-probabilities are exact to 1e-4. The result needs 4
+        bytes of memory per character for float32 models.
 
         Parameters
         ----------
         text
-            Two characters or more; or a list of documents.
+            A text of at least two characters, or a list of documents.
         progress
             As for `evaluate`.
 
         Returns
         -------
         Score, or list of Score
-            With the log-probability of each character, nats.
+            The log-probability of each character, in nats. A list has one score per document.
 
         Raises
         ------
         ValueError
-            For a text of fewer than two characters.
+            If the text has fewer than two characters.
         UnknownCharacterError
-            For a character outside the vocabulary.
+            If the text has a character outside the vocabulary.
 
         Examples
         --------
@@ -510,10 +511,10 @@ class Model:
     def next_probabilities(
         self, prompt: Text, *, temperature: float = 1.0, unknown: Hashable = "error"
     ) -> Array:
-        """The distribution that `generate` draws the next character from: (V,), in ids' order.
+        """The distribution from which `generate` samples the next character.
 
-        The unknown symbol of a vocabulary made with `min_count` has probability 0, because it is
-        never generated. `score` differs in this, since it predicts texts that have rare characters.
+        The unknown symbol has probability 0, because it is never generated. In `score`, it has the
+        probability that the model predicts.
 
         Parameters
         ----------
@@ -523,14 +524,14 @@ class Model:
         Returns
         -------
         Array
-            (V,), float64, which sum to 1.
+            The probability of each id, (V,), float64, with a sum of 1.
 
         Raises
         ------
         ValueError
-            For an empty prompt, or a temperature below 0.
+            If the prompt is empty, or the temperature is below 0.
         UnknownCharacterError
-            For a character outside the vocabulary, with `unknown="error"`.
+            If the prompt has a character outside the vocabulary and `unknown` is "error".
 
         Examples
         --------
@@ -708,7 +709,7 @@ class Model:
     # Analysis
 
     def activations(self, text: Text) -> Activations:
-        """Every gate and output after each character of a text: see `npchar.Activations`.
+        """The gates and outputs of all units after each character: see `npchar.Activations`.
 
         Examples
         --------
@@ -719,24 +720,24 @@ class Model:
         return Activations.of(self.network, text, self.vocabulary.encode(text, at_least=1))
 
     def saliency(self, text: Text) -> Array:
-        """How much each character of a text matters for the prediction of its last.
+        """The influence of each character of a text on the prediction of the last character.
 
         Parameters
         ----------
         text
-            Two characters or more.
+            At least two characters.
 
         Returns
         -------
         Array
-            (n − 1,): the norm of the gradient of log p(last character) with respect to each
-            character before it, as a one-hot vector. Near 0, a small change of that character
-            would hardly matter.
+            (n − 1,): the norm of the gradient of log p(last character) with respect to the one-hot
+            vector of each earlier character. If it is near 0, the character has almost no influence
+            on the prediction.
 
         Raises
         ------
         ValueError
-            For a text of fewer than two characters.
+            If the text has fewer than two characters.
 
         Examples
         --------
@@ -746,25 +747,25 @@ class Model:
         return saliency(self.network, self.vocabulary.encode(text, at_least=2))
 
     def entropies(self, text: Text, temperatures: Sequence[float]) -> Array:
-        """The mean entropy of the next character's distribution, for each temperature.
+        """The mean entropy of the distribution of the next character, for each temperature.
 
         Parameters
         ----------
         text
-            The text that the model reads, two characters or more.
+            A text of at least two characters.
         temperatures
-            From 0 to infinity.
+            Numbers from 0 to infinity.
 
         Returns
         -------
         Array
-            The mean over all positions in nats, for each temperature: from 0 at temperature 0
-            to log V at infinity. The unknown symbol is excluded, as in `next_probabilities`.
+            The mean over all positions in nats, for each temperature: 0 at temperature 0, and log V
+            at infinity. The unknown symbol is excluded, as in `next_probabilities`.
 
         Raises
         ------
         ValueError
-            For a text of fewer than two characters, or a temperature below 0.
+            If the text has fewer than two characters, or a temperature is below 0.
 
         Examples
         --------
@@ -779,7 +780,7 @@ class Model:
         return entropies(logits[:, 0], temperatures)
 
     def summary(self) -> None:
-        """Print the layers, their sizes, and the memory that they and their training need.
+        """Print the layers, their sizes, and the memory needed by the model and its training.
 
         Examples
         --------
@@ -793,30 +794,30 @@ class Model:
         print(summary(self.network, self.vocabulary))
 
     def _repr_html_(self) -> str:
-        """For notebooks: the summary as a table."""
+        """The summary as a table for notebooks."""
         return summary_html(self.network, self.vocabulary)
 
     def to_html(self, path: str | os.PathLike[str], *, prompt: str | None = None) -> None:
-        """Write a page that runs this model in a browser: one file that needs no network.
+        """Write an HTML page that runs this model in a browser.
 
-        Type a prompt, move the temperature, watch the distribution of the next character and
-        the units as text is generated; go back to any character and see what it depended on,
-        look inside a unit, hold it, and find the units that follow something. The page is
-        written whole or not at all.
+        The page is a single file that needs no server and no network. It generates text from a
+        prompt at any temperature, and shows the distribution of the next character and the values
+        of the units. Users can go back to any character and see its saliency, pin units, and find
+        the units that follow a feature of the text. The file is written atomically.
 
         Parameters
         ----------
         path
-            Where.
+            The path of the file.
         prompt
-            The prompt it opens with; "the " or a letter when not given.
+            The initial prompt. Default: "the ", or else a letter of the vocabulary.
 
         Raises
         ------
         ValueError
-            For a model of tokens.
+            If the model is a model of tokens.
         OSError
-            When the page cannot be written; a file that was there is untouched.
+            If the page cannot be written. An existing file is not changed.
 
         Examples
         --------
@@ -828,28 +829,28 @@ class Model:
     # Files
 
     def save(self, path: str | os.PathLike[str], *, dtype: str | None = None) -> None:
-        """Write the model to one file, whole or not at all.
+        """Save the model to a file.
 
-        An ``.npz`` of plain arrays and a JSON description, no pickle: `load`
-        reads it, and so does ``numpy.load``. Links are followed, and a file that is
-        replaced keeps its mode.
+        The file is an ``.npz`` of arrays and a JSON description, without pickle. `load` and
+        ``numpy.load`` read it. The file is written atomically. Links are followed, and a replaced
+        file keeps its mode.
 
         Parameters
         ----------
         path
-            Where.
+            The path of the file.
         dtype
-            The type of the weights in the file; the model's own when not given. "float16"
-            halves the file and rounds each weight to 11 bits, which on the book's corpus
-            costs less than 0.0001 nats per character. `load` makes them the model's own again.
+            The dtype of the weights in the file. Default: the dtype of the model. "float16" halves
+            the file size of a float32 model and rounds each weight to 11 bits, which changes the
+            loss very little. `load` converts the weights back to the dtype of the model.
 
         Raises
         ------
         ValueError
-            For another type, or a weight that is too large for it.
+            If `dtype` is not valid, or a weight is too large for it.
         OSError
-            When the file cannot be written, or the path names a folder, a device or a FIFO;
-            a file that was there is untouched.
+            If the file cannot be written, or the path is a folder, a device or a FIFO. An existing
+            file is not changed.
 
         Examples
         --------
@@ -865,22 +866,25 @@ class Model:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Model:
-        """The model that `save` wrote, or the latest of a `fit` with a checkpoint.
+        """Load a model from a file that `save` wrote, or from a checkpoint of `fit`.
 
         Parameters
         ----------
         path
-            Of the file.
+            The path of the file.
 
         Returns
         -------
         Model
-            With the weights as they were saved, to the bit, unless as "float16".
+            The saved model. Its weights are the same to the bit, except after saving as "float16".
+            A checkpoint gives the latest weights.
 
         Raises
         ------
         CheckpointError
-            When the file is not one of npchar's, or is damaged.
+            If the file is not a model file, or is damaged.
+        OSError
+            If the file cannot be read.
 
         Examples
         --------
@@ -896,22 +900,26 @@ class Model:
 
     @classmethod
     def pretrained(cls, name: str = "nietzsche") -> Model:
-        """A model that comes with the package.
+        """Load a model that is included in the package.
 
         Parameters
         ----------
         name
-            "nietzsche": 300 LSTM units, trained on the book's corpus in lower case by
-            ``python benchmarks/records.py shipped``; 1.282 nats per character on its last
-            tenth, which was held out. "nietzsche-128": the first release's, smaller, which
-            the notebooks read; 1.367. "structure": 64 units, trained by ``python
-            benchmarks/records.py structure`` on a made-up text with brackets, quotations and
-            lines of 30 characters, which single units of it follow.
+            One of these models:
+
+            - "nietzsche": 300 LSTM units, trained on the corpus of the book in lower case with
+              ``python benchmarks/records.py shipped``. Its loss on the validation set, the last
+              tenth of the corpus, is 1.282 nats per character.
+            - "nietzsche-128": a smaller model from the first release, which the notebooks use. Its
+              loss is 1.367.
+            - "structure": 64 LSTM units, trained with ``python benchmarks/records.py structure`` on
+              an artificial text with brackets, quotations and lines of 30 characters. Single units
+              follow these features.
 
         Raises
         ------
         ValueError
-            For another name.
+            If there is no model of this name.
 
         Examples
         --------
@@ -920,8 +928,8 @@ class Model:
         """
         if name not in PRETRAINED:
             raise ValueError(
-                f"there is no pretrained model {name!r}; there is {', '.join(PRETRAINED)}. "
-                "npchar.Model.load(path) reads one of your own"
+                f"there is no pretrained model {name!r}; expected {', '.join(PRETRAINED)}; load "
+                "your own model with npchar.Model.load(path)"
             )
         from importlib import resources  # here, for a fast `import npchar`
 

@@ -1,4 +1,4 @@
-"""The processors that a process may use, and the threads of NumPy's BLAS."""
+"""The number of available processors, and the threads of the BLAS of NumPy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def available_cores() -> int:
-    """The number of processors that this process may use, as limited by affinity and cgroup."""
+    """The number of processors available to this process, limited by affinity and cgroup."""
     if in_browser():
         return 1
     if hasattr(os, "sched_getaffinity"):
@@ -30,9 +30,9 @@ def available_cores() -> int:
 
 @functools.cache
 def cpu_quota(root: str = "/") -> float:
-    """The number of processors that the cgroup of this process may use, as containers set it.
+    """The processor limit of this process by its cgroup, which containers set.
 
-    Infinite without a limit. `root` is the folder that contains ``proc`` and ``sys``.
+    It is infinite without a limit. `root` is the folder that contains ``proc`` and ``sys``.
     """
     from pathlib import Path, PurePosixPath  # here, for a fast `import npchar`
 
@@ -48,7 +48,7 @@ def cpu_quota(root: str = "/") -> float:
 
 
 def _cgroup_quota(folder: Path) -> float:
-    """The limit of one cgroup, from the files of version 2 or 1."""
+    """The limit of one cgroup, from the files of cgroup version 2 or 1."""
     for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
         with contextlib.suppress(OSError, ValueError):  # a ValueError: "max"
             numbers = " ".join((folder / name).read_text() for name in names).split()
@@ -60,7 +60,7 @@ def _cgroup_quota(folder: Path) -> float:
 
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Use one thread of NumPy's BLAS in the body, if `can_limit_blas`."""
+    """Limit the BLAS of NumPy to one thread in the body, if `can_limit_blas`."""
     with contextlib.ExitStack() as stack:
         functions = _openblas()
         if functions is not None:
@@ -75,9 +75,9 @@ def one_blas_thread() -> Iterator[None]:
 
 
 def can_limit_blas() -> bool:
-    """Whether the number of threads of NumPy's BLAS can be set in a running process.
+    """Whether the number of threads of the BLAS of NumPy can be set in a running process.
 
-    It can for OpenBLAS, and with threadpoolctl for others.
+    This is possible for OpenBLAS, and for other libraries with threadpoolctl.
     """
     import importlib.util  # here, for a fast `import npchar`
 
@@ -86,11 +86,11 @@ def can_limit_blas() -> bool:
 
 @functools.cache
 def _openblas() -> tuple[Callable[[], int], Callable[[int], None]] | None:
-    """The functions that get and set the number of threads of NumPy's OpenBLAS."""
+    """The functions that get and set the number of threads of OpenBLAS; None without it."""
     import ctypes
 
-    # A search in NumPy's extension module includes the libraries that it is linked with, except
-    # on Windows, where they lie in a folder beside NumPy.
+    # A symbol lookup in the extension module includes the libraries that it is linked with. On
+    # Windows, these are in a folder next to NumPy.
     import glob  # here, for a fast `import npchar`
     import importlib
 

@@ -1,4 +1,4 @@
-"""The version, and whether this is a browser: what every other module may ask for."""
+"""The version of npchar, and whether it runs in a browser."""
 
 import sys
 
@@ -6,8 +6,8 @@ __version__ = "2.0.0.dev0"
 
 
 def in_browser() -> bool:
-    """Whether Python runs in a browser, by Pyodide, as in JupyterLite.
+    """Whether Python runs in a browser with Pyodide, as in JupyterLite.
 
-    There it starts no processes, takes no signals, and its files are in memory.
+    A browser has no processes and no signals, and its files are in memory.
     """
     return sys.platform == "emscripten"

@@ -195,11 +195,11 @@ def test_fit_examines_the_text_as_it_will_use_it(capsys):
     model = Model(Vocabulary.from_text(text), hidden_size=2)
     settings = {"epochs": 1, "batch_size": 64, "workers": 1}
     model.fit(text, maxlen=20, **settings)
-    assert "only in the held-out part" not in capsys.readouterr().out
+    assert "only in the validation set" not in capsys.readouterr().out
     model.fit(text[:3000], maxlen=20, verbose=False, **settings)  # a small text
     assert capsys.readouterr() == ("", "")
     model.fit(text, maxlen=20, validation_split=0.4, **settings)
-    assert "only in the held-out part, and so never learned: 'z'" in capsys.readouterr().out
+    assert "only in the validation set, so never learned: 'z'" in capsys.readouterr().out
     with pytest.raises(ValueError, match="needs at least maxlen"):
         model.fit(text, maxlen=5000, **settings)
     assert "a window of maxlen=5000 needs 5001" in capsys.readouterr().out

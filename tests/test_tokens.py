@@ -139,7 +139,11 @@ def interrupt(history):
         (lambda m: m.generate(["the"], stop=[[]]), ValueError, "stop is"),
         (lambda m: m.vocabulary.characters, TypeError, "of tokens"),
         (lambda m: Vocabulary([["a"], "b"]), ValueError, r"got \['a'\]"),
-        (lambda m: Model(Vocabulary(["one"])), ValueError, r"one token, \('one',\)"),
+        (
+            lambda m: Model(Vocabulary(["one"])),
+            ValueError,
+            r"at least two tokens, got only \('one',\)",
+        ),
     ],
 )
 def test_errors_say_what_is_wrong(trained, call, error, message):

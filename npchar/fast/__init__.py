@@ -1,14 +1,14 @@
-"""The layers made fast: what `npchar.Model` trains and generates with.
+"""Optimized layers, with which `npchar.Model` trains and generates.
 
-`npchar.FastLSTM`, `npchar.FastGRU` and `npchar.FastRNN` have the arrays of the plain layers in
-`npchar.layers` and compute the same results, to rounding. Tests compare the two, and
-`npchar.check_gradients` compares the backward passes here with numerical derivatives of the plain
-forward passes.
+`npchar.FastLSTM`, `npchar.FastGRU` and `npchar.FastRNN` have the same arrays as the plain layers in
+`npchar.layers` and compute the same results, to rounding. Tests compare the two.
+`npchar.check_gradients` compares the backward passes of the optimized layers with numerical
+derivatives of the plain forward passes.
 
-A cell, in ``lstm``, ``gru`` or ``rnn``, is the equations of one step on views of buffers.
-``recurrent`` has everything else once for all cells: the buffers of all steps, the loop over time
-in both directions, the products and the stepper for generation. ``dense`` is the output layer with
-the loss. ``matmul`` multiplies matrices in tiles. Each optimization states what it saves.
+A cell, in ``lstm``, ``gru`` or ``rnn``, has the equations of one step on views of buffers.
+``recurrent`` has the code that all cells share: the buffers of all steps, the loop over time in
+both directions, the matrix products, and the stepper for generation. ``dense`` is the output layer
+with the loss. ``matmul`` multiplies matrices in tiles.
 
 >>> plain = npchar.GRU.create(input_size=5, hidden_size=3)
 >>> fast = npchar.FastGRU(**plain.arrays)

@@ -1,4 +1,4 @@
-"""The output layer and the loss made fast: `Dense` and `softmax_cross_entropy` for training."""
+"""The optimized output layer and loss: `Dense` and `softmax_cross_entropy` for training."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from npchar.fast.matmul import MatmulPlan
 from npchar.layers.dense import Dense
 from npchar.layers.loss import softmax_cross_entropy
 
-BLOCK = 1 << 18  # logits that are computed at a time
+BLOCK = 1 << 18  # logits computed at a time
 
 
 class FastDense(Dense):
-    """A `Dense` with its loss: the same arrays, the same results to rounding."""
+    """A `Dense` layer with its loss: the same arrays, and the same results to rounding."""
 
     def cross_entropy(
         self, h: Array, targets: Array, gradient: Dense, count: int | None = None
     ) -> tuple[Array, Array]:
         """The mean cross-entropy of the logits, and its gradients.
 
-        The loss is computed for some rows of logits at a time, which stay in the processor's cache
-        between the passes over them. This saves 5 to 15 % of the time with thousands of symbols.
+        The loss is computed in blocks of rows, so that the logits stay in the processor's cache.
+        This is faster for vocabularies with thousands of symbols.
 
         Parameters
         ----------
         h
             Hidden states, (..., H).
         targets
-            The ids of the next characters, (...); an id below 0 is no target.
+            The ids of the next characters, (...). Negative ids are padding.
         gradient
-            A layer of the same shapes; its arrays are overwritten.
+            A layer of the same shapes. Its arrays are overwritten.
         count
-            The number of targets by which the loss is divided; by default those in `targets`.
+            The number of targets to divide by. Default: the number in `targets`.
 
         Returns
         -------
         loss, dh
-            The loss, as `softmax_cross_entropy` returns it, and its gradient with respect to h.
+            The loss, as in `softmax_cross_entropy`, and its gradient with respect to h.
         """
         (H, V), ids = self.W.shape, targets.reshape(-1)
         rows = h.reshape(-1, H)  # (n, H)
@@ -48,7 +48,7 @@ class FastDense(Dense):
         for start in range(0, n, step):
             block = slice(start, start + step)
             logits = dlogits[block]
-            if ids[block].max() < 0:  # there is nothing to predict
+            if ids[block].max() < 0:  # all rows are padding
                 logits[...] = 0
                 continue
             if len(logits) != height:  # the first block, or a shorter last block

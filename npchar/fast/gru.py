@@ -1,4 +1,4 @@
-"""The GRU made fast: the equations of ``layers/gru.py``, for ``fast/recurrent.py``."""
+"""The optimized GRU: the equations of ``layers/gru.py``, for ``fast/recurrent.py``."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class GRUCell(Cell):
 
 
 class FastGRU(FastRecurrent[HiddenState], GRU):
-    """A `GRU` made fast: the same arrays, the same results to rounding.
+    """An optimized `GRU` with the same arrays, and the same results to rounding.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The LSTM made fast: the equations of ``layers/lstm.py``, for ``fast/recurrent.py``."""
+"""The optimized LSTM: the equations of ``layers/lstm.py``, for ``fast/recurrent.py``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["FastLSTM"]
 class LSTMCell(Cell):
     """The equations of ``layers/lstm.py``."""
 
-    # σ(z) = ½ + ½ tanh(z/2): with halved sums one tanh serves all four gates.
+    # σ(z) = ½ + ½ tanh(z/2), so that one tanh computes all four gates if the sums are halved.
     gate_scale = np.array([0.5, 0.5, 0.5, 1], np.float32)[:, None, None]
-    saved_arrays = 1  # tanh(c), which saves backward 5 % of a step on processors without AVX-512
+    saved_arrays = 1  # tanh(c), so that backward does not compute it again
 
     @staticmethod
     def by_gate(layer: LSTM) -> Weights:
@@ -46,7 +46,7 @@ class LSTMCell(Cell):
 
     @staticmethod
     def bind_backward(buffers: StepBuffers) -> Callable[[], None]:
-        """The lines of the plain layer, regrouped: all four gradients have the same last factor.
+        """The gradients of the plain layer, regrouped so that all four share the last factor.
 
         dc += dh o (1 − tanh²(c))
         dz = (dc i g, dc f c₋, dh o tanh(c), dc i) (1 − (i, f, o, g²))
@@ -73,7 +73,7 @@ class LSTMCell(Cell):
 
 
 class FastLSTM(FastRecurrent[State], LSTM):
-    """An `LSTM` made fast: the same arrays, the same results to rounding.
+    """An optimized `LSTM` with the same arrays, and the same results to rounding.
 
     Examples
     --------

@@ -1,9 +1,9 @@
 """Matrix products in tiles, for the fast layers.
 
-On processors with AVX-512, OpenBLAS multiplies small matrices in place. Larger matrices it first
-copies into an order of its own, which takes up to half of the time of a product with a few dozen
-rows. A product in tiles is one call of ``np.matmul`` for many small products instead: it saves 7
-to 24 % of a pass over a recurrent layer. On other processors one tile is the whole product.
+On processors with AVX-512, OpenBLAS multiplies small matrices in place. It copies larger matrices
+into its own layout first, which takes a large part of the time of a product with a few dozen rows.
+A product in tiles avoids these copies: one call of ``np.matmul`` computes many small products. On
+other processors, a single tile covers the whole product.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from npchar.arrays import Array, aligned_empty
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-SMALL = 1_000_000  # the most multiplications of a product that OpenBLAS treats as small
+SMALL = 1_000_000  # multiplications: OpenBLAS treats products up to this size as small
 WIDEST = 64  # columns of a tile: wider tiles are not faster
-LONGEST = 1024  # rows of a right operand: longer columns leave the cache between two tiles
+LONGEST = 1024  # rows of a right operand: longer columns do not stay in the cache
 
 
 def _has_small_kernels() -> bool:
-    """Whether NumPy's BLAS has kernels for small matrices on this processor."""
+    """Whether the BLAS of NumPy has kernels for small matrices on this processor."""
     try:
         config = np.show_config(mode="dicts") or {}
         blas = config["Build Dependencies"]["blas"]["name"]
         features = config["SIMD Extensions"]["found"]
-    except (KeyError, TypeError):  # a NumPy built in another way
+    except (KeyError, TypeError):  # a NumPy with other build information
         return False
     return "openblas" in blas and any(f == "X86_V4" or f.startswith("AVX512_") for f in features)
 
@@ -39,10 +39,10 @@ HAS_SMALL_KERNELS = _has_small_kernels()
 
 
 class MatmulPlan:
-    """How to compute products of (G, M, K) or (1, M, K) by (G, K, N).
+    """The tiles for products of (G, M, K) or (1, M, K) by (G, K, N).
 
     ``np.matmul(plan.left(a), plan.right(W), plan.out(c))`` writes ``a @ W`` to ``c``. `left` and
-    `out` return views, so that each buffer needs them once; `right` returns a copy.
+    `out` return views, which can be created once per buffer. `right` returns a copy.
 
     Examples
     --------
@@ -59,7 +59,7 @@ class MatmulPlan:
         has_kernels = HAS_SMALL_KERNELS and np.dtype(dtype).kind == "f"
         if has_kernels and M * K * N > SMALL and K <= LONGEST:
             for widest in (WIDEST, WIDEST // 2):
-                # Tiles of whole vectors of 16 numbers are faster.
+                # Tiles are faster if their rows are whole AVX-512 vectors of 16 numbers.
                 columns = 16 * _largest_divisor(N // 16, widest // 16) if N % 16 == 0 else 0
                 columns = columns or _largest_divisor(N, widest)
                 rows = _largest_divisor(M, SMALL // (K * columns))
@@ -69,14 +69,14 @@ class MatmulPlan:
         self.is_tiled = (self.rows, self.columns) != (M, N)
 
     def left(self, a: Array) -> Array:
-        """A view of (G, M, K) or (1, M, K) to multiply: (M/rows, G or 1, 1, rows, K)."""
+        """A view of the left operand, (G or 1, M, K): (M/rows, G or 1, 1, rows, K)."""
         G, _, K = a.shape
         return a.reshape(G, -1, self.rows, K).swapaxes(0, 1)[:, :, None]
 
     def right(self, W: Array, scale: Array = ONE, is_joined: bool = False) -> Array:
-        """A copy of (G, K, N), times `scale`, (G, 1, 1): (G, N/columns, K, columns).
+        """A copy of the right operand, (G, K, N), times `scale`: (G, N/columns, K, columns).
 
-        With `is_joined` a copy as one matrix, (GK, N): (1, N/columns, GK, columns).
+        With `is_joined`, the operand is one matrix, (GK, N): (1, N/columns, GK, columns).
         """
         G, K, N = W.shape
         blocks = N // self.columns
@@ -87,7 +87,7 @@ class MatmulPlan:
         return tiles.reshape(1, blocks, G * K, -1) if is_joined else tiles
 
     def out(self, c: Array) -> Array:
-        """A view of (G, M, N) to write: (M/rows, G, N/columns, rows, columns)."""
+        """A view of the result, (G, M, N): (M/rows, G, N/columns, rows, columns)."""
         G, _, N = c.shape
         tiles = c.reshape(G, -1, self.rows, N // self.columns, self.columns)
         return tiles.transpose(1, 0, 3, 2, 4)

@@ -1,7 +1,8 @@
-"""What the fast recurrent layers share: buffers, the loop over time, products and the stepper.
+"""The common code of the fast recurrent layers.
 
-A cell (``fast/lstm.py``, ``fast/gru.py``, ``fast/rnn.py``) supplies the equations of one step, as
-functions that are bound to views of the buffers. This module does everything else for any cell.
+A cell (``fast/lstm.py``, ``fast/gru.py``, ``fast/rnn.py``) defines the equations of one step, as
+functions bound to views of the buffers. This module has the code for all cells: the buffers, the
+loop over time, the matrix products and the stepper.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ from npchar.layers.layer import Layer, LayerState, require_step
 
 ByGate = Array | list[Array]  # one array for each gate
 
-# Arrays spare NumPy the conversion of Python numbers, half of the time of a small operation.
+# Arrays instead of Python numbers, whose conversion takes half the time of a small operation.
 ONE = np.ones((), np.float32)
 HALF = np.full((), 0.5, np.float32)
 
-CHUNK = 256  # rows of a gradient that are copied at a time: 512 KB for an LSTM of 128 units
+CHUNK = 256  # rows of a gradient copied at a time: 512 KB for an LSTM of 128 units
 
 
 class Weights(NamedTuple):
@@ -42,16 +43,17 @@ class Weights(NamedTuple):
 class StepBuffers(NamedTuple):
     """The memory of one time step, from which a cell takes its views.
 
-    There are G gates, the hidden state feeds the first n of them, and the state is S arrays.
+    G is the number of gates, n the number of gates that the hidden state feeds, and S the number of
+    arrays in the state.
     """
 
-    gates: Array  # (G, B, H), written forward; backward may overwrite it
+    gates: Array  # (G, B, H), computed by forward; backward may overwrite them
     before: Array  # (S, B, H), the state before the step; in a stepper the same memory as `after`
     after: Array  # (S, B, H), the state after the step
-    saved: Array  # (saved_arrays, B, H), what else backward needs
+    saved: Array  # (saved_arrays, B, H), other values for backward
     sums: Array  # (n, B, H), forward: the sums of the first gates
-    x_sums: Array  # (G, B, H), forward: what the input and the biases add to the sums
-    dgates: Array  # (G, B, H), backward: where the gradients of the sums are written
+    x_sums: Array  # (G, B, H), forward: the contribution of the input and the biases to the sums
+    dgates: Array  # (G, B, H), backward: the gradients of the sums
     dstate: Array  # (S, B, H), backward: the gradient of `after`, overwritten by that of `before`
     scratch: Array  # (2, B, H)
 
@@ -70,23 +72,23 @@ class Cell(ABC):
     @staticmethod
     @abstractmethod
     def bind_forward(buffers: StepBuffers) -> Callable[[], None]:
-        """A function that computes the gates and the state after the step from the sums."""
+        """Create a function that computes the gates and the new state from the sums."""
 
     @staticmethod
     @abstractmethod
     def bind_backward(buffers: StepBuffers) -> Callable[[], Array | None]:
-        """A function that computes the gradients of the sums and of the state before the step.
+        """Create a function that computes the gradients of the sums and of the previous state.
 
-        Instead of the gradient of h it returns the part that does not pass through Wh, if any.
+        For h, the function returns only the part of the gradient that does not pass through Wh, or
+        None if there is no such part.
         """
 
 
 class FastTape(Generic[LayerState]):
     """The buffers of passes over T steps of B sequences.
 
-    A tape is made once for a (T, B) and used for every batch of that size. This saves fresh memory,
-    which costs more than the arithmetic on it, and the slicing of views in the loops, 14 % of a
-    step of 16 sequences.
+    A tape is created once per (T, B) and used for every batch of this size. This avoids fresh
+    memory, which costs more than the arithmetic, and slicing in the loops.
     """
 
     def __init__(self, layer: FastRecurrent[LayerState], T: int, B: int) -> None:
@@ -104,9 +106,9 @@ class FastTape(Generic[LayerState]):
         self.saved, self.scratch = buffer(T, layer.cell.saved_arrays), buffer(2)
         self.sums, self.x_sums = buffer(n), buffer(G)
         self.dgates, self.dstate = buffer(G), buffer(S)
-        # The gradients of a step overwrite its gates, the gates of a sequence side by side, which
-        # halves the memory that backward passes over. Cells write them to memory without gaps
-        # first, which saves 11 % of a step.
+        # The gradients of a step overwrite its gates, with the gates of a sequence side by side,
+        # which halves the memory of backward. Cells first write them to contiguous memory, which is
+        # faster.
         self.drows = [*self.rows.reshape(T, B, G, H).swapaxes(1, 2)]  # (G, B, H) each
         dgates = self.drows if G == 1 else [self.dgates] * T
         before, after = self.states[:, :-1].swapaxes(0, 1), self.states[:, 1:].swapaxes(0, 1)
@@ -120,9 +122,8 @@ class FastTape(Generic[LayerState]):
         self.plan = MatmulPlan(B, H, H, dtype)
         self.h_tiles = [self.plan.left(h[None]) for h in self.states[0, :-1]]
         self.sum_tiles = self.plan.out(self.sums)
-        # One product of all gradients with Wh, which sums over the gates too, saves a sixth of the
-        # time of backward's loop. If it is too long for tiles, a product for each gate saves 5 to
-        # 11 % of a step of 512 units.
+        # One product of all gradients with Wh also sums over the gates, which is faster. If it is
+        # too long for tiles, one product per gate is faster.
         joined_plan = MatmulPlan(B, n * H, H, dtype)
         self.is_split = self.plan.is_tiled and not joined_plan.is_tiled
         self.backward_plan = self.plan if self.is_split else joined_plan
@@ -131,9 +132,9 @@ class FastTape(Generic[LayerState]):
 
     @cached_property
     def backward_steps(self) -> list[tuple[Callable[[], Array | None], Array, Array]]:
-        """The cell's function, the item of `drows` and the factor of Wh, for each step.
+        """The function of the cell, the item of `drows` and the factor of Wh, for each step.
 
-        They are made by the first backward pass, because many tapes only see a forward pass.
+        They are created by the first backward pass, because many tapes are used only forward.
         """
         (T, B), (n, _, H), left = self.shape, self.sums.shape, self.backward_plan.left
         rows = self.rows.reshape(T, 1, B, -1)[..., : n * H]
@@ -160,7 +161,7 @@ class FastTape(Generic[LayerState]):
 
 
 class FastRecurrent(Layer[LayerState]):
-    """A recurrent layer made fast: the arrays and the results of the plain layer.
+    """Base class of optimized recurrent layers, with the arrays and results of the plain layers.
 
     Examples
     --------
@@ -180,7 +181,7 @@ class FastRecurrent(Layer[LayerState]):
     cell: ClassVar[type[Cell]]
 
     def tape(self, T: int, B: int) -> FastTape[LayerState]:
-        """Buffers for passes over T steps of B sequences."""
+        """Create buffers for passes over T steps of B sequences."""
         return FastTape(self, T, B)
 
     def _stepper(self, state: LayerState, dense: Dense | None) -> FastStepper[LayerState]:
@@ -201,8 +202,8 @@ class FastRecurrent(Layer[LayerState]):
         sums, sum_tiles, x_sums = tape.sums, tape.sum_tiles, tape.x_sums
         x_sums_of_h, rest = x_sums[:n], x_sums[n:]
 
-        # The row of an id saves the product with a one-hot vector, 6 % of a training step. The
-        # product of the vectors of all steps waits in the memory of the gates.
+        # The row of an id replaces a product with a one-hot vector. The product of the vectors of
+        # all steps is stored in the memory of the gates until each step needs it.
         inputs: Sequence[Array] | Array
         is_ids = x.ndim == 2
         if is_ids:
@@ -236,15 +237,15 @@ class FastRecurrent(Layer[LayerState]):
         dstate: LayerState | None,
         gradient: Layer[LayerState],
     ) -> tuple[Array | None, LayerState]:
-        """Backpropagate through time: see `Layer.backward`. The tape is used up."""
+        """Backpropagate through time: see `Layer.backward`. A tape can be used only once."""
         above, dstate = self._begin_backward(tape, FastTape, dh, dstate, gradient)
         (T, B), (D, H) = tape.shape, self.sizes
         self._require_tape(tape, T, B)
         x, tape.x = tape.x, None
         if x is None:
             raise ValueError(
-                "this tape has no forward pass to backpropagate: a fast layer uses the tape up; "
-                "run forward again, or use the plain layer, whose tapes last"
+                "expected a tape with a new forward pass, got one that backward has used; run "
+                "forward again, or use the plain layer, whose tapes can be used more than once"
             )
         Wx, Wh, b = (np.asarray(gates) for gates in self.cell.by_gate(self))
         is_split = tape.is_split
@@ -282,7 +283,7 @@ class FastRecurrent(Layer[LayerState]):
         return dx, self.state_type(*tape.dstate.copy())
 
     def _require_tape(self, tape: FastTape[LayerState], T: int, B: int) -> None:
-        """Raise a ValueError unless it is a tape of such a layer for T and B."""
+        """Raise a ValueError unless the tape fits the layer, T and B."""
         expected = _tape_key(self, T, B)
         key = tape.key if isinstance(tape, FastTape) else type(tape).__name__
         if key != expected:
@@ -292,16 +293,16 @@ class FastRecurrent(Layer[LayerState]):
 
 
 class FastStepper(Generic[LayerState]):
-    """A layer that runs one step at a time: the cell on the buffers of one step.
+    """A stepper of a fast layer: the cell on the buffers of one step. See `Layer.stepper`.
 
     Parameters
     ----------
     layer
-        The layer. Its weights are copied.
+        The layer, which is copied.
     state
         The initial state, which is copied.
     dense
-        The output layer, if this is the top layer. It is copied.
+        The output layer, if `layer` is the top layer. It is copied.
     """
 
     def __init__(
@@ -314,11 +315,11 @@ class FastStepper(Generic[LayerState]):
         G, n, m = len(b), len(Wh), len(Wx)
         self.table = _symbol_table(layer.cell, Wx, b, np.arange(D))
         self.Wx, self.b = Wx * scale[-m:], b[-m:, None] * scale[-m:]
-        # The state after a step takes the memory of the state before the step.
+        # The state after a step overwrites the state before it.
         states = aligned_empty((len(state), B, H), dtype)
         states[...] = state
         self.h: Array = states[0]
-        # One product of h for the next step's sums and the logits saves 20 % of a step.
+        # One product of h computes the sums of the next step and the logits, which is faster.
         self.W = _side_by_side(Wh * scale[:n])  # (H, nH)
         if dense is not None:
             self.W = np.concatenate([self.W, dense.W], axis=1)  # (H, nH + V)
@@ -339,8 +340,8 @@ class FastStepper(Generic[LayerState]):
     def step(self, x: Array) -> Array:
         """Run one step with ids, (B,), or vectors, (B, D).
 
-        The result is the logits, (B, V), or without an output layer h, (B, H). It is valid until
-        the next step.
+        Returns the logits, (B, V), or h, (B, H), if there is no output layer. The result is valid
+        until the next step.
         """
         require_step(x, self.B, self.D)
         if x.ndim == 1:
@@ -358,12 +359,12 @@ class FastStepper(Generic[LayerState]):
 
 
 def _tape_key(layer: Layer[Any], T: int, B: int) -> tuple[str, int, str, int, int]:
-    """The layer and the sizes that a tape is made for."""
+    """The layer and the sizes of a tape."""
     return layer.name, layer.sizes[1], layer.dtype.type.__name__, T, B
 
 
 def _symbol_table(cell: type[Cell], Wx: Array, b: Array, symbols: Array) -> Array:
-    """The sums that each symbol adds to, from its row of Wx and the biases: (G, symbols, H)."""
+    """The contributions of each symbol and the biases to the sums, (G, symbols, H)."""
     first = len(b) - len(Wx)
     table = aligned_empty((len(b), len(symbols), Wx.shape[2]), Wx.dtype)
     table[:first] = 0
@@ -374,41 +375,40 @@ def _symbol_table(cell: type[Cell], Wx: Array, b: Array, symbols: Array) -> Arra
 
 
 def _side_by_side(W: Array) -> Array:
-    """(G, D, H) as one matrix, (D, GH), the gates side by side."""
+    """(G, D, H) as one matrix, (D, GH), with the gates side by side."""
     return W.swapaxes(0, 1).reshape(W.shape[1], -1)
 
 
 def _split(rows: Array, gates: int) -> Array:
-    """(D, GH) or (GH,), the gates side by side, as (G, D or 1, H): a view."""
+    """(D, GH) or (GH,), with the gates side by side, as a view, (G, D or 1, H)."""
     return rows.reshape(-1, gates, rows.shape[-1] // gates).swapaxes(0, 1)
 
 
 def _write(arrays: ByGate, values: Array) -> None:
-    """Write (D, GH) or (GH,) values, the gates side by side, to the array of each gate."""
+    """Write values with the gates side by side, (D, GH) or (GH,), to the array of each gate."""
     for gate, value in zip(arrays, _split(values, len(arrays))):
         gate[...] = value
 
 
 def _symbols_in_use(ids: Array) -> tuple[Array, Array]:
-    """The symbols that occur in ids, in order, and for each id the place of its symbol.
+    """The sorted symbols in ids, and the index of the symbol of each id.
 
-    With 4,000 symbols this saves the copy of most rows of Wx.
+    With a large vocabulary, this avoids a copy of most rows of Wx.
     """
     is_used = np.bincount(ids.reshape(-1)) > 0
     return np.flatnonzero(is_used), (is_used.cumsum() - 1)[ids]
 
 
 def _symbol_sums(ids: Array, rows: Array) -> tuple[Array, Array]:
-    """The symbols that occur in ids, (n,), in order, and for each the sum of its rows, (n, GH).
+    """The sorted symbols in ids, (n,), and the sum of the rows, (n, GH), of each symbol.
 
-    This takes a third of the time of a product with one-hot vectors at 57 symbols, and a tenth at
-    4,000.
+    This is several times faster than a product with one-hot vectors.
     """
-    order = np.argsort(ids, kind="stable")  # the rows of a symbol one after the other
+    order = np.argsort(ids, kind="stable")  # the rows of a symbol follow each other
     symbols = np.flatnonzero(per_symbol := np.bincount(ids))
     counts = per_symbol[symbols].tolist()
     sums = aligned_empty((len(counts), rows.shape[1]), rows.dtype)
-    # Some rows are copied at a time, so that they stay in the cache until they are added up.
+    # The rows are copied in chunks, which stay in the cache until they are summed.
     chunk = aligned_empty((max(CHUNK, *counts), rows.shape[1]), rows.dtype)
     ones = np.ones(len(chunk), rows.dtype)
     first = start = stop = 0  # the first row of a symbol; the rows in the chunk

@@ -1,4 +1,4 @@
-"""The plain RNN made fast: the equations of ``layers/rnn.py``, for ``fast/recurrent.py``."""
+"""The optimized plain RNN: the equations of ``layers/rnn.py``, for ``fast/recurrent.py``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RNNCell(Cell):
 
 
 class FastRNN(FastRecurrent[HiddenState], RNN):
-    """An `RNN` made fast: the same arrays, the same results to rounding.
+    """An optimized `RNN` with the same arrays, and the same results to rounding.
 
     Examples
     --------

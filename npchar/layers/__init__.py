@@ -1,15 +1,17 @@
-"""Layers: ids to logits to a loss, and back to gradients.
+"""Layers: the forward pass from ids to a loss, and the backward pass to gradients.
 
-Each is a file that reads like its paper: the equations in its docstring, forward and backward,
-then a class in which every line is one of them. `npchar.LSTM` (Hochreiter & Schmidhuber 1997;
-Gers et al. 2000) is the one to read first; `npchar.GRU` (Cho et al. 2014), `npchar.RNN` (Elman
-1990) and the causal convolution `npchar.Conv` (van den Oord et al. 2016; Dauphin et al. 2017; Bai
-et al. 2018) are written alike. Models train with the same layers made fast, `npchar.FastLSTM`,
-`npchar.FastGRU` and `npchar.FastRNN` (`npchar.fast`), which tests compare with the plain ones.
+Each layer is one file. Its docstring gives the equations of the forward and the backward pass, and
+each line of its class is one of these equations. Start with `npchar.LSTM` (Hochreiter &
+Schmidhuber 1997; Gers et al. 2000). `npchar.GRU` (Cho et al. 2014), `npchar.RNN` (Elman 1990) and
+the causal convolution `npchar.Conv` (van den Oord et al. 2016; Dauphin et al. 2017; Bai et al.
+2018) have the same structure. Models train with optimized versions of these layers,
+`npchar.FastLSTM`, `npchar.FastGRU` and `npchar.FastRNN` (see `npchar.fast`). Tests compare the
+optimized layers with the plain ones.
 
-T time, B batch, V vocabulary, H hidden, D a layer's input. A layer maps ids, (T, B), or vectors,
-(T, B, D), to outputs, (T, B, H). The state between two steps is a value that goes in and comes out,
-and what backward needs of forward is on a *tape*, so that a layer holds its weights alone.
+Shapes use these letters: T time, B batch, V vocabulary, H hidden, D a layer's input. A layer maps
+ids, (T, B), or vectors, (T, B, D), to outputs, (T, B, H). A layer stores only its weights. The
+state between two steps is an argument and a result of each call. The forward pass records the
+values that the backward pass needs on a *tape*.
 
 >>> layer = npchar.LSTM.create(input_size=5, hidden_size=3)
 >>> dense = npchar.Dense.create(input_size=3, output_size=5)
@@ -22,10 +24,10 @@ and what backward needs of forward is on a *tape*, so that a layer holds its wei
 >>> gradient.Wh.shape  # four gates
 (4, 3, 3)
 
-`npchar.check_gradients` compares any of it with numerical derivatives that need the forward pass
-alone: a complex step, which is exact to rounding, and central differences.
+`npchar.check_gradients` compares the gradients with two numerical derivatives that need only the
+forward pass: the complex step, which is exact to rounding, and central differences.
 
-Next: `npchar.training`, which makes steps of these gradients.
+Next: `npchar.training`, which updates the weights with these gradients.
 """
 
 __all__ = [  # noqa: RUF022  (in the order of reading)

@@ -1,22 +1,22 @@
 """A causal convolution: sequences without recurrence.
 
-Each output looks at the input of its own step and at one before it, d steps back: d = 1 in
-the first layer of a stack, 2 in the next, then 4, 8... So a stack of n layers, up to ten, sees
-2ⁿ characters, its receptive field (van den Oord et al. 2016; Bai et al. 2018). All steps of a
-text are computed at once, and the state is nothing but the last inputs.
+Each output depends on the input of its own step and on the input d steps before. The distance d is
+1 in the first layer of a stack, 2 in the second, then 4, 8 and so on. The receptive field of a
+stack of n layers, up to ten, is 2ⁿ characters (van den Oord et al. 2016; Bai et al. 2018). All
+steps of a text are computed at the same time. The state consists of the last d inputs.
 
-With x₋ the input d steps before (from the state, at first):
+The input d steps before is called x₋. For the first d steps, it comes from the state:
 
     v = x W[0, 0] + x₋ W[0, 1] + b[0]      the value
     g = σ(x W[1, 0] + x₋ W[1, 1] + b[1])   the gate: how much of v to show
     h = v g + x                            the output; in the first layer of a stack v g
 
-A gated linear unit (Dauphin et al. 2017): the gradient of v is scaled by the gate alone, not by
-the slope of a tanh too. x is added, as in residual networks (He et al. 2016), so that the
-gradient also passes by; without it, six layers learn far worse (1.73 nats for 1.55 after as many
-steps). The first layer does not add it: its input has another size.
+The product v g is a gated linear unit (Dauphin et al. 2017): the gradient of v is scaled only by
+the gate, and not by the derivative of a tanh. Adding x is a residual connection (He et al. 2016),
+which passes the gradient on unchanged. Deep stacks need it to learn well. The first layer has no
+residual connection, because its input has another size.
 
-What is inside σ is called z_g. Backward, dv stands for the gradient of the loss with respect
+The argument of σ is called z_g. In the backward pass, dv is the gradient of the loss with respect
 to v, and so on:
 
     dv   = dh g                            of h = v g + x
@@ -38,12 +38,12 @@ from npchar.layers.layer import AnyTape, Layer, require_step, sigmoid
 
 __all__ = ["Conv"]
 
-WIDTH = 2  # how many inputs an output looks at
-CYCLE = 10  # layers after which the distances begin anew, as in WaveNet: the longest is 512
+WIDTH = 2  # inputs that an output depends on
+CYCLE = 10  # layers after which the distances start again at 1, as in WaveNet; the longest is 512
 
 
 class ConvState(NamedTuple):
-    """The state of a convolution between two steps: its last inputs, the latest at the end."""
+    """The state of a convolution between two steps: its last inputs, oldest first."""
 
     last: Array  # (B, d, D)
 
@@ -51,11 +51,11 @@ class ConvState(NamedTuple):
 class ConvTape(NamedTuple):
     """The values of one forward pass."""
 
-    inputs: Array  # (d + T, B, D): those of the state first
-    v: Array  # (T, B, H), and so the rest
+    inputs: Array  # (d + T, B, D): the inputs in the state, then those of the T steps
+    v: Array  # (T, B, H), as are g and h
     g: Array
     h: Array
-    ids: bool  # whether x came as ids
+    ids: bool  # whether x was ids
 
     @property
     def outputs(self) -> Array:
@@ -79,16 +79,18 @@ class Conv(Layer[ConvState]):
     Parameters
     ----------
     W
-        Weights, (2, 2, D, H): of the value and the gate, for the input now and the one before.
+        Weights, (2, 2, D, H). The first axis is the value and the gate, the second the input of
+        the same step and the input d steps before.
     b
         Biases, (2, H).
     depth
-        Its number in a stack, from 0: see above. From 1 on, D must be H.
+        The index of the layer in a stack, from 0. It determines d. Layers with a depth of 1 or more
+        add their input to their output, so D must equal H.
 
     Notes
     -----
-    A pass over T steps and B sequences costs about 8 TBHD floating-point operations
-    forward and twice that backward: half of an LSTM's where D = H. Ids cost as much as vectors.
+    A pass over T steps and B sequences costs about 8 TBHD floating-point operations forward and
+    twice that backward. This is half the cost of an LSTM with D = H. Ids cost as much as vectors.
 
     Examples
     --------
@@ -123,8 +125,7 @@ class Conv(Layer[ConvState]):
         D, H = self.sizes
         if depth and D != H:
             raise ValueError(
-                f"expected as many inputs as outputs from depth 1 on, where they are added, got "
-                f"{D} and {H}"
+                f"expected equal input and output sizes at a depth of 1 or more, got {D} and {H}"
             )
 
     @staticmethod
@@ -142,7 +143,7 @@ class Conv(Layer[ConvState]):
 
     @property
     def reach(self) -> int:
-        """How many steps back it looks: d."""
+        """The number of steps between the two inputs: d."""
         return 1 << self.depth % CYCLE
 
     def state_shapes(self, B: int) -> tuple[tuple[int, ...], ...]:
@@ -150,7 +151,7 @@ class Conv(Layer[ConvState]):
         return ((B, self.reach, self.sizes[0]),)
 
     def forward(self, x: Array, state: ConvState | None = None, tape: AnyTape = None) -> ConvTape:
-        """Run over T steps, all at once: see `Layer.forward`; it makes a new tape each time."""
+        """Run over T steps in one pass: see `Layer.forward`. Each call creates a new tape."""
         x, (before,) = self._begin(x, state)
         vectors = self.vectors(x)
         inputs = np.concatenate([before.swapaxes(0, 1), vectors])  # (d + T, B, D)
@@ -161,7 +162,7 @@ class Conv(Layer[ConvState]):
         return ConvTape(inputs, v, g, h, ids=x.ndim == 2)
 
     def equations(self, x: Array, x_: Array) -> tuple[Array, Array]:
-        """V and g, (..., H), of vectors now and d steps before, (..., D)."""
+        """Return v and g, (..., H), for the inputs of a step and d steps before, (..., D)."""
         D, H = self.sizes
         rows, rows_ = x.reshape(-1, D), x_.reshape(-1, D)  # a product for all steps
         z = rows @ self.W[:, 0] + rows_ @ self.W[:, 1] + self.b[:, None]  # (2, n, H)
@@ -184,7 +185,7 @@ class Conv(Layer[ConvState]):
         dz_g = dh * tape.v * tape.g * (1 - tape.g)
         dz = np.stack([dv, dz_g]).reshape(2, T * B, H)
         d = self.reach
-        for k, start in enumerate((d, 0)):  # the inputs now, and those before
+        for k, start in enumerate((d, 0)):  # the inputs of each step, and those d steps before
             x = tape.inputs[start : start + T].reshape(T * B, D)
             gradient.W[:, k] = x.T @ dz
             dinputs[start : start + T] += (
@@ -199,7 +200,7 @@ class Conv(Layer[ConvState]):
 class ConvStepper:
     """A convolution that runs one step at a time: see `Layer.stepper`.
 
-    The last inputs are in a ring buffer, so that none is moved.
+    The last inputs are stored in a ring buffer, so that a step moves none of them.
     """
 
     def __init__(self, layer: Conv, state: ConvState, dense: Dense | None) -> None:

@@ -1,8 +1,7 @@
 """The output layer: hidden states to logits.
 
-Hidden states come from the layer below, such as ``layers/lstm.py``; the logits go to
-``generation/sampling.py`` when text is generated, or to ``layers/loss.py`` when the model
-is trained.
+The hidden states come from the layer below, such as ``layers/lstm.py``. The logits are used by
+``layers/loss.py`` during training and by ``generation/sampling.py`` during generation.
 """
 
 from __future__ import annotations
@@ -79,7 +78,7 @@ class Dense(CopiesKeepViews):
         return f"Dense(input_size={H}, output_size={V}, dtype={self.W.dtype})"
 
     def forward(self, h: Array) -> Array:
-        """Logits, (..., V), of hidden states, (..., H). Costs 2 HV operations a row."""
+        """Compute the logits, (..., V), of hidden states, (..., H): 2 HV operations per row."""
         H, V = self.W.shape
         if h.ndim < 1 or h.shape[-1] != H:
             raise ValueError(f"expected vectors of {H} numbers, (..., {H}), got {h.shape}")
@@ -88,12 +87,12 @@ class Dense(CopiesKeepViews):
         return logits.reshape(*h.shape[:-1], V)
 
     def backward(self, h: Array, dlogits: Array, gradient: Dense) -> Array:
-        """Write the gradients with respect to W and b to `gradient`; return that for h.
+        """Write the gradients of W and b to `gradient`, and return the gradient of h.
 
         Parameters
         ----------
         h
-            The hidden states that went in, (..., H).
+            The input of the forward pass, (..., H).
         dlogits
             The gradient of the loss with respect to the logits, (..., V).
         gradient

@@ -1,22 +1,22 @@
-"""The GRU in the form of cuDNN, written for reading; ``fast/gru.py`` is used to train.
+"""The GRU in cuDNN's form, written for reading; ``fast/gru.py`` is used for training.
 
-A gated recurrent unit (Cho et al. 2014) has no cell beside the hidden state, and three
-weight matrices where the LSTM has four. Here, as in cuDNN, PyTorch and Keras, the reset gate
-acts after the product with Wh (in the paper as it was published, before it), so that all
-products of a step are one:
+A gated recurrent unit (Cho et al. 2014) has no cell, only a hidden state, and three weight
+matrices instead of the LSTM's four. As in cuDNN, PyTorch and Keras, the reset gate is applied
+after the product with Wh, so that a step needs only one product with the hidden state. In the
+published paper, the reset gate is applied before the product.
 
-    r = σ(x Wx[0] + h₋ Wh[0] + b[0])      reset gate: how much of h₋ the candidate sees
+    r = σ(x Wx[0] + h₋ Wh[0] + b[0])      reset gate: how much of h₋ the candidate uses
     z = σ(x Wx[1] + h₋ Wh[1] + b[1])      update gate: how much of h₋ to keep
     q = h₋ Wh[2] + bq                     the part of the candidate that r scales
-    n = tanh(x Wx[2] + r q + b[2])        the candidate, the new
+    n = tanh(x Wx[2] + r q + b[2])        the candidate
     h = (1 − z) n + z h₋                  the hidden state, the output
 
-where h₋ is the state before the step. What is inside σ and tanh is called a; all arrays of
-gates lead with the three, in the order r, z, n.
+where h₋ is the state before the step. The arguments of σ and tanh are called a. The first axis of
+Wx, Wh and b is the gate, in the order r, z, n.
 
-Backward, dv stands for the gradient of the loss with respect to v. From the last step to
-the first, each line below is the derivative of one above, by the chain rule; dh comes from
-the step after:
+In the backward pass, dv is the gradient of the loss with respect to v. The steps run from the last
+to the first, and dh comes from the following step. Each line is the derivative of a line above, by
+the chain rule:
 
     dh   = dh + the gradient from the layer above
     da_n = dh (1 − z) (1 − n²)            of h = (1 − z) n + z h₋, and tanh' = 1 − tanh²
@@ -47,7 +47,7 @@ class GRUStep(NamedTuple):
     """The values of one step; ``_`` marks the value before it."""
 
     x: Array  # (B, D)
-    h_: Array  # (B, H), and so the rest
+    h_: Array  # (B, H), as are all others
     r: Array
     z: Array
     q: Array
@@ -73,7 +73,7 @@ class GRUTape(NamedTuple):
 
     @property
     def values(self) -> dict[str, Array]:
-        """Both gates, the candidate and the output after each step, (T, B, H)."""
+        """The two gates, the candidate and the output of each step, (T, B, H) each."""
         return {name: np.stack([getattr(s, name) for s in self.steps]) for name in "rznh"}
 
 
@@ -89,12 +89,12 @@ class GRU(Layer[HiddenState]):
     b
         Biases, (3, H).
     bq
-        The bias of q, (H,), which the reset gate acts on too.
+        The bias of q, (H,), which the reset gate also scales.
 
     Notes
     -----
     A pass over T steps and B sequences costs about 6 TBH (D + H) floating-point
-    operations forward and twice that backward: three quarters of an LSTM's.
+    operations forward and twice that backward: three quarters of the cost of an LSTM.
 
     Examples
     --------
@@ -140,7 +140,7 @@ class GRU(Layer[HiddenState]):
         self.b[...] = self.bq[...] = 0
 
     def forward(self, x: Array, state: HiddenState | None = None, tape: AnyTape = None) -> AnyTape:
-        """Run over T steps: see `Layer.forward`; it makes a new `GRUTape` each time."""
+        """Run over T steps: see `Layer.forward`. Each call creates a new `GRUTape`."""
         x, (h,) = self._begin(x, state)
         steps = []
         for x_t in self.vectors(x):  # (B, D)
@@ -149,7 +149,7 @@ class GRU(Layer[HiddenState]):
         return GRUTape(steps, ids=x.ndim == 2)
 
     def equations(self, x: Array, h_: Array) -> GRUStep:
-        """One step: vectors, (B, D), and the state before it, (B, H)."""
+        """Compute one step from input vectors, (B, D), and the previous state, (B, H)."""
         r = sigmoid(x @ self.Wx[0] + h_ @ self.Wh[0] + self.b[0])  # (B, H)
         z = sigmoid(x @ self.Wx[1] + h_ @ self.Wh[1] + self.b[1])
         q = h_ @ self.Wh[2] + self.bq

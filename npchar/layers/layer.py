@@ -1,10 +1,11 @@
-"""The interface of a layer over sequences, and what layers have in common.
+"""The interface of layers over sequences, and their common code.
 
-A layer has its arrays and nothing else. The state between two steps is a value that is passed
-in and returned. The forward pass records what backward needs on a tape. So a network
-(``network/network.py``) can run any layers forward, backward, and one step at a time.
+A layer stores only its arrays. The state between two steps is an argument and a result of each
+call. The forward pass records the values that the backward pass needs on a tape. With this
+interface, a network (``network/network.py``) can run any layer forward, backward, or one step at a
+time.
 
-Read next: ``layers/lstm.py``, the model for other layers.
+Read next: ``layers/lstm.py``, the reference for other layers.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
         @property
         def outputs(self) -> Array:
-            """The outputs after each step, the inputs of the layer above: (T, B, H)."""
+            """The output of each step, the input of the layer above: (T, B, H)."""
 
         @property
         def final_state(self) -> FinalState:
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
             """
 
 
-AnyTape = Any  # the tape of the same layer: each class has its own
+AnyTape = Any  # the tape type of the layer: each class defines its own
 __all__ = ["Layer"]
 
 
@@ -56,16 +57,16 @@ LayerState = TypeVar("LayerState", bound=tuple[Array, ...])
 
 
 class HiddenState(NamedTuple):
-    """The state of a layer that has no memory except its output."""
+    """The state of a layer whose only memory is its output."""
 
     h: Array  # (B, H)
 
 
 class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
-    """A layer over sequences: its arrays, and its forward and backward pass.
+    """Base class of layers over sequences.
 
-    The state before and after a step is a named tuple of arrays, (B, ...) each. The first array
-    of a layer has the input weights, (..., D, H).
+    The state of a layer is a named tuple of arrays, (B, ...) each. The first array of a layer holds
+    the input weights, (..., D, H).
 
     Examples
     --------
@@ -79,27 +80,27 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
     """
 
     name: ClassVar[str]
-    """The prefix of the names of its arrays in a model, as in lstm0.Wx."""
+    """The prefix of the layer's array names in a model, as in ``lstm0.Wx``."""
     state_type: Callable[..., LayerState]
     """The class of a state, a named tuple."""
     tape_size: ClassVar[int]
-    """Numbers on a tape of the fast layer for each step, sequence and unit."""
+    """Numbers per step, sequence and unit on the tape of the fast layer."""
     sizes: tuple[int, int]
-    """The sizes of its input and its output, D and H."""
+    """The sizes of the input and the output, D and H."""
     b: Array
     """The biases."""
     depth = 0
-    """Its number in a stack, from 0. It decides how far back a convolution looks, and whether its
-    input is added to its output. Other layers do not depend on it."""
+    """The index of the layer in a stack, from 0. Only convolutions use it: it determines the
+    distance between their inputs, and whether the input is added to the output."""
 
     @staticmethod
     @abstractmethod
     def shapes(input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
-        """The names and shapes of its arrays, which are the arguments of `__init__`."""
+        """The names and shapes of the arrays, which are the arguments of `__init__`."""
 
     @abstractmethod
     def initialise(self, rng: np.random.Generator) -> None:
-        """Fill the arrays with initial values, for training."""
+        """Fill the arrays with their initial values for training."""
 
     @abstractmethod
     def forward(
@@ -114,12 +115,12 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         state
             The state before the first step. Default: zeros.
         tape
-            The result of `tape(T, B)` or of an earlier pass of the same size, to use again.
+            A tape to overwrite: the result of `tape(T, B)` or of an earlier pass of the same size.
 
         Returns
         -------
         Tape
-            Its `outputs` and `final_state`, and what `backward` needs.
+            The `outputs`, the `final_state`, and the values that `backward` needs.
         """
 
     @abstractmethod
@@ -133,10 +134,10 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         tape
             The result of `forward`.
         dh
-            The gradient of the loss with respect to each output, (T, B, H), or with
-            respect to the last output only, (B, H). None: zeros.
+            The gradient of the loss with respect to all outputs, (T, B, H), or with respect to
+            the last output only, (B, H). None stands for zeros.
         dstate
-            The gradient with respect to the final state. None: zeros.
+            The gradient with respect to the final state. None stands for zeros.
         gradient
             Another layer of the same shapes. Its arrays are overwritten with the gradients
             with respect to the arrays of this layer.
@@ -144,8 +145,8 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         Returns
         -------
         dx, dstate
-            The gradients with respect to the input vectors, (T, B, D) (None for
-            ids), and to the initial state.
+            The gradients with respect to the input vectors, (T, B, D), and the initial state. If
+            the input was ids, dx is None.
         """
 
     def step(self, x: Array, state: LayerState | None) -> tuple[Array, LayerState]:
@@ -169,7 +170,7 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         return tape.outputs[0], tape.final_state
 
     def tape(self, T: int, B: int) -> AnyTape:
-        """Buffers for passes over T steps of B sequences; None for a layer that needs none.
+        """Create buffers for passes over T steps of B sequences; None if the layer uses none.
 
         Examples
         --------
@@ -181,12 +182,19 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         return None
 
     def stepper(self, state: LayerState, dense: Dense | None = None) -> Stepper:
-        """A copy that runs from a state, one step at a time; with `dense` up to the logits.
+        """Create a stepper: a copy of the layer that runs one step at a time and keeps its state.
+
+        Parameters
+        ----------
+        state
+            The initial state.
+        dense
+            An output layer. With it, the steps return logits instead of outputs.
 
         Raises
         ------
         ValueError
-            For a state or an output layer of another size.
+            If the state or the output layer has the wrong size.
 
         Examples
         --------
@@ -199,21 +207,21 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
             B = len(state[0])
         except (TypeError, IndexError):
             raise ValueError(
-                f"expected a state, as zero_state(B) or a tape's final_state, got {state!r:.60}"
+                f"expected a state such as zero_state(B) or a tape's final_state, got {state!r:.60}"
             ) from None
         if dense is not None and len(dense.W) != self.sizes[1]:
             raise ValueError(
-                f"expected an output layer of {self.sizes[1]} inputs, got one of {len(dense.W)}"
+                f"expected an output layer with {self.sizes[1]} inputs, got {len(dense.W)}"
             )
         return self._stepper(self._state_or_zeros(state, B), dense)
 
     def _stepper(self, state: LayerState, dense: Dense | None) -> Stepper:
-        """The result of `stepper`, from a state and an output layer that fit."""
+        """Create the stepper after the arguments have been checked."""
         return PlainStepper(self, state, dense)
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """Its arrays by their names.
+        """The arrays by name.
 
         Examples
         --------
@@ -225,7 +233,7 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
 
     @property
     def reach(self) -> int | None:
-        """How many steps back its output depends on its input; None if on all.
+        """How many steps back the output depends on the input; None if on all earlier steps.
 
         Examples
         --------
@@ -236,7 +244,7 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
 
     @property
     def dtype(self) -> np.dtype[np.inexact]:
-        """The type of its arrays.
+        """The dtype of the arrays.
 
         Examples
         --------
@@ -257,7 +265,7 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         return ((B, self.sizes[1]),) * len(fields)
 
     def zero_state(self, B: int) -> LayerState:
-        """The state before the first step of B sequences: all zeros.
+        """The initial state of B sequences: all zeros.
 
         Examples
         --------
@@ -267,7 +275,7 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         return self.state_type(*(np.zeros(shape, self.dtype) for shape in self.state_shapes(B)))
 
     def vectors(self, x: Array) -> Array:
-        """Ids, (...), as one-hot vectors, (..., D); vectors unchanged.
+        """Convert ids, (...), to one-hot vectors, (..., D). Vectors are returned unchanged.
 
         Examples
         --------
@@ -285,16 +293,16 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         seed: int = 0,
         dtype: DTypeLike = "float32",
     ) -> Self:
-        """A single layer, outside a model, with initialised weights.
+        """Create a single layer with initialised weights.
 
         Parameters
         ----------
         input_size, hidden_size
-            The sizes of its input and its output, D and H.
+            The sizes of the input and the output, D and H.
         seed
-            For the initial weights.
+            The random seed of the initial weights.
         dtype
-            A floating-point type.
+            A floating-point dtype.
 
         Examples
         --------
@@ -303,14 +311,14 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         """
         require_positive(input_size=input_size, hidden_size=hidden_size)
         if np.dtype(dtype).kind not in "fc":
-            raise ValueError(f"dtype is {dtype!r}; expected a floating-point type, as float32")
+            raise ValueError(f"dtype is {dtype!r}; expected a floating-point type such as float32")
         shapes = cls.shapes(input_size, hidden_size)
         layer = cls(**{name: np.zeros(shape, dtype) for name, shape in shapes.items()})
         layer.initialise(np.random.default_rng(seed))
         return layer
 
     def with_arrays(self: Self, arrays: dict[str, Array]) -> Self:
-        """A layer of the same class and depth with other arrays.
+        """Create a layer of the same class and depth with other arrays.
 
         Examples
         --------
@@ -323,7 +331,7 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         return layer
 
     def zeros_like(self: Self) -> Self:
-        """A layer of the same shapes, filled with zeros: memory for a gradient.
+        """Create a layer of the same shapes filled with zeros, for a gradient.
 
         Examples
         --------
@@ -337,7 +345,7 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         D, H = self.sizes
         return f"{type(self).__name__}(input_size={D}, hidden_size={H}, dtype={self.dtype})"
 
-    # Checks of what a pass takes
+    # Checks of arguments
 
     def _set_sizes(self) -> None:
         """Set `sizes`; raise a ValueError unless the arrays fit each other."""
@@ -350,20 +358,20 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         self.sizes = first[-2], first[-1]
 
     def _begin(self, x: Array, state: LayerState | None) -> tuple[Array, LayerState]:
-        """The input, (T, B) or (T, B, D), and the state of a forward pass, checked."""
+        """Check and return the input, (T, B) or (T, B, D), and the initial state of a pass."""
         x = self._require_input(x)
         return x, self._state_or_zeros(state, x.shape[1])
 
     def _require_input(self, x: Array) -> Array:
-        """Return ids, (T, B), or vectors of the layer's type, (T, B, D)."""
+        """Check and return ids, (T, B), or vectors, (T, B, D), in the layer's dtype."""
         x, (D, _) = np.asarray(x), self.sizes
         is_ids = x.dtype.kind in "iu"
         is_real_or_complex = x.dtype.kind == "f" or x.dtype.kind == self.dtype.kind == "c"
         fits = x.ndim == 2 if is_ids else is_real_or_complex and x.ndim == 3 and x.shape[2] == D
         if not x.size or not fits:
             raise ValueError(
-                f"expected ids of the shape (T, B), whole numbers, or vectors of the shape "
-                f"(T, B, {D}), floating-point numbers, got {x.dtype} of the shape {x.shape}"
+                f"expected integer ids of the shape (T, B) or floating-point vectors of the shape "
+                f"(T, B, {D}), got {x.dtype} of the shape {x.shape}"
             )
         if not is_ids:
             return x.astype(self.dtype, copy=False)
@@ -371,7 +379,7 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         return x
 
     def _state_or_zeros(self, state: LayerState | None, B: int) -> LayerState:
-        """A state of B sequences, or a gradient with respect to one, checked; zeros for None."""
+        """Check and return a state of B sequences or its gradient; None stands for zeros."""
         if state is None:
             return self.zero_state(B)
         shapes, expected = tuple(np.shape(array) for array in state), self.state_shapes(B)
@@ -389,12 +397,12 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
     ) -> tuple[Array, LayerState]:
         """Check the arguments of `backward`, and fill `gradient` with zeros.
 
-        Returns the gradients with respect to all outputs, (T, B, H), and to the final state.
+        Returns the gradients with respect to all outputs, (T, B, H), and the final state.
         """
         if not isinstance(tape, tape_type):
             raise ValueError(
-                f"expected the {tape_type.__name__} that {type(self).__name__}.forward "
-                f"returned, got a {type(tape).__name__}"
+                f"expected a {tape_type.__name__} from {type(self).__name__}.forward, got a "
+                f"{type(tape).__name__}"
             )
         T, B, H = tape.outputs.shape
         if dh is not None and np.shape(dh) not in ((T, B, H), (B, H)):
@@ -405,7 +413,8 @@ class Layer(CopiesKeepViews, ABC, Generic[LayerState]):
         if gradient is self or (gradient.name, gradient.sizes) != (self.name, self.sizes):
             raise ValueError(
                 f"expected another layer such as {self!r} for the gradient, got "
-                f"{'the layer itself' if gradient is self else gradient}; make one by zeros_like()"
+                f"{'the layer itself' if gradient is self else gradient}; create it with "
+                "zeros_like()"
             )
         for array in gradient.arrays.values():
             array[...] = 0
@@ -420,7 +429,7 @@ AnyLayer = Layer[Any]
 
 
 class PlainStepper:
-    """A layer that runs by its plain `step`: see `Layer.stepper`."""
+    """A stepper that calls `Layer.step`: see `Layer.stepper`."""
 
     def __init__(self, layer: Layer[LayerState], state: LayerState, dense: Dense | None) -> None:
         self.layer = layer.with_arrays({name: a.copy() for name, a in layer.arrays.items()})
@@ -443,7 +452,7 @@ def _require_ids(x: Array, D: int) -> None:
 def require_step(x: Array, B: int, D: int) -> None:
     """Raise a ValueError unless a stepper of B sequences can read `x`."""
     if x.shape == (B,) and x.dtype.kind in "iu":
-        if B > 1 or not 0 <= x.item() < D:  # `item` saves 10 % of a step of one sequence
+        if B > 1 or not 0 <= x.item() < D:  # for one sequence, `item` is faster than min and max
             _require_ids(x, D)
     elif x.shape != (B, D) or x.dtype.kind not in "fc":
         raise ValueError(

@@ -1,6 +1,6 @@
-"""The losses and their gradients: cross-entropy of logits and target ids, squared error.
+"""The losses and their gradients: softmax cross-entropy and mean squared error.
 
-Logits come from ``layers/dense.py``; ``network/network.py`` backpropagates the gradient.
+Logits come from ``layers/dense.py``, and ``network/network.py`` backpropagates the gradient.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ def softmax_cross_entropy(
 ) -> tuple[Array, Array]:
     """The mean cross-entropy of softmax(logits), and its gradient with respect to the logits.
 
-    Computed from the logits, not from probabilities: the log of a clipped probability
-    has no gradient where the model is most wrong, which is why the book's run
-    diverges at its 56th epoch.
+    The loss is computed from the logits instead of clipped probabilities, because the logarithm of
+    a clipped probability has no gradient exactly where the prediction is worst.
 
     Parameters
     ----------
     logits
-        (..., V); complex ones are allowed, for the gradient check.
+        (..., V). They can be complex, as in the gradient check.
     targets
-        The target ids, (...). One below 0 is none: it counts in neither.
+        The target ids, (...). Negative ids are padding: they add nothing to the loss or the
+        gradient.
     out
-        Where the gradient is written, which may be `logits`; a new array when not given.
+        An array for the gradient, which can be `logits` itself. Default: a new array.
     count
-        The number of targets, where these are only some of those whose mean is asked for.
+        The number of targets n to divide by, if `targets` has only part of a batch. Default: the
+        number of targets without padding.
 
     Returns
     -------
     loss
-        A scalar array in the logits' dtype: nats per character, the mean over
-        all targets.
+        A scalar array in the dtype of the logits: the mean over the targets, nats per character.
     dlogits
-        (softmax(logits) − one-hot(targets)) / n, (..., V), of n targets; 0 where there is none.
+        (softmax(logits) − one-hot(targets)) / n, (..., V); 0 for padding.
 
     Raises
     ------
     ValueError
-        For targets of another shape, out of range, or none at all.
+        If the targets have another shape or are out of range, or if there are no targets.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def softmax_cross_entropy(
     shifted = None if out is None else out.reshape(-1, V)
     shifted = np.subtract(rows, rows.real.max(axis=1, keepdims=True), out=shifted)  # no overflow
     at_targets = shifted[picked]  # (m,)
-    dlogits = np.exp(shifted, out=shifted)  # (m, V); of many symbols one copy less counts
+    dlogits = np.exp(shifted, out=shifted)  # (m, V); in place, to save a copy of a large array
     total = np.dot(dlogits, np.ones(V, rows.dtype))  # (m,): a sum, by BLAS
     loss = (np.log(total) - at_targets).sum() / rows.dtype.type(n)
     dlogits *= (1 / (n * total))[:, None]
@@ -84,14 +84,14 @@ def softmax_cross_entropy(
 
 
 def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
-    """The mean squared error of numbers that are predicted, and its gradient.
+    """The mean squared error, and its gradient with respect to the outputs.
 
     Parameters
     ----------
     outputs
-        What was predicted, of any shape; complex numbers are allowed, for the gradient check.
+        The predicted numbers, of any shape. They can be complex, as in the gradient check.
     targets
-        What it should be, of the same shape.
+        The true numbers, of the same shape.
 
     Returns
     -------
@@ -103,7 +103,7 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
     Raises
     ------
     ValueError
-        Unless both have one shape, and the outputs are floating-point numbers.
+        If the shapes differ, the arrays are empty, or the outputs are not floating-point numbers.
 
     Examples
     --------
@@ -114,15 +114,15 @@ def mean_squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
     outputs, targets = np.asarray(outputs), np.asarray(targets)
     if outputs.shape != targets.shape or not outputs.size or outputs.dtype.kind not in "fc":
         raise ValueError(
-            "expected outputs and targets of the same shape, not empty, of floating-point numbers, "
-            f"got {outputs.dtype} {outputs.shape} and {targets.dtype} {targets.shape}"
+            "expected non-empty floating-point outputs and targets of the same shape, got "
+            f"{outputs.dtype} {outputs.shape} and {targets.dtype} {targets.shape}"
         )
     difference = outputs - targets
     return (difference**2).mean(), 2 / difference.size * difference
 
 
 def log_probabilities(logits: Array, ids: Array) -> Array:
-    """Log softmax(logits) at some ids: nats.
+    """The log-probabilities of ids under softmax(logits), in nats.
 
     Parameters
     ----------
@@ -134,7 +134,7 @@ def log_probabilities(logits: Array, ids: Array) -> Array:
     Returns
     -------
     Array
-        (...), of the logits' type.
+        (...), in the dtype of the logits.
     """
     shifted = logits - logits.max(axis=-1, keepdims=True)
     picked = np.take_along_axis(shifted, ids[..., None].astype(np.intp), axis=-1)[..., 0]

@@ -1,24 +1,24 @@
-"""The LSTM as in the papers, written for reading; ``fast/lstm.py`` is used to train.
+"""The LSTM as in the papers, written for reading; ``fast/lstm.py`` is used for training.
 
-Ids or vectors come from ``text/batches.py`` or a layer below; the hidden states go to the
-next layer or to ``layers/dense.py``.
+The input is ids from ``text/batches.py`` or vectors from a layer below. The hidden states are the
+input of the next layer or of ``layers/dense.py``.
 
-The equations, for each time t (Hochreiter & Schmidhuber 1997, with the forget gate of
-Gers et al. 2000, in the symbols now usual; vectors are rows):
+The equations of each step are those of Hochreiter & Schmidhuber (1997) with the forget gate of
+Gers et al. (2000), in the notation that is common today. Vectors are rows.
 
     i = σ(x Wx[0] + h₋ Wh[0] + b[0])      input gate: how much of g to write
     f = σ(x Wx[1] + h₋ Wh[1] + b[1])      forget gate: how much of c₋ to keep
     o = σ(x Wx[2] + h₋ Wh[2] + b[2])      output gate: how much of c to show
     g = tanh(x Wx[3] + h₋ Wh[3] + b[3])   the candidate to write
-    c = f c₋ + i g                        the cell, the long memory
+    c = f c₋ + i g                        the cell state, the long-term memory
     h = o tanh(c)                         the hidden state, the output
 
-where h₋ and c₋ are the state before the step. What is inside σ and tanh is called z; all
-arrays of gates lead with the four, in the order i, f, o, g.
+where h₋ and c₋ are the state before the step. The arguments of σ and tanh are called z. The first
+axis of Wx, Wh and b is the gate, in the order i, f, o, g.
 
-Backward, da stands for the gradient of the loss with respect to a. From the last step to
-the first, each line below is the derivative of one above, by the chain rule; dh and dc come
-from the step after:
+In the backward pass, da is the gradient of the loss with respect to a. The steps run from the last
+to the first, and dh and dc come from the following step. Each line is the derivative of a line
+above, by the chain rule:
 
     dh   = dh + the gradient from the layer above
     dc   = dc + dh o (1 − tanh²(c))       of h = o tanh(c), and tanh' = 1 − tanh²
@@ -33,8 +33,8 @@ from the step after:
     dh₋  = Σ dz Whᵀ
     dc₋  = dc f                           of c = f c₋ + i g
 
-It is the full gradient, to the first step (Graves & Schmidhuber 2005; the paper of 1997 cuts
-it short at the gates).
+This is the full gradient over all steps (Graves & Schmidhuber 2005). The 1997 paper truncates the
+gradient at the gates.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Step(NamedTuple):
     """The values of one step; ``_`` marks the value before it."""
 
     x: Array  # (B, D)
-    h_: Array  # (B, H), and so the rest
+    h_: Array  # (B, H), as are all others
     c_: Array
     i: Array
     f: Array
@@ -88,7 +88,7 @@ class Tape(NamedTuple):
 
     @property
     def values(self) -> dict[str, Array]:
-        """Each gate, the candidate, the cell and the output after each step, (T, B, H)."""
+        """The gates, the candidate, the cell and the output of each step, (T, B, H) each."""
         return {name: np.stack([getattr(s, name) for s in self.steps]) for name in "ifogch"}
 
 
@@ -107,8 +107,8 @@ class LSTM(Layer[State]):
     Notes
     -----
     A pass over T steps and B sequences costs about 8 TBH (D + H) floating-point
-    operations forward and twice that backward. Weights of any type are allowed, complex
-    ones too, which the gradient check needs; vectors should be of the same type.
+    operations forward and twice that backward. Weights can have any floating-point type. The
+    gradient check uses complex weights.
 
     Examples
     --------
@@ -148,9 +148,9 @@ class LSTM(Layer[State]):
     def initialise(self, rng: np.random.Generator) -> None:
         """Fill the weights as Keras does.
 
-        Glorot-uniform input weights, orthogonal recurrent weights, zero biases
-        but for the forget gate's, which are 1: at first a cell keeps most of its
-        value (Jozefowicz et al. 2015).
+        Input weights are Glorot-uniform and recurrent weights orthogonal. Biases are 0, except
+        those of the forget gate, which are 1, so that a new cell keeps most of its value
+        (Jozefowicz et al. 2015).
         """
         D, H = self.Wx.shape[1:]
         limit = np.sqrt(6 / (D + 4 * H))  # the four gates count as one (D, 4H) matrix
@@ -160,7 +160,7 @@ class LSTM(Layer[State]):
         self.b[1] = 1
 
     def forward(self, x: Array, state: State | None = None, tape: AnyTape = None) -> AnyTape:
-        """Run over T steps: see `Layer.forward`; it makes a new `Tape` each time."""
+        """Run over T steps: see `Layer.forward`. Each call creates a new `Tape`."""
         x, state = self._begin(x, state)
         steps = []
         for x_t in self.vectors(x):  # (B, D)
@@ -169,7 +169,7 @@ class LSTM(Layer[State]):
         return Tape(steps, ids=x.ndim == 2)
 
     def equations(self, x: Array, h_: Array, c_: Array) -> Step:
-        """One step: vectors, (B, D), and the state before it, (B, H) each."""
+        """Compute one step from input vectors, (B, D), and the previous state, (B, H) each."""
         z = x @ self.Wx + h_ @ self.Wh + self.b[:, None]  # (4, B, H)
         i = sigmoid(z[0])
         f = sigmoid(z[1])

@@ -1,10 +1,10 @@
 """All weights of a model as one flat vector, with a named view for each array.
 
-The layers read and write the views; what treats all weights the same way (the
-optimizer, clipping, the sum over workers, files, the gradient check) works on
-the vector. A gradient is another ``Parameters`` of the same shapes.
+The layers use the views. Code that treats all weights alike uses the vector: optimizers, gradient
+clipping, the sum over processes, model files and the gradient check. A gradient is another
+`Parameters` with the same shapes.
 
-Next: ``layers/lstm.py`` and ``layers/dense.py``, whose arrays these are.
+Next: ``layers/lstm.py`` and ``layers/dense.py``, which use these arrays.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Parameters(CopiesKeepViews, Mapping[str, Array]):
     Parameters
     ----------
     shapes
-        The arrays' names and shapes, in the order they lie in the vector.
+        The names and shapes of the arrays, in their order in the vector.
     dtype
-        The vector's type, where `flat` is not given.
+        The dtype of the vector, if `flat` is None.
     flat
-        A vector to use as it is, without a copy; zeros when not given.
+        The vector, which is not copied. Default: zeros.
 
     Examples
     --------
@@ -48,13 +48,13 @@ class Parameters(CopiesKeepViews, Mapping[str, Array]):
         flat: Array | None = None,
     ) -> None:
         self.shapes = dict(shapes)
-        """The arrays' names and shapes."""
+        """The names and shapes of the arrays."""
         size = sum(math.prod(shape) for shape in self.shapes.values())
         if flat is None:
             flat = aligned_empty(size, dtype)
             flat[...] = 0
         self.flat: Array = flat
-        """The vector that the arrays lie on, one after the other."""
+        """The vector, in which the arrays follow each other."""
         if self.flat.shape != (size,):
             raise ValueError(f"expected flat of the shape ({size},), got {self.flat.shape}")
         self._views = self._make_views()
@@ -77,7 +77,7 @@ class Parameters(CopiesKeepViews, Mapping[str, Array]):
 
     @classmethod
     def of(cls, dtype: DTypeLike = "float32", **parts: Mapping[str, tuple[int, ...]]) -> Parameters:
-        """Zeros for several layers, each by a name and its `shapes`.
+        """Create zeros for several layers, each given by its name and `shapes`.
 
         Examples
         --------
@@ -94,12 +94,12 @@ class Parameters(CopiesKeepViews, Mapping[str, Array]):
         )
 
     def part(self, name: str) -> dict[str, Array]:
-        """The arrays of one layer, by their names in it: what its class takes.
+        """The arrays of one layer by name, as arguments of its class.
 
         Raises
         ------
         KeyError
-            Where there is no such layer.
+            If there is no such layer.
 
         Examples
         --------
@@ -131,7 +131,7 @@ class Parameters(CopiesKeepViews, Mapping[str, Array]):
         return f"Parameters({self.flat.size} {self.flat.dtype}: {arrays})"
 
     def zeros_like(self) -> Parameters:
-        """Another of the same shapes and type, filled with zeros: room for a gradient.
+        """Create parameters of the same shapes and dtype filled with zeros, for a gradient.
 
         Examples
         --------

@@ -1,12 +1,11 @@
-"""A plain recurrent layer, to compare the LSTM with.
+"""A plain recurrent layer (Elman 1990), for comparison with the LSTM.
 
-Elman's network of 1990: the hidden state is the only memory, and every step passes it
-through the same matrix and tanh:
+The hidden state is the only memory. Every step multiplies it by the same matrix and applies tanh:
 
     h = tanh(x Wx + h₋ Wh + b)
 
-What is inside tanh is called z. Backward, dv stands for the gradient of the loss with respect
-to v; dh comes from the step after:
+The argument of tanh is called z. In the backward pass, dv is the gradient of the loss with respect
+to v, and dh comes from the following step:
 
     dh  = dh + the gradient from the layer above
     dz  = dh (1 − h²)                     tanh' = 1 − tanh²
@@ -16,8 +15,8 @@ to v; dh comes from the step after:
     dx  = dz Wxᵀ
     dh₋ = dz Whᵀ
 
-Going back, the gradient is multiplied with 1 − h² and Whᵀ at every step, and grows or shrinks
-like their powers (Bengio et al. 1994).
+Every backward step multiplies the gradient by 1 − h² and Whᵀ, so the gradient shrinks or grows
+exponentially with the number of steps (Bengio et al. 1994).
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ __all__ = ["RNN"]
 
 
 class RNNTape(NamedTuple):
-    """The inputs, and the state before the first step and after each."""
+    """The inputs and the hidden states of one forward pass."""
 
     x: Array  # (T, B, D)
     h: Array  # (T + 1, B, H)
-    ids: bool  # whether x came as ids
+    ids: bool  # whether x was ids
 
     @property
     def outputs(self) -> Array:
@@ -70,7 +69,7 @@ class RNN(Layer[HiddenState]):
     Notes
     -----
     A pass over T steps and B sequences costs about 2 TBH (D + H) floating-point
-    operations forward and twice that backward: a quarter of an LSTM's.
+    operations forward and twice that backward: a quarter of the cost of an LSTM.
 
     Examples
     --------
@@ -112,7 +111,7 @@ class RNN(Layer[HiddenState]):
         self.b[...] = 0
 
     def forward(self, x: Array, state: HiddenState | None = None, tape: AnyTape = None) -> AnyTape:
-        """Run over T steps: see `Layer.forward`; it makes a new tape each time."""
+        """Run over T steps: see `Layer.forward`. Each call creates a new tape."""
         x, state = self._begin(x, state)
         T, B = x.shape[:2]
         vectors = self.vectors(x)  # (T, B, D)

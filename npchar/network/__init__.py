@@ -1,8 +1,8 @@
-"""A network: layers in a stack and an output layer, on one vector of parameters.
+"""A network: a stack of layers and an output layer, on one vector of parameters.
 
 ``network`` runs the layers as one function, from ids to logits, a loss and its gradients.
-``registry`` has the layers by name, plain and fast. ``gradcheck`` compares gradients with numerical
-derivatives, which `npchar.check_gradients` prints.
+``registry`` lists the plain and fast layers by name. ``gradcheck`` compares gradients with
+numerical derivatives (`npchar.check_gradients`).
 
 >>> from npchar.network.network import Network, NetworkConfig
 >>> network = Network(NetworkConfig(vocabulary_size=5, hidden_size=3, num_layers=2, dropout=0.0))

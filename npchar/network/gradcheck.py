@@ -1,19 +1,18 @@
-"""Gradient checks: two ways to differentiate numerically, which need only the forward pass.
+"""Gradient checks: two methods of numerical differentiation that need only the forward pass.
 
 **Central differences**: ``(L(p + h) − L(p − h)) / 2h``. Two more pairs of points reduce the error
-to the order h⁶, so that h can be large and the cancellation of the losses small. The losses are
-computed in longdouble. A fresh LSTM's gradient at a distance of 60 characters is 1e-8 of the loss,
-and float64 has too few digits for the difference. x86 has three more. Without them, such a small
-gradient cannot be checked in this way.
+to the order h⁶. A larger h can then be used, which reduces cancellation between the losses. The
+losses are computed in longdouble, which has three more digits than float64 on x86. Small
+gradients, such as those of distant characters, need these digits.
 
-**Complex step** (Squire & Trapp 1998): ``Im L(p + ih) / h`` with h = 1e-20. Nothing cancels, so the
-result is exact to the last digit. But the whole forward pass must run in complex numbers and be
-analytic: no ``abs``, no conjugate, no complex value written into a real array.
+**Complex step** (Squire & Trapp 1998): ``Im L(p + ih) / h`` with h = 1e-20. There is no
+cancellation, so the result is exact to rounding. The forward pass must support complex numbers and
+must be analytic: no ``abs``, no conjugate, no complex value written into a real array.
 
 `complex_step` and `central_difference` take any function of a vector. `check_gradients` compares
-them with a model's own backward pass. It differentiates the forward pass of the plain layers and
-compares the result with the backward pass of the fast layers, so that a mistake shared by both
-passes of a fast layer is detected.
+their results with the backward pass of a model. It differentiates the forward pass of the plain
+layers and compares the result with the backward pass of the fast layers. This detects mistakes
+that both passes of a fast layer share.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ CENTRAL_DIFFERENCE_LIMIT = 1e-7
 
 
 class HasNetwork(Protocol):
-    """A `npchar.Model`, which this package cannot import."""
+    """The part of `npchar.Model` used here; this package cannot import `npchar.model`."""
 
     network: Network
 
@@ -48,13 +47,13 @@ class HasNetwork(Protocol):
 def complex_step(function: Function, x: Array, entries: Iterable[int], h: float = 1e-20) -> Array:
     """The derivatives of `function` at `x`, (n,), with respect to the given entries.
 
-    `function` is called with complex128, after a step of i h. The imaginary part of its value is h
-    times the derivative. There is no difference and so no cancellation.
+    `function` is called with a complex128 vector, after a step of i h. The imaginary part of its
+    value is h times the derivative.
     """
     x = x.astype(np.complex128)
     derivatives = []
     with warnings.catch_warnings():
-        # A complex value cast to a real one has lost its derivative.
+        # A cast from complex to real loses the derivative.
         warnings.simplefilter("error", np.exceptions.ComplexWarning)
         for k in entries:
             before = x[k]
@@ -69,8 +68,8 @@ def central_difference(
 ) -> Array:
     """The derivatives of `function` at `x`, (n,), with respect to the given entries.
 
-    `function` is called with longdouble, at three pairs of points up to 3 h away. The error is of
-    the order h⁶.
+    `function` is called with a longdouble vector, at three pairs of points up to 3 h away. The
+    error is of the order h⁶.
     """
     x = x.astype(np.longdouble)
     derivatives = []
@@ -153,38 +152,39 @@ def check_gradients(
     seed: int = 0,
     verbose: bool = True,
 ) -> GradientCheck:
-    """Compare a model's gradients with numerical ones, array by array.
+    """Compare the gradients of a model with numerical gradients, array by array.
 
-    The numerical gradients are those of the plain layers (``layers/lstm.py``), the model's those of
-    the fast layers that train (``fast/lstm.py``). The check uses a float64 copy of the weights and
-    a random initial state. It covers every array of the model, the input as one-hot vectors, and
-    the initial states. The model does not change.
+    The analytic gradients come from the backward pass of the fast layers, which are used for
+    training (``fast/lstm.py``). The numerical gradients come from the forward pass of the plain
+    layers (``layers/lstm.py``). The check uses a float64 copy of the weights and a random initial
+    state. It covers every array of the model, the initial states, and the input as one-hot vectors.
+    The model does not change.
 
     Parameters
     ----------
     model
-        The model, before or after training; or a single layer, of npchar or your own, whose loss is
-        a random weighting of its outputs and its final state.
+        A model, trained or untrained, or a single layer of any class. The loss of a single layer is
+        a random linear combination of its outputs and its final state.
     ids, targets
-        A batch, as for `Model.loss_and_gradient`. Default: a small random batch with a target at
-        every character. A single layer takes none.
+        A batch, as for `Model.loss_and_gradient`. Default: a small random batch with a target for
+        every character. They cannot be combined with a single layer.
     samples
-        The number of entries of each array that are checked, half of them those with the largest
-        gradients and half random. None checks all entries, with seven forward passes for each.
+        The number of entries to check in each array: half with the largest gradients, half random.
+        None checks all entries. Each entry takes seven forward passes.
     seed
-        For the random numbers.
+        The random seed.
     verbose
         Print the table.
 
     Returns
     -------
     GradientCheck
-        `passed` is True if all gradients are right; `rows` has the errors.
+        `passed` is True if all gradients are correct; `rows` has the errors of each array.
 
     Raises
     ------
     ValueError
-        For ids or targets of other shapes, or with a single layer.
+        If ids or targets have other shapes, or are passed with a single layer.
 
     Examples
     --------
@@ -224,7 +224,7 @@ def check_gradients(
     elif ids is None and targets is None:
         check = _check_layer(model, samples, rng)
     else:
-        raise ValueError("expected no ids and targets for a single layer, got both or one of them")
+        raise ValueError("expected no ids or targets for a single layer, got at least one of them")
     if verbose:
         print(check)
     return check
@@ -237,7 +237,7 @@ def _check_network(
     samples: int | None,
     rng: np.random.Generator,
 ) -> GradientCheck:
-    """The check of a float64 network."""
+    """Check a float64 network."""
     V = network.config.vocabulary_size
     ids = rng.integers(0, V, (8, 3)) if ids is None else np.asarray(ids)
     targets = rng.integers(0, V, ids.shape) if targets is None else np.asarray(targets)
@@ -257,7 +257,7 @@ def _check_network(
         plain = Network(network.config, parameters).plain()
         return plain.loss(values["input"], targets, start)
 
-    # As in training, ids give the gradient of the weights. Only vectors give that of the input.
+    # Ids, as in training, give the gradient of the weights; only vectors give that of the input.
     result = network.gradients(ids, targets, states)
     dinputs = network.gradients(inputs, targets, states).inputs
     assert dinputs is not None
@@ -269,7 +269,7 @@ def _check_network(
 def _check_layer(
     layer: AnyLayer, samples: int | None, rng: np.random.Generator, T: int = 6, B: int = 3
 ) -> GradientCheck:
-    """The check of a single layer on random vectors; of a fast layer against the plain one."""
+    """Check a single layer on random vectors; a fast layer is compared with the plain one."""
     D, H = layer.sizes
     plain_class = PLAIN[layer.name] if type(layer) is FAST.get(layer.name) else type(layer)
     layer = layer.with_arrays({name: a.astype(np.float64) for name, a in layer.arrays.items()})
@@ -313,7 +313,7 @@ def _compare(
     samples: int | None,
     rng: np.random.Generator,
 ) -> list[Row]:
-    """The errors of a gradient at a point, array by array."""
+    """The errors of an analytic gradient at a point, array by array."""
     shapes = {name: array.shape for name, array in point.items()}
     flat = np.concatenate([array.reshape(-1) for array in point.values()])
     rows = []
@@ -333,7 +333,7 @@ def _compare(
 
 
 def _chosen_entries(gradient: Array, samples: int | None, rng: np.random.Generator) -> Array:
-    """The indices of `samples` entries of a gradient, (n,): the largest and random ones."""
+    """The indices of `samples` entries of a gradient, (n,): half the largest, half random."""
     if samples is None or samples >= gradient.size:
         return np.arange(gradient.size)
     order = np.argsort(-np.abs(gradient))

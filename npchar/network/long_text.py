@@ -1,10 +1,10 @@
-"""Reading one long text in segments side by side, with the results of a single sequence.
+"""Reads a long text as a batch of segments, with the results of a single sequence.
 
-A batch of segments takes far less time than the same characters one after another, but a segment
-has to start in the state in which the segment before it ends. Recurrent networks forget: after some
-hundred characters, the state no longer depends on the state before them. So each segment is read
-from a warm-up before its start, and the state after the warm-up is then compared with the state at
-the end of the segment before.
+A batch of segments is much faster than the same characters in sequence. Each segment needs the
+final state of the segment before it. Recurrent networks forget: after a few hundred characters,
+the state no longer depends on the initial state. Each segment is therefore read after a warm-up on
+the preceding characters. The state after the warm-up is then compared with the final state of the
+preceding segment.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Progress = Callable[[float], Any]  # of the fraction that is read
 SEGMENTS = 64  # at most
 SHORTEST_SEGMENT = 1000  # characters
 WARM_UP = 256  # characters, at least
-# Two states agree if they differ by less than this, relative to 1 + |state|: a little more than by
-# rounding. A larger difference in float32 changes some log-probabilities by more than 1e-4.
+# Two states agree if they differ by less than this, relative to 1 + |state|. It is slightly above
+# rounding errors, and keeps log-probabilities in float32 exact to 1e-4.
 TOLERANCE = {"float32": 4e-6, "float64": 1e-8}
 
 
@@ -37,24 +37,24 @@ def read_long_text(
 ) -> States:
     """Run over one long text.
 
-    If the states of two segments do not agree, the text is read again with longer warm-ups. If they
-    still do not agree, it is read as one sequence.
+    If the states at a segment boundary do not agree, the text is read again with longer warm-ups.
+    If they still do not agree, the text is read as one sequence.
 
     Parameters
     ----------
     ids
-        (n,).
+        The ids of the text, (n,).
     write
         Called with positions in the text, (T, B), and the outputs of the top layer after the
-        characters there, (T, B, H). If a position is written more than once, the last call is
-        right.
+        characters at these positions, (T, B, H). If a position is written more than once, the last
+        call is valid.
     progress
-        Called now and then with the fraction that is read, 0 to 1.
+        Called from time to time with the fraction of the text that has been read, 0 to 1.
 
     Returns
     -------
     list of states
-        Each layer's state after the text, of one sequence.
+        The state of each layer after the text, for one sequence.
     """
     states = network.zero_states(1)
     count = min(SEGMENTS, len(ids) // SHORTEST_SEGMENT)
@@ -64,7 +64,7 @@ def read_long_text(
     length = len(ids) // max(1, count)
     for warm_up in (max(WARM_UP, length // 16), length) if count > 1 else ():
         end = _read_segments(network, ids, count, warm_up, write, progress, states)
-        progress = None  # never goes back
+        progress = None  # a second reading would report lower fractions again
         if end is not None:
             start, states = count * length, end
             break
@@ -73,7 +73,7 @@ def read_long_text(
 
 
 def text_log_probabilities(network: Network, ids: Array, progress: Progress | None = None) -> Array:
-    """The log-probability of each character of a text after its first, given all before it.
+    """The log-probability of each character after the first, given all characters before it.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def text_log_probabilities(network: Network, ids: Array, progress: Progress | No
     Returns
     -------
     Array
-        (n − 1,) nats, of the weights' type.
+        (n − 1,) nats, in the dtype of the weights.
     """
     log_p = np.empty(len(ids) - 1, network.parameters.flat.dtype)
 
@@ -108,7 +108,7 @@ def _read_segments(
     progress: Progress | None,
     states: States,
 ) -> States | None:
-    """Run over equal segments of a text; return the last states, None if states disagree."""
+    """Run over equal segments of a text; return the final states, or None if states disagree."""
     length = len(ids) // count
     starts = length * np.arange(count)
     warm = _read(network, ids, starts[1:] - warm_up, warm_up, network.zero_states(count - 1))
@@ -131,7 +131,7 @@ def _read(
     write: Write | None = None,
     progress: Progress | None = None,
 ) -> States:
-    """Run from the positions `starts`, (B,), over `length` characters; return the last states."""
+    """Run over `length` characters from each position in `starts`, (B,); return final states."""
     segments = np.lib.stride_tricks.sliding_window_view(ids, length)[starts].T  # (T, B)
     for first, outputs, tapes in network.read(segments, states):
         states = [tape.final_state for tape in tapes]

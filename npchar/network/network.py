@@ -1,8 +1,8 @@
-"""A stack of layers as one function: ids in, logits, loss and gradient out.
+"""A stack of layers as one function, from ids to logits, a loss and its gradients.
 
-Recurrent or convolutional layers (``layers/layer.py``) and an output layer, on views of one flat
-parameter vector. A network knows ids only: ``model.py`` connects it to a vocabulary, and
-``training/step.py`` trains it. ``network/long_text.py`` reads long texts with it.
+A network has recurrent or convolutional layers (``layers/layer.py``) and an output layer, on views
+of one flat parameter vector. Its input is ids. ``model.py`` combines a network with a vocabulary,
+``training/step.py`` trains it, and ``network/long_text.py`` reads long texts with it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from npchar.network.registry import FAST, PLAIN
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-AnyState = Any  # a named tuple of arrays: each kind of layer has its own
-States = list[AnyState]  # of each layer
-# Steps times sequences of a pass over a text: more take memory and save no time. Each pass prepares
-# the weights anew, so that a pass needs several steps.
+AnyState = Any  # a named tuple of arrays: each kind of layer defines its own
+States = list[AnyState]  # one state per layer
+# Steps times sequences of a pass over a text: larger passes need more memory and are not faster.
+# Each pass prepares the weights again, so a pass should have several steps.
 AT_ONCE, FEWEST_STEPS = 1024, 8
 NEW_SYMBOL_BIAS = -3.0  # nats, relative to the lowest bias: new symbols are improbable at first
 
 
 class NetworkConfig(NamedTuple):
-    """The sizes and the kind of layer of a network: all but its weights."""
+    """The configuration of a network: its sizes, its kind of layer, and its dropout rates."""
 
     vocabulary_size: int
     hidden_size: int
@@ -43,7 +43,7 @@ class NetworkConfig(NamedTuple):
     recurrent_dropout: float = 0.0
 
     def checked(self) -> NetworkConfig:
-        """The sizes as Python numbers; a ValueError if they are not those of a network."""
+        """Return the configuration with Python numbers; raise a ValueError if it is invalid."""
         if self.layer not in FAST:
             raise ValueError(f"layer is {self.layer!r}; expected one of {', '.join(FAST)}")
         require_positive(hidden_size=self.hidden_size, num_layers=self.num_layers)
@@ -51,8 +51,8 @@ class NetworkConfig(NamedTuple):
             require_number(name, getattr(self, name), zero=True, below=1)
         if self.recurrent_dropout and "Wh" not in FAST[self.layer].shapes(1, 1):
             raise ValueError(
-                f"recurrent_dropout is {self.recurrent_dropout!r}, but a layer {self.layer!r} has "
-                "no recurrent weights; use dropout"
+                f"recurrent_dropout is {self.recurrent_dropout!r}; expected 0, because "
+                f"{self.layer!r} layers have no recurrent weights; use dropout"
             )
         return self._replace(
             hidden_size=int(self.hidden_size),
@@ -74,12 +74,12 @@ class NetworkConfig(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """The loss, and its gradients with respect to all that it depends on."""
+    """A loss and its gradients."""
 
     loss: Array  # a scalar
     parameters: Parameters
     inputs: Array | None  # (T, B, V); None for ids
-    states: States  # with respect to each layer's initial state
+    states: States  # with respect to the initial state of each layer
 
 
 class Network:
@@ -90,11 +90,11 @@ class Network:
     config
         The sizes and the kind of layer.
     parameters
-        The weights, of the shapes `config.shapes()`, which are not copied. Default: zeros.
+        The weights, with the shapes `config.shapes()`. They are not copied. Default: zeros.
     dtype
-        The type of the zeros.
+        The dtype of the weights, if `parameters` is None.
     layer_class
-        The class of the layers. Default: the fast class of the kind of layer.
+        The class of the layers. Default: the fast class for `config.layer`.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Network:
         self.config = config = config.checked()
         self.parameters = Parameters(config.shapes(), dtype) if parameters is None else parameters
         self.epochs_trained = 0
-        """How many epochs it has been trained, in all calls of `Model.fit`."""
+        """The number of epochs of training in all calls of `Model.fit`."""
         self.layer_class = FAST[config.layer] if layer_class is None else layer_class
         self.layers = []
         for k in range(config.num_layers):
@@ -124,21 +124,21 @@ class Network:
         self.dense.initialise(rng)
 
     def astype(self, dtype: DTypeLike) -> Network:
-        """A copy with weights of another type."""
+        """Create a copy with weights of another dtype."""
         with np.errstate(under="ignore"):
             flat = self.parameters.flat.astype(dtype)
         parameters = Parameters(self.parameters.shapes, flat=flat)
         return Network(self.config, parameters, layer_class=self.layer_class)
 
     def plain(self) -> Network:
-        """A network of the plain layers on the same parameters."""
+        """Create a network of plain layers on the same parameters."""
         return Network(self.config, self.parameters, layer_class=PLAIN[self.config.layer])
 
     def extended(self, vocabulary_size: int, places: Array) -> Network:
-        """A copy with more symbols, which predicts the old symbols as this network does.
+        """Create a copy with more symbols and the same predictions for the old symbols.
 
-        The input row of a new symbol is the mean of the other rows. Its logit is a constant so
-        low that it takes next to no probability from the others before it is trained.
+        The input weights of a new symbol are the mean over the old symbols. Its logit is a low
+        constant, so that a new symbol has almost no probability before training.
 
         Parameters
         ----------
@@ -167,30 +167,30 @@ class Network:
         wrong = [name for name, array in self.parameters.items() if not np.isfinite(array).all()]
         if wrong:
             raise ValueError(
-                f"the model has weights that are not finite numbers, in {', '.join(wrong)}; load a "
-                "model that was saved before the weights became so, or train a new one"
+                f"expected finite weights, got others in {', '.join(wrong)}; load a model that was "
+                "saved earlier, or train a new one"
             )
 
     @property
     def receptive_field(self) -> int | None:
-        """How many characters a prediction depends on; None if on all before it."""
+        """The number of characters that a prediction depends on; None if it depends on all."""
         reaches = [layer.reach for layer in self.layers]
         return None if None in reaches else 1 + sum(reach or 0 for reach in reaches)
 
     def tapes(self, T: int, B: int) -> list[AnyTape]:
-        """Buffers for passes over T steps of B sequences, one for each layer."""
+        """Create buffers for passes over T steps of B sequences, one for each layer."""
         return [layer.tape(T, B) for layer in self.layers]
 
     def zero_states(self, B: int) -> States:
-        """The state of each layer before the first step of B sequences."""
+        """The initial state of each layer for B sequences."""
         return [layer.zero_state(B) for layer in self.layers]
 
     def dropout_masks(self, B: int, seed: int) -> list[Array]:
-        """Random masks, (1, B, H), to multiply the outputs of each layer with.
+        """Random masks by which the outputs of each layer are multiplied, (1, B, H) each.
 
-        A share `dropout` of each mask is zero and the rest 1 / (1 − dropout), so that the expected
-        value does not change (Srivastava et al. 2014). All steps of a sequence have the same mask
-        (Gal & Ghahramani 2016). The list is empty without dropout.
+        A fraction `dropout` of each mask is 0 and all other numbers are 1 / (1 − dropout), which
+        preserves the expected value (Srivastava et al. 2014). All steps of a sequence use the same
+        mask (Gal & Ghahramani 2016). Without dropout, the list is empty.
         """
         keep = 1 - self.config.dropout
         if keep == 1:
@@ -203,11 +203,11 @@ class Network:
         ]
 
     def weights_mask(self, seed: int) -> Array | None:
-        """A random mask, flat like the parameters, to multiply weights and gradient with.
+        """A random mask by which the flat weights and their gradient are multiplied.
 
-        A share `recurrent_dropout` of the recurrent weights is zero and the rest of them
-        1 / (1 − recurrent_dropout): DropConnect (Wan et al. 2013) on the recurrent weights
-        (Merity et al. 2018). None without recurrent dropout.
+        A fraction `recurrent_dropout` of the recurrent weights has a mask of 0, and the others
+        1 / (1 − recurrent_dropout). This is DropConnect (Wan et al. 2013) on the recurrent weights
+        (Merity et al. 2018). All other weights have a mask of 1. None without recurrent dropout.
         """
         keep = 1 - self.config.recurrent_dropout
         if keep == 1:
@@ -237,14 +237,14 @@ class Network:
         states
             The initial state of each layer. Default: zeros.
         tapes
-            The result of `tapes(T, B)`, to use again.
+            Tapes to overwrite: the result of `tapes(T, B)`.
         masks
-            The result of `dropout_masks`, for training.
+            The result of `dropout_masks`, during training.
 
         Returns
         -------
         outputs, tapes
-            The outputs of the top layer, (T, B, H), masked, and the tape of each layer.
+            The outputs of the top layer after dropout, (T, B, H), and the tape of each layer.
         """
         results: list[AnyTape] = []
         for k, layer in enumerate(self.layers):
@@ -263,8 +263,8 @@ class Network:
         Yields
         ------
         start, outputs, tapes
-            The number of the first step, and the result of `forward` for these steps, which the
-            next steps overwrite.
+            The index of the first step, and the result of `forward` for these steps. The next
+            iteration overwrites this result.
         """
         length = max(FEWEST_STEPS, AT_ONCE // x.shape[1]) if length is None else length
         tapes: list[AnyTape] = []
@@ -282,9 +282,10 @@ class Network:
         return self.dense.forward(outputs), [tape.final_state for tape in tapes]
 
     def stepper(self, states: States) -> Callable[[Array], Array]:
-        """A function that runs one step: ids, (B,), to logits, (B, V).
+        """Create a function that runs one step, from ids, (B,), to logits, (B, V).
 
-        It begins at `states`, has a copy of the weights, and keeps its state between calls.
+        The function starts from `states`, uses a copy of the weights, and keeps its state between
+        calls.
         """
         top = len(self.layers) - 1
         steppers = [
@@ -307,8 +308,7 @@ class Network:
         x, states
             As for `forward`.
         targets
-            The ids that come next: (T, B), after every character; or (B,), after the last
-            character only.
+            The ids to predict: (T, B) after every character, or (B,) only after the last one.
         """
         outputs, _ = self.forward(x, states)
         logits = self.dense.forward(outputs if targets.ndim == 2 else outputs[-1])
@@ -324,7 +324,7 @@ class Network:
         gradient: Network | None = None,
         count: int | None = None,
     ) -> Gradients:
-        """The loss and its gradients with respect to parameters, input and initial states.
+        """The loss and its gradients with respect to parameters, input vectors and states.
 
         Parameters
         ----------
@@ -333,10 +333,10 @@ class Network:
         targets
             As for `loss`.
         gradient
-            A network of the same sizes, whose parameters are overwritten with the gradient.
-            Default: a new one.
+            A network of the same sizes. Its parameters are overwritten with the gradient.
+            Default: a new network.
         count
-            The number of targets in the mean, if `targets` has only part of them.
+            The number of targets to divide by, if `targets` has only part of a batch.
         """
         if gradient is None:
             gradient = Network(self.config, self.parameters.zeros_like())
@@ -356,13 +356,13 @@ class Network:
 
 
 def require_batch(ids: Array, targets: Array, V: int) -> None:
-    """Raise a ValueError unless they are ids, (T, B), and targets, (T, B) or (B,), below V."""
+    """Raise a ValueError unless ids are (T, B), targets (T, B) or (B,), and all below V."""
     are_ids = ids.size and ids.dtype.kind in "iu" and targets.dtype.kind in "iu"
     if not are_ids or ids.ndim != 2 or targets.shape not in (ids.shape, ids.shape[1:]):
         raise ValueError(
-            "expected ids and targets of whole numbers, at least one, of the shapes (T, B) and "
-            f"(T, B), or (T, B) and (B,), got {ids.dtype} of the shape {ids.shape} and "
-            f"{targets.dtype} of the shape {targets.shape}"
+            "expected non-empty integer ids of the shape (T, B), and targets of the shape (T, B) "
+            f"or (B,), got {ids.dtype} of the shape {ids.shape} and {targets.dtype} of the shape "
+            f"{targets.shape}"
         )
     for name, numbers in (("ids", ids), ("targets", targets)):
         if not 0 <= numbers.min() <= numbers.max() < V:

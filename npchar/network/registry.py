@@ -1,4 +1,4 @@
-"""The layers that a network can be made of, by name."""
+"""The layers of networks, by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from npchar.layers.rnn import RNN
 # For training and generation
 FAST: dict[str, type[AnyLayer]] = {"lstm": FastLSTM, "gru": FastGRU, "rnn": FastRNN, "conv": Conv}
 
-DEFAULT_LAYERS = {"conv": 6}  # where nobody says how many; 1 of others. 6 see 64 characters
+DEFAULT_LAYERS = {"conv": 6}  # 1 for other kinds; 6 convolutions have a receptive field of 64
 
-# The same equations, to read
+# For reading, and for the gradient check
 PLAIN: dict[str, type[AnyLayer]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN, "conv": Conv}

@@ -1,9 +1,9 @@
-"""Text to ids: what a model reads, and back.
+"""Text to ids, and ids to text.
 
-A text is a string, or a list of tokens. It is loaded (`npchar.load_corpus`), its distinct symbols
-become a `npchar.Vocabulary`, whose places in order are their ids, and the ids become windows:
-`maxlen` of them as input and the one after each as its target. Nothing is copied on the way: a
-window is a view of one array of ids, a byte a character for most texts.
+A text is a string or a list of tokens. `npchar.load_corpus` loads it. A `npchar.Vocabulary` has the
+distinct symbols of a text in order; the id of a symbol is its position. `npchar.windows` returns
+windows of `maxlen` ids as input, followed by the next id. The target of each id is the id after it.
+Windows are views of one array of ids, which takes one byte per character for most texts.
 
 >>> text = "to be or not to be"
 >>> vocabulary = npchar.Vocabulary.from_text(text)
@@ -11,12 +11,12 @@ window is a view of one array of ids, a byte a character for most texts.
 >>> npchar.windows(ids, maxlen=5, step=6)[0], vocabulary.decode(ids[:6])
 (array([6, 4, 0, 1, 2, 0], dtype=uint8), 'to be ')
 
-Many texts that have nothing to do with each other, as names or poems, are *documents*: a list of
-strings, and a vocabulary by `npchar.Vocabulary.from_documents`, which also has a symbol for their
-end. `npchar.examine` looks a text over for faults before hours are spent on it, and
-``npchar.text.ngrams`` counts the n-gram baselines that say what a loss is worth.
+Independent texts, such as names or poems, are *documents*: a list of strings, with a vocabulary
+from `npchar.Vocabulary.from_documents`, which also has a symbol for the end of a document.
+`npchar.examine` checks a text for faults before training. ``npchar.text.ngrams`` computes n-gram
+baselines, with which the loss of a model can be compared.
 
-Next: `npchar.layers`, which turn ids into predictions.
+Next: `npchar.layers`, which compute predictions from ids.
 """
 
 __all__ = ["corpus", "vocabulary", "batches", "examine", "download"]  # noqa: RUF022  (in the order of reading)

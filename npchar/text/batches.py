@@ -1,7 +1,7 @@
-"""Batches of ids to train on: windows of one text, or pieces of many documents.
+"""Batches of ids for training: windows of one text, or pieces of documents.
 
-Ids come from ``text/vocabulary.py``, and ``training/trainer.py`` iterates over their batches.
-Windows and batches index one array of ids: no one-hot tensor, no copy of the corpus.
+The ids come from ``text/vocabulary.py``, and ``training/trainer.py`` iterates over the batches.
+Batches are taken from one array of ids, without one-hot vectors or a copy of the corpus.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ __all__ = ["windows"]
 
 
 def windows(ids: Array, maxlen: int = 60, step: int = 3) -> Array:
-    """Every `step`-th window of `maxlen` ids and the one after it.
+    """Every `step`-th window of `maxlen` ids and the next id.
 
     Parameters
     ----------
     ids
-        A text's ids, (n,).
+        The ids of a text, (n,).
     maxlen
-        Input characters of a window.
+        Input characters in a window.
     step
         Characters between the starts of two windows.
 
     Returns
     -------
     Array
-        (windows, maxlen + 1), a read-only view of `ids`: nothing is copied.
+        (windows, maxlen + 1), a read-only view of `ids`.
 
     Raises
     ------
     ValueError
-        For a text too short for one window, or a `maxlen` or `step` below 1.
+        If the text is too short for one window, or `maxlen` or `step` is below 1.
 
     Examples
     --------
@@ -52,14 +52,14 @@ def windows(ids: Array, maxlen: int = 60, step: int = 3) -> Array:
     require_positive(maxlen=maxlen, step=step)
     if len(ids) < maxlen + 1:
         raise ValueError(
-            f"expected at least {maxlen + 1} symbols, for a window of maxlen={maxlen} and the next "
-            f"symbol, got {len(ids)}; pass a longer text or a smaller maxlen"
+            f"expected at least {maxlen + 1} symbols (maxlen={maxlen} and the next one), got "
+            f"{len(ids)}; pass a longer text or a smaller maxlen"
         )
     return sliding_window_view(ids, maxlen + 1)[::step]
 
 
 def shuffled(n: int, rng: np.random.Generator) -> Array:
-    """The numbers below n in a random order, (n,), in the smallest unsigned type."""
+    """The numbers from 0 to n − 1 in a random order, (n,), in the smallest unsigned dtype."""
     order = np.arange(n, dtype=np.min_scalar_type(n))
     rng.shuffle(order)
     return order
@@ -75,23 +75,23 @@ class Batches(Protocol):
         """Return the number of sequences."""
 
     def shifted(self, rng: np.random.Generator) -> Batches:
-        """The batches of another epoch, whose windows may begin at other places in the text."""
+        """The batches of another epoch, whose windows may start at other positions."""
 
     def batches(self, order: Array, first: int = 0) -> Iterator[Array]:
-        """All sequences once.
+        """Iterate over all sequences once.
 
         Parameters
         ----------
         order
-            The numbers of the sequences in a random order.
+            The indices of the sequences in a random order.
         first
-            The number of the batch to begin with.
+            The index of the first batch.
 
         Yields
         ------
         Array
-            (T + 1, B) ids, time first. The rows up to the last are a batch's inputs, the rows
-            from the second its targets. Ids of -1 are padding.
+            (T + 1, B) ids, time first. All rows except the last are the inputs, and all rows
+            except the first are the targets. Ids of -1 are padding.
         """
 
 
@@ -105,9 +105,9 @@ class WindowBatches:
     maxlen, step
         As for `windows`.
     batch_size
-        Windows in a batch. The last batch has the rest.
+        Windows in a batch. The last batch may be smaller.
     targets
-        "all": every character of a window is a target. "last": the character after it.
+        "all": a target after every input character. "last": a target only after the window.
     """
 
     def __init__(self, ids: Array, maxlen: int, step: int, batch_size: int, targets: str) -> None:
@@ -122,10 +122,10 @@ class WindowBatches:
         return len(self.view)
 
     def shifted(self, rng: np.random.Generator) -> WindowBatches:
-        """The windows from a random place on.
+        """The windows from a random position onward.
 
-        With other windows in each epoch, a character has another distance from the start of its
-        window, which lowers the validation loss.
+        Each character then has another distance from the start of its window in each epoch, which
+        lowers the validation loss.
         """
         if self.targets != "all":
             return self
@@ -135,26 +135,25 @@ class WindowBatches:
         )
 
     def batches(self, order: Array, first: int = 0) -> Iterator[Array]:
-        """All windows once: see `Batches`."""
+        """Iterate over all windows once: see `Batches`."""
         for start in range(first * self.batch_size, len(order), self.batch_size):
             yield np.ascontiguousarray(self.view[order[start : start + self.batch_size]].T)
 
 
 class DocumentBatches:
-    """Pieces of at most `maxlen` symbols of documents.
+    """Pieces of documents, with at most `maxlen` symbols each.
 
-    Pieces of similar length are batched together. The number of pieces in a batch is chosen such
-    that it has about as many symbols as a batch of windows, so that short documents train as fast
-    as long texts.
+    A batch has pieces of similar length. It has about as many symbols as a batch of windows, so
+    that short documents train as fast as long texts.
 
     Parameters
     ----------
     ids, ends
-        As of `Ids`.
+        As in `Ids`.
     maxlen
-        The largest number of input symbols of a piece.
+        The largest number of input symbols in a piece.
     batch_size
-        The number of pieces in a batch whose pieces have `maxlen` symbols.
+        The number of pieces in a batch of pieces with `maxlen` symbols.
     """
 
     def __init__(self, ids: Array, ends: Array, maxlen: int, batch_size: int) -> None:
@@ -163,7 +162,7 @@ class DocumentBatches:
         self.starts = np.concatenate(each)
         last = np.repeat(ends[1:], [len(starts) for starts in each])
         self.lengths = np.minimum(last - self.starts, maxlen)
-        # Batch boundaries in the order of lengths: the same in each epoch.
+        # The boundaries of batches in the order of lengths, which are the same in each epoch.
         ordered = np.sort(self.lengths)[::-1]
         self.bounds = [0]
         while self.bounds[-1] < len(ordered):
@@ -177,11 +176,11 @@ class DocumentBatches:
         return len(self.starts)
 
     def shifted(self, rng: np.random.Generator) -> DocumentBatches:  # noqa: ARG002
-        """The same pieces: documents always begin at their beginning."""
+        """The same pieces, because documents are always read from their start."""
         return self
 
     def batches(self, order: Array, first: int = 0) -> Iterator[Array]:
-        """All pieces once, in batches in a random order: see `Batches`."""
+        """Iterate over all pieces once, in batches in a random order: see `Batches`."""
         by_length = order[np.argsort(-self.lengths[order], kind="stable")]
         groups = [by_length[a:b] for a, b in itertools.pairwise(self.bounds)]
         place = np.empty(len(order), np.intp)

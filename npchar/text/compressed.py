@@ -1,4 +1,4 @@
-"""Decompresses the bytes of gzip, bzip2 and xz files."""
+"""Decompression of gzip, bzip2 and xz files."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ LARGEST = 1 << 30  # bytes after decompression
 
 
 def decompress(data: bytes, name: str) -> bytes:
-    """The bytes of a compressed file after decompression, and of other files unchanged.
+    """Decompress the bytes of a compressed file. Other bytes are returned unchanged.
 
     Raises
     ------
     CorpusError
-        For a damaged file, or more than `LARGEST` bytes.
+        If the file is damaged, or has more than `LARGEST` bytes after decompression.
     """
     module = next((module for start, module in BEGINNINGS.items() if re.match(start, data)), None)
     if module is None:
@@ -26,11 +26,11 @@ def decompress(data: bytes, name: str) -> bytes:
     try:
         with import_module(module).open(io.BytesIO(data)) as file:
             decompressed: bytes = file.read(LARGEST + 1)
-    except Exception as error:  # each module has errors of its own
+    except Exception as error:  # each module raises different errors
         raise CorpusError(f"cannot decompress {name}: {error}") from None
     if len(decompressed) > LARGEST:
         raise CorpusError(
-            f"{name} has more than {LARGEST:,} bytes after decompression; decompress it and pass "
-            "a part of it"
+            f"expected at most {LARGEST:,} bytes after decompression, got more in {name}; "
+            "decompress it and pass a part of it"
         )
     return decompressed

@@ -1,7 +1,8 @@
-"""Loads texts from files, folders, named corpora and https addresses.
+"""Loads texts from files, folders, named corpora and https URLs.
 
-This is the first step of the pipeline; the next is ``text/vocabulary.py``. ``text/download.py``
-downloads, ``text/encoding.py`` decodes, ``text/document_files.py`` separates documents.
+This is the first step of the pipeline; the next is ``text/vocabulary.py``. Files are downloaded by
+``text/download.py``, decoded by ``text/encoding.py``, and split into documents by
+``text/document_files.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ __all__ = ["load_corpus"]
 
 
 class Source(NamedTuple):
-    """The address of a named corpus and its SHA-256."""
+    """The URL of a named corpus and the SHA-256 of its file."""
 
     url: str
     sha256: str
@@ -85,34 +86,34 @@ def load_corpus(
     Parameters
     ----------
     source
-        A file, a folder, an https address, a named corpus ("nietzsche", "shakespeare"), or a list
-        of these. A local file or folder takes precedence over a named corpus. Several texts are
-        joined in their order, with a line feed after each that does not end with one. A folder
-        stands for the files in it and in its subfolders, sorted by name, without hidden files.
-        Files in a folder that are not plain text are left out: empty files, pictures, archives,
-        other binary files, broken links, links to folders and devices. Files compressed by gzip,
-        bzip2 or xz are decompressed.
-        Downloads are cached in `npchar.text.download.cache_directory()`.
+        A file, a folder, an https URL, a named corpus ("nietzsche", "shakespeare"), or a list of
+        these. A local file or folder takes precedence over a named corpus of the same name.
+        Several texts are concatenated in their order. A line feed is added to each text that does
+        not end with one. A folder stands for all files in it and its subfolders, sorted by name,
+        without hidden files. Files in a folder that are not plain text are skipped: empty files,
+        pictures, archives, other binary files, broken links, links to folders, and devices. Files
+        compressed with gzip, bzip2 or xz are decompressed. Downloads are cached in
+        `npchar.text.download.cache_directory()`.
     encoding
-        The encoding of all files. A byte order mark at the beginning of a file overrides it and
-        is left out. All line ends become line feeds.
+        The encoding of all files. A byte order mark at the start of a file overrides the encoding
+        and is removed. All line endings are converted to line feeds.
     errors
-        What happens to bytes that cannot be decoded and to zero bytes: "strict" raises an error
-        with their number and lines, "replace" puts U+FFFD in their place, "ignore" drops them.
-        The latter two decode characters in CESU-8 (UTF-8 with surrogate pairs).
+        How to handle zero bytes and bytes that cannot be decoded. "strict" raises an error with
+        their number and lines, "replace" replaces them by U+FFFD, and "ignore" removes them.
+        "replace" and "ignore" also decode CESU-8 (UTF-8 with surrogate pairs).
     progress
-        Report on standard error: downloads, changes made to a text, files left out of a folder,
-        and a local file or folder with the name of a corpus.
+        Report to standard error: downloads, changes to a text, skipped files, and a local file or
+        folder with the name of a corpus.
     documents
-        Return a list of independent texts, for `Vocabulary.from_documents`: "lines", each line
-        that is not blank; "paragraphs", separated by blank lines; "files", each file; or a marker
-        between documents, such as "<|endoftext|>".
+        How to split the texts into a list of documents, for `Vocabulary.from_documents`: "lines"
+        (each line that is not blank), "paragraphs" (separated by blank lines), "files" (each
+        file), or a marker between documents, such as "<|endoftext|>". Default: one text.
     field
-        Return a list of independent texts: a column of CSV files by its name in the first line, or
-        a field of JSON Lines.
+        The column of CSV files, named in their first line, or the field of JSON Lines files that
+        contains the documents. It cannot be combined with `documents`.
     held_out
-        The `validation_split` of a later `Model.fit`. With several files, this share of each is
-        moved to the end of the text, so that the validation part has some of every file.
+        The `validation_split` of a later `Model.fit`. With several files, this fraction of each
+        file is moved to the end of the text, so that the validation set has a part of every file.
 
     Returns
     -------
@@ -122,10 +123,10 @@ def load_corpus(
     Raises
     ------
     CorpusError
-        For an unknown name, a missing file, a device, a folder without texts, bytes that are not
-        text, and a missing marker or field.
+        If a name is unknown, a file is missing, is a device or is not text, a folder has no texts,
+        a marker or field is missing, or both `documents` and `field` are given.
     DownloadError
-        For a failed download. It is a subclass of CorpusError.
+        If a download fails. This is a subclass of CorpusError.
 
     Examples
     --------
@@ -137,16 +138,16 @@ def load_corpus(
     ['anna, ben', 'anna, ben']
     """
     if None not in (documents, field):
-        raise CorpusError("expected documents or field, got both; leave one of them out")
+        raise CorpusError("expected documents or field, got both; pass only one of them")
     sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     if not sources:
-        raise CorpusError("expected at least one name, path or address of a corpus, got none")
+        raise CorpusError("expected at least one name, path or URL of a corpus, got none")
     options = encoding, errors, progress, field is None
     texts: list[tuple[str, str]] = []  # names and contents
     for name in [os.path.expanduser(os.fspath(one)) for one in sources]:
         is_folder = os.path.isdir(name)
         if progress and name in CORPORA and os.path.lexists(name):
-            _report(f"reading the local {name!r}, not the corpus of that name")
+            _report(f"reading the local {name!r} instead of the corpus with that name")
         texts += _load_folder(name, *options) if is_folder else [_load_file(name, *options)]
     if documents is None and field is None:
         return joined([text for _, text in texts], held_out)
@@ -154,9 +155,9 @@ def load_corpus(
 
 
 def joined(texts: list[str], held_out: float = 0.0) -> str:
-    """Concatenate texts, with the share `held_out` of each at the end of the result.
+    """Concatenate texts, with the last fraction `held_out` of each text at the end of the result.
 
-    `Model.fit` holds out these ends, to the character.
+    These parts are exactly the validation set of `Model.fit` with this `validation_split`.
     """
     texts = [text if text.endswith("\n") else text + "\n" for text in texts[:-1]] + texts[-1:]
     if not 0 < held_out < 1 or len(texts) == 1:
@@ -170,7 +171,7 @@ def joined(texts: list[str], held_out: float = 0.0) -> str:
 def _load_folder(
     folder: str, encoding: str, errors: Errors, progress: bool, is_plain: bool
 ) -> list[tuple[str, str]]:
-    """The names and texts of all files in a folder and its subfolders that are text."""
+    """The names and texts of all text files in a folder and its subfolders."""
     texts: list[tuple[str, str]] = []
     left_out: list[str] = []
     for path in _files_in(folder):
@@ -183,10 +184,10 @@ def _load_folder(
     more = len(left_out) - MOST_LEFT_OUT
     names = ", ".join(left_out[:MOST_LEFT_OUT]) + (f" and {more:,} more" if more > 0 else "")
     if not texts:
-        note = f"; left out: {names}" if left_out else ""
-        raise CorpusError(f"{folder} is a folder without texts{note}")
+        note = f"; skipped: {names}" if left_out else ""
+        raise CorpusError(f"expected a folder with texts, got {folder} without any{note}")
     if left_out and progress:
-        _report(f"left out of {folder}: {names}")
+        _report(f"skipped in {folder}: {names}")
     return texts
 
 
@@ -207,26 +208,26 @@ def _files_in(folder: str) -> Iterator[str]:
 def _load_file(
     name: str, encoding: str, errors: Errors, progress: bool, is_plain: bool
 ) -> tuple[str, str]:
-    """The name and text of a single file, named corpus or address."""
+    """The name and text of a single file, named corpus or URL."""
     path: Name = name
     if name in CORPORA and not os.path.lexists(name):
         path = fetched(CORPORA[name].url, CORPORA[name].sha256, progress)
     elif name.startswith("https://"):
         path = fetched(name, None, progress)
     elif re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE):
-        raise CorpusError(f"cannot download {name}: only https:// addresses are supported")
+        raise CorpusError(f"cannot download {name}: only https:// URLs are supported")
     elif not os.path.exists(name):
         corpora = ", ".join(CORPORA)
         raise CorpusError(f"there is no file {name!r}, nor a corpus of that name ({corpora})")
     elif stat.S_ISCHR(os.stat(name).st_mode):  # /dev/zero has no end
-        raise CorpusError(f"{name} is a device; expected a file with text")
+        raise CorpusError(f"expected a file with text, got the device {name}")
     return _read(path, encoding, errors, progress, is_plain)
 
 
 def _read(
     path: Name, encoding: str, errors: Errors, progress: bool, is_plain: bool
 ) -> tuple[str, str]:
-    """The name and text of a file that can be opened; a note on markup if it should be plain."""
+    """The name and text of a file. If the text should be plain, a note reports markup."""
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -234,7 +235,7 @@ def _read(
         raise CorpusError(f"cannot read {path}: {error.strerror}") from None
     text, notes = decode(data, encoding, str(path), errors)
     if is_plain and (kind := markup(text)):
-        notes.append(f"it looks like {kind}, and the model will learn the markup too")
+        notes.append(f"it looks like {kind}; the model will also learn the markup")
     if notes and progress:
         _report(f"{path}: {'; '.join(notes)}")
     return str(path), text

@@ -1,6 +1,6 @@
-"""Documents as files have them: lines, paragraphs, parts between markers, and records.
+"""Splits files into documents: lines, paragraphs, parts between markers, and records.
 
-``text/corpus.py`` reads the files. ``text/documents.py`` makes ids of the documents.
+``text/corpus.py`` reads the files. ``text/documents.py`` converts the documents to ids.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import re
 
 from npchar.text.download import CorpusError
 
-SEPARATORS = {"lines": r"\n", "paragraphs": r"\n\s*\n", "files": "(?!)"}  # never
+SEPARATORS = {"lines": r"\n", "paragraphs": r"\n\s*\n", "files": "(?!)"}  # "(?!)" never matches
 
 
 def separate(texts: list[tuple[str, str]], documents: str | None, field: str | None) -> list[str]:
-    """The documents in texts, except blank ones.
+    """Split texts into documents, without blank ones.
 
     Parameters
     ----------
@@ -21,14 +21,14 @@ def separate(texts: list[tuple[str, str]], documents: str | None, field: str | N
         The names and contents of files.
     documents
         "lines", "paragraphs" (separated by blank lines), "files", or a marker between documents.
-        Line feeds beside a marker are left out.
+        Line feeds next to a marker are removed.
     field
-        If `documents` is None: the field of each record that is a document.
+        The field of each record that contains the document, if `documents` is None.
 
     Raises
     ------
     CorpusError
-        For a marker that no text has, a missing field, or texts without a document.
+        If no text has the marker, a field is missing, or the texts have no documents.
     """
     if documents is None:
         parts = [value for name, text in texts for value in field_values(text, field or "", name)]
@@ -55,8 +55,8 @@ def field_values(text: str, field: str, name: str) -> list[str]:
     Parameters
     ----------
     text
-        JSON Lines, if it begins with "{"; otherwise CSV, whose first line names the columns. It is
-        separated by the most frequent of comma, semicolon and tab in that line.
+        JSON Lines if the text starts with "{", otherwise CSV. The first line of a CSV text names
+        the columns. The separator is the most frequent of comma, semicolon and tab in this line.
     field
         The name of the field or column.
     name
@@ -65,7 +65,7 @@ def field_values(text: str, field: str, name: str) -> list[str]:
     Raises
     ------
     CorpusError
-        For a record without the field, or another format.
+        If a record does not have the field, or the text is neither JSON Lines nor CSV.
     """
     if text.lstrip().startswith("{"):
         return _json_values(text, field, name)
@@ -73,7 +73,7 @@ def field_values(text: str, field: str, name: str) -> list[str]:
 
 
 def _json_values(text: str, field: str, name: str) -> list[str]:
-    """The field of each JSON object, one in a line; null is an empty text."""
+    """The field of each JSON object, with one object per line; null is an empty text."""
     import json  # here, for a fast `import npchar`
 
     values = []
@@ -93,7 +93,7 @@ def _json_values(text: str, field: str, name: str) -> list[str]:
 
 
 def _column(text: str, field: str, name: str) -> list[str]:
-    """A column of a CSV file; rows that end before it have an empty text."""
+    """A column of a CSV file. Rows without this column are skipped."""
     import csv
     import io
 
@@ -104,7 +104,7 @@ def _column(text: str, field: str, name: str) -> list[str]:
         columns = next(rows, [])
         if field not in columns:
             raise CorpusError(
-                f"{name} has no column {field!r}; its first line has {', '.join(columns)}"
+                f"expected a column {field!r} in {name}, got {', '.join(columns)} in its first line"
             )
         k = columns.index(field)
         return [row[k] for row in rows if len(row) > k]

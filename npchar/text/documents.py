@@ -1,8 +1,9 @@
-"""Many texts that have nothing to do with each other: names, tweets, poems, files.
+"""Documents: independent texts such as names, tweets, poems or files.
 
-They become one sequence of ids with an `END` before, between and after them. A document begins
-after an `END` from the zero state, and ends with one that is predicted like any symbol. In this
-way a model learns how documents begin and when they are over. ``text/batches.py`` makes batches.
+Documents are stored as one sequence of ids, with an `END` before, between and after them. Each
+document is read from the zero state, starting with an `END`. The `END` after the document is
+predicted like any other symbol. In this way, a model learns how documents start and end.
+``text/batches.py`` creates the batches.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ class Ids(NamedTuple):
     Attributes
     ----------
     ids
-        (n,). Of documents: END, the first of them, END, the second, ... END.
+        (n,). For documents: END, the first document, END, the second document, ... END.
     ends
-        (documents + 1,): where each END stands. None for a single text.
+        (documents + 1,): the position of each END. None for a single text.
     """
 
     ids: Array
@@ -42,14 +43,14 @@ class Ids(NamedTuple):
 
 
 def as_text(text: Text, tokens: bool) -> Text:
-    """A text or documents as a str or a list; a TypeError for what cannot be either."""
+    """Return a text or documents as a str or a list; raise a TypeError for other types."""
     if isinstance(text, (str, bytes)):
         return text
     return as_list(text, "a list of tokens" if tokens else "a str or a list of documents")
 
 
 def read_text(text: Text, vocabulary: Vocabulary, at_least: int = 0) -> tuple[Decoded, Ids]:
-    """A text of at least this many symbols, or documents, as a str or a list; and the ids."""
+    """Return a text of at least `at_least` symbols, or documents, and their ids."""
     text = as_text(text, vocabulary.tokens)
     if is_documents(text, vocabulary.tokens):
         return text, concatenate(text, vocabulary)
@@ -57,19 +58,20 @@ def read_text(text: Text, vocabulary: Vocabulary, at_least: int = 0) -> tuple[De
 
 
 def is_documents(text: Text, tokens: bool) -> TypeGuard[Sequence[Text]]:
-    """Whether `text` is a list of texts: of strings, or of lists of tokens."""
+    """Whether `text` is a list of documents: strings, or lists of tokens."""
     if tokens:
         return len(text) > 0 and all(isinstance(item, list) for item in text)
     return not isinstance(text, (str, bytes))
 
 
 def concatenate(documents: Sequence[Text], vocabulary: Vocabulary) -> Ids:
-    """Documents as one sequence of ids.
+    """Encode documents as one sequence of ids.
 
     Raises
     ------
     ValueError
-        For no documents, an empty one or one with an END in it, or a vocabulary of a text.
+        If there are no documents, a document is empty or contains END, or the vocabulary is not
+        one for documents.
     """
     require_end(vocabulary)
     require_documents(documents)
@@ -89,16 +91,16 @@ def require_end(vocabulary: Vocabulary) -> None:
     """Raise a ValueError unless the vocabulary is one for documents."""
     if not vocabulary.documents:
         raise ValueError(
-            "the model is of a text, not of documents: its vocabulary has no end of a document. "
-            "Make one with npchar.Vocabulary.from_documents(documents), or train --documents on "
-            "the command line"
+            "expected a model of documents, got one whose vocabulary has no symbol for their end; "
+            "make the vocabulary with npchar.Vocabulary.from_documents(documents), or train with "
+            "--documents on the command line"
         )
 
 
 def split(n: int, share: float, seed: int) -> tuple[Array, Array]:
-    """The indices of the documents of the training and the validation set, drawn by a seed.
+    """Draw the documents of the training and the validation set; return their indices.
 
-    Neither set is empty if `share` is above 0 and n above 1.
+    If `share` is above 0 and n above 1, neither set is empty.
     """
     held_out = min(n - 1, max(1, int(n * share))) if share else 0
     order = np.random.default_rng([seed, n]).permutation(n)
@@ -106,7 +108,7 @@ def split(n: int, share: float, seed: int) -> tuple[Array, Array]:
 
 
 def only(text: Ids, which: Array) -> Ids:
-    """The documents with the indices `which`."""
+    """Select the documents with the indices `which`."""
     ids, ends = text
     assert ends is not None
     parts = [ids[:1], *(ids[ends[k] + 1 : ends[k + 1] + 1] for k in which)]
@@ -115,7 +117,7 @@ def only(text: Ids, which: Array) -> Ids:
 
 
 def stack(ids: Array, starts: Array, lengths: Array) -> Array:
-    """Pieces of a sequence, with the symbol after each, (T + 1, B); `PADDING` after the end."""
+    """Pieces of a sequence, each with the next symbol, (T + 1, B), and `PADDING` after the end."""
     t = np.arange(lengths.max() + 1)[:, None]  # (T + 1, 1)
     batch: Array = ids[np.minimum(starts + t, len(ids) - 1)].astype(np.intp)  # (T + 1, B)
     batch[t > lengths] = PADDING
@@ -123,7 +125,7 @@ def stack(ids: Array, starts: Array, lengths: Array) -> Array:
 
 
 def extended_vocabulary(vocabulary: Vocabulary, text: Text, min_count: int) -> Vocabulary:
-    """A vocabulary with the symbols of a text, or of documents, too: see `Model.extend`."""
+    """A vocabulary with the added symbols of a text or of documents: see `Model.extend`."""
     text = as_text(text, vocabulary.tokens)
     texts: Sequence[Text] = [text]
     if is_documents(text, vocabulary.tokens):
@@ -145,7 +147,7 @@ def extended_vocabulary(vocabulary: Vocabulary, text: Text, min_count: int) -> V
 
 
 def require_vocabulary(vocabulary: Vocabulary) -> None:
-    """Raise an error unless it is a vocabulary of at least two symbols."""
+    """Raise an error unless `vocabulary` is a vocabulary of at least two symbols."""
     if not isinstance(vocabulary, Vocabulary):
         raise TypeError(
             f"expected a Vocabulary, got {type(vocabulary).__name__}; make one with "
@@ -153,6 +155,6 @@ def require_vocabulary(vocabulary: Vocabulary) -> None:
         )
     if len(vocabulary) < 2:
         raise ValueError(
-            f"the vocabulary has one {vocabulary.symbol_name}, {vocabulary.symbols!r}; "
-            "expected at least two, to have something to predict"
+            f"expected a vocabulary of at least two {vocabulary.symbol_name}s, got only "
+            f"{vocabulary.symbols!r}"
         )

@@ -1,7 +1,7 @@
 """Downloads files over https into a cache.
 
-``text/corpus.py`` calls it with an address. Only a complete file, with the expected checksum if
-there is one, gets into the cache. `requests` is imported only for a download.
+``text/corpus.py`` calls `fetched` with a URL. Only complete files with the expected checksum, if
+there is one, are stored in the cache. `requests` is imported only for a download.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["CorpusError", "DownloadError"]
 
-MAX_BYTES = 1 << 30  # of a download
+MAX_BYTES = 1 << 30  # the largest download
 ATTEMPTS = 3
 TIMEOUT = (10, 30)  # seconds to connect, and between two pieces of the body
 CHUNK = 1 << 16  # bytes
-BUSY = (408, 425, 429, 500, 502, 503, 504)  # status codes after which to try again
-REASONS = {  # the usual causes in the long messages of requests
+BUSY = (408, 425, 429, 500, 502, 503, 504)  # status codes after which the download is repeated
+REASONS = {  # short descriptions of common errors of requests
     "resolve|getaddrinfo": "its host name cannot be resolved (no network?)",
     "refused": "the connection was refused",
     "timed out": "the server took too long to answer",
@@ -32,7 +32,7 @@ REASONS = {  # the usual causes in the long messages of requests
 
 
 class CorpusError(ValueError):
-    """A corpus that is not there, or is not text.
+    """A corpus is missing or cannot be read as text.
 
     Examples
     --------
@@ -45,7 +45,7 @@ class CorpusError(ValueError):
 
 
 class DownloadError(CorpusError):
-    """A corpus that could not be downloaded.
+    """A corpus could not be downloaded.
 
     Examples
     --------
@@ -55,12 +55,12 @@ class DownloadError(CorpusError):
     ...     text = "another text"
     ... except npchar.CorpusError as error:
     ...     print(error)
-    cannot download http://example.org/text: only https:// addresses are supported
+    cannot download http://example.org/text: only https:// URLs are supported
     """
 
 
 def cache_directory() -> Path:
-    """The folder of downloaded corpora: ``NPCHAR_CACHE``, or ``npchar`` in the user's cache."""
+    """The folder of downloads: ``NPCHAR_CACHE``, or ``npchar`` in the user's cache folder."""
     from pathlib import Path  # here, for a fast `import npchar`
 
     if folder := os.environ.get("NPCHAR_CACHE"):
@@ -69,7 +69,7 @@ def cache_directory() -> Path:
 
 
 def fetched(url: str, sha256: str | None, progress: bool) -> Path:
-    """The cached file of `url`, downloaded first if it is missing or has another checksum."""
+    """The cached file of `url`. It is downloaded if it is missing or has another checksum."""
     import hashlib  # here, for a fast `import npchar`
     import tempfile
     from pathlib import Path
@@ -87,7 +87,7 @@ def fetched(url: str, sha256: str | None, progress: bool) -> Path:
             if sha256 not in (None, checksum := hash_of(temporary)):
                 raise CorpusError(
                     f"{url} has changed: expected SHA-256 {sha256}, got {checksum}; to use the "
-                    "new file, download it by other means and pass its path"
+                    "new file, download it in another way and pass its path"
                 )
             temporary.replace(path)
     except OSError as error:
@@ -105,12 +105,12 @@ def hash_of(path: Path) -> str:
 
 
 def download(url: str, path: Path, progress: bool) -> None:
-    """Download `url` to `path`; try again after failures that may pass."""
-    advice = "try again later, or download it by other means and pass the path of the file"
+    """Download `url` to `path`; try again after temporary failures."""
+    advice = "try again later, or download the file in another way and pass its path"
     if in_browser():
         advice = (
-            "a browser downloads from other sites only what they allow; put the file beside the "
-            "notebook, and pass its path"
+            "browsers block downloads that the other site does not allow; put the file next to "
+            "the notebook and pass its path"
         )
     try:
         import requests  # here, for a fast `import npchar`; a browser may lack it
@@ -137,7 +137,7 @@ def download(url: str, path: Path, progress: bool) -> None:
 
 
 def _download_once(url: str, path: Path) -> None:
-    """Write the body of a response to `path`; raise a RequestException for any fault."""
+    """Write the body of the response to `path`; raise a RequestException for any error."""
     import requests
 
     with requests.Session() as session, open(path, "wb") as file:
@@ -149,13 +149,13 @@ def _download_once(url: str, path: Path) -> None:
             for chunk in response.iter_content(CHUNK):
                 if not file.tell() and re.match(rb"\s*<(!doctype )?html\b", chunk, re.IGNORECASE):
                     raise requests.RequestException(
-                        "a web page came in its place (of a login to the network?)"
+                        "expected a text, got a web page (does the network need a login?)"
                     )
                 file.write(chunk)
                 if file.tell() > MAX_BYTES:
-                    raise requests.RequestException(f"it is larger than {MAX_BYTES:,} bytes")
+                    raise requests.RequestException(f"the file is larger than {MAX_BYTES:,} bytes")
         length, size = response.headers.get("Content-Length", ""), file.tell()
     if not size:
-        raise requests.RequestException("the answer is empty")
+        raise requests.RequestException("the response is empty")
     if length.isdecimal() and "Content-Encoding" not in response.headers and size != int(length):
-        raise requests.ConnectionError(f"it broke off after {size:,} of {int(length):,} bytes")
+        raise requests.ConnectionError(f"it ended after {size:,} of {int(length):,} bytes")

@@ -1,9 +1,9 @@
-"""Decodes a file's bytes: byte order marks, odd bytes, line ends, and files that are not text.
+"""Decodes the bytes of a file, and detects files that are not text.
 
 ``text/corpus.py`` reads the bytes, ``text/compressed.py`` decompresses them, and
-``text/examine.py`` checks the decoded text. For a file that is not text in the expected encoding,
-`likely_encoding` compares readings in other encodings: a wrong encoding turns the usual letters of
-a language into unusual ones.
+``text/examine.py`` checks the decoded text. If a file is not text in the expected encoding,
+`likely_encoding` decodes it in other encodings and compares the results. A wrong encoding turns
+frequent letters of a language into rare ones.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FORMATS = {  # the first bytes of files that are not plain text
     b"\x93NUMPY": "a NumPy array",
     b"SQLite format 3": "a database",
 }
-# Control characters, which texts have in no encoding except UTF-16 and UTF-32
+# Control characters, which occur in texts only in UTF-16 and UTF-32
 CONTROLS = bytes([*range(0x01, 0x07), *range(0x10, 0x1B), *range(0x1C, 0x20)])
 # In a decoded text: a zero byte, or a byte that could not be decoded ("surrogateescape")
 ODD = re.compile("[\udc80-\udcff\0]")
@@ -49,7 +49,7 @@ ODD = re.compile("[\udc80-\udcff\0]")
 CESU_8 = re.compile(rb"\xed[\xa0-\xaf][\x80-\xbf]\xed[\xb0-\xbf][\x80-\xbf]")
 MOST_LINES = 5  # line numbers in a message
 
-# Encodings, the usual one first, and the non-ASCII letters of their languages by frequency
+# Encodings, the most common first, and the non-ASCII letters of their languages by frequency
 LETTERS = {
     "cp1252 mac-roman cp850": (
         "éàçñ’“”—‘–…", "üäöß", "éàèêçôîâûùœëï", "óíáéñúü¿¡", "ãéçáíêóúõàâô", "èàùòéì", "äåöøæé",
@@ -86,9 +86,9 @@ LETTERS = {
     ),
 }  # fmt: skip
 WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
-SYMBOLS = "’“”–\u00a0«»—‘…„°·•§©€£"  # usual in texts of any language
+SYMBOLS = "’“”–\u00a0«»—‘…„°·•§©€£"  # common in texts of any language
 SAMPLE = 8_000  # bytes to compare, a multiple of 4
-ENOUGH, LEAD = 0.5, 0.1  # points per character: of the best reading, and ahead of the next
+ENOUGH, LEAD = 0.5, 0.1  # points per character: the best score, and its lead over the next
 
 
 class NotTextError(CorpusError):
@@ -108,27 +108,28 @@ class NotTextError(CorpusError):
 def decode(
     data: bytes, encoding: str, name: str, errors: Errors = "strict"
 ) -> tuple[str, list[str]]:
-    """The text of a file's bytes, and notes on changes and oddities.
+    """Decode the bytes of a file; return the text, and notes on changes and problems.
 
     Parameters
     ----------
     data, encoding
-        The bytes and their expected encoding. A byte order mark overrides it.
+        The bytes and their expected encoding. A byte order mark overrides the encoding.
     name
-        The file's name, for messages.
+        The name of the file, for messages.
     errors
-        What happens to bytes that cannot be decoded and to zero bytes: "strict" raises an error,
-        "replace" puts U+FFFD in their place, "ignore" drops them. The latter two decode CESU-8.
+        How to handle zero bytes and bytes that cannot be decoded: "strict" raises an error,
+        "replace" replaces them by U+FFFD, and "ignore" removes them. "replace" and "ignore" also
+        decode CESU-8.
 
     Raises
     ------
     CorpusError
-        With ``errors="strict"``, for such bytes.
+        If there are such bytes and `errors` is "strict".
     NotTextError
-        For a file without plain text.
+        If the file is not plain text.
     """
     if errors not in ("strict", "replace", "ignore"):
-        raise CorpusError(f"expected errors 'strict', 'replace' or 'ignore', got {errors!r}")
+        raise CorpusError(f"errors is {errors!r}; expected 'strict', 'replace' or 'ignore'")
     data = decompress(data, name)
     formats = (kind for beginning, kind in FORMATS.items() if data.startswith(beginning))
     if kind := "a tar archive" if data[257:262] == b"ustar" else next(formats, ""):
@@ -138,7 +139,7 @@ def decode(
     mark = next((mark for mark in BYTE_ORDER_MARKS if data.startswith(mark)), None)
     if mark:
         encoding = BYTE_ORDER_MARKS[mark]
-        notes.append(f"a byte order mark says {encoding.removesuffix('-sig')}; it is left out")
+        notes.append(f"{encoding.removesuffix('-sig')}, by its byte order mark, which is removed")
     try:
         codec = codecs.lookup(encoding).name
         if errors != "strict" and codec.startswith("utf-8"):
@@ -150,7 +151,7 @@ def decode(
         text = _decode_marked(data, encoding)
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-        notes.append("its line ends became line feeds")
+        notes.append("line endings were converted to line feeds")
     if odd := _odd_bytes(text):
         hint = None if mark else likely_encoding(data, text, codec)
         is_wide = codec.startswith(("utf-16", "utf-32")) or (hint and hint[0] in WIDE)
@@ -158,7 +159,7 @@ def decode(
             raise NotTextError(f"{name} is a binary file; expected a text", "a binary file")
         if errors == "strict":
             raise _encoding_error(f"{name} is not {codec} text: it has {odd}", hint)
-        notes.append(f"{odd}: {'replaced by U+FFFD' if errors == 'replace' else 'dropped'}")
+        notes.append(f"{odd}: {'replaced by U+FFFD' if errors == 'replace' else 'removed'}")
         text = ODD.sub("\ufffd" if errors == "replace" else "", text)
     elif codec == "utf-8" and b"\x1b$" in data and (hint := likely_encoding(data, text, codec)):
         raise _encoding_error(f"{name} has the escape sequences of another encoding", hint)
@@ -171,18 +172,18 @@ def _decode_marked(data: bytes, encoding: str) -> str:
     """The text, with a lone surrogate for each byte that cannot be decoded."""
     try:
         return data.decode(encoding, "surrogateescape")
-    except UnicodeDecodeError:  # UTF-16 and UTF-32 cannot do that
+    except UnicodeDecodeError:  # UTF-16 and UTF-32 do not support "surrogateescape"
         return data.decode(encoding, "replace").replace("\ufffd", "\udcff")
 
 
 def _join_surrogates(pair: re.Match[bytes]) -> bytes:
-    """A character in UTF-8 from its two surrogates in CESU-8."""
+    """Convert a character from two surrogates in CESU-8 to UTF-8."""
     surrogates = pair[0].decode("utf-8", "surrogatepass")
     return surrogates.encode("utf-16", "surrogatepass").decode("utf-16").encode("utf-8")
 
 
 def _odd_bytes(text: str) -> str:
-    """The number of odd bytes of a text, and their lines; "" if there are none."""
+    """The number of undecodable and zero bytes, and their lines; "" if there are none."""
     if not (count := len(ODD.findall(text))):
         return ""
     lines = [str(k) for k, line in enumerate(text.split("\n"), 1) if ODD.search(line)]
@@ -191,22 +192,19 @@ def _odd_bytes(text: str) -> str:
 
 
 def _encoding_error(fault: str, hint: tuple[str, str] | None) -> CorpusError:
-    """The error for a fault, with advice."""
+    """Create the error for a fault, with advice."""
     if hint:
-        advice = (
-            f"use encoding={hint[0]!r}, which applies to all files, if {hint[1]!r} is how it "
-            "should read"
-        )
+        advice = f"use encoding={hint[0]!r} (for all files) if the text should read {hint[1]!r}"
     else:
         advice = (
-            "name its encoding with encoding='NAME', or use errors='replace' to put U+FFFD in "
-            "their place, or errors='ignore' to drop them"
+            "name its encoding with encoding='NAME', or use errors='replace' to replace them by "
+            "U+FFFD, or errors='ignore' to remove them"
         )
     return CorpusError(f"{fault}; {advice}")
 
 
 def _is_binary(data: bytes) -> bool:
-    """Whether bytes have many control characters of several kinds, as no text has."""
+    """Whether bytes have more control characters of more kinds than any text."""
     controls = data.translate(None, bytes({*range(256)} - {*CONTROLS}))
     return len(set(controls)) >= 4 and len(controls) > 0.002 * (len(data) - data.count(0))
 
@@ -227,26 +225,26 @@ def markup(text: str) -> str | None:
 
 
 def likely_encoding(data: bytes, text: str, codec: str) -> tuple[str, str] | None:
-    """The likely encoding of bytes and a few words in it; None if no encoding is clearly the best.
+    """The likely encoding of bytes and a decoded sample; None without a clearly best encoding.
 
     Parameters
     ----------
     data
         The bytes.
     text, codec
-        Their reading in the expected encoding, as `decode` makes it, and its name.
+        The text as `decode` reads it in the expected encoding, and the name of this encoding.
     """
     good = len(re.findall("[^\x00-\x7f\udc80-\udcff]", text))
     if not codec.startswith("utf-8") and (utf_8 := data.decode("utf-8", "ignore")).encode() == data:
         return None if "\0" in utf_8 else ("utf-8", _words(utf_8))
     if good and good >= len(ODD.findall(text)):
-        return None  # most of it is text in the expected encoding
+        return None  # most of the text is in the expected encoding
     readings = list(_readings(data))
     score, _, sample = max(readings)
     rival = max((score for score, _, other in readings if other != sample), default=-1.0)
     if score < ENOUGH or score - rival < max(LEAD, 0.25 / max(1, len(_non_ascii(sample)))):
         return None
-    # Of encodings with the same reading, the usual one comes first.
+    # If several encodings give the same text, the most common one is first.
     encoding = next(
         name for points, name, other in readings if other == sample and points >= ENOUGH
     )
@@ -254,7 +252,7 @@ def likely_encoding(data: bytes, text: str, codec: str) -> tuple[str, str] | Non
 
 
 def _readings(data: bytes) -> Iterator[tuple[float, str, str]]:
-    """For each encoding the score, the encoding, and a sample of the text."""
+    """Yield the score, the name, and a decoded sample for each encoding."""
     lines = b"\n".join(line for line in data.split(b"\n") if not line.isascii())
     for encodings, alphabets in LETTERS.items():
         for k, encoding in enumerate(encodings.split()):
@@ -269,8 +267,8 @@ def _readings(data: bytes) -> Iterator[tuple[float, str, str]]:
 
 
 def _score(text: str, letters: str) -> float:
-    """The mean points of the non-ASCII characters: from 1 for usual letters to −1."""
-    # Of ideographs, only half of the characters in a text are listed, so these count twice.
+    """The mean points of the non-ASCII characters, from −1 to 1 for the most frequent letters."""
+    # `LETTERS` has only half of the ideographs in a typical text, so these count twice.
     is_latin, is_ideographic = letters < "\u0370", len(letters) > 70
     points = 0.0
     characters = _non_ascii(text)

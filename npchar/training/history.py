@@ -1,4 +1,4 @@
-"""The history of a training: the numbers of each epoch."""
+"""The history of a training: the losses and times of each epoch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["History"]
 
 @dataclass(repr=False)
 class History:
-    """The numbers of each epoch, oldest first.
+    """The losses, times and events of a training. Lists have one number per epoch.
 
     Examples
     --------
@@ -26,26 +26,26 @@ class History:
     """The names of the attributes that a checkpoint stores."""
 
     loss: list[float] = field(default_factory=list)
-    """The mean over the epoch's batches, while the weights changed; nats per character."""
+    """The mean training loss over the batches of the epoch, nats per character."""
     val_loss: list[float] = field(default_factory=list)
-    """The loss on the validation set after the epoch, nats per character; empty without one."""
+    """The validation loss after the epoch, nats per character; empty without a validation set."""
     seconds: list[float] = field(default_factory=list)
-    """The time of each epoch's training and validation, callbacks left out."""
+    """The time of training and validation, without callbacks."""
     gradient_norm: list[float] = field(default_factory=list)
     """The mean norm of the gradient, before clipping."""
     baselines: dict[str, float] = field(default_factory=dict)
-    """The loss of n-gram models that were trained on the same part of the text, on the same
-    held-out part (see ``text/ngrams.py``): what the losses are worth. Without a held-out part, on
-    the text itself, and only those too simple to learn it by heart."""
+    """The losses of n-gram models with the same training and validation sets, for comparison: see
+    ``text/ngrams.py``. Without a validation set, the losses of simple n-gram models on the training
+    text."""
     events: list[str] = field(default_factory=list)
-    """A sentence for each unusual event: a spike and what was done, an early end, which weights
-    were restored."""
+    """A sentence for each special event, such as a rollback, early stopping, or restored
+    weights."""
     config: Table = field(default_factory=dict)
-    """The arguments of `fit` with all defaults resolved, where None was given."""
+    """The arguments of `fit` with all defaults resolved."""
 
     @property
     def bits_per_character(self) -> list[float]:
-        """`val_loss`, or `loss` where nothing was held out, in bits.
+        """`val_loss`, or `loss` without a validation set, in bits per character.
 
         Examples
         --------
@@ -56,7 +56,7 @@ class History:
         return [loss / math.log(2) for loss in self.val_loss or self.loss]
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw the losses and the baselines; returns matplotlib's axes (the extra `plot`).
+        """Plot the losses and the baselines; return the axes. Needs matplotlib.
 
         Examples
         --------
@@ -80,7 +80,7 @@ class History:
         )
 
     def _repr_html_(self) -> str:
-        """For notebooks: a table of the epochs."""
+        """A table of the epochs for notebooks."""
         import html
 
         columns = {"loss": [f"{loss:.4f}" for loss in self.loss]}

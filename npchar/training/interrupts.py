@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM, delayed until a training step is complete.
+"""Delays Ctrl-C and SIGTERM until a training step is complete.
 
-In the middle of a step the weights are half updated, so that there would be nothing to save.
+In the middle of a step, the weights may be half updated and cannot be saved.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 
 def interrupt(sentence: str) -> KeyboardInterrupt:
-    """A KeyboardInterrupt that a notebook shows as one sentence, without frames.
+    """A KeyboardInterrupt that notebooks show as one sentence, without a traceback.
 
-    It is no subclass, because Python ends by the signal, as a shell expects, only for
-    KeyboardInterrupt itself.
+    It is not a subclass, because only an uncaught KeyboardInterrupt itself makes Python end by the
+    signal, as shells expect.
     """
     error = KeyboardInterrupt(sentence)
     error._render_traceback_ = lambda: [sentence]  # type: ignore[attr-defined]  # IPython asks
@@ -25,17 +25,17 @@ def interrupt(sentence: str) -> KeyboardInterrupt:
 
 
 class Interrupts:
-    """While it is entered, delays signals that arrive within `uninterrupted`.
+    """A context manager that delays signals within `uninterrupted`.
 
-    A second Ctrl-C is not delayed. Nothing changes where the program has handlers of its own,
-    outside of the main thread, where a signal is ignored, as in a script's background jobs, and
-    where there are no signals, as in a browser.
+    A second Ctrl-C is not delayed. Signals are not handled if the program has its own handlers,
+    outside the main thread, if a signal is ignored (as in background jobs of a script), or if there
+    are no signals (as in a browser).
 
     Parameters
     ----------
     terminate
-        Whether SIGTERM ends the training as Ctrl-C does, by a SystemExit of 143, so that there is
-        time to save.
+        Whether SIGTERM also ends the training in an orderly way, with a SystemExit of 143, so that
+        the training can be saved.
     """
 
     def __init__(self, terminate: bool) -> None:
@@ -44,7 +44,7 @@ class Interrupts:
             self.usual[signal.SIGTERM] = signal.SIG_DFL
         self.busy = False
         self.delayed: int | None = None
-        """The signal that has arrived within `uninterrupted`."""
+        """The signal that arrived within `uninterrupted`."""
 
     def __enter__(self) -> Interrupts:
         for number, usual in self.usual.items():
@@ -57,14 +57,14 @@ class Interrupts:
 
     @staticmethod
     def _replace(number: int, old: Handler, new: Handler) -> None:
-        """Replace one handler of a signal, where a program may."""
+        """Replace a signal handler if this is possible."""
         if signal.getsignal(number) == old:
             with contextlib.suppress(Exception):  # another thread, a subinterpreter, or a browser
                 signal.signal(number, new)
 
     @contextlib.contextmanager
     def uninterrupted(self) -> Iterator[None]:
-        """Complete the body before a signal takes effect, also where the body fails."""
+        """Complete the body before a signal takes effect, even if the body raises an error."""
         self.busy = True
         try:
             yield

@@ -1,8 +1,8 @@
-"""The optimizers: a gradient in, better weights out, on flat vectors.
+"""Optimizers, which update flat weights with a flat gradient.
 
-The gradient comes from the layers through ``layers/parameters.py``, and ``training/step.py`` calls
-this. All that an optimizer keeps between two steps is one flat vector, its `state`, which
-``training/divergence.py`` restores and ``training/checkpoint.py`` saves.
+``training/step.py`` calls the optimizer with the gradient of ``layers/parameters.py``. An optimizer
+stores one flat vector between two steps, its `state`. ``training/divergence.py`` restores the
+state, and ``training/checkpoint.py`` saves it.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 __all__ = ["SGD", "Adam", "Muon", "Optimizer", "RMSprop", "clip_by_global_norm", "orthogonalize"]
 
-# A running mean of gradients that are all zero, as of a rare character, would decay into
-# subnormal numbers, on which x86 computes tens of times slower. This constant keeps it above.
+# Added to running means, which would otherwise decay into slow subnormal numbers if all gradients
+# are zero, as those of rare characters.
 TINY = 1e-30
 COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the Newton-Schulz iterations
-STEPS = 2  # iterations: more gain nothing here
+STEPS = 2  # iterations: more do not improve the loss
 PART = 1 << 17  # numbers: a few such arrays fit in a core's cache
 
 
 @dataclass(kw_only=True, eq=False)
 class Optimizer(ABC):
-    """A rule that turns a gradient into a step of the weights.
+    """Base class of optimizers.
 
     Examples
     --------
@@ -47,20 +47,20 @@ class Optimizer(ABC):
     """
 
     learning_rate: float
-    """The learning rate, which a schedule multiplies."""
+    """The learning rate before the schedule is applied."""
     state: Array | None = field(default=None, init=False, repr=False)
-    """All that it keeps between two steps, one flat vector; None before the first update."""
+    """The state between two steps, one flat vector; None before the first update."""
     shapes: Mapping[str, tuple[int, ...]] | None = field(default=None, init=False, repr=False)
-    """The names and shapes of the arrays in the weights, which a training sets. `Muon` needs them,
-    as does an `RMSprop` with an `input_scale`."""
+    """The names and shapes of the arrays in the weights, which `Model.fit` sets. They are needed
+    by `Muon`, and by `RMSprop` with an `input_scale` other than 1."""
 
     def __new__(cls, *positional: object, **_: object) -> Self:
-        """Refuse the number of weights, the first argument in version 1."""
+        """Reject positional arguments: in version 1, the first was the number of weights."""
         if positional:
             raise TypeError(
                 f"{cls.__name__} takes its arguments by keyword, as in "
-                f"{cls.__name__}(learning_rate=0.01), and no number of weights since version 2; "
-                f"got {positional}"
+                f"{cls.__name__}(learning_rate=0.01), got {positional}; since version 2, it takes "
+                "no number of weights"
             )
         return super().__new__(cls)
 
@@ -72,17 +72,17 @@ class Optimizer(ABC):
 
     @property
     def arguments(self) -> dict[str, float]:
-        """Its arguments by name, except `learning_rate`."""
+        """The arguments by name, except `learning_rate`."""
         names = [f.name for f in dataclasses.fields(self) if f.init and f.name != "learning_rate"]
         return {name: getattr(self, name) for name in names}
 
     def prepare(self, weights: Array) -> Array:
-        """Return the state, after allocating it if there is none.
+        """Return the state. It is allocated if there is none.
 
         Raises
         ------
         ValueError
-            If the state belongs to another number or type of weights.
+            If the state belongs to weights of another number or dtype.
         """
         size = self._state_size(weights.size)
         if self.state is None:
@@ -102,16 +102,16 @@ class Optimizer(ABC):
         Parameters
         ----------
         weights
-            (n,), of floating point numbers.
+            The weights, (n,), floating-point numbers.
         gradient
-            (n,), which is not changed.
+            The gradient, (n,), which is not changed.
         learning_rate
-            The rate of this step, as a schedule computes it. Default: the optimizer's own.
+            The learning rate of this step. Default: the attribute `learning_rate`.
 
         Raises
         ------
         ValueError
-            For other shapes, or if the state belongs to other weights.
+            If the shapes are wrong, or the state belongs to other weights.
         """
         if self._scales() and sum(map(math.prod, (self.shapes or {}).values())) != weights.size:
             raise ValueError(
@@ -120,7 +120,7 @@ class Optimizer(ABC):
             )
         if weights.ndim != 1 or weights.shape != gradient.shape or weights.dtype.kind != "f":
             raise ValueError(
-                "expected weights and gradient of one shape (n,), of floating point numbers, got "
+                "expected floating-point weights and gradient of the same shape (n,), got "
                 f"{weights.shape} {weights.dtype} and {gradient.shape} {gradient.dtype}"
             )
         rate = self.learning_rate if learning_rate is None else float(learning_rate)
@@ -129,7 +129,7 @@ class Optimizer(ABC):
             self._update(state, part, weights[part], gradient[part], rate * scale)
 
     def _parts(self, size: int) -> Iterator[tuple[slice, float]]:
-        """The parts of the weights to give to `_update`, each with the scale of its rate."""
+        """The parts of the weights for `_update`, each with a factor for its learning rate."""
         scales, start = self._scales(), 0
         for name, shape in ((scales and self.shapes) or {"": (size,)}).items():
             scale, stop = scales.get(name, 1.0), start + math.prod(shape)
@@ -138,7 +138,7 @@ class Optimizer(ABC):
             start = stop
 
     def _scales(self) -> Mapping[str, float]:
-        """Learning rates of arrays as multiples of lr; 0 is for no `_update`."""
+        """Factors for the learning rates of arrays, by name; 0 means no `_update`."""
         return {}
 
     @staticmethod
@@ -147,41 +147,41 @@ class Optimizer(ABC):
         return n
 
     def _initial_value(self) -> float:
-        """The value of all numbers of the state before the first update."""
+        """The initial value of all numbers in the state."""
         return 0.0
 
     @abstractmethod
     def _update(
         self, state: Array, part: slice, weights: Array, gradient: Array, learning_rate: float
     ) -> None:
-        """Change a part of the weights by one step, given the gradient of this part.
+        """Update a part of the weights, given the gradient of this part.
 
-        Each weight must be changed independently of the others.
+        The update of each weight must not depend on other weights.
         """
 
 
 @dataclass(kw_only=True, eq=False)
 class RMSprop(Optimizer):
-    """RMSprop (Hinton 2012) by the formula of Keras 3.
+    """RMSprop (Hinton 2012) with the formula of Keras 3.
 
-    ``v ← ρ v + (1 − ρ) g²`` and ``p ← p − lr g / √(v + ε)``: each weight moves by
-    the learning rate times its gradient over that gradient's running size. Note
-    where ε stands: PyTorch and Keras 2 put it outside the root.
+    ``v ← ρ v + (1 − ρ) g²`` and ``p ← p − lr g / √(v + ε)``: the gradient is divided by the square
+    root of a running mean of its square. Here ε is inside the square root; in PyTorch and Keras 2,
+    it is outside.
 
     Parameters
     ----------
     learning_rate
         The learning rate, lr.
     rho
-        The share of the running mean of g² that is kept from step to step.
+        ρ, the decay rate of the running mean of g².
     epsilon
-        Keeps the root from zero. The default is that of Keras; ``fit(optimizer="rmsprop")``
-        uses 1e-12 for a target at every character, because the gradients are small there.
+        ε, which avoids a division by zero. The default is that of Keras.
+        ``fit(optimizer="rmsprop", targets="all")`` uses 1e-12, because its gradients are small.
     input_scale
-        The learning rate of the first layer's input weights `Wx`, as a multiple of lr. A row of
-        these weights learns only from the steps with its character. The default is that of Keras;
-        ``fit(optimizer="rmsprop")`` uses 3, 2 or 8 for LSTMs, GRUs or plain RNNs, for a target at
-        every character. Other values than 1 need `shapes`, which a training sets.
+        A factor for the learning rate of the first layer's input weights `Wx`, because a row of
+        them learns only from the steps with its character. The default is that of Keras.
+        ``fit(optimizer="rmsprop", targets="all")`` uses 3 for LSTMs, 2 for GRUs and 8 for plain
+        RNNs. Values other than 1 need `shapes`, which `Model.fit` sets.
 
     Examples
     --------
@@ -203,7 +203,7 @@ class RMSprop(Optimizer):
         return {} if self.input_scale == 1 else {first: self.input_scale}
 
     def _initial_value(self) -> float:
-        # v + ε rather than v: it cannot become subnormal, and saves a pass over the weights.
+        # The state is v + ε, which cannot become subnormal and saves a pass over the weights.
         return self.epsilon
 
     def _update(
@@ -223,21 +223,21 @@ class RMSprop(Optimizer):
 
 @dataclass(kw_only=True, eq=False)
 class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015): RMSprop with a running mean of the gradient, too.
+    """Adam (Kingma & Ba 2015): running means of the gradient and of its square.
 
     ``m ← β₁ m + (1 − β₁) g``, ``v ← β₂ v + (1 − β₂) g²`` and, at the n-th step,
-    ``p ← p − lr (m / (1 − β₁ⁿ)) / (√(v / (1 − β₂ⁿ)) + ε)``. The divisors are the bias correction
-    for means that start at zero.
+    ``p ← p − lr (m / (1 − β₁ⁿ)) / (√(v / (1 − β₂ⁿ)) + ε)``. The terms 1 − βⁿ are the bias
+    correction for means that start at zero.
 
     Parameters
     ----------
     learning_rate
         The learning rate, lr.
     beta1, beta2
-        The shares of the running means of g and g² that are kept from step to step. The paper's
-        β₂ is 0.999. A training here has some thousands of steps, so the default is less.
+        β₁ and β₂, the decay rates of the running means of g and g². The default of β₂ is lower than
+        the 0.999 of the paper, because most trainings here have only thousands of steps.
     epsilon
-        Keeps the divisor from zero.
+        ε, which avoids a division by zero.
 
     Examples
     --------
@@ -290,14 +290,14 @@ class Adam(Optimizer):
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum (Polyak 1964; Sutskever et al. 2013).
 
-    ``u ← μ u + g`` and ``p ← p − lr u``: a step continues in the direction of those before.
+    ``u ← μ u + g`` and ``p ← p − lr u``: a step partly continues the steps before it.
 
     Parameters
     ----------
     learning_rate
         The learning rate, lr.
     momentum
-        μ: the share of the last step that is kept.
+        μ, the decay rate of u.
 
     Examples
     --------
@@ -327,8 +327,9 @@ class Muon(RMSprop):
     """Muon (Jordan et al. 2024) for recurrent weights, and `RMSprop` for all others.
 
     ``m ← μ m + (1 − μ) g`` and ``W ← W − lr · s · orthogonalize(μ m + (1 − μ) g)`` for each
-    gate's matrix W in a layer's `Wh`. An ordinary gradient is large in a few directions; the
-    orthogonalized step is about as long in all of them. Needs `shapes`, which a training sets.
+    gate's matrix W in the `Wh` of a layer. A gradient is usually large in only a few directions.
+    The orthogonalized step has about the same length in all directions. Muon needs `shapes`, which
+    `Model.fit` sets.
 
     Parameters
     ----------
@@ -337,9 +338,9 @@ class Muon(RMSprop):
     rho, epsilon, input_scale
         See `RMSprop`.
     momentum
-        μ: the share of the running mean of g that is kept from step to step.
+        μ, the decay rate of the running mean of g.
     recurrent_scale
-        s: the learning rate of the recurrent weights, as a multiple of lr.
+        s, a factor for the learning rate of the recurrent weights.
 
     Examples
     --------
@@ -383,15 +384,15 @@ class Muon(RMSprop):
 def orthogonalize(matrices: Array, steps: int) -> Array:
     """Bring the singular values of matrices near 1, by Newton-Schulz iterations.
 
-    Each iteration is a polynomial of the matrix, whose coefficients are those of Jordan et al.
-    (2024). It applies the polynomial to each singular value and leaves the singular vectors.
+    Each iteration applies the polynomial of Jordan et al. (2024) to the singular values. The
+    singular vectors do not change.
 
     Parameters
     ----------
     matrices
         (N, H, H).
     steps
-        The number of iterations. After 5 of them most values lie between 0.7 and 1.2.
+        The number of iterations. After 5 iterations, most values are between 0.7 and 1.2.
 
     Returns
     -------
@@ -419,14 +420,14 @@ OPTIMIZERS: dict[str, type[RMSprop | Adam | SGD]] = {
 def clip_by_global_norm(gradient: Array, limit: float) -> float:
     """Scale a flat gradient in place to the norm `limit` if its norm is larger.
 
-    The direction stays (Pascanu et al. 2013).
+    The direction does not change (Pascanu et al. 2013).
 
     Parameters
     ----------
     gradient
-        (n,), changed in place.
+        The gradient, (n,), which is changed in place.
     limit
-        The largest norm.
+        The maximum norm.
 
     Returns
     -------
@@ -448,5 +449,5 @@ def clip_by_global_norm(gradient: Array, limit: float) -> float:
 
 
 def _parts(stop: int, start: int = 0) -> Iterator[slice]:
-    """Parts of a long vector, each of which stays in the cache for all that is done to it."""
+    """Parts of a long vector that fit in the cache."""
     return (slice(at, min(at + PART, stop)) for at in range(start, stop, PART))

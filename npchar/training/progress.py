@@ -1,4 +1,4 @@
-"""The progress of a training: a line per epoch, and one for each unusual event.
+"""Prints the progress of a training: a line per epoch, and a line per special event.
 
 ``training/trainer.py`` calls it with the numbers of ``training/history.py``.
 """
@@ -16,9 +16,9 @@ from npchar.training.history import History
 
 
 class Progress:
-    """A line per epoch; on a terminal the one under way is written over as it goes.
+    """Prints a line per epoch. On a terminal, the line of the current epoch is updated in place.
 
-    In a notebook all lines are one output of the cell, which is replaced.
+    In a notebook, all lines are one output of the cell, which is updated.
     """
 
     def __init__(self, epochs: int, symbols: int, symbol_name: str, held_out: str = "") -> None:
@@ -32,16 +32,16 @@ class Progress:
         self.display = notebook_display()
         self.width = 0  # of the text on the terminal's line
         self.last_shown = time.perf_counter()
-        # The latest epoch of `update`, its share that was done at the first call, and the time.
+        # The latest epoch of `update`; its fraction and the time at its first call.
         self.epoch, self.share, self.begun = -1, 0.0, 0.0
 
     def begin(self, history: History, epochs_done: int, finished: bool) -> None:
-        """Describe the validation set, and the epoch that a training is resumed after."""
+        """Print the validation set, and the epoch after which the training is resumed."""
         if self.held_out:
             self.say(f"held out: {self.held_out}")
         self._say_baselines(history)
         if finished:
-            self.say(f"the training was finished, after epoch {epochs_done}")
+            self.say(f"the training is already complete, after epoch {epochs_done}")
         elif epochs_done:
             self.say(f"resuming after epoch {epochs_done}")
 
@@ -53,11 +53,11 @@ class Progress:
             self.say(f"baselines, nats per {self.symbol_name}: {losses}")
 
     def say(self, line: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         self._show(line, end="\n")
 
     def update(self, epoch: int, share: float, loss: float) -> None:
-        """After a step: this share of the epoch is done; the first is epoch 0."""
+        """Report a step: the epoch (from 0), its completed fraction, and the loss."""
         now = time.perf_counter()
         if epoch != self.epoch:
             self.epoch, self.share, self.begun = epoch, share, now
@@ -69,7 +69,7 @@ class Progress:
         self._show_epoch(epoch, f"loss {loss:.4f}", rate, left, end="")
 
     def end_epoch(self, history: History) -> None:
-        """After an epoch and its validation."""
+        """Report the end of an epoch and its validation."""
         self._say_baselines(history)
         epoch, seconds = len(history.loss) - 1, history.seconds[-1]
         losses = f"loss {history.loss[-1]:.4f}"
@@ -97,10 +97,10 @@ class Progress:
 
 
 def show(text: str, end: str = "\n") -> None:
-    """Print; a training continues where that fails.
+    """Print a text, and ignore errors, so that the training continues.
 
-    Standard output may lack some of the characters, which become "?", or be a broken pipe, a
-    full disk, or closed.
+    Standard output may be closed, a broken pipe, or a full disk. Characters that it cannot encode
+    become "?".
     """
     with contextlib.suppress(OSError, ValueError):
         try:
@@ -111,7 +111,7 @@ def show(text: str, end: str = "\n") -> None:
 
 
 def notebook_display() -> Any:
-    """An output of the notebook's cell that can be replaced; None elsewhere."""
+    """An output of a notebook cell that can be updated; None outside notebooks."""
     if "ipykernel" in sys.modules:
         from IPython import get_ipython
         from IPython.display import display

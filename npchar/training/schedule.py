@@ -1,4 +1,4 @@
-"""Learning rate schedules: how the learning rate changes from the first step to the last."""
+"""Learning rate schedules."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ class Schedule:
     Parameters
     ----------
     decay
-        "linear", to zero at the end of the training. "cosine", to zero along half a wave
-        (Loshchilov & Hutter 2017). "constant".
+        "linear": the learning rate falls to zero linearly. "cosine": it falls to zero along half a
+        cosine wave (Loshchilov & Hutter 2017). "constant": it does not fall.
     warm_up
-        The share of all steps, from the first, in which the rate rises from zero, because the
-        first steps of RMSprop are its longest. Default: 0.05 (0 for ``targets="last"``).
+        The fraction of all steps in which the learning rate rises from zero, from the first step.
+        The first steps of RMSprop would otherwise be its largest. Default: 0.05, or 0 for
+        ``targets="last"``.
 
     Raises
     ------
     ValueError
-        For another decay, or a `warm_up` outside 0 to below 1.
+        If `decay` has another value, or `warm_up` is not from 0 to below 1.
 
     Examples
     --------
@@ -43,7 +44,7 @@ class Schedule:
     decay: str = "linear"
     """The shape of the decay."""
     warm_up: float | None = None
-    """The share of steps in which the rate rises; None for the default."""
+    """The fraction of steps in which the learning rate rises; None for the default."""
 
     def __post_init__(self) -> None:
         if self.decay not in SCHEDULES:
@@ -62,14 +63,14 @@ def learning_rate_at(
     total_steps: int,
     warm_up: float = 0.0,
 ) -> float:
-    """The learning rate of a step. The first step is 0.
+    """The learning rate of a step (from 0).
 
     Parameters
     ----------
     schedule
         The name of a decay, or a function of progress, 0 to 1, that returns a factor.
     learning_rate
-        The rate that the schedule multiplies.
+        The learning rate before the schedule is applied.
     warm_up
         As for `Schedule`.
     """
@@ -78,8 +79,8 @@ def learning_rate_at(
         factor = float(schedule(progress))
         if not 0 <= factor < math.inf:
             raise ValueError(
-                f"schedule returned {factor} for the progress {progress:.3g}; expected a finite "
-                "number of at least 0"
+                f"schedule returned {factor} at a progress of {progress:.3g}; expected a finite "
+                "number, 0 or more"
             )
     else:
         factor = SCHEDULES[schedule](progress)

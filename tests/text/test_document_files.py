@@ -66,7 +66,7 @@ def test_a_field_of_json_lines(texts):
         (
             "id,body\n1,a\n",
             {"field": "text"},
-            "file has no column 'text'; its first line has id, b",
+            "expected a column 'text' in .*file, got id, b",
         ),
         ('id,text\n1,"a\n', {"field": "text"}, "line 2 of .*file is not CSV: unexpected end"),
         (
@@ -105,7 +105,7 @@ def test_compressed_texts(tmp_path, monkeypatch, compress):
         load_corpus(path)
     monkeypatch.setattr(compressed, "LARGEST", len(text) - 1)
     path.write_bytes(data)
-    with pytest.raises(CorpusError, match="more than 1,199 bytes after decompression"):
+    with pytest.raises(CorpusError, match="at most 1,199 bytes after decompression"):
         load_corpus(path)
 
 

@@ -21,14 +21,14 @@ def test_a_good_text_has_nothing():
         ("a small one " * 100, "a small text, 1,200 characters"),
         ("\x0c\x0c\x07" * 9 + GOOD, "control characters.*: U+000C ×18, U+0007 ×9"),
         ("\ufffd" * 9 + GOOD, "9 replacement characters"),
-        ("cafÃ©" * 9 + GOOD, "UTF-8 read in another encoding"),
+        ("cafÃ©" * 9 + GOOD, "UTF-8 that was decoded with another"),
         ("\u200b" * 9 + GOOD, "invisible characters.*: U+200B ×9"),
         ("cafe\u0301" * 9 + GOOD, "U+0301 ×9.*another form in Unicode normalization NFC"),
         ("\u1112\u1161\u11ab" * 9 + GOOD, "U+1112 ×9.* U+1161 ×9.* U+11AB ×9.*NFC"),
         ("\uf90a" * 9 + GOOD, "U+F90A ×9.*NFC"),
         ("\u05d1\u05bc\u05b0" * 9 + GOOD, "accents in an unusual order.*NFC"),
         ("öö☃" + GOOD, "2 of 31 characters occur fewer than 5 times.*'ö' U.00F6 ×2, '☃' U.2603 ×1"),
-        (GOOD + "ö" * 9, "only in the held-out part.*'ö'"),
+        (GOOD + "ö" * 9, "only in the validation set.*'ö'"),
     ],
 )
 def test_findings(text, found):

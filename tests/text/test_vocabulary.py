@@ -94,7 +94,7 @@ def test_a_vocabulary_cannot_be_changed():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Vocabulary.from_text(""), "text is empty"),
+        (lambda: Vocabulary.from_text(""), "got an empty text"),
         (lambda: Vocabulary([]), "at least one"),
         (lambda: Vocabulary.from_text("ab", min_count=0), "min_count is 0"),
         (lambda: Vocabulary("ab", unknown_symbol="c"), "unknown_symbol is 'c'; expected one"),

@@ -155,7 +155,7 @@ def test_schedules():
     assert learning_rate_at(lambda progress: progress**2, 0.02, 1, 2) == 0.005
     with pytest.raises(ValueError, match="'step'; expected one of linear, cosine, constant"):
         npchar.Schedule("step")
-    with pytest.raises(ValueError, match="schedule returned nan for the progress 0.5"):
+    with pytest.raises(ValueError, match="schedule returned nan at a progress of 0.5"):
         learning_rate_at(lambda progress: math.nan, 0.02, 1, 2)
 
 
