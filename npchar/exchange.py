@@ -1,11 +1,13 @@
-"""Weights to and from Keras 3 and PyTorch, as plain arrays; models to ONNX.
+"""Converts weights to and from Keras 3 and PyTorch, and models to ONNX.
 
-For larger models than NumPy can train. Neither library is imported here: Keras'
-``set_weights`` and PyTorch's ``load_state_dict`` take these arrays as they are.
+These conversions are useful for models that are too large to train with NumPy. The weights are
+plain arrays for ``set_weights`` of Keras and ``load_state_dict`` of PyTorch, which are not imported
+here.
 
-The equations are the same everywhere. The order of the gates differs, as do their axis and the
-number of biases. `_export_layers` and `_import_layer` convert a recurrent layer, with the order of
-gates in `GATES`. The importers compare all names and shapes with an export of the new model.
+The equations of the layers are the same in all libraries. The order and the axis of the gates and
+the number of biases differ. `_export_layers` and `_import_layer` convert a recurrent layer; `GATES`
+has the orders of the gates. The importers compare all names and shapes with an export of the new
+model.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ from npchar.text.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-# The gates in the order of each library, by our numbers: i, f, o, g of an LSTM, r, z, n of a GRU.
-# Each order swaps two gates at most, so that it is its own inverse.
+# The order of gates in each library, as indices of the order here (i, f, o, g or r, z, n). Each
+# order swaps at most two gates, so it is its own inverse.
 GATES = {
     "torch": {"lstm": [0, 1, 3, 2], "gru": [0, 1, 2], "rnn": [0]},
     "keras": {"lstm": [0, 1, 3, 2], "gru": [1, 0, 2], "rnn": [0]},
@@ -36,23 +38,23 @@ GATES = {
 
 
 def to_keras(model: Model) -> list[Array]:
-    """The weights as Keras 3 has them, for ``set_weights``.
+    """Convert the weights of a model for ``set_weights`` of Keras 3.
 
-    For a Sequential of an LSTM, GRU or SimpleRNN for each layer (with
-    ``return_sequences=True``, but perhaps the last) and ``Dense(V)``, whose input is
-    one-hot: (B, T, V).
+    The Keras model is a Sequential with an LSTM, GRU or SimpleRNN per layer and a ``Dense(V)``. All
+    recurrent layers except the last need ``return_sequences=True``. The input is one-hot, (B, T,
+    V).
 
     Returns
     -------
     list of Array
-        A layer's kernel (D, GH), recurrent kernel (H, GH) and bias (GH,), or (2, 3H) of a
-        GRU, for each layer, where G is 4 for an LSTM, 3 for a GRU and 1 for a SimpleRNN; the
-        Dense kernel (H, V) and bias (V,).
+        For each layer, the kernel (D, GH), the recurrent kernel (H, GH) and the bias, (GH,) or
+        (2, 3H) for a GRU. G is 4 for an LSTM, 3 for a GRU and 1 for a SimpleRNN. The last two
+        arrays are the Dense kernel (H, V) and bias (V,).
 
     Raises
     ------
     ValueError
-        For a model of convolutions.
+        If the model has convolutions.
 
     Examples
     --------
@@ -68,22 +70,24 @@ def to_keras(model: Model) -> list[Array]:
 
 
 def from_keras(weights: Sequence[ArrayLike], vocabulary: Vocabulary) -> Model:
-    """The model with the weights of Keras 3's ``get_weights``, as `to_keras` describes them.
+    """Create a model from the weights of a Keras 3 model.
 
-    The layers must have Keras' default activations (tanh, and sigmoid for the gates), and
-    a GRU its default ``reset_after=True``.
+    The Keras model must have the structure described in `to_keras`, the default activations (tanh,
+    and sigmoid for gates), and for a GRU the default ``reset_after=True``.
 
     Parameters
     ----------
     weights
-        The list that ``get_weights`` returns.
+        The result of ``get_weights``.
     vocabulary
-        What the model was trained with, V symbols.
+        The vocabulary of the model, V symbols.
 
     Raises
     ------
     ValueError
-        Unless they are the weights of layers of one kind and a Dense layer, for this vocabulary.
+        If the weights do not belong to such a model, or do not fit the vocabulary.
+    TypeError
+        If `weights` is not a sequence.
 
     Examples
     --------
@@ -100,9 +104,9 @@ def from_keras(weights: Sequence[ArrayLike], vocabulary: Vocabulary) -> Model:
     layers, rest = divmod(len(arrays) - 2, 3)
     if layers < 1 or rest:
         raise ValueError(
-            "expected three arrays for each LSTM, GRU or SimpleRNN and two for the Dense layer "
-            f"above, got {len(arrays)} arrays; pass all that get_weights() returns, and take "
-            "convolutions from PyTorch, with from_torch"
+            "expected three arrays for each LSTM, GRU or SimpleRNN and two for the Dense layer, "
+            f"got {len(arrays)} arrays; pass the whole result of get_weights(), and import "
+            "convolutions from PyTorch with from_torch"
         )
     model = _new_model(vocabulary, arrays[1].T, layers, arrays[-2].T)
     kinds = ("kernel", "recurrent kernel", "bias")
@@ -119,15 +123,15 @@ def from_keras(weights: Sequence[ArrayLike], vocabulary: Vocabulary) -> Model:
 
 
 def to_torch(model: Model) -> dict[str, Array]:
-    """The weights as PyTorch has them, for ``load_state_dict`` with ``torch.from_numpy``.
+    """Convert the weights of a model for ``load_state_dict`` of PyTorch.
 
-    For a module with ``lstm = nn.LSTM(V, H, num_layers)``, or ``gru = nn.GRU(...)``, or
-    ``rnn = nn.RNN(...)``, and ``dense = nn.Linear(H, V)``. PyTorch has two biases for a gate;
-    where one would do, the second is zero.
+    Convert the arrays with ``torch.from_numpy``. The module has ``lstm = nn.LSTM(V, H,
+    num_layers)``, ``gru = nn.GRU(...)`` or ``rnn = nn.RNN(...)``, and ``dense = nn.Linear(H, V)``.
+    PyTorch has two biases per gate. If one bias is enough, the second is zero.
 
-    Convolutions are for ``conv = nn.ModuleList(...)`` of an
-    ``nn.Conv1d(D, 2 * H, kernel_size=2, dilation=d)`` for each layer k, with
-    ``d = 2 ** (k % 10)``. Its output for ``x``, (B, D, T), is:
+    For convolutions, the module has ``conv = nn.ModuleList(...)`` with an
+    ``nn.Conv1d(D, 2 * H, kernel_size=2, dilation=d)`` for each layer k, where
+    ``d = 2 ** (k % 10)``. The output of layer k for ``x``, (B, D, T), is:
 
         y = F.glu(self.conv[k](F.pad(x, (d, 0))), dim=1)
         x = x + y if k else y
@@ -135,9 +139,10 @@ def to_torch(model: Model) -> dict[str, Array]:
     Returns
     -------
     dict of str to Array
-        By PyTorch's names: ``weight_ih_lK`` (GH, D), ``weight_hh_lK`` (GH, H) and two biases (GH,)
-        for each layer K, where G is 4 for an LSTM, 3 for a GRU and 1 for an RNN; ``dense.weight``
-        (V, H) and ``dense.bias`` (V,).
+        Arrays by their names in PyTorch. Each recurrent layer K has ``weight_ih_lK`` (GH, D),
+        ``weight_hh_lK`` (GH, H) and two biases (GH,), where G is 4 for an LSTM, 3 for a GRU and 1
+        for an RNN. Each convolution k has ``conv.k.weight`` (2H, D, 2) and ``conv.k.bias`` (2H,).
+        The output layer has ``dense.weight`` (V, H) and ``dense.bias`` (V,).
 
     Examples
     --------
@@ -149,7 +154,7 @@ def to_torch(model: Model) -> dict[str, Array]:
     arrays = {}
     if layer == "conv":
         for k, (W, b) in enumerate(each.arrays.values() for each in model.network.layers):
-            W = W.transpose(0, 3, 2, 1)[..., ::-1]  # (2, H, D, 2): there the input before is first
+            W = W.transpose(0, 3, 2, 1)[..., ::-1]  # (2, H, D, 2): PyTorch has the old input first
             arrays[f"conv.{k}.weight"] = W.reshape(-1, *W.shape[2:]).copy()  # (2H, D, 2)
             arrays[f"conv.{k}.bias"] = b.flatten()
     else:
@@ -161,24 +166,24 @@ def to_torch(model: Model) -> dict[str, Array]:
 
 
 def from_torch(state: Mapping[str, ArrayLike], vocabulary: Vocabulary) -> Model:
-    """The model with the weights of a PyTorch ``state_dict``.
+    """Create a model from the ``state_dict`` of a PyTorch module.
 
-    Of a module with one ``nn.LSTM``, ``nn.GRU`` or ``nn.RNN`` (with tanh), not bidirectional
-    and without projection, or with convolutions as `to_torch` describes them; and one
-    ``nn.Linear`` above, whatever their names. Convolutions are taken in the order of the
-    numbers in their names.
+    The module must have one ``nn.Linear`` as output layer, and either one ``nn.LSTM``, ``nn.GRU``
+    or ``nn.RNN`` (with tanh, not bidirectional, without projection) or convolutions as described
+    in `to_torch`. The names of these modules do not matter. Convolutions are sorted by the numbers
+    in their names.
 
     Parameters
     ----------
     state
-        The arrays, or tensors, by name.
+        Arrays or tensors by name.
     vocabulary
-        What the model was trained with, V symbols.
+        The vocabulary of the model, V symbols.
 
     Raises
     ------
     ValueError
-        Unless they are the weights of such a module, for this vocabulary.
+        If the weights do not belong to such a module, or do not fit the vocabulary.
 
     Examples
     --------
@@ -191,7 +196,7 @@ def from_torch(state: Mapping[str, ArrayLike], vocabulary: Vocabulary) -> Model:
     convolutions = [name for name, array in tensors.items() if array.ndim == 3]
     convolutions.sort(key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
     modules = {name.rpartition(".")[0]: f"conv.{k}" for k, name in enumerate(convolutions)}
-    arrays: dict[str, Array] = {}  # by the names of `to_torch`, "recurrent" for the kind of layer
+    arrays: dict[str, Array] = {}  # by the names of `to_torch`, with "recurrent" for "lstm" etc.
     for name, array in tensors.items():
         module, _, kind = name.rpartition(".")
         module = "recurrent" if "_l" in kind else modules.get(module, "dense")
@@ -228,31 +233,31 @@ def from_torch(state: Mapping[str, ArrayLike], vocabulary: Vocabulary) -> Model:
 
 
 def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
-    """Write the model for ONNX runtimes; needs the package ``onnx``: pip install "npchar[onnx]".
+    """Write a model to an ONNX file. This needs the package ``onnx``: pip install "npchar[onnx]".
 
-    The file is in float32, also for a float64 model: runtimes have no recurrent layers in float64.
-    Inputs are ``ids`` (T, B) int64, and for each layer K the state before, ``hK`` and of an
-    LSTM ``cK`` (1, B, H); outputs ``logits`` (T, B, V) and the state after, ``hK_next`` and
+    The weights are float32, because ONNX runtimes do not support recurrent layers in float64. The
+    inputs are ``ids`` (T, B), int64, and the initial state of each layer K, (1, B, H): ``hK``, and
+    ``cK`` for an LSTM. The outputs are ``logits`` (T, B, V) and the final states, ``hK_next`` and
     ``cK_next``.
 
     Parameters
     ----------
     model
-        Of LSTM, GRU or plain recurrent layers.
+        A model of LSTM, GRU or plain recurrent layers.
     path
-        Where, as in "model.onnx".
+        The path of the file, such as "model.onnx".
 
     Raises
     ------
     ValueError
-        For a model of convolutions.
+        If the model has convolutions.
 
     Examples
     --------
     >>> model = npchar.Model(npchar.Vocabulary("abc"), hidden_size=4)
     >>> npchar.to_onnx(model, "model.onnx")  # doctest: +SKIP
 
-    It needs the package onnx; with it, any ONNX runtime runs the file:
+    Any ONNX runtime runs the file:
 
     >>> import onnxruntime  # doctest: +SKIP
     >>> session = onnxruntime.InferenceSession("model.onnx")  # doctest: +SKIP
@@ -298,12 +303,15 @@ def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
 
 
 def _export_layers(network: Network, library: str) -> list[tuple[Array, Array, Array]]:
-    """Each recurrent layer with the gates of a library side by side: (D, GH), (H, GH), (2, GH)."""
+    """The weights of each recurrent layer in the format of a library, with gates side by side.
+
+    The shapes are (D, GH), (H, GH) and (2, GH).
+    """
     orders, kind = GATES[library], network.config.layer
     if kind not in orders:
         raise ValueError(
-            f"expected a model of {', '.join(orders)} layers, got {kind}: only to_torch converts "
-            "convolutions"
+            f"expected a model of {', '.join(orders)} layers, got {kind}; convert convolutions "
+            "with to_torch"
         )
     layers = []
     for layer in network.layers:
@@ -335,8 +343,8 @@ def _new_model(vocabulary: Vocabulary, recurrent: Array | None, layers: int, den
     if layer is None or not H or dtype not in DTYPES:
         shape = None if recurrent is None else recurrent.shape
         raise ValueError(
-            "expected recurrent weights of H by 4H numbers (LSTM), 3H (GRU) or H (plain RNN), got "
-            f"the shape {shape}, with Dense weights of H by V numbers in float32 or float64, got "
+            "expected recurrent weights of H by 4H (LSTM), 3H (GRU) or H (plain RNN) numbers and "
+            f"float32 or float64 Dense weights of H by V numbers, got the shapes {shape} and "
             f"{dense.shape} in {dtype}; see npchar.to_keras and npchar.to_torch for the layers"
         )
     model = Model.from_network(
@@ -349,7 +357,7 @@ def _new_model(vocabulary: Vocabulary, recurrent: Array | None, layers: int, den
 def _require_arrays(
     arrays: dict[str, Array], expected: dict[str, Array], vocabulary: Vocabulary, advice: str
 ) -> None:
-    """Raise a ValueError that names the first array of another shape or type, if there is one."""
+    """Raise a ValueError if an array has another shape or dtype, and name the first such array."""
     for name in expected | arrays:
         described = [
             f"{a[name].dtype.newbyteorder('=')} of the shape {a[name].shape}"
@@ -365,7 +373,7 @@ def _require_arrays(
 
 
 def _as_array(tensor: Any) -> Array:
-    """A tensor of PyTorch, also one with a gradient or of a type that NumPy has not."""
+    """Convert a PyTorch tensor to an array, also with a gradient or in bfloat16."""
     if hasattr(tensor, "detach"):
         tensor = tensor.detach()
         tensor = tensor.float() if "bfloat16" in str(tensor.dtype) else tensor

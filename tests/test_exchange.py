@@ -263,7 +263,7 @@ def torch_with(layer="lstm", **changes):
         (lambda: from_torch({"w": np.zeros(3)}, VOCABULARY), "the arrays of one nn.LSTM"),
         (lambda: from_torch(state_without("dense.bias"), VOCABULARY), "dense.bias .* nothing"),
         (lambda: from_torch(state_without("lstm.weight_hh_l0"), VOCABULARY), "lstm.weight_hh_l0"),
-        (lambda: torch_with(**{"lstm.weight_hh_l0": np.ones((9, 6))}), r"shape \(9, 6\)"),
+        (lambda: torch_with(**{"lstm.weight_hh_l0": np.ones((9, 6))}), r"shapes \(9, 6\)"),
         (lambda: torch_with(**{"lstm.bias_hh_l0": np.zeros(1)}), r"bias_hh_l0 .* shape \(1,\)"),
         (
             lambda: torch_with(**{"dense.weight": np.zeros((11, 6))}),
@@ -274,10 +274,10 @@ def torch_with(layer="lstm", **changes):
             lambda: torch_with("conv", **{"conv.0.weight": np.zeros((12, 11, 3))}),
             r"conv.0.weight .* \(12, 11, 3\)",
         ),
-        (lambda: to_keras(made(1, layer="conv")[0]), "got conv: only to_torch"),
+        (lambda: to_keras(made(1, layer="conv")[0]), "got conv; convert convolutions with to_torch"),
         (
             lambda: to_onnx(made(1, layer="conv")[0], "never-written.onnx"),
-            "got conv: only to_torch",
+            "got conv; convert convolutions with to_torch",
         ),
     ],
 )

@@ -1,10 +1,10 @@
-"""Analysis: how well a model predicts, what its cells do, what it copied.
+"""Analysis: scores, activations, saliency and originality.
 
-`npchar.Model.score` has the log-probability of each character of a text, in nats, and shows the
-text coloured by surprise; `npchar.Model.activations` has every gate and cell after each
-character, and finds the cells that follow a feature (Karpathy et al. 2016);
+`npchar.Model.score` returns the log-probability of each character of a text, in nats. A notebook
+shows the score as a text coloured by surprise. `npchar.Model.activations` returns the gates and
+cells after each character, and finds the cells that follow a feature (Karpathy et al. 2016).
 `npchar.Model.saliency` and `npchar.gradient_flow` show how far back a prediction depends on the
-text; `npchar.originality` what a text has word for word from its corpus.
+text. `npchar.originality` finds the passages that a text copies from its corpus.
 `npchar.Model.to_html` writes a page that runs a model in a browser.
 
 >>> model = npchar.Model.pretrained("nietzsche")

@@ -1,6 +1,7 @@
-"""The activations of a model over a text: its gates and cells, and what they depend on.
+"""The activations of a model over a text, and gradients with respect to its inputs and states.
 
-``model.py`` computes them for a text; ``analysis/colouring.py`` colours the text by a cell.
+`npchar.Model.activations` and `npchar.Model.saliency` use this module. ``analysis/colouring.py``
+colours a text by the values of a unit.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from npchar.text.vocabulary import Text
 
 __all__ = ["Activations", "gradient_flow"]
 
-CHUNK = 1000  # characters read at once
+CHUNK = 1000  # characters read at a time
 
 
 class UnitCorrelation(NamedTuple):
-    """A unit that correlates with a feature."""
+    """A unit and its correlation with a feature."""
 
     layer: int
     unit: int
@@ -33,7 +34,7 @@ class UnitCorrelation(NamedTuple):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Activations:
-    """The gates, cells and outputs of every layer after each character of a text.
+    """The gates, cells and outputs of all layers after each character of a text.
 
     Examples
     --------
@@ -48,13 +49,13 @@ class Activations:
     text: Text
     """The text, T symbols."""
     values: dict[str, Array]
-    """(T, layers, H) each, by their names in the equations of the layers: of LSTMs i, f, o, g,
-    c and h, of GRUs r, z, n and h, of plain RNNs h, of convolutions v, g and h. Each is an
-    attribute, too: ``seen.h``."""
+    """Arrays by their names in the equations of the layers, (T, layers, H) each: i, f, o, g, c and
+    h for LSTMs; r, z, n and h for GRUs; h for plain RNNs; v, g and h for convolutions. Each array
+    is also an attribute, such as ``seen.h``."""
 
     @classmethod
     def of(cls, network: Network, text: Text, ids: Array) -> Activations:
-        """The activations over a text, from a zero state.
+        """Compute the activations over a text, starting from the zero state.
 
         Examples
         --------
@@ -75,11 +76,11 @@ class Activations:
 
     def __getattr__(self, name: str) -> Array:
         if name not in self.__dict__.get("values", ()):
-            raise AttributeError(f"there is no {name!r} in {self!r}")
+            raise AttributeError(f"{self!r} has no {name!r}")
         return self.values[name]
 
     def _named(self, of: str | None) -> str:
-        """The name of a value: when not given, the memory, c or h."""
+        """Check and return the name of a value. Default: c, or h if there is no c."""
         name = ("c" if "c" in self.values else "h") if of is None else of
         if name not in self.values:
             raise ValueError(f"of is {of!r}; expected one of {', '.join(self.values)}")
@@ -98,7 +99,7 @@ class Activations:
         Raises
         ------
         ValueError
-            Where there is no such unit, layer or value.
+            If there is no such unit, layer or value.
 
         Examples
         --------
@@ -109,32 +110,32 @@ class Activations:
         _, layers, H = self.h.shape
         if layer not in range(layers) or unit not in range(H):
             raise ValueError(
-                f"there is no unit {unit!r} in a layer {layer!r}; there are layers 0 to "
-                f"{layers - 1}, with units 0 to {H - 1}"
+                f"expected a layer from 0 to {layers - 1} and a unit from 0 to {H - 1}, got layer "
+                f"{layer!r} and unit {unit!r}"
             )
         return self.values[self._named(of)][:, layer, unit]
 
     def html(self, unit: int, *, layer: int = 0, of: str | None = None) -> ColouredText:
-        """The text coloured by a unit: red above zero, blue below; for notebooks.
+        """The text for notebooks, coloured by a unit: red above zero, blue below zero.
 
-        What has no bounds, as a cell, is shown through tanh, as an LSTM's output gate sees it.
+        Values without bounds, such as those of cells, are shown as their tanh.
 
         Examples
         --------
         >>> seen = npchar.Model.pretrained("nietzsche").activations("the soul")
-        >>> "</span>" in seen.html(17)  # in a notebook, it shows itself
+        >>> "</span>" in seen.html(17)  # a notebook renders the result
         True
         """
         titles = [f"{value:.2f}" for value in self.unit(unit, layer=layer, of=of)]
         return ColouredText(as_html(self.text, self._shades(unit, layer, of), titles))
 
     def ansi(self, unit: int, *, layer: int = 0, of: str | None = None) -> str:
-        """The same for a terminal.
+        """The text for a terminal, coloured by a unit as in `html`.
 
         Examples
         --------
         >>> seen = npchar.Model.pretrained("nietzsche").activations("the soul")
-        >>> len(seen.ansi(17)) > len("the soul")  # with the codes of the colours
+        >>> len(seen.ansi(17)) > len("the soul")  # with the escape codes of the colours
         True
         """
         return as_ansi(self.text, self._shades(unit, layer, of))
@@ -147,29 +148,29 @@ class Activations:
     def find(
         self, feature: Sequence[float] | Array, n: int = 5, *, of: str | None = None
     ) -> list[UnitCorrelation]:
-        """The n units that correlate most with a feature of the text.
+        """Find the n units with the strongest correlation with a feature of the text.
 
         Parameters
         ----------
         feature
-            A number after each character, (T,): how far into the line it is, whether a
+            A number for each character, (T,), such as the position in the line, or whether a
             quotation is open.
         n
-            How many to return.
+            The number of units.
         of
             A name of `values`. Default: c, or h if there is no c.
 
         Returns
         -------
         list of UnitCorrelation
-            By Pearson's correlation, the strongest first, whatever its sign. Among
-            hundreds of units some correlate with anything by chance: check them on
-            another text too.
+            The units with Pearson's correlation, sorted by its absolute value, the strongest first.
+            Among hundreds of units, some correlate with any feature by chance, so check the result
+            on another text.
 
         Raises
         ------
         ValueError
-            For a feature of another length, or one that is the same everywhere.
+            If the feature has another length, is constant, or is not finite.
 
         Examples
         --------
@@ -185,8 +186,8 @@ class Activations:
         valid = target.shape == (len(self.text),) and np.isfinite(target).all()
         if not valid or np.ptp(target) == 0:
             raise ValueError(
-                f"expected a feature of {len(self.text)} finite numbers, not all equal, got one of "
-                f"the shape {target.shape} from {target.min(initial=0)} to {target.max(initial=0)}"
+                f"expected a feature of {len(self.text)} finite numbers, not all equal, got the "
+                f"shape {target.shape} from {target.min(initial=0)} to {target.max(initial=0)}"
             )
         array = self.values[self._named(of)]  # (T, layers, H)
         values = array.reshape(len(target), -1).astype(np.float64)  # (T, units)
@@ -216,10 +217,10 @@ class ColouredText(str):
 
 
 def saliency(network: Network, ids: Array) -> Array:
-    """The norms of the gradient of log p(last id) by each one-hot vector before it, (n − 1,)."""
+    """The norms of the gradient of log p(last id) for each earlier one-hot vector, (n − 1,)."""
     x = network.layers[0].vectors(ids[:-1, None])
     dx = network.gradients(x, ids[-1:].astype(np.intp)).inputs
-    assert dx is not None  # the gradient by vectors; ids have none
+    assert dx is not None  # it is None only for ids
     norms: Array = np.linalg.norm(dx[:, 0], axis=1)
     return norms
 
@@ -227,7 +228,7 @@ def saliency(network: Network, ids: Array) -> Array:
 def gradient_flow(
     layer: Layer[LayerState], x: Array, dh: Array, state: LayerState | None = None
 ) -> list[LayerState]:
-    """The gradient at the end of a text, backpropagated to each step before it.
+    """Backpropagate a gradient at the end of a text to the state before each step.
 
     Parameters
     ----------
@@ -236,20 +237,20 @@ def gradient_flow(
     x
         Ids, (T, B), or vectors, (T, B, D).
     dh
-        The gradient of some loss with respect to the last h, (B, H).
+        The gradient of a loss with respect to the last h, (B, H).
     state
-        The state before the first step.
+        The state before the first step. Default: zeros.
 
     Returns
     -------
     list of states
-        The gradients with respect to the state before each step, first to last, and at
-        the end those with respect to the final state: `dh`, and zeros for the rest. T + 1.
+        T + 1 gradients: those with respect to the state before each step, from first to last, and
+        the gradient with respect to the final state (`dh`, and zeros for other arrays).
 
     Raises
     ------
     ValueError
-        For a convolution, or a `dh` of another shape.
+        If the layer is a convolution, or `dh` has another shape.
 
     Examples
     --------
@@ -257,11 +258,11 @@ def gradient_flow(
     >>> flow = npchar.gradient_flow(layer, np.array([[0], [4], [2]]), np.ones((1, 3), "float32"))
     >>> len(flow), flow[0].c.shape
     (4, (1, 3))
-    >>> bool(np.abs(flow[0].h).sum() < np.abs(flow[-1].h).sum())  # less of it, further back
+    >>> bool(np.abs(flow[0].h).sum() < np.abs(flow[-1].h).sum())  # it becomes smaller
     True
     """
     if layer.reach is not None:
-        raise ValueError(f"expected a recurrent layer, got {layer!r}, which has no h to go back by")
+        raise ValueError(f"expected a recurrent layer, got {layer!r}")
     needed = layer.zero_state(x.shape[1])[0].shape
     if dh.shape != needed:
         raise ValueError(f"expected dh of the shape {needed} for this x and layer, got {dh.shape}")

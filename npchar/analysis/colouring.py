@@ -1,6 +1,6 @@
-"""Text coloured by a number for each symbol: by surprise, by a cell, by saliency.
+"""Colours a text by a number for each symbol, such as its surprise or the value of a unit.
 
-For notebooks as HTML, for terminals as ANSI escapes; the numbers come from
+The result is HTML for notebooks, or ANSI escape codes for terminals. The numbers come from
 ``analysis/scoring.py`` and ``analysis/activations.py``.
 """
 
@@ -18,16 +18,16 @@ LEVELS = {1: (224, 217, 210, 203, 196), -1: (189, 153, 117, 75, 33)}  # of a 256
 def as_html(
     symbols: Sequence[Hashable], values: Iterable[SupportsFloat], titles: Sequence[str] = ()
 ) -> str:
-    """A text with each symbol on red for a value above 0, on blue for one below.
+    """A text as HTML. Symbols with a value above 0 are red, those with a value below 0 are blue.
 
     Parameters
     ----------
     symbols
-        Characters or tokens, n.
+        n characters or tokens.
     values
-        n numbers from −1 to 1 (those beyond count as these): how strong the colour is.
+        n numbers, which are clipped to −1 to 1. Their absolute values are the colour intensity.
     titles
-        What is shown when one points at a symbol, n; none when not given.
+        n tooltips. Default: none.
     """
     import html
 
@@ -50,7 +50,7 @@ def as_html(
 
 
 def as_ansi(symbols: Sequence[Hashable], values: Iterable[SupportsFloat]) -> str:
-    """The same for a terminal of 256 colours; symbols with a value near 0 are left plain."""
+    """A text for terminals with 256 colours. Symbols with a value near 0 have no colour."""
     joint = "" if isinstance(symbols, str) else " "
     parts = []
     for symbol, number in zip(symbols, values):
@@ -59,7 +59,7 @@ def as_ansi(symbols: Sequence[Hashable], values: Iterable[SupportsFloat]) -> str
         shown = plain(symbol) + joint
         if level:
             colour = LEVELS[1 if value > 0 else -1][level - 1]
-            # A line's end goes after the colour's, or the rest of the line would have it.
+            # The line feed is after the end of the colour, or the terminal would colour the line.
             end = "\n" if symbol == "\n" else ""
             shown = f"\x1b[30;48;5;{colour}m{visible(symbol) if end else shown}\x1b[0m{end}"
         parts.append(shown)
@@ -67,7 +67,7 @@ def as_ansi(symbols: Sequence[Hashable], values: Iterable[SupportsFloat]) -> str
 
 
 def plain(symbol: Hashable) -> str:
-    """A symbol as a terminal can print it: control characters as visible signs."""
+    """A symbol for a terminal, with visible signs in place of control characters."""
     if symbol in ("\n", "\t"):
         return str(symbol)
     if isinstance(symbol, str):

@@ -1,6 +1,6 @@
-"""Originality: the passages that a text has word for word from a corpus.
+"""Finds the passages that a text copies verbatim from a corpus.
 
-An overfitted model writes well by copying its training text. `originality` measures how much.
+The text of an overfitted model may be good only because it copies the training text.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from npchar.text.vocabulary import Text
 
 __all__ = ["Originality", "originality"]
 
-FILTER = 20  # symbols: longer runs would make the first pass over the corpus slower
+FILTER = 20  # symbols: with longer runs, the first pass over the corpus is slower
 
 
 class Passage(NamedTuple):
-    """A run of symbols that is in a text and in the corpus and cannot be extended."""
+    """A run of symbols that occurs both in a text and in the corpus, and cannot be extended."""
 
     text: Text
     position: int  # in the text, from 0
@@ -31,7 +31,7 @@ class Passage(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Originality:
-    """What a text copies from a corpus.
+    """The passages that a text copies from a corpus.
 
     Examples
     --------
@@ -45,14 +45,14 @@ class Originality:
     text: Text
     """The text."""
     passages: list[Passage]
-    """The runs of at least `least` symbols that are in the corpus, the longest first. No passage
-    lies within another."""
+    """The runs of at least `least` symbols that occur in the corpus, the longest first. No passage
+    is part of another passage."""
     least: int
-    """The length of the shortest passages."""
+    """The minimum length of a passage."""
 
     @property
     def longest(self) -> int:
-        """The length of the longest passage, 0 if there is none.
+        """The length of the longest passage; 0 if there is none.
 
         Examples
         --------
@@ -94,16 +94,14 @@ class Originality:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """For notebooks: the text, with the passages coloured."""
+        """The text for notebooks, with the passages in colour."""
         return as_html(self.text, 0.6 * self._is_copied()) + f"<div>{self!r}</div>".replace(
             "Originality", ""
         )
 
 
 def originality(text: Text, corpus: Text, *, least: int = 20) -> Originality:
-    """The longest passages that a text has verbatim from a corpus.
-
-    A generated page and a corpus of ten megabytes take a few seconds.
+    """Find the passages that a text copies verbatim from a corpus.
 
     Parameters
     ----------
@@ -112,8 +110,8 @@ def originality(text: Text, corpus: Text, *, least: int = 20) -> Originality:
     corpus
         The training text.
     least
-        The length of the shortest passages. Any two writers share phrases of up to about
-        twenty characters.
+        The minimum length of a passage. Unrelated texts share phrases of up to about twenty
+        characters.
 
     Returns
     -------
@@ -123,11 +121,11 @@ def originality(text: Text, corpus: Text, *, least: int = 20) -> Originality:
     Raises
     ------
     TypeError
-        Unless both are strings, or both lists of tokens.
+        If one argument is a string and the other is not.
 
     Examples
     --------
-    The fraction of generated documents that are in the corpus. Each document is a token:
+    The fraction of generated documents that occur in the corpus, with each document as a token:
 
     >>> npchar.originality(["anna", "bena", "nils"], ["nils", "anna", "ben"], least=1).copied
     0.6666666666666666
@@ -142,12 +140,12 @@ def originality(text: Text, corpus: Text, *, least: int = 20) -> Originality:
     while start + least <= len(a):
         step = 1
         if a[start : start + size] in common_runs:
-            shortest = max(least, end + 1 - start)  # a shorter run is within the last passage
+            shortest = max(least, end + 1 - start)  # a shorter run is part of the last passage
             length, source = _longest_run(a, start, b, shortest)
             if source >= 0:
                 passages.append(Passage(text[start : start + length], start, source))
                 end = start + length
-                # A passage that begins before `end` must reach beyond it.
+                # A passage that starts before `end` must end after it.
                 starts = range(start + 1, end)
                 step += bisect_left(starts, True, key=lambda i: a[i : end + 1] in b)
         start += step
@@ -156,7 +154,7 @@ def originality(text: Text, corpus: Text, *, least: int = 20) -> Originality:
 
 
 def _longest_run(a: str, start: int, b: str, length: int) -> tuple[int, int]:
-    """The longest run of a from `start`, of at least `length`, in b; and its place, or -1."""
+    """The longest run of a from `start` that occurs in b, and its position in b, or -1."""
     source = -1
     while start + length <= len(a):
         place = b.find(a[start : start + length], source + 1)
@@ -166,12 +164,12 @@ def _longest_run(a: str, start: int, b: str, length: int) -> tuple[int, int]:
         limit = min(len(a) - start, len(b) - source)
         while length < limit and a[start + length] == b[source + length]:
             length += 1
-        length += 1  # only a longer run is of interest now
+        length += 1  # continue with longer runs only
     return length - 1, source
 
 
 def _as_strings(text: Text, corpus: Text) -> tuple[str, str]:
-    """Both as strings, which Python searches fast: tokens become characters."""
+    """Convert tokens to characters, because Python searches strings fast."""
     if isinstance(text, str) and isinstance(corpus, str):
         return text, corpus
     if isinstance(text, str) or isinstance(corpus, str):

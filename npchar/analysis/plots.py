@@ -1,6 +1,6 @@
-"""Plots with matplotlib, which is an extra: pip install "npchar[plot]".
+"""Plots with matplotlib, an optional dependency: pip install "npchar[plot]".
 
-Each draws on given axes, or on new ones, and returns them.
+Each function draws on the given axes, or on new axes, and returns the axes.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ __all__ = ["plot_entropies"]
 
 
 def axes(ax: Axes | None) -> Axes:
-    """The axes to draw on: `ax`, or new ones for None."""
+    """Return `ax`, or new axes if it is None."""
     if ax is not None:
         return ax
     try:
         from matplotlib import pyplot
     except ImportError:
         raise ImportError(
-            'matplotlib is not installed, which draws the plots: pip install "npchar[plot]"'
+            'plots need matplotlib, which is not installed; run pip install "npchar[plot]"'
         ) from None
     new: Axes = pyplot.figure(figsize=(7, 3.6), layout="constrained").add_subplot()
     return new
@@ -37,7 +37,7 @@ def plot_losses(
     baselines: Mapping[str, float],
     ax: Axes | None = None,
 ) -> Axes:
-    """The losses of each epoch, and those of the n-gram baselines."""
+    """Plot the losses of each epoch, and the losses of the n-gram baselines."""
     ax = axes(ax)
     epochs = range(1, len(losses) + 1)
     ax.plot(epochs, losses, "o-", markersize=3, label="loss, training")
@@ -45,7 +45,7 @@ def plot_losses(
         ax.plot(epochs, val_losses, "o-", markersize=3, label="val_loss, held out")
     highest = max([*losses, *val_losses])
     for name, loss in baselines.items():
-        if loss <= highest * 1.02:  # others would press the curves flat
+        if loss <= highest * 1.02:  # higher baselines would flatten the curves
             ax.axhline(loss, color="gray", linewidth=0.8, linestyle=":")
             ax.annotate(name, (1, loss), xycoords=("axes fraction", "data"), ha="right",
                         va="bottom", fontsize=8, color="gray")  # fmt: skip
@@ -62,21 +62,23 @@ def plot_losses(
 def plot_entropies(
     temperatures: Sequence[float], entropies: Array, V: int, ax: Axes | None = None
 ) -> Axes:
-    """Draw the entropy of the next character's distribution against temperature.
+    """Plot the entropy of the distribution of the next character against the temperature.
+
+    Matplotlib is needed: ``pip install "npchar[plot]"``.
 
     Parameters
     ----------
     temperatures, entropies
-        The numbers that `npchar.Model.entropies` was given, and those that it returned.
+        The argument and the result of `npchar.Model.entropies`.
     V
-        The size of the vocabulary, for the line of the uniform distribution, log V.
+        The size of the vocabulary. A line shows the entropy of the uniform distribution, log V.
     ax
-        matplotlib's axes to draw on; new ones when not given.
+        The matplotlib axes. Default: new axes.
 
     Returns
     -------
     Axes
-        matplotlib's, an extra: ``pip install "npchar[plot]"``.
+        The matplotlib axes.
 
     Examples
     --------

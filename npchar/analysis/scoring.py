@@ -1,7 +1,7 @@
-"""The scores of a text: its loss, and the surprise at each character.
+"""The scores of a text: its loss, and the surprise of each character.
 
-``model.py`` makes these from the log-probabilities of ``network/network.py``;
-``analysis/colouring.py`` shows them.
+`npchar.Model.score` and `npchar.Model.evaluate` use this module. ``analysis/colouring.py`` colours
+a text by surprise.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from npchar.text.vocabulary import END, Text, Vocabulary
 
 __all__ = ["Evaluation", "Score"]
 
-SHOWN = 5000  # the first symbols of a text, which a notebook shows
-MOST_BITS = 8  # a surprise of this many bits has the strongest colour
+SHOWN = 5000  # symbols of a text that a notebook shows
+MOST_BITS = 8  # the surprise with the strongest colour
 
 
 class Evaluation(NamedTuple):
-    """How well a model predicts a text.
+    """The loss of a model on a text, with baselines.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class Evaluation(NamedTuple):
 
 
 class Surprise(NamedTuple):
-    """A character, and how surprising it was to the model."""
+    """A character and its surprise."""
 
     bits: float  # −log₂ of its probability
     position: int  # in the text, from 0
@@ -60,7 +60,7 @@ class Surprise(NamedTuple):
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Score:
-    """The probabilities that a model gives to the characters of a text.
+    """The log-probabilities of the characters of a text.
 
     `print` shows the mean and the most surprising characters. A notebook shows the text, with
     surprising characters in red.
@@ -105,7 +105,7 @@ class Score:
 
     @property
     def bits(self) -> Array:
-        """The surprise at each character after the first, (n − 1,): −log₂ p.
+        """The surprise of each character after the first, −log₂ p, (n − 1,).
 
         Examples
         --------
@@ -121,7 +121,7 @@ class Score:
         Parameters
         ----------
         n
-            The number of characters, at most.
+            The maximum number of characters.
 
         Returns
         -------
@@ -171,7 +171,7 @@ class Score:
         )
 
     def _repr_html_(self) -> str:
-        """For notebooks: the beginning of the text, coloured, with the bits as tooltips."""
+        """The start of the text for notebooks, coloured by surprise, with bits as tooltips."""
         bits = [0.0, *self.bits[: SHOWN - 1].tolist()]
         titles = ["", *(f"{number:.1f} bits" for number in bits[1:])]
         coloured = as_html(self.text[:SHOWN], [number / MOST_BITS for number in bits], titles)
@@ -184,8 +184,8 @@ class Score:
 def log_probabilities_of(network: Network, text: Ids, progress: Progress | None = None) -> Array:
     """The log-probability of each symbol of a text or of documents after the first, in nats.
 
-    Each document is read from the zero state, in a batch of documents of about its length. Its end
-    is a symbol like others. `progress` is called with the fraction that is read, 0 to 1.
+    Each document is read from the zero state, in a batch of documents of similar length. Its end is
+    predicted like any other symbol. `progress` is called with the completed fraction, 0 to 1.
 
     Returns
     -------
@@ -213,9 +213,9 @@ def log_probabilities_of(network: Network, text: Ids, progress: Progress | None 
 
 
 def mean_loss(network: Network, text: Ids, progress: Progress | None = None) -> float:
-    """The mean loss of a text or of documents in nats per symbol.
+    """The mean loss of a text or of documents, in nats per symbol.
 
-    `progress` is called with the fraction that is read, 0 to 1.
+    `progress` is called with the completed fraction, 0 to 1.
     """
     return -float(log_probabilities_of(network, text, progress).mean(dtype=np.float64))
 

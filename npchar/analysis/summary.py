@@ -1,4 +1,4 @@
-"""A model at a glance: its layers, their sizes, and the memory they need."""
+"""The summary of a model: its layers, their sizes, and their memory."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 from npchar.network.network import Network
 from npchar.text.vocabulary import Vocabulary
 
-BATCH, MAXLEN = 32, 60  # of a training by default
+BATCH, MAXLEN = 32, 60  # the defaults of `Model.fit`
 
 
 def rows(network: Network) -> list[tuple[str, str, str, int]]:
-    """For each layer its name, output shape, arrays, and number of parameters."""
+    """The name, output shape, arrays and number of parameters of each layer."""
     V, H, layers, dropout, name, recurrent_dropout = network.config
     table = []
     for k in range(layers):
@@ -74,5 +74,5 @@ def summary_html(network: Network, vocabulary: Vocabulary) -> str:
 
 
 def size(bytes_: int) -> str:
-    """Bytes as kB or MB."""
+    """A number of bytes as text, in kB or MB."""
     return f"{bytes_ / 1e6:,.1f} MB" if bytes_ >= 1e6 else f"{bytes_ / 1e3:,.1f} kB"

@@ -40,7 +40,7 @@ def test_a_unit_is_found_and_shown(model, text):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda seen: seen.unit(99), "no unit 99"),
+        (lambda seen: seen.unit(99), "and unit 99"),
         (lambda seen: seen.unit(0, layer=1), "layer 1"),
         (lambda seen: seen.find([1, 2]), r"shape \(2,\)"),
         (lambda seen: seen.find(np.ones(len(seen.text))), "not all equal"),

@@ -1,13 +1,13 @@
-"""Models as a page: one HTML file that generates text in a browser, without a server.
+"""A single HTML file that runs models in a browser, without a server.
 
-The weights come from ``network/network.py``, the characters from ``text/vocabulary.py``. They are
-put into ``page.html``, with its style (``page.css``) and its script. Three parts of the script
-repeat Python code: ``network.js`` has the equations of ``layers/``, forward and backward, and
-samples as ``generation/sampling.py`` does; ``features.js`` finds the units that follow a feature,
-as ``activations.py`` does; ``files.js`` reads model files as ``files.py`` does. The rest is the
-page itself: ``state.js`` has its state, ``view.js`` shows it, ``page.js`` handles what a reader
-does, and ``tour.js`` guides through it. Long work is done in slices, by generators, so that the
-page stays responsive. The page loads nothing from the network and sends nothing.
+`page` inserts the weights of models (``network/network.py``), their characters
+(``text/vocabulary.py``), the style (``page.css``) and the script into ``page.html``. Three parts of
+the script correspond to Python code. ``network.js`` has the equations of ``layers/``, forward and
+backward, and the sampling of ``generation/sampling.py``. ``features.js`` finds the units that
+follow a feature, as ``activations.py`` does. ``files.js`` reads model files, as ``files.py`` does.
+The other parts are the page itself: ``state.js`` has its state, ``view.js`` displays it,
+``page.js`` handles events, and ``tour.js`` is a guided tour. Long computations run in slices, by
+generators, so that the page stays responsive. The page makes no network requests.
 """
 
 from __future__ import annotations
@@ -22,45 +22,44 @@ from npchar.text.vocabulary import Vocabulary
 from npchar.version import __version__
 
 SCRIPTS = ("network.js", "features.js", "state.js", "view.js", "files.js", "page.js", "tour.js")
-KINDS = ("lstm", "gru", "rnn", "conv")  # the layers that its script runs
+KINDS = ("lstm", "gru", "rnn", "conv")  # the kinds of layers that the script supports
 
 
 class PageModel(NamedTuple):
     """A model for the page."""
 
-    name: str  # in the list to choose from
-    network: Network  # float64 weights become float32
+    name: str  # in the list of models
+    network: Network  # float64 weights are converted to float32
     vocabulary: Vocabulary  # of characters
-    prompt: str | None = None  # what it begins with; None for a short one of the vocabulary's
-    about: str = ""  # a sentence for the reader
+    prompt: str | None = None  # the initial prompt; by default a short text of the vocabulary
+    about: str = ""  # a description for the reader
 
 
 def page(models: Sequence[PageModel]) -> str:
-    """Models as a page of HTML, to be written to a file in UTF-8.
+    """Create an HTML page that runs models, for a file in UTF-8.
 
-    The page works in any browser, also from the disk. It opens with an example: a text that the
-    first model generates, coloured by the unit that follows a feature of it most closely. Readers
-    can colour it by surprise, generate from any prompt, compare temperatures and models, go back
-    to any character and see what its prediction depended on, rank and pin units, open their own
-    texts and model files, and copy a link to what they see. The file is as large as the weights in
-    base64, 16 bytes for three weights (8 if all of them are 16-bit floats), and 90 kB more.
+    The page works in any browser, also from a local file. It starts with an example: a text by the
+    first model, coloured by the unit that correlates most with a feature. Readers can colour the
+    text by surprise, generate from any prompt, compare temperatures and models, show the saliency
+    of any character, rank and pin units, open their own texts and model files, and copy a link to
+    the current state. The file needs 16 bytes for three weights (8 if 16-bit floats are exact),
+    and 90 kB more.
 
     Parameters
     ----------
     models
-        The first is the one that it opens with.
+        The models. The page starts with the first one.
 
     Raises
     ------
     ValueError
-        When a vocabulary is of tokens instead of characters, or the layers are of a kind
-        that the page does not run.
+        If a vocabulary has tokens instead of characters, or the page does not support a kind of
+        layer.
     """
     import json  # here, for a fast `import npchar`
 
     described = [description_and_weights(model) for model in models]
-    # JSON in ASCII has no character left that HTML or JavaScript would take amiss but
-    # "<", which could end the script that it stands in.
+    # In ASCII JSON, only "<" has to be escaped, because it could end the script element.
     descriptions = json.dumps([one for one, _ in described], ensure_ascii=True)
     parts = {
         "style": read("page.css"),
@@ -69,7 +68,7 @@ def page(models: Sequence[PageModel]) -> str:
             f'<script type="text/plain" class="weights">\n{weights}</script>\n'
             for _, weights in described
         ),
-        # The last, as a prompt may have another's mark in it.
+        # This part is last, because a prompt may contain the placeholder of another part.
         "descriptions": descriptions.replace("<", r"\u003c"),
     }
     text = read("page.html")
@@ -79,21 +78,21 @@ def page(models: Sequence[PageModel]) -> str:
 
 
 def read(name: str) -> str:
-    """A part of the page, from the file beside this one."""
+    """Read a part of the page from a file in this package."""
     from importlib import resources  # here, for a fast `import npchar`
 
     return (resources.files("npchar.analysis.page") / name).read_text(encoding="utf-8")
 
 
 def description_and_weights(model: PageModel) -> tuple[dict[str, str | int | list[str]], str]:
-    """What the page's script has to know of a model, and its weights in base64."""
+    """The description of a model for the script, and its weights in base64."""
     import base64
 
     name, network, vocabulary, prompt, about = model
     if vocabulary.tokens:
         raise ValueError(
-            "expected a model of characters for the page, got one of tokens; train one on "
-            "characters, with npchar.Vocabulary.from_text(text)"
+            "expected a model of characters for the page, got one of tokens; train a model with a "
+            "vocabulary from npchar.Vocabulary.from_text(text)"
         )
     _, H, layers, _, layer, _ = network.config
     if layer not in KINDS:
@@ -112,7 +111,7 @@ def description_and_weights(model: PageModel) -> tuple[dict[str, str | int | lis
         "npchar": __version__,
         "name": name,
         "about": about,
-        # One by one: in a string, a browser would take two lone surrogates for a pair.
+        # A list, because a browser would read two lone surrogates in a string as a pair.
         "characters": list(vocabulary.characters),
         "layer": layer,
         "hidden_size": H,
@@ -124,7 +123,7 @@ def description_and_weights(model: PageModel) -> tuple[dict[str, str | int | lis
 
 
 def first_prompt(vocabulary: Vocabulary) -> str:
-    """A word of English; of another alphabet its first letter; or whatever comes first."""
+    """The prompt "the " if possible, else the first letter, else the first character."""
     if all(character in vocabulary for character in "the "):
         return "the "
     letters = (character for character in vocabulary.characters if character.isalpha())

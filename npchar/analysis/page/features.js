@@ -1,5 +1,5 @@
-// Which units follow something in the text: analysis/activations.py, `find`. A feature is a number
-// after each character; T is the number of characters, U that of units in all layers.
+// Units that follow a feature of the text, as in analysis/activations.py, `find`. A feature is a
+// number for each character; T is the number of characters, U the number of units in all layers.
 
 /** Features that need no hand: of the characters of a text, in order. */
 const FEATURES = {

@@ -1,7 +1,7 @@
-// Model files (npchar/files.py), own texts, and links to what the page shows.
+// Model files (npchar/files.py), text files, and links to the state of the page.
 
 const decode = (bytes) => new TextDecoder().decode(bytes);
-// Of an .npy file; of float16 the bits, for `fromHalf`.
+// The array of an .npy file; for float16 its bits, for `fromHalf`.
 const TYPES = { "|u1": Uint8Array, "<f2": Uint16Array, "<f4": Float32Array, "<f8": Float64Array };
 
 /** The members of a zip file without compression, by name: an ArrayBuffer of each. */

@@ -1,7 +1,7 @@
 // The network: the equations of layers/lstm.py, gru.py, rnn.py, conv.py and dense.py, forward and
-// backward, and of generation/sampling.py, for one sequence and a character at a time. V is the
-// number of characters, H of a layer's units, D of a layer's inputs. Weights are float32, or
-// float16 in the page where that is exact; all arithmetic is in float64.
+// backward, and of generation/sampling.py, for one sequence and one character at a time. V is the
+// number of characters, H the number of units of a layer, D the number of its inputs. Weights are
+// float32, or float16 in the page if that is exact; all arithmetic is in float64.
 
 /** The layers of a model, from its description and its weights, one array after the other. */
 function networkOf({ characters, layer, hidden_size: H, num_layers }, flat) {
@@ -130,11 +130,10 @@ function sigmoid(z) {
   return 1 / (1 + Math.exp(-z));
 }
 
-// One step of a layer: x, an id or a vector, and the state before it, to all values of the step,
-// the state after it among them. And the same step backward: the gradients with respect to the
-// state after it, dh and dc, to those with respect to the state before it, and dz, with respect
-// to what is inside σ and tanh, from which the one with respect to x follows. The arrays of
-// gates lie one gate after the other; k is a unit.
+// One step of a layer. Forward, x (an id or a vector) and the state before the step give all values
+// of the step, including the state after it. Backward, the gradients of the state after the step,
+// dh and dc, give those of the state before it, and dz, the gradient of the arguments of σ and tanh,
+// from which the gradient of x follows. Arrays have one gate after the other; k is a unit.
 
 /** An LSTM; gates in the order i, f, o, g. */
 function stepLSTM(layer, x, before) {
@@ -279,8 +278,8 @@ function* backwardConv(layer, tape, above) {
   return dx;
 }
 
-// The kinds of layers. `arrays` are the weights in a file; `state` is what a step needs of the step
-// before; `memory` is what the page shows of the units, through tanh where it is not bounded.
+// The kinds of layers. `arrays` are the weights in a file, `state` the values of the previous step
+// that a step needs, and `memory` the value that the page shows, as its tanh if it is not bounded.
 const RECURRENT = {
   arrays: ["Wx", "Wh", "b"],
   state: ["h"],

@@ -1,5 +1,5 @@
-// What is done to the page: a model is opened, a text written, gone back to and selected. The
-// wiring is near the end; the functions for the browser's console are the last.
+// The actions on the page: opening models, writing, going back in the text, and selecting. Event
+// handlers are registered near the end. The functions for the browser's console are last.
 
 const SPEEDS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]; // characters a second
 const FRAME = 12; // milliseconds of writing between two pictures
@@ -203,7 +203,7 @@ function goOnFromHere() {
   box.focus();
 }
 
-// Selecting in the text. A new span takes the place of the others, or is added to them.
+// Selecting in the text. A new span replaces the others, or is added to them.
 
 let kept = []; // the spans that stay when this one grows or shrinks
 let anchor = null; // where a span that is selected by keys began
@@ -288,7 +288,7 @@ function forgetSpans() {
   showRanking();
 }
 
-// The wiring.
+// Event handlers.
 
 let units, bars;
 const on = (id, event, action) => element(id).addEventListener(event, action);
@@ -356,17 +356,17 @@ openLink();
 
 // For programs, and for the console of the browser:
 //   npchar.characters               the characters, in the order of their ids
-//   npchar.reset()                  clear the text, back to the zero state
-//   npchar.read("the ")             read on; returns what was read: see `encode`
-//   npchar.probabilities(0.5)       of each character to come next, at a temperature
+//   npchar.reset()                  clear the text and return to the zero state
+//   npchar.read("the ")             read a text; returns the characters read: see `encode`
+//   npchar.probabilities(0.5)       the distribution of the next character at a temperature
 //   npchar.write(20, 0.5)           write 20 characters and return them
-//   npchar.write(2, 0.5, [.1, .9])  the same with these numbers for chance, one each
-//   npchar.states()                 h of each layer, and c of an LSTM's
-//   npchar.surprises()              of each character of the text, in bits
-//   npchar.saliency(30)             for character 30 of the text (from 0): see saliencyOf
-//   npchar.correlations("line")     of every unit with a feature, and the chance level
-//   npchar.pin(0, 7, { c: 1, h: 1 })    hold unit 7 of layer 0; with an h of null, h follows c
-//   npchar.unpin()                  let all go
+//   npchar.write(2, 0.5, [.1, .9])  the same with given random numbers, one per character
+//   npchar.states()                 h of each layer, and c of each LSTM layer
+//   npchar.surprises()              the surprise of each character of the text, in bits
+//   npchar.saliency(30)             the saliency for character 30 (from 0): see saliencyOf
+//   npchar.correlations("line")     the correlation of each unit with a feature; the chance level
+//   npchar.pin(0, 7, { c: 1, h: 1 })    pin unit 7 of layer 0; if h is null, h follows c
+//   npchar.unpin()                  remove all pins
 window.npchar = {
   get characters() {
     return characters;
@@ -388,7 +388,7 @@ window.npchar = {
   },
   write(n, temperature = 1, draws = null) {
     stop();
-    if (!text.length) throw new Error("nothing has been read to go on from; use npchar.read");
+    if (!text.length) throw new Error("expected a text to continue; read one with npchar.read");
     if (draws && draws.length < n) throw new Error(`expected ${n} draws, got ${draws.length}`);
     let written = "";
     for (let k = 0; k < n; k++) written += writeOne(temperature, draws ? draws[k] : Math.random());

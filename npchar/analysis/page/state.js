@@ -1,5 +1,5 @@
-// What the page knows: the model that is open, the text that it has read with the states after each
-// character, and what a person has chosen, held and selected.
+// The state of the page: the open model, the text that has been read with the states after each
+// character, and the chosen unit, the pins and the selected spans.
 
 const element = (id) => document.getElementById(id);
 const box = element("text");
@@ -16,7 +16,7 @@ const models = JSON.parse(element("descriptions").textContent).map((description,
 }));
 let description, network, characters, words; // of the model that is open
 let first = 0; // the number of the first character that is still kept
-// Of { n, id, written, bits, states, element }: a character, its surprise, the states after it
+// The list of { n, id, written, bits, states, element }: a character, its surprise, its states
 let text = [];
 let origin; // the states before all of them
 let values, logits; // of the latest step, and of the zero state at first

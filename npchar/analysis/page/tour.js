@@ -1,4 +1,4 @@
-// A guided tour of the page, which needs no mouse: the focus goes to the heading of each step.
+// A guided tour of the page. It moves the focus to the heading of each step for keyboard users.
 
 const steps = Array.from(element("tour").querySelectorAll("[data-at]"));
 let station = 0; // the step that is shown

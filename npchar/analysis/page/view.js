@@ -1,11 +1,11 @@
-// How the page shows what it knows, a section of the page at a time, and the little that is done in
-// that section alone.
+// The display of the state, section by section of the page, with the event handlers that concern
+// only one section.
 
 const BARS = 8; // characters shown of the distribution, at most
 const RANKED = 8; // units shown of a ranking
 const MOST_BITS = 8; // the surprise with the strongest colour
 const SIGNS = { " ": ["␣", "space"], "\n": ["↵", "line break"], "\t": ["⇥", "tab"] };
-// What its units are called: an LSTM's cells are shown; the other kinds have none.
+// The names of units: cells for LSTMs, hidden units for other kinds.
 const CELLS = { name: "Cell", unit: "cell", title: "The memory cells" };
 const HIDDEN = { name: "Unit", unit: "unit", title: "The hidden units" };
 const WORDS = {
@@ -14,7 +14,7 @@ const WORDS = {
   unbounded: { ...HIDDEN, value: "tanh(h)", square: "a hidden unit, as tanh(h)," },
 };
 
-// How things are written.
+// Formatting.
 
 /** How a character is shown where it stands alone, and what it is called. */
 function nameOf(character) {
@@ -161,7 +161,7 @@ function showEnd() {
   text.at(-1)?.element.scrollIntoView({ block: "nearest" });
 }
 
-// What may come next.
+// The distribution of the next character.
 
 function showBars({ logits } = shown()) {
   const atBoth = (logits) => [temperature(), other()].map((T) => probabilitiesOf(logits, T));
@@ -293,9 +293,9 @@ function makeUnits({ H }, layer) {
   return buttons;
 }
 
-// Inside the unit.
+// The values inside a unit.
 
-// The equations of a step with the numbers of one unit: n has them, `n.f` and so on, as text.
+// The equations of a step with the numbers of one unit. `n.f` and so on are these numbers as text.
 const EQUATIONS = {
   lstm: (n) => [
     `c = f c₋ + i g = ${n.f} × ${n["c₋"]} + ${n.i} × ${n.g} = ${n.c}`,
@@ -319,7 +319,7 @@ const EQUATIONS = {
 const NO_DIAGRAM = {
   gru: "A GRU has no cell beside h, and two gates.",
   rnn: "A plain RNN has no cell, and no gates.",
-  conv: "A convolution has no state but its last inputs.",
+  conv: "The state of a convolution is its last inputs.",
 };
 const SIGMOIDS = { lstm: "ifo", gru: "rz", rnn: "", conv: "g" }; // from 0 to 1: no sign
 
@@ -430,7 +430,7 @@ function pinAt(moved = {}, sign = 1) {
   pin(chosen, c && element("follow").checked ? { ...held, h: null } : held);
 }
 
-// Which units follow a feature.
+// The ranking of units by their correlation with a feature.
 
 let rankings = 0; // begun: only the latest is shown
 
@@ -452,7 +452,7 @@ function showRanking() {
 function showRanked(found) {
   const said = element("ranking-said");
   if (!found) {
-    said.textContent = "The text has nothing of the kind, or nothing else.";
+    said.textContent = "The feature is the same for all characters of the text.";
     return;
   }
   const { r, chance, among } = found;
@@ -476,7 +476,7 @@ function showRanked(found) {
   }
 }
 
-// All of it.
+// The whole page.
 
 /** What changes with the character that is shown. */
 function show() {
