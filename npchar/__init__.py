@@ -1,4 +1,4 @@
-r"""Character-level language models in plain NumPy, every gradient by hand.
+r"""Character-level language models in pure NumPy, with all gradients derived by hand.
 
 >>> text = "the cat sat on the mat. " * 40
 >>> model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=16)
@@ -7,67 +7,69 @@ r"""Character-level language models in plain NumPy, every gradient by hand.
 20
 
 Shapes use these letters: T time, B batch, V vocabulary, H hidden, D a layer's input. Losses are in
-nats per character; bits are called bits. All randomness comes from a `seed`. The examples run
-after ``import npchar`` and ``import numpy as np``.
+nats per character unless they are called bits. All random numbers depend on a `seed`. The examples
+assume ``import npchar`` and ``import numpy as np``.
 
-Start with `Model`. The chapters, in the order of their dependencies:
+Start with `Model`. The packages, in the order of their dependencies:
 
-- `npchar.text`: texts, vocabularies, batches, n-gram baselines.
+- `npchar.text`: texts, vocabularies, batches and n-gram baselines.
 - `npchar.layers`: LSTM, GRU, plain RNN, convolution, output layer and loss.
-- `npchar.network`: layers in a stack, and the gradient check.
+- `npchar.network`: stacks of layers, and the gradient check.
 - `npchar.files`: model files and their format.
-- `npchar.generation`: temperature, sampling, text from a prompt.
-- `npchar.analysis`: scores, activations, originality, plots and a page.
+- `npchar.generation`: sampling, and text generation from a prompt.
+- `npchar.analysis`: scores, activations, originality, plots and an interactive page.
 - `npchar.training`: the trainer, optimizers, checkpoints, worker processes and MPI.
 
 The code
 ========
-A package imports only from the packages before it in this list, which a test checks.
+A package imports only from packages before it in this list. A test checks this rule.
 
 - ``arrays.py``, ``arguments.py``, ``threads.py``, ``version.py``: the array type and aligned
-  memory, checks of arguments, threads of NumPy and of its BLAS, the version.
-- ``text/``: ``corpus`` loads texts from names, files, folders and addresses. ``download``
-  downloads, ``encoding`` decodes bytes and names a likely encoding. ``vocabulary`` turns characters
-  or tokens into ids, also unknown ones. ``compressed`` decompresses. ``document_files`` separates
-  the documents in files; ``documents`` joins documents to one array of ids. ``batches`` lays out
-  shuffled batches of windows or of documents. ``ngrams`` has the baselines. ``examine`` checks a
-  text before training.
-- ``layers/``: the code to read. ``lstm``, ``gru``, ``rnn`` and ``conv`` have the equations, forward
-  and backward, and the order of the gates; ``dense`` is the output layer and ``loss`` its loss;
-  ``layer`` is the base class of layers; ``parameters`` is one flat vector with named views.
-- ``fast/``: the code that runs instead of ``layers/``, with the same results. ``recurrent`` has the
-  buffers, the loop over time and the stepper; ``lstm``, ``gru`` and ``rnn`` have the equations of
-  one step on views of these buffers; ``dense`` computes the output layer with its loss; ``matmul``
-  splits matrix products into tiles. Only the convolution has no fast version.
-- ``network/``: ``registry`` lists the layers, plain and fast, by name: a new layer is added there.
-  ``network`` stacks layers, ``long_text`` reads one long text in segments side by side,
-  ``gradcheck`` compares gradients with complex step and central differences.
-- ``files.py``: the file format of a model; writes files atomically and validates what it reads.
-- ``generation/``: ``sampling`` has temperature, top-k, top-p and the filter of repeats; ``stream``
-  reads prompts and generates.
+  memory, checks of arguments, BLAS threads, and the version.
+- ``text/``: ``corpus`` loads texts from files, folders, URLs and named corpora. ``download``
+  downloads files, ``compressed`` decompresses them, and ``encoding`` decodes them and suggests
+  encodings. ``vocabulary`` converts characters or tokens to ids. ``document_files`` splits files
+  into documents, and ``documents`` stores documents as one array of ids. ``batches`` creates
+  shuffled batches of windows or documents. ``ngrams`` has the baselines. ``examine`` checks a text
+  before training.
+- ``layers/``: the plain layers, for reading. ``lstm``, ``gru``, ``rnn`` and ``conv`` have the
+  equations, forward and backward, and the order of the gates. ``dense`` is the output layer, and
+  ``loss`` has the losses. ``layer`` is the base class. ``parameters`` is one flat vector with named
+  views.
+- ``fast/``: the optimized layers, for training and generation, with the same results.
+  ``recurrent`` has the buffers, the loop over time and the stepper. ``lstm``, ``gru`` and ``rnn``
+  have the equations of one step on views of these buffers. ``dense`` is the output layer with its
+  loss. ``matmul`` splits matrix products into tiles. The convolution has no optimized version.
+- ``network/``: ``registry`` lists the plain and optimized layers by name; new layers are added
+  there. ``network`` stacks layers. ``long_text`` reads a long text as a batch of segments.
+  ``gradcheck`` compares gradients with the complex step and central differences.
+- ``files.py``: the format of model files, which are written atomically and validated when read.
+- ``generation/``: ``sampling`` has temperature, top-k, top-p and the filter of repeats.
+  ``stream`` reads prompts and generates text.
 - ``analysis/``: ``scoring`` has the losses and probabilities of a text, ``activations`` the gates
-  and cells while a model reads, ``originality`` what a generated text copies from its source.
-  ``colouring``, ``plots`` and ``summary`` show them. ``page/`` makes the interactive page:
-  ``network.js`` computes the model in the browser, ``view.js`` draws it.
+  and cells, and ``originality`` the passages that a generated text copies. ``colouring``, ``plots``
+  and ``summary`` display results. ``page/`` creates the interactive page: ``network.js`` runs the
+  model in the browser, and ``view.js`` displays it.
 - ``training/``: ``fit`` connects the arguments of `Model.fit` to a training. ``config`` resolves
-  their defaults. ``trainer`` has the epochs, validation and callbacks. ``step`` makes one step:
-  gradient, sum over processes, clip, update; workers run its ``run_worker``. ``distributed`` starts
-  worker processes and has what they and the ranks of MPI send: batches and weights to all,
-  gradients back. ``optimizers``, ``schedule`` (learning rates). ``divergence`` notices a loss that
-  jumps, returns to the best weights and lowers the learning rate. ``checkpoint`` saves and resumes
-  a training. ``interrupts`` handles Ctrl-C. ``history`` has the results by epoch, ``progress``
-  prints them.
+  their defaults. ``trainer`` has the epochs, validation and callbacks. ``step`` has one training
+  step (gradient, sum over processes, clipping, update) and ``run_worker``, which workers run.
+  ``distributed`` starts worker processes and exchanges batches, weights and gradients with them or
+  with MPI ranks. ``optimizers`` and ``schedule`` update the weights. ``divergence`` detects
+  divergence and restores the best weights. ``checkpoint`` saves and resumes a training.
+  ``interrupts`` delays Ctrl-C. ``time_budget`` chooses the number of epochs for a given time.
+  ``history`` has the results of each epoch, and ``progress`` prints them.
 - ``model.py``: the methods of `Model`, which delegate to these packages.
-- ``exchange.py``: PyTorch, Keras, ONNX. ``cli/``: ``options`` has the options of the command line,
-  ``train`` and ``commands`` run its commands, ``inputs`` reads the models and texts that they name.
+- ``exchange.py``: conversion to and from PyTorch and Keras, and to ONNX. ``cli/``: ``options`` has
+  the options of the command line, ``train`` and ``commands`` implement its commands, and ``inputs``
+  loads models and texts.
 
 Stability
 =========
-npchar follows semantic versioning. These stay compatible within version 2: the names in
+npchar follows semantic versioning. The following stay compatible within version 2: the names in
 ``npchar.__all__`` with their documented arguments, methods and results; the commands and options of
-``npchar``; and model files, which load from every version since 0.1. Import from ``npchar``, since
-modules may move. The same seed gives the same weights to the bit on the same machine with the same
-versions of npchar and NumPy.
+``npchar``; and model files, which load from every version since 0.1. Import names from ``npchar``,
+because modules may move. The same seed gives the same weights to the bit on the same machine with
+the same versions of npchar and NumPy.
 """
 
 __docformat__ = "numpy"
@@ -105,7 +107,7 @@ from npchar.training.optimizers import SGD, Adam, Muon, RMSprop, clip_by_global_
 from npchar.training.schedule import Schedule
 from npchar.version import __version__ as __version__
 
-__all__ = [  # noqa: RUF022  (in the order of reading: so the API reference prints them)
+__all__ = [  # noqa: RUF022  (in reading order, which the API reference uses)
     "Model",
     "History",
     "load_corpus",
@@ -157,7 +159,7 @@ __all__ = [  # noqa: RUF022  (in the order of reading: so the API reference prin
 
 
 def __getattr__(name: str) -> object:
-    """Raise an AttributeError, which names the replacement of a name of version 1."""
+    """Raise an AttributeError, which names the replacement of a removed name."""
     from npchar.arguments import removed_name
 
     raise removed_name("npchar", name)

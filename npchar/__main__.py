@@ -1,4 +1,4 @@
-"""``python -m npchar`` is the command ``npchar``."""
+"""Runs the command line: ``python -m npchar``."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""The command line: ``npchar``, or ``python -m npchar``.
+"""The command line, ``npchar`` or ``python -m npchar``.
 
-``options`` has the commands and their options. ``train`` has the commands train and resume,
-``commands`` the others. ``inputs`` reads the models and texts that they name.
+``options`` defines the commands and their options. ``train`` implements the commands train and
+resume, and ``commands`` implements all others. ``inputs`` loads models and texts.
 """
 
 from npchar.cli.commands import main as main

@@ -1,4 +1,4 @@
-"""The models and texts that a command names."""
+"""Loads the models and texts that are named on the command line."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from npchar.text.download import CorpusError
 from npchar.text.encoding import decode
 from npchar.text.vocabulary import END
 
-NEEDS_DOCUMENTS = "{} is a model of documents: add --documents lines, files or paragraphs"
+NEEDS_DOCUMENTS = "{} is a model of documents; add --documents lines, files or paragraphs"
 
 TextOrDocuments = TypeVar("TextOrDocuments", str, "str | list[str]")
 
 
 def say(sentence: str) -> None:
-    """Print to standard error, so that standard output has results only."""
+    """Print to standard error, so that standard output has only results."""
     print(sentence, file=sys.stderr, flush=True)
 
 
 def load_model(name: str, *, warn: bool = True) -> Model:
-    """A model by the name of its file, or a shipped model; warn about an unfinished training."""
+    """Load a model file or a shipped model; warn if its training is unfinished."""
     if is_shipped(name):
         return Model.pretrained(name)
     if name in PRETRAINED:
-        say(f"{name} is the file in this folder, not npchar's model of that name")
+        say(f"loading the file {name} instead of the shipped model with that name")
     model = Model.load(name)
     if model.vocabulary.tokens:
-        raise ValueError(f"expected a model of characters, got one of tokens, {name}; use it from "
-                         "Python, with npchar.Model.load")  # fmt: skip
+        raise ValueError(f"expected a model of characters, got one of tokens, {name}; use it in "
+                         "Python with npchar.Model.load")  # fmt: skip
     if warn and (epochs := unfinished(name)):
-        say(f"{name} is an unfinished training, after {epochs}; `npchar resume` continues it")
+        say(f"{name} is an unfinished training, after {epochs}; resume it with `npchar resume`")
     return model
 
 
 def is_shipped(name: str) -> bool:
-    """Whether a name means a shipped model, not a model file in the current folder."""
+    """Whether a name is that of a shipped model, and not of a model file in the current folder."""
     if name not in PRETRAINED:
         return False
     try:
@@ -58,7 +58,7 @@ def is_shipped(name: str) -> bool:
 def load_texts(
     files: list[str], options: Namespace, reading: Reading, held_out: float = 0.0
 ) -> str | list[str]:
-    """The text of all files with a share of each at the end, or the documents in the files."""
+    """Load the text of all files, with the validation part of each at the end, or documents."""
     text: str | list[str]
     how: Table = {name: reading.get(name) for name in ("documents", "field")}
     if STANDARD_INPUT not in files:
@@ -72,20 +72,20 @@ def load_texts(
         if 0 < held_out < 1 and isinstance(text, str) and len(files) > 1:
             say(f"held out: the last {held_out:.0%} of each of {len(files)} files")
     elif len(files) > 1:
-        raise CorpusError("- is standard input, which cannot be combined with other files")
+        raise CorpusError("expected - (standard input) or files, got both; pass only one of them")
     else:
         text = read_standard_input(options)
         if any(how.values()):
             text = separate([("standard input", text)], **how)
     if isinstance(text, list) and (n := sum(document.count(END) for document in text)):
-        say(f"U+0003 marks the end of a document: removed {n:,} of it from the documents")
+        say(f"removed {n:,} U+0003 from the documents, because it marks the end of a document")
         text = [document.replace(END, "") for document in text]
         text = [document for document in text if document.strip()]
     return text
 
 
 def reading_of(options: Namespace, model: Model | None = None) -> Reading:
-    """How to read texts: by the options, or else as those that the model was trained on."""
+    """How to read texts: as given by the options, or else as the training text of the model."""
     reading: Reading = {} if model is None else model.reading.copy()
     if options.documents is not None or options.field is not None:
         reading.pop("documents", None)
@@ -105,7 +105,7 @@ def unescape(text: str) -> str:
 def read_standard_input(options: Namespace) -> str:
     """The decoded text of standard input."""
     if sys.stdin is None:
-        raise CorpusError("standard input is closed")
+        raise CorpusError("expected a text from standard input, but it is closed")
     text, notes = decode(
         sys.stdin.buffer.read(), options.encoding, "standard input", options.errors
     )
@@ -115,7 +115,7 @@ def read_standard_input(options: Namespace) -> str:
 
 
 def load_model_and_text(options: Namespace) -> tuple[Model, str | list[str], str]:
-    """The model, the text as the model can read it, and a note on unknown characters."""
+    """Load the model and a text for it; return both, and a note on unknown characters."""
     model = load_model(options.model)
     vocabulary = model.vocabulary
     text = as_trained(load_texts(options.files, options, reading_of(options, model)), model)
@@ -130,13 +130,15 @@ def load_model_and_text(options: Namespace) -> tuple[Model, str | list[str], str
     total = counts.total()
     n = sum(count for character, count in counts.items() if character not in vocabulary)
     verb = "skipped" if options.unknown == "skip" else "replaced"
-    note = f"{verb}: {n:,} of {total:,} characters ({n / total:.0%}), unknown to it" if n else ""
+    note = (
+        f"{verb}: {n:,} of {total:,} characters ({n / total:.0%}), which are unknown" if n else ""
+    )
     known = map_text(lambda one: vocabulary.decode(vocabulary.encode(one, options.unknown)), text)
     return model, known, note
 
 
 def as_trained(text: TextOrDocuments, model: Model) -> TextOrDocuments:
-    """The text with the line ends, accents and case of the model's vocabulary."""
+    """Convert line endings, accents and case of a text to those of the model's vocabulary."""
     known = frozenset(model.vocabulary.characters)
     if "\r" not in known:
         text = map_text(lambda one: one.replace("\r\n", "\n").replace("\r", "\n"), text)
@@ -148,10 +150,11 @@ def as_trained(text: TextOrDocuments, model: Model) -> TextOrDocuments:
 
 
 def lower_as_trained(text: TextOrDocuments, model: Model) -> TextOrDocuments:
-    """The text in lower case, if the model was trained on a lower-cased text.
+    """Convert a text to lower case if the model was trained on a text in lower case.
 
-    Files of version 1.0 and files written from Python do not say so. Then a lower-case vocabulary
-    decides, unless it has an unknown symbol, which may replace rare capitals.
+    Files of version 1.0 and files saved in Python do not record this. In this case, the text is
+    converted if it has unknown characters and the vocabulary is in lower case and has no unknown
+    symbol, which may stand for rare capitals.
     """
     known = model.vocabulary.characters
     lower = model.reading.get("lower_case", False)
@@ -159,21 +162,21 @@ def lower_as_trained(text: TextOrDocuments, model: Model) -> TextOrDocuments:
         lower |= not frozenset(known).issuperset("".join(text))
     lowered = map_text(str.lower, text) if lower else text
     if lowered != text:
-        say("the model's vocabulary is lower-case: the text is read in lower case")
+        say("reading the text in lower case, because the model's vocabulary is in lower case")
     return lowered
 
 
 def map_text(function: Callable[[str], str], text: TextOrDocuments) -> TextOrDocuments:
-    """Apply a function to a text, or to each document."""
+    """Apply a function to a text, or to each of several documents."""
     return function(text) if isinstance(text, str) else [function(one) for one in text]
 
 
 def selected(options: Namespace, names: Iterable[str]) -> Table:
-    """The options with these names that have a value."""
+    """The options with these names, except those that are None."""
     return {n: value for n, value in vars(options).items() if n in names and value is not None}
 
 
 def first_prompt(model: Model) -> str:
-    """The prompt if none is given: a line feed, or else the first character."""
+    """The default prompt: a line feed, or else the first character of the vocabulary."""
     known = model.vocabulary
     return "\n" if "\n" in known else known.characters[0]

@@ -21,7 +21,7 @@ from npchar.training.config import default_learning_rate, default_model_argument
 from npchar.training.time_budget import model_for_time
 
 PROBED = 40_000  # characters that are trained to measure the speed of this machine
-FINE_TUNING_RATE = 0.25  # of the default rate, to forget little of the old text
+FINE_TUNING_RATE = 0.25  # of the default learning rate, to preserve more of the old training
 SIZES = signature(npchar.Model).parameters.keys() - {"seed"}
 SETTINGS = signature(npchar.Model.fit).parameters.keys() - {"self"}
 
@@ -33,8 +33,8 @@ def train(options: Namespace) -> int:
     path = options.save or (os.path.splitext(name)[0].lstrip(".") or "model") + ".npz"
     if os.path.exists(path):
         raise ValueError(
-            f"{path} exists; name another file with --save, or, if it is an interrupted training, "
-            f"resume it with `{_resume_command(path, options)}`"
+            f"{path} exists; use another file with --save, or resume an interrupted training with "
+            f"`{_resume_command(path, options)}`"
         )
     sizes, settings = inputs.selected(options, SIZES), inputs.selected(options, SETTINGS)
     settings["schedule"] = npchar.Schedule(options.schedule, options.warm_up)
@@ -59,7 +59,7 @@ def train(options: Namespace) -> int:
     else:
         if sizes:
             names = ", ".join("--" + name.replace("_", "-") for name in sizes)
-            raise ValueError(f"--from takes the model as it is: leave out {names}")
+            raise ValueError(f"--from uses the sizes of the model; leave out {names}")
         base = inputs.load_model(options.base)
         model = base.extend(text, min_count=options.min_count)
         rate = default_learning_rate(options.optimizer, model.network.config)
@@ -109,10 +109,10 @@ def _fit(
     model: npchar.Model, text: str | list[str], path: str, options: Namespace, settings: Table
 ) -> int:
     """Train with a checkpoint in the model file."""
-    target = os.path.realpath(path)  # the current folder may change
+    target = os.path.realpath(path)  # because the current folder may change
     best = options.best and os.path.realpath(options.best)
     if best == target:
-        raise ValueError(f"{path} is the file of the training; name another one with --best")
+        raise ValueError(f"{path} is the file of the training; use another file with --best")
 
     def show_sample(history: npchar.History) -> None:
         for sample in _samples(model, options.temperature, len(history.loss)):
@@ -125,8 +125,8 @@ def _fit(
 
     callbacks = [keep_best] * bool(best) + [show_sample] * options.sample
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell, for `npchar train ... &`
-        say(f"started in the background, where Ctrl-C is ignored; `kill {os.getpid()}` stops and "
-            "saves it")  # fmt: skip
+        say(f"Ctrl-C is ignored in the background; `kill {os.getpid()}` saves the training and "
+            "stops it")  # fmt: skip
     try:
         with contextlib.redirect_stdout(sys.stderr):
             history = model.fit(
@@ -147,7 +147,7 @@ def _fit(
 
 
 def _samples(model: npchar.Model, temperature: float, seed: int) -> list[str]:
-    """Generated texts to show in a training: three documents, or one text."""
+    """Generate samples to show during training: three documents, or one text."""
     if model.vocabulary.documents:
         return model.generate_documents(3, 200, temperature=temperature, seed=seed)
     first = inputs.first_prompt(model)
@@ -155,7 +155,7 @@ def _samples(model: npchar.Model, temperature: float, seed: int) -> list[str]:
 
 
 def _is_leader(options: Namespace) -> bool:
-    """Whether this process prints and saves: ranks above 0 of an MPI job do not."""
+    """Whether this process prints and saves, which only rank 0 of an MPI job does."""
     return options.workers != "mpi" or rank() == 0
 
 
