@@ -121,15 +121,18 @@ def small():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Model(Vocabulary("a")), "one character, 'a'"),
+        (lambda: Model(Vocabulary("a")), "at least two characters, got only 'a'"),
         (lambda: Model(Vocabulary("ab"), hidden_size=0), "hidden_size is 0"),
         (lambda: Model(Vocabulary("ab"), dropout=1), "dropout is 1"),
         (lambda: Model(Vocabulary("ab"), layer="conv", recurrent_dropout=0.1), "recurrent"),
         (lambda: Model(Vocabulary("ab"), dtype="int8"), "dtype is 'int8'"),
         (lambda: small().generate("a", temperature="0.5"), "temperature is '0.5'"),
         (lambda: npchar.check_gradients(small(), samples=0), "samples is 0"),
-        (lambda: small().loss_and_gradient([[0.5]], [[1]]), "whole numbers"),
-        (lambda: small().loss_and_gradient(np.empty((0, 2), int), np.empty((0, 2), int)), "least"),
+        (lambda: small().loss_and_gradient([[0.5]], [[1]]), "integer ids"),
+        (
+            lambda: small().loss_and_gradient(np.empty((0, 2), int), np.empty((0, 2), int)),
+            "non-empty",
+        ),
         (lambda: small().fit(""), "has 0 symbols"),
         (lambda: small().fit("abc" * 20), "has 60 symbols.*at least maxlen"),
         (lambda: small().fit("abc" * 40), "12 held out.*maxlen"),

@@ -46,9 +46,9 @@ class UnknownCharacterError(ValueError):
         if not is_token:
             name = f"the character {character!r} (U+{ord(str(character)):04X})"
         super().__init__(
-            f"{name} at position {position} is not in the vocabulary; use another vocabulary, pass "
-            "unknown='skip' to `generate` or `encode`, or remove all unknown symbols with text = "
-            "vocabulary.decode(vocabulary.encode(text, unknown='skip'))"
+            f"{name} at position {position} is not in the vocabulary; pass unknown='skip' to "
+            "`generate` or `encode`; remove all unknown symbols with text = "
+            "vocabulary.decode(vocabulary.encode(text, unknown='skip')); or use another vocabulary"
         )
         self.character = character
         """The first unknown character or token."""
@@ -426,7 +426,7 @@ def as_list(items: Iterable[Item], expected: str) -> Sequence[Item]:
     is_list = isinstance(items, Collection) and not isinstance(items, (Mapping, Set))
     if is_list and not is_text and getattr(items, "ndim", 1) == 1:
         return list(items)
-    hint = "; pass a list of its texts or tokens"
+    hint = "; pass list(...) of its texts or tokens"
     hint *= isinstance(items, Iterable) and not is_text
     raise TypeError(f"expected {expected}, got {type(items).__name__}{hint}")
 
@@ -438,7 +438,7 @@ def require_documents(documents: Sequence[Text]) -> None:
     kind = str if isinstance(documents[0], str) else list
     for k, document in enumerate(documents):
         if not isinstance(document, kind):
-            hint = "; pass a list of its tokens" if isinstance(document, Collection) else ""
+            hint = "; pass list(...) of its tokens" if isinstance(document, Collection) else ""
             raise TypeError(f"expected texts, got {type(document).__name__}: document {k}{hint}")
         if not len(document):
             raise ValueError(f"document {k} is empty; remove empty documents")

@@ -128,9 +128,9 @@ def test_the_number_of_weights_of_version_1_is_an_error(kind):
         (lambda: Adam(beta2=-0.1), "beta2 is -0.1"),
         (lambda: Adam(epsilon=math.nan), "epsilon is nan"),
         (lambda: SGD(momentum=1.5), "momentum is 1.5"),
-        (lambda: SGD().update(np.ones((2, 2)), np.ones((2, 2))), r"one shape \(n,\)"),
+        (lambda: SGD().update(np.ones((2, 2)), np.ones((2, 2))), r"same shape \(n,\)"),
         (lambda: SGD().update(np.ones(2), np.ones(3)), r"got \(2,\) float64 and \(3,\)"),
-        (lambda: SGD().update(np.ones(2, int), np.ones(2)), "floating point"),
+        (lambda: SGD().update(np.ones(2, int), np.ones(2)), "floating-point"),
     ],
 )
 def test_wrong_arguments(call, message):
