@@ -274,7 +274,10 @@ def torch_with(layer="lstm", **changes):
             lambda: torch_with("conv", **{"conv.0.weight": np.zeros((12, 11, 3))}),
             r"conv.0.weight .* \(12, 11, 3\)",
         ),
-        (lambda: to_keras(made(1, layer="conv")[0]), "got conv; convert convolutions with to_torch"),
+        (
+            lambda: to_keras(made(1, layer="conv")[0]),
+            "got conv; convert convolutions with to_torch",
+        ),
         (
             lambda: to_onnx(made(1, layer="conv")[0], "never-written.onnx"),
             "got conv; convert convolutions with to_torch",
