@@ -85,7 +85,7 @@ def test_generate_takes_prompts_as_they_come(here):
     status, out, err = here("generate", "--prompt", "The Will TO ", "--length", 20, "--seed", 1)
     assert status == 0
     assert out.startswith("the will to ")
-    assert "read in lower case" in err
+    assert "reading the text in lower case" in err
     piped = here("generate", "--prompt", "-", "--length", 20, "--seed", 1, given="the will to \n")
     assert piped == (0, out, "")
     status, out, err = here("generate", "--prompt", "naïve ☃")
@@ -240,7 +240,7 @@ def test_a_training_in_the_background(tmp_path):
     options = ("cats.txt", "--epochs", 4000, *SMALL)
     process = start("train", *options, cwd=tmp_path, ignore_interrupts=True)
     seen = process.await_line(process.stderr, lambda line: line.startswith("epoch"))
-    assert f"where Ctrl-C is ignored; `kill {process.pid}` stops" in seen
+    assert f"Ctrl-C is ignored in the background; `kill {process.pid}` saves" in seen
     process.send_signal(signal.SIGINT)
     process.await_line(process.stderr, lambda line: line.startswith("epoch"))
     process.terminate()
@@ -284,12 +284,12 @@ MISTAKES = [
     (("generate", "--length", -1), "length is -1"),
     (("generate", "--top-p", 2), "top_p is 2"),
     (("generate", "--no-repeat", 0), "no_repeat is 0"),
-    (("generate", "--document"), "not of documents"),
+    (("generate", "--document"), "no symbol for their end"),
     (("score", "nowhere.txt"), "no file 'nowhere.txt'"),
     (("score", "names.txt", "--model", "namer.npz"), "add --documents lines"),
-    (("evaluate", "-", "nowhere.txt"), "- is standard input"),
+    (("evaluate", "-", "nowhere.txt"), "expected - (standard input) or files"),
     (("evaluate", "names.txt", "--model", "namer.npz"), "add --documents lines"),
-    (("evaluate", "names.txt", "--documents", "lines"), "not of documents"),
+    (("evaluate", "names.txt", "--documents", "lines"), "no symbol for their end"),
     (("train", "empty"), "expected a folder with texts"),
     (("train", "empty", "--documents", "lines"), "expected a folder with texts"),
     (("train", "names.txt", "--save", "folder"), "folder exists; use another file with --save"),

@@ -200,7 +200,7 @@ class Conv(Layer[ConvState]):
 class ConvStepper:
     """A convolution that runs one step at a time: see `Layer.stepper`.
 
-    The last inputs are stored in a ring buffer, so that a step moves none of them.
+    The last inputs are stored in a ring buffer, so that a step does not move them.
     """
 
     def __init__(self, layer: Conv, state: ConvState, dense: Dense | None) -> None:

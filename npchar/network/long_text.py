@@ -58,7 +58,7 @@ def read_long_text(
     """
     states = network.zero_states(1)
     count = min(SEGMENTS, len(ids) // SHORTEST_SEGMENT)
-    if network.receptive_field is not None:  # convolutions read all steps of a sequence at once
+    if network.receptive_field is not None:  # convolutions need no segments
         count = 1
     start = 0
     length = len(ids) // max(1, count)

@@ -177,7 +177,7 @@ class Worker(Communicator):
         self.size = len(self._vectors)
         self._reader, self._writer = sys.stdin.buffer, sys.stdout.fileno()
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (for all else that a worker prints)
-        # The pipes alone are not enough, because a fork of the leader may keep them open.
+        # Closed pipes are not sufficient, because a fork of the leader may keep them open.
         threading.Thread(target=_exit_after, args=[leader], daemon=True).start()
 
     def receive(self, weights: Array) -> Message:
