@@ -84,7 +84,7 @@ def test_where_processes_and_signals_are_forbidden(text, tmp_path, forbidden):
 
 def test_a_download_says_what_a_browser_can(tmp_path, browser, monkeypatch):
     monkeypatch.setitem(sys.modules, "requests", None)
-    with pytest.raises(DownloadError, match="beside the notebook, and pass its path"):
+    with pytest.raises(DownloadError, match="next to the notebook and pass its path"):
         download("https://example.org/corpus.txt", tmp_path / "corpus", False)
 
 
