@@ -1,4 +1,4 @@
-"""The exercises' answers. Look when you have tried.
+"""The answers to the exercises.
 
 ``python examples/answers.py`` checks them as ``exercises.py`` checks yours.
 """
@@ -22,12 +22,12 @@ def windows(ids, maxlen, step):
 
 
 def gather_rows(Wx, ids):
-    """1.3 All summands of the product but one are 0 times something."""
+    """1.3 All summands of the product except one are 0."""
     return Wx[:, ids]
 
 
 def add_rows(rows, ids, V):
-    """1.4 `np.add.at` adds once for each time that an id comes."""
+    """1.4 `np.add.at` adds every row, also if an id is repeated."""
     sums = np.zeros((V, rows.shape[1]))
     np.add.at(sums, ids, rows)
     return sums
@@ -55,7 +55,7 @@ def rnn_gradients(Wh, x, h, dh):
 
 
 def spectral_radius(Wh):
-    """2.3 An absolute value, since a pair of complex eigenvalues turns as it stretches."""
+    """2.3 Absolute values, because eigenvalues may be complex."""
     return np.abs(np.linalg.eigvals(Wh)).max()
 
 
@@ -121,7 +121,7 @@ def numeric_gradients(function, x, delta):
 
 
 def lstm_gradients(Wh, x, gates, c, h, dh):
-    """4.4 dh_next and dc carry the gradients of the later steps; the sums can wait."""
+    """4.4 dh_next and dc are the shares of the later steps; the sums come after the loop."""
     dz = np.empty_like(gates)  # (T, 4, B, H)
     dh_next = dc = np.zeros_like(h[0])
     for t in reversed(range(len(x))):
@@ -168,7 +168,7 @@ def bits_per_character(log_probabilities):
 
 
 def unigram_loss(train, held_out, V):
-    """6.4 Counts of the one, surprise at the other."""
+    """6.4 Counts of `train`, surprise at `held_out`."""
     counts = np.bincount(train, minlength=V) + 1
     return -np.log(counts / counts.sum())[held_out].mean()
 
@@ -177,7 +177,7 @@ def unigram_loss(train, held_out, V):
 
 
 def reweight_distribution(probabilities, temperature):
-    """7.1 With the largest logarithm moved to 0, exp of it is 1, and the sum never 0."""
+    """7.1 The largest logarithm becomes 0 and its exp 1, so the sum is never 0."""
     with np.errstate(divide="ignore"):
         z = np.log(probabilities)
     weights = np.exp((z - z.max()) / temperature)
@@ -185,7 +185,7 @@ def reweight_distribution(probabilities, temperature):
 
 
 def entropy(probabilities):
-    """7.2 Where p is 0, log 1 does no harm."""
+    """7.2 Where p is 0, the logarithm is of 1."""
     logs = np.log(np.where(probabilities > 0, probabilities, 1))
     return -(probabilities * logs).sum(axis=-1)
 
@@ -197,7 +197,7 @@ def draw(probabilities, u):
 
 
 def top_p(probabilities, share):
-    """7.4 Kept are those with less than the share before them."""
+    """7.4 An id is kept if the sum before it is less than the share."""
     order = np.argsort(-probabilities)
     falling = probabilities[order]
     before = np.cumsum(falling) - falling
@@ -210,7 +210,7 @@ def top_p(probabilities, share):
 
 
 def best_unit(values, feature):
-    """8.1 The cosine of the angle between two vectors, each less its mean."""
+    """8.1 The cosine of the angle between two vectors without their means."""
     values = values - values.mean(axis=0)
     feature = feature - feature.mean()
     norms = np.linalg.norm(values, axis=0) * np.linalg.norm(feature)

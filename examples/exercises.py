@@ -1,17 +1,17 @@
-"""Exercises to the notebooks, in their order. Write the functions; the checks tell how they are.
+"""Exercises for the notebooks, in the same order: write the functions, and run the checks.
 
     python examples/exercises.py          check all
     python examples/exercises.py 3.2      check one
-    python examples/exercises.py 3        check those of the third notebook
+    python examples/exercises.py 3        check the exercises of notebook 3
 
-Each function says what it takes and what it returns. Put your own lines in the place of
-`raise NotImplementedError`. NumPy is all you need. Return new arrays, and leave the arguments
-as they are. The checks (in ``checks/``) compare with npchar, on random cases; solutions stand in
-``answers.py``. Some of each notebook are in its cells.
+Each docstring describes the arguments and the result. Replace `raise NotImplementedError` by your
+own lines. You need only NumPy. Return new arrays, and do not change the arguments. The checks (in
+``checks/``) compare your results with npchar on random cases. The answers are in ``answers.py``.
+The cells of each notebook contain some of its exercises.
 
 T time, B batch, V vocabulary, H hidden, D a layer's input. The gates are in the order i, f, o, g.
-A name with ``_`` at its end is the value before the step, and dx is the gradient of the loss with
-respect to x.
+A name that ends in ``_`` is the value before the step. dx is the gradient of the loss with respect
+to x.
 """
 
 import sys
@@ -25,7 +25,7 @@ import numpy as np
 def one_hot(ids: np.ndarray, V: int) -> np.ndarray:
     """1.1 One-hot vectors.
 
-    Each id becomes a vector of V numbers, all 0 but for a 1 at the place of the id.
+    Each id becomes a vector of V numbers: 1 at the place of the id, 0 elsewhere.
 
     ids (T, B), whole numbers below V  ->  (T, B, V)
 
@@ -37,22 +37,22 @@ def one_hot(ids: np.ndarray, V: int) -> np.ndarray:
 def windows(ids: np.ndarray, maxlen: int, step: int) -> np.ndarray:
     """1.2 Windows without a copy.
 
-    Every `step`-th window of `maxlen` ids and the one after it, which is to be predicted. The
-    result shares the memory of `ids`: it is a view.
+    A window has `maxlen` ids and the id after them, which is to be predicted. Return every
+    `step`-th window. The result shares the memory of `ids`: it is a view.
 
     ids (n,)  ->  (windows, maxlen + 1)
 
-    Hint: `np.lib.stride_tricks.sliding_window_view` has them all; a slice takes every `step`-th.
+    Hint: `np.lib.stride_tricks.sliding_window_view` has all windows; a slice takes every `step`-th.
     """
     raise NotImplementedError
 
 
 def gather_rows(Wx: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """1.3 Why picking rows is the product with one-hot vectors.
+    """1.3 Pick rows instead of multiplying by one-hot vectors.
 
-    The product of `one_hot(ids, D)` with each of the four matrices of Wx, without a product: a
-    one-hot vector times a matrix is one row of it. To see that you multiply nothing, a row that
-    no id picks is NaN.
+    Return the product of `one_hot(ids, D)` with each of the four matrices of Wx, but compute no
+    product: a one-hot vector times a matrix is one row of the matrix. In the check, the rows that
+    no id picks are NaN, so a multiplication is noticed.
 
     Wx (4, D, H), ids (T, B)  ->  (4, T, B, H)
 
@@ -62,14 +62,14 @@ def gather_rows(Wx: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 
 def add_rows(rows: np.ndarray, ids: np.ndarray, V: int) -> np.ndarray:
-    """1.4 And the way back: the product with the one-hot vectors transposed.
+    """1.4 Add up rows: the product with the transposed one-hot vectors.
 
-    For every id the sum of the rows that stand at its places: `one_hot(ids, V).T @ rows`, again
-    without a product. The gradient of `gather_rows` takes this way.
+    Return, for every id, the sum of the rows at its places. This is `one_hot(ids, V).T @ rows`,
+    again without a product. The gradient of `gather_rows` is such a sum.
 
     rows (n, H), ids (n,)  ->  (V, H)
 
-    Hint: an id may come twice, and `sums[ids] += rows` adds to it once; see `np.add.at`.
+    Hint: an id may be repeated, and `sums[ids] += rows` then adds only one row. See `np.add.at`.
     """
     raise NotImplementedError
 
@@ -82,7 +82,7 @@ def rnn_step(
 ) -> np.ndarray:
     """2.1 One step of a plain RNN.
 
-    The new hidden state: tanh of the input times Wx, plus the state before times Wh, plus b.
+    The new hidden state is the tanh of a sum: the input times Wx, the old state times Wh, and b.
 
     Wx (D, H), Wh (H, H), b (H,), x (B, D), h_ (B, H)  ->  (B, H)
 
@@ -109,13 +109,13 @@ def rnn_gradients(
 
 
 def spectral_radius(Wh: np.ndarray) -> float:
-    """2.3 The spectral radius: by what a matrix stretches in the long run.
+    """2.3 The spectral radius: the growth per step in the long run.
 
-    The largest of the eigenvalues' absolute values.
+    The largest absolute value of the eigenvalues.
 
     Wh (H, H)  ->  a number
 
-    Hint: `np.linalg.eigvals`; they may be negative, or complex.
+    Hint: `np.linalg.eigvals`. An eigenvalue may be negative or complex.
     """
     raise NotImplementedError
 
@@ -123,12 +123,12 @@ def spectral_radius(Wh: np.ndarray) -> float:
 def gradient_norms(Wh: np.ndarray, dh: np.ndarray, n: int) -> np.ndarray:
     """2.4 The norm of a gradient after 0, 1, ..., n steps back in a linear RNN.
 
-    Forward, h = h_ Wh, and nothing else: no tanh, no input. dh is the gradient with respect
-    to the last h; the norm is the root of the sum of squares.
+    The forward step is h = h_ Wh, without tanh and without an input. dh is the gradient with
+    respect to the last h. The norm is the root of the sum of squares.
 
     Wh (H, H), dh (H,)  ->  (n + 1,)
 
-    Hint: h are rows. Is dh_ then dh Wh or dh Whᵀ?
+    Hint: h is a row. Is dh_ then dh Wh or dh Whᵀ?
     """
     raise NotImplementedError
 
@@ -139,11 +139,11 @@ def gradient_norms(Wh: np.ndarray, dh: np.ndarray, n: int) -> np.ndarray:
 def sigmoid(z: np.ndarray) -> np.ndarray:
     """3.1 A sigmoid that does not overflow.
 
-    1 / (1 + exp(-z)), and without a warning for z of -1000 too.
+    1 / (1 + exp(-z)), without a warning even for z = -1000.
 
     z (...)  ->  (...)
 
-    Hint: the sigmoid is a tanh, moved and squeezed. By how much is z stretched?
+    Hint: the sigmoid is a shifted and scaled tanh. By which factor is z scaled?
     """
     raise NotImplementedError
 
@@ -153,20 +153,20 @@ def lstm_step(
 ) -> tuple[np.ndarray, np.ndarray]:
     """3.2 One step of an LSTM.
 
-    The equations stand at the top of ``npchar/layers/lstm.py``.
+    The equations are at the top of ``npchar/layers/lstm.py``.
 
     Wx (4, D, H), Wh (4, H, H), b (4, H), x (B, D), h_ and c_ (B, H)  ->  h, c (B, H) each
 
-    Hint: `x @ Wx` is (4, B, H), all gates at once; `b[:, None]` is (4, 1, H).
+    Hint: `x @ Wx` is (4, B, H), for all gates; `b[:, None]` is (4, 1, H).
     """
     raise NotImplementedError
 
 
 def number_of_parameters(V: int, H: int, layers: int) -> int:
-    """3.3 How many numbers a model learns.
+    """3.3 The number of parameters of a model.
 
-    A model has stacked layers, here LSTMs, and a Dense layer: from V characters to H hidden
-    units, from H to H in each layer above, and from H to V logits.
+    A model is a stack of LSTM layers and a Dense layer. The first LSTM reads V numbers, each
+    layer above reads H, and Dense turns H numbers into V logits.
 
     V, H, layers  ->  a whole number
 
@@ -186,8 +186,8 @@ def logits_gradient(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
     logits (n, V), targets (n,) ids  ->  (n, V)
 
-    Hint: softmax minus one-hot; mind the mean. The logits may be 1000, where exp overflows:
-    what may be subtracted from a row without changing its softmax?
+    Hint: softmax minus one-hot, and remember the mean. For a logit of 1000, exp overflows: which
+    number can you subtract from a row without changing its softmax?
     """
     raise NotImplementedError
 
@@ -197,14 +197,14 @@ def lstm_step_gradient(
 ) -> tuple[np.ndarray, np.ndarray]:
     """4.2 One step of an LSTM, backward.
 
-    gates are i, f, o, g after their sigmoid or tanh; z is what was inside these. dh is the
-    gradient with respect to h, from the output and the next step together; dc is what comes
-    from the next step through c, without what h adds to it.
+    gates are i, f, o, g after their sigmoid or tanh, and z are the sums inside the sigmoid or
+    tanh. dh is the gradient with respect to h, from the output and from the next step. dc is the
+    share of the next step in the gradient with respect to c, without the share of h.
 
     gates (4, B, H), c_, c, dh and dc (B, H)  ->  dz (4, B, H), dc_ (B, H)
 
-    Hint: h = o tanh(c) first, then c = f c_ + i g, then the gates. With s = sigmoid(z) the
-    derivative is s (1 - s), with g = tanh(z) it is 1 - g².
+    Hint: first h = o tanh(c), then c = f c_ + i g, then the gates. The derivative of
+    s = sigmoid(z) is s (1 - s), and the derivative of g = tanh(z) is 1 - g².
     """
     raise NotImplementedError
 
@@ -212,14 +212,15 @@ def lstm_step_gradient(
 def numeric_gradients(
     function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, delta: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """4.3 Numerical gradients, in two ways.
+    """4.3 Numerical gradients by two methods.
 
-    By central differences, (f(x + delta) - f(x - delta)) / (2 delta), one entry of x after the
-    other; and by the complex step, the imaginary part of f(x + 1e-20j) over 1e-20.
+    Change one entry of x after the other. The central difference is
+    (f(x + delta) - f(x - delta)) / (2 delta). The complex step is the imaginary part of
+    f(x + 1e-20j), divided by 1e-20.
 
-    function of a vector to a number, x (n,)  ->  central (n,), complex step (n,)
+    function of a vector to a number, x (n,), delta  ->  central (n,), complex step (n,)
 
-    Hint: an array of real numbers has no room for an imaginary part: `x.astype(complex)`.
+    Hint: an array of real numbers cannot hold an imaginary part: `x.astype(complex)`.
     """
     raise NotImplementedError
 
@@ -232,18 +233,18 @@ def lstm_gradients(
     h: np.ndarray,
     dh: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """4.4 Backpropagation through time, all of it.
+    """4.4 The whole backpropagation through time.
 
-    The forward pass is done: gates[t] are those of step t, h[t] and c[t] are the state before
-    it and h[t + 1], c[t + 1] after it. dh[t] is the gradient of the loss with respect to
-    the output of step t, h[t + 1], without what comes from later steps. All gradients are sums
-    over time and batch.
+    The forward pass is done: gates[t] are the gates of step t, h[t] and c[t] the state before
+    the step, and h[t + 1] and c[t + 1] the state after it. dh[t] is the gradient of the loss with
+    respect to the output of step t, h[t + 1], without the share of later steps. All gradients are
+    sums over time and batch.
 
     Wh (4, H, H), x (T, B, D), gates (T, 4, B, H), c and h (T + 1, B, H), dh (T, B, H)
     ->  dWx (4, D, H), dWh (4, H, H), db (4, H)
 
-    Hint: from the last step to the first, by your `lstm_step_gradient`. What goes back to
-    the step before: dc_, and through each gate's z, dz Whᵀ.
+    Hint: from the last step to the first, with your `lstm_step_gradient`. The step before gets
+    dc_ and, summed over the gates, dz Whᵀ.
     """
     raise NotImplementedError
 
@@ -252,14 +253,14 @@ def lstm_gradients(
 
 
 def forget_bias(n: float) -> float:
-    """5.1 The forget gate's bias with which a memory halves in n steps.
+    """5.1 The bias of the forget gate for a memory that halves in n steps.
 
-    Nothing is written (i = 0), and the forget gate is f = sigmoid(bias) at every step. Of c,
-    half shall be left after n steps.
+    Nothing is written (i = 0), and the forget gate is f = sigmoid(bias) at every step. After n
+    steps, half of c should be left.
 
     n  ->  a number
 
-    Hint: what is fⁿ? And the inverse of the sigmoid is log(f / (1 - f)).
+    Hint: what should fⁿ be? The inverse of the sigmoid is log(f / (1 - f)).
     """
     raise NotImplementedError
 
@@ -267,10 +268,11 @@ def forget_bias(n: float) -> float:
 def clip_by_global_norm(gradients: list[np.ndarray], limit: float) -> list[np.ndarray]:
     """5.2 Clipping by the global norm.
 
-    If the norm of all gradients together, as one vector, is larger than `limit`, they are
-    scaled to this norm, by one factor; else they stay.
+    The global norm is the norm of all gradients as one vector. If it is larger than `limit`,
+    multiply all gradients by one factor, so that the new global norm is `limit`. Otherwise leave
+    them.
 
-    a list of arrays of any shapes  ->  a list of arrays of these shapes
+    a list of arrays of any shapes, limit  ->  a list of arrays of the same shapes
 
     Hint: the square of the global norm is the sum of the squares of all numbers in all arrays.
     """
@@ -290,25 +292,26 @@ def rmsprop(
 ) -> tuple[np.ndarray, np.ndarray]:
     """6.1 One step of RMSprop.
 
-    v is the running mean of the squared gradient: rho of it stays, 1 - rho is new. Each weight
-    goes down by the learning rate times its gradient over √(v + epsilon), with the new v.
+    v is the running mean of the squared gradient: the old v has the weight rho, and the new
+    squared gradient has the weight 1 - rho. Subtract from each weight the learning rate times its
+    gradient over √(v + epsilon), with the new v.
 
     weights, gradient and v (n,)  ->  new weights, new v (n,) each
 
-    Hint: two lines. Where does epsilon stand? Libraries differ.
+    Hint: two lines. Is epsilon inside the root? Libraries differ.
     """
     raise NotImplementedError
 
 
 def linear_schedule(learning_rate: float, step: int, steps: int) -> float:
-    """6.2 The learning rate that falls to zero.
+    """6.2 A learning rate that falls to zero.
 
-    `step` of `steps` steps are done: with 0 it is the whole rate, with all of them it would
-    be 0, and between the two it falls in a straight line.
+    `step` of `steps` steps are done. At step 0 the rate is `learning_rate`. From there it falls in
+    a straight line, and would be 0 after the last step.
 
     learning_rate, step from 0 to steps - 1, steps  ->  a number
 
-    Hint: what share of the steps is left?
+    Hint: which share of the steps is left?
     """
     raise NotImplementedError
 
@@ -316,8 +319,8 @@ def linear_schedule(learning_rate: float, step: int, steps: int) -> float:
 def bits_per_character(log_probabilities: np.ndarray) -> float:
     """6.3 Bits per character.
 
-    The mean surprise in bits, from the logarithms, to base e, of the probabilities that a model
-    gave to the characters that came.
+    The mean surprise in bits. The arguments are natural logarithms: of the probabilities that a
+    model gave to the characters of a text.
 
     log_probabilities (n,) in nats, negative  ->  a number
 
@@ -327,10 +330,11 @@ def bits_per_character(log_probabilities: np.ndarray) -> float:
 
 
 def unigram_loss(train: np.ndarray, held_out: np.ndarray, V: int) -> float:
-    """6.4 The unigram baseline: a model that only counts how often each character comes.
+    """6.4 The unigram baseline: a model of the frequencies of characters.
 
-    Each id's probability is (its count in `train` + 1) over the sum of these: the 1 is for
-    those that never came. The loss is the mean over `held_out`, in nats per character.
+    The probability of an id is its count in `train` + 1, divided by the sum of these numbers over
+    all V ids. The + 1 gives a probability to ids that are not in `train`. The loss is the mean
+    surprise over `held_out`, in nats per character.
 
     train (n,) and held_out (m,), ids  ->  a number
 
@@ -345,19 +349,19 @@ def unigram_loss(train: np.ndarray, held_out: np.ndarray, V: int) -> float:
 def reweight_distribution(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """7.1 A distribution at another temperature.
 
-    Probabilities proportional to exp(log(p) / temperature). What is impossible (p = 0) stays
-    so, without a warning; and a temperature of 0.001 works too.
+    The new probabilities are proportional to exp(log(p) / temperature). An impossible id (p = 0)
+    stays impossible, without a warning. A temperature of 0.001 works too.
 
-    probabilities (V,)  ->  (V,), with the sum 1
+    probabilities (V,), temperature  ->  (V,), with the sum 1
 
-    Hint: p ** 1000 is 0 to a computer, for all p. Subtract the largest logarithm first.
-    `with np.errstate(divide="ignore"):` is for a log of 0 that is meant.
+    Hint: p ** 1000 is rounded to 0. Subtract the largest logarithm first.
+    `with np.errstate(divide="ignore"):` allows an intended log of 0.
     """
     raise NotImplementedError
 
 
 def entropy(probabilities: np.ndarray) -> np.ndarray:
-    """7.2 Entropy: how uncertain a distribution is.
+    """7.2 Entropy: the uncertainty of a distribution.
 
     The sum of -p log p over the last axis, in nats; 0 log 0 counts as 0.
 
@@ -369,11 +373,12 @@ def entropy(probabilities: np.ndarray) -> np.ndarray:
 
 
 def draw(probabilities: np.ndarray, u: float) -> int:
-    """7.3 Draw an id, by the inverse of the cumulative sum.
+    """7.3 Draw an id by the inverse of the cumulative sum.
 
-    Lay the probabilities end to end. u is where a random number, 0 <= u < 1, points at, as a
-    share of the whole length; the id is the piece that is hit. The sum may be a bit off 1, as
-    with float32; an id with probability 0 must never come.
+    Imagine the probabilities as pieces of a line, end to end. A random number u, 0 <= u < 1, is a
+    place on this line, as a share of its length. The id is the piece at this place. The sum of the
+    probabilities may differ from 1 a little, as in float32. An id with the probability 0 must
+    never be drawn.
 
     probabilities (V,), u  ->  an id
 
@@ -383,10 +388,11 @@ def draw(probabilities: np.ndarray, u: float) -> int:
 
 
 def top_p(probabilities: np.ndarray, share: float) -> np.ndarray:
-    """7.4 Keep the most probable.
+    """7.4 Keep the most probable ids.
 
-    From the most probable on, as many as are needed for a sum of at least `share`; the one
-    that brings it there is kept too. The rest become 0, and the kept have the sum 1 again.
+    Begin with the most probable id, and keep as few ids as have a sum of at least `share`: the id
+    that brings the sum to `share` is kept too. The others become 0. The kept probabilities are
+    scaled to the sum 1.
 
     probabilities (V,) with the sum 1, 0 < share <= 1  ->  (V,), in the old order
 
@@ -399,38 +405,38 @@ def top_p(probabilities: np.ndarray, share: float) -> np.ndarray:
 
 
 def best_unit(values: np.ndarray, feature: np.ndarray) -> tuple[int, float]:
-    """8.1 The unit that correlates most with a feature.
+    """8.1 The unit with the strongest correlation to a feature.
 
-    By Pearson's correlation, the strongest whatever its sign: a unit that is low where the
-    feature is high follows it as well. A unit that never changes correlates with nothing: 0.
+    Compare the absolute values of Pearson's correlation, because a unit that is low where the
+    feature is high follows it too. Return the correlation with its sign. The correlation of a
+    unit that never changes is 0.
 
     values (T, H), feature (T,)  ->  unit, its correlation (-1 to 1)
 
-    Hint: subtract the means; a sum of products, over both norms.
+    Hint: subtract the means. Divide the sum of products by both norms, if they are not 0.
     """
     raise NotImplementedError
 
 
 def since_newline(text: str) -> np.ndarray:
-    """8.2 A feature to look for: how far into the line it is.
+    """8.2 A feature: the position in the line.
 
-    For every character, how many have come since the last newline, itself included: 0 at a
-    newline, 1 at the first character after it, as at the first of the text.
+    The position of a newline is 0. The first character after a newline has the position 1, the
+    next one 2, and so on. The first line begins with 1 too.
 
     text of T characters  ->  (T,) whole numbers
 
-    Hint: a loop with a counter will do.
+    Hint: a loop with a counter is enough.
     """
     raise NotImplementedError
 
 
 def saliency(loss: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
-    """8.3 How much each character matters for a prediction.
+    """8.3 Saliency: the effect of each character on a prediction.
 
-    x are the one-hot vectors of a text and loss(x) a number: the surprise of a model at the
-    character after it. The norm of the gradient of the loss with respect to each character's
-    vector.
-    loss takes complex numbers too.
+    x are the one-hot vectors of a text. loss(x) is a number: a model's surprise at the character
+    after the text. Return, for each character, the norm of the gradient of the loss with respect
+    to its vector. loss accepts complex numbers.
 
     loss, x (T, V)  ->  (T,)
 

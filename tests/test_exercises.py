@@ -45,10 +45,10 @@ def add_each_row_once(rows, ids, V):
     return sums
 
 
-def step_with(order="ifog", squash=np.tanh, transpose=False):
+def step_with(order="ifog", squash=np.tanh, transpose=False, cell=False):
     def lstm_step(Wx, Wh, b, x, h_, c_):
         Wh = Wh.swapaxes(1, 2) if transpose else Wh
-        z = dict(zip(order, x @ Wx + h_ @ Wh + b[:, None]))
+        z = dict(zip(order, x @ Wx + (c_ if cell else h_) @ Wh + b[:, None]))
         i, f, o = (sigmoid(z[gate]) for gate in "ifo")
         c = f * c_ + i * np.tanh(z["g"])
         return o * squash(c), c
@@ -67,12 +67,14 @@ def subtract_in_every_row(logits, targets):
     return p / len(p)
 
 
-def one_step_with(slope=lambda c: 1 - np.tanh(c) ** 2, carried=1, order=(0, 1, 2, 3)):
+def one_step_with(slope=lambda c: 1 - np.tanh(c) ** 2, carried=1, order=(0, 1, 2, 3),
+                  slope_g=lambda g: 1 - g**2, add="dh", show="dh"):  # fmt: skip
     def one_step(gates, c_, c, dh, dc):
         i, f, o, g = gates
-        full = carried * dc + dh * o * slope(c)
-        dz = [full * g * i * (1 - i), full * c_ * f * (1 - f), dh * np.tanh(c) * o * (1 - o),
-              full * i * (1 - g**2)]  # fmt: skip
+        named = {"dh": dh, "dc": dc}
+        full = carried * dc + named[add] * o * slope(c)
+        dz = [full * g * i * (1 - i), full * c_ * f * (1 - f),
+              named[show] * np.tanh(c) * o * (1 - o), full * i * slope_g(g)]  # fmt: skip
         return np.array(dz)[list(order)], full * f
 
     return one_step
@@ -118,6 +120,12 @@ def reweigh_probabilities(p, t):
     return softmax(p[None] / t)[0]
 
 
+def top_p_of_sums_up_to(p, share):
+    kept, order = np.zeros_like(p), np.argsort(-p)
+    kept[order] = np.where(np.cumsum(p[order]) <= share, p[order], 0)
+    return kept / kept.sum()
+
+
 def correlations_by_numpy(values, feature):
     r = np.corrcoef(values.T, feature)[-1, :-1]
     return np.abs(r).argmax(), r[np.abs(r).argmax()]
@@ -136,13 +144,14 @@ def saliency_with(reduce):
 
 
 MISTAKES = [
-    ("1.1", lambda ids, V: one_hot(ids, V).swapaxes(0, 1), r"B comes first.*\(2, 5, 7\) came, \(5"),
-    ("1.1", lambda ids, V: ids, r"the shape \(5, 2\) came, \(5, 2, 7\) was expected"),
-    ("1.2", lambda ids, maxlen, step: answers.windows(ids, maxlen, step).copy(), "it is a copy"),
-    ("1.2", windows_too_narrow, "have maxlen ids; the one after"),
+    ("1.1", lambda ids, V: one_hot(ids, V).swapaxes(0, 1), r"B is the f.* \(5, 2, 7\), got \(2"),
+    ("1.1", lambda ids, V: ids, r"expected the shape \(5, 2, 7\), got \(5, 2\)"),
+    ("1.2", lambda ids, maxlen, step: answers.windows(ids, maxlen, step).copy(), "is a copy"),
+    ("1.2", windows_too_narrow, "have maxlen ids; they should include the next"),
     ("1.3", lambda Wx, ids: one_hot(ids, Wx.shape[1]) @ Wx[:, None], "NaN .*product"),
     ("1.3", lambda Wx, ids: Wx[ids], "pick gates, Wx's first axis"),
     ("1.4", add_each_row_once, "only the last row counts"),
+    ("1.4", lambda *a: answers.add_rows(*a).astype("f"), r"float32.*expected (.+), got (?!\1)"),
     ("2.1", lambda Wx, Wh, b, x, h_: x @ Wx + h_ @ Wh + b, "tanh is missing"),
     ("2.1", lambda Wx, Wh, b, x, h_: answers.rnn_step(Wx, Wh.T, b, x, h_), "Wh is transposed"),
     ("2.1", lambda Wx, Wh, b, x, h_: np.tanh(x @ Wx + h_ + b), "without its matrix Wh"),
@@ -150,50 +159,57 @@ MISTAKES = [
     ("2.2", rnn_with(slope=lambda h: 1), "dWx: the slope of tanh is missing"),
     ("2.2", rnn_with(slope=lambda h: 1 - np.tanh(h) ** 2), "h is a tanh already"),
     ("2.2", rnn_with(transpose=False), "dWx: dz goes back through Wh; it should be Whᵀ"),
-    ("2.2", rnn_with(before=1), r"dWh: it takes h\[t \+ 1\], the state after a step"),
-    ("2.3", lambda Wh: np.linalg.eigvals(Wh).real.max(), "not in absolute value"),
+    ("2.2", rnn_with(before=1), r"dWh: the factor is h\[t \+ 1\], the state after a step"),
+    ("2.3", lambda Wh: np.linalg.eigvals(Wh).real.max(), "not the largest absolute value"),
     ("2.3", lambda Wh: np.linalg.norm(Wh, 2), "largest singular value"),
-    ("2.4", lambda Wh, dh, n: answers.gradient_norms(Wh.T, dh, n), "it goes forward"),
+    ("2.4", lambda Wh, dh, n: answers.gradient_norms(Wh.T, dh, n), "is the way forward"),
     ("2.4", lambda Wh, dh, n: answers.gradient_norms(Wh, dh, n) ** 2, "squares of the norms"),
     ("3.1", lambda z: 0.5 * (np.tanh(z) + 1), "this is the sigmoid of 2 z"),
     ("3.1", lambda z: 1 / (1 + np.exp(-z)), r"overflow encountered in exp \(z from -1000"),
     ("3.2", step_with(order="ifgo"), "c: the gates are in another order, as if i, f, g, o"),
-    ("3.2", step_with(squash=lambda c: c), "h: it is o c, tanh is not there"),
+    ("3.2", step_with(squash=lambda c: c), "h: this is o c: tanh is missing"),
     ("3.2", step_with(transpose=True), "c: Wh is transposed, h_ Whᵀ; it should be h_ Wh"),
-    ("3.3", lambda V, H, n: n * 4 * H * (V + H + 1) + (H + 1) * V, "those above the first read H"),
+    ("3.2", step_with(cell=True), "c: the sums z use the cell c_; they should use the hidden"),
+    ("3.3", lambda V, H, n: n * 4 * H * (V + H + 1) + (H + 1) * V, "layers above the first read H"),
     ("3.3", lambda V, H, n: answers.number_of_parameters(V, H, n) + 4 * H * n, "second bias"),
-    ("4.1", lambda z, targets: softmax(z) / len(z), "softmax alone"),
+    ("4.1", lambda z, targets: softmax(z) / len(z), "only softmax"),
     ("4.1", subtract_in_every_row, r"every row at the targets of all rows, as `p\[:, targets\]`"),
     ("4.2", one_step_with(carried=0), "dz of the input gate i: dc is not carried"),
     ("4.2", one_step_with(slope=lambda c: 1 - c**2), "taken as 1 - c²"),
-    ("4.2", one_step_with(slope=lambda c: 1), "slope of tanh at c is not there"),
+    ("4.2", one_step_with(slope=lambda c: 1), "slope of tanh at c is missing"),
     ("4.2", one_step_with(order=(0, 1, 3, 2)), "output gate o: it has the gradient of the cand"),
+    ("4.2", one_step_with(add="dc"), r"gate i: the share of h is taken as dc o \(1 - tanh\(c\)²\)"),
+    ("4.2", one_step_with(show="dc"), "output gate o: its factor is dc; it should be dh"),
+    ("4.2", one_step_with(slope_g=lambda g: (1 - g) ** 2), r"slope is taken as \(1 - g\)²"),
     ("4.3", lambda f, x, d: [2 * g for g in answers.numeric_gradients(f, x, d)], "2 delta apart"),
     ("4.4", whole_with(carry_c=0), "dWx: dc is not carried"),
     ("4.4", whole_with(carry_h=0), "dWx: dh is not carried"),
-    ("5.1", lambda n: 0.5 ** (1 / n), "this is f, not the bias.*would be left"),
+    ("5.1", lambda n: 0.5 ** (1 / n), "this is f; it should be the bias.*would be left"),
     ("5.1", lambda n: -answers.forget_bias(n), "sign is wrong"),
     ("5.2", clip_each, "clipped by its own norm"),
     ("5.2", lambda gradients, limit: [np.clip(a, -limit, limit) for a in gradients], "one by one"),
     ("6.1", rmsprop_in_place, "changes its argument weights; work on a copy"),
-    ("6.1", lambda w, g, *rest: answers.rmsprop(w, -g, *rest), "it goes up"),
-    ("6.2", lambda rate, step, steps: rate * step / steps, "it rises"),
+    ("6.1", lambda w, g, *rest: answers.rmsprop(w, -g, *rest), "the weights go up"),
+    ("6.2", lambda rate, step, steps: rate * step / steps, "the rate rises"),
     ("6.2", lambda rate, step, steps: rate * (1 - step / (steps - 1)), "last step"),
     ("6.3", lambda log_p: -log_p.mean(), "these are nats"),
-    ("6.3", lambda log_p: -log_p.sum() / math.log(2), "it is a sum"),
+    ("6.3", lambda log_p: -log_p.sum() / math.log(2), "this is a sum"),
     ("6.4", lambda a, b, V: answers.unigram_loss(a, b, V) / math.log(2), "in bits"),
-    ("6.4", lambda a, b, V: answers.unigram_loss(b, b, V), "counts in `held_out`"),
+    ("6.4", lambda a, b, V: answers.unigram_loss(b, b, V), "counts are from `held_out`"),
+    ("6.4", lambda a, b, V: -np.log(np.bincount(a, minlength=V) / 50)[b].mean(), "1 is mis"),
+    ("7.1", lambda p, t: answers.reweight_distribution(p + 1e-12, t), "p = 0. became possible"),
     ("7.1", reweigh_probabilities, "divides the probabilities; it should divide their log"),
-    ("7.1", lambda p, t: answers.reweight_distribution(p, 1 / t), "multiplies logarithms"),
-    ("7.2", lambda p: -(p * np.log2(p)).sum(axis=-1), "in bits, not nats"),
+    ("7.1", lambda p, t: answers.reweight_distribution(p, 1 / t), "it multiplies logarithms"),
+    ("7.2", lambda p: -(p * np.log2(p)).sum(axis=-1), "in bits; it should be in nats"),
     ("7.2", lambda p: (p * np.log(p)).sum(axis=-1), "sign is wrong"),
-    ("7.3", lambda p, u: p.argmax(), "the most probable, whatever u"),
+    ("7.3", lambda p, u: p.argmax(), "the most probable id for every u"),
     ("7.3", lambda p, u: answers.draw(p, u) * 1.0, "one whole number"),
-    ("7.4", lambda p, share: np.where(p >= share, p, 0), "kept are those of at least `share`"),
+    ("7.4", lambda p, share: np.where(p >= share, p, 0), "of at least `share` are kept"),
+    ("7.4", top_p_of_sums_up_to, "is missing: keep also .*`cumulative sum <= share` drops"),
     ("8.1", lambda *data: tuple(np.abs(answers.best_unit(*data))), "correlation: .*absolute"),
-    ("8.1", correlations_by_numpy, "NumPy warns in line .*divide"),
-    ("8.2", lambda text: np.arange(len(text)) + 1, "never begins anew"),
-    ("8.3", saliency_with(lambda g, x: g), "this is the gradient; its norm"),
+    ("8.1", correlations_by_numpy, "never changes, .*norm is 0.*NumPy warns in line .*divide"),
+    ("8.2", lambda text: np.arange(len(text)) + 1, "never restarts"),
+    ("8.3", saliency_with(lambda g, x: g), "this is the gradient; take its norm"),
     ("8.3", saliency_with(lambda g, x: g.sum(axis=1)), "signs cancel"),
 ]
 

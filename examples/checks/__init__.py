@@ -1,7 +1,7 @@
-"""What checks the exercises: a module for each notebook, against NumPy and npchar.
+"""Checks of the exercises: a module for each notebook.
 
-Each check calls a student's function on random cases and compares its result with npchar's own;
-dictionaries have sentences on usual mistakes, with the results that these lead to.
+Each check calls a student's function on random cases and compares the result with npchar or NumPy.
+A dictionary maps a sentence about each usual mistake to the result of this mistake.
 """
 
 from checks import (  # noqa: F401  each registers its checks

@@ -36,16 +36,16 @@ def check_logits_gradient(function, rng):
     expected = npchar.softmax_cross_entropy(logits, targets)[1]
     one_hot = np.eye(V)[targets]
     mistakes = {
-        "it is for the sum of the losses; their mean is asked for": expected * n,
-        "it is divided by n V; it should be by n: the mean is over the rows": expected / V,
-        "it is softmax alone, nothing is subtracted at the target": softmax(logits) / n,
+        "this is for the sum of the losses; the loss is their mean": expected * n,
+        "this is divided by n V; divide by n, because the mean is over the rows": expected / V,
+        "this is only softmax; subtract 1 at the target": softmax(logits) / n,
         "the sums of softmax run down the columns, not along the rows": (
             (softmax(logits, axis=0) - one_hot) / n
         ),
-        "it is logits minus one-hot; it should be softmax minus one-hot": (logits - one_hot) / n,
+        "this is logits minus one-hot; it should be softmax minus one-hot": (logits - one_hot) / n,
         "1 is subtracted in every row at the targets of all rows, as `p[:, targets]` picks them; "
         "each row has one: `p[np.arange(n), targets]`": (softmax(logits) - any_target) / n,
-        "it is softmax with 0 at the target; 1 should be subtracted there": softmax(logits)
+        "this is softmax with 0 at the target; subtract 1 there": softmax(logits)
         * (1 - one_hot)
         / n,
     }
@@ -75,16 +75,21 @@ def check_lstm_step_gradient(function, rng):
     tanh_c, slopes = np.tanh(c), np.array([i * (1 - i), f * (1 - f), o * (1 - o), 1 - g**2])
     full = dc + dh * o * (1 - tanh_c**2)
     through = {
-        "what dh adds to dc (by h = o tanh(c)) is not there": dc,
-        "dc is not carried: what comes from the next step is not there": full - dc,
+        "the share of dh in dc, by h = o tanh(c), is missing": dc,
+        "dc is not carried: the share of the next step is missing": full - dc,
+        "the share of h is taken as dc o (1 - tanh(c)²); it should have dh for dc": (
+            dc + dc * o * (1 - tanh_c**2)
+        ),
+        "dh and dc are swapped": dh + dc * o * (1 - tanh_c**2),
         "the slope of tanh at c is taken as 1 - c²; it should be 1 - tanh(c)²": dc
         + dh * o * (1 - c**2),
-        "the slope of tanh at c is not there": dc + dh * o,
-        "the slope of tanh is taken at h = o tanh(c), it belongs at c": (
+        "the slope of tanh at c is missing": dc + dh * o,
+        "the slope of tanh is taken at h = o tanh(c); it should be taken at c": (
             dc + dh * o * (1 - (o * tanh_c) ** 2)
         ),
-        "dh without its output gate goes into dc": dc + dh * (1 - tanh_c**2),
-        "the slope of tanh is taken at c_, it belongs at c": dc + dh * o * (1 - np.tanh(c_) ** 2),
+        "the share of dh in dc lacks the output gate": dc + dh * (1 - tanh_c**2),
+        "the slope of tanh is taken at c_; it should be taken at c": dc
+        + dh * o * (1 - np.tanh(c_) ** 2),
     }
     ways = [g, c_, None, i]  # from dc to the gates
     if np.shape(came[0]) != dz.shape:
@@ -103,9 +108,13 @@ def check_lstm_step_gradient(function, rng):
         mistakes = {}
         if ways[k] is not None:
             mistakes = {s: a * ways[k] * slopes[k] for s, a in through.items()}
-            mistakes["the slope of the sigmoid or tanh is not there"] = full * ways[k]
+            mistakes["the slope of the sigmoid or tanh is missing"] = full * ways[k]
         else:
-            mistakes["the slope of the sigmoid is not there"] = dh * tanh_c
+            mistakes["the slope of the sigmoid is missing"] = dh * tanh_c
+            for factor in (dc, full):
+                mistakes[f"its factor is dc{' + ...' * (factor is full)}; it should be dh"] = (
+                    factor * tanh_c * slopes[2]
+                )
             mistakes["its factor is c; it should be tanh(c)"] = dh * c * slopes[2]
         if k == 1:
             mistakes["its factor is c; it should be c_, before the step"] = full * c * slopes[1]
@@ -113,11 +122,14 @@ def check_lstm_step_gradient(function, rng):
             own, other = (i, "g") if k == 0 else (g, "i")
             mistakes[
                 f"i and g are swapped: its factor is {names[k][-1]} itself; it should be {other}, "
-                "the other one in i g"
+                "the other factor of i g"
             ] = full * own * slopes[k]
         if k == 3:
             mistakes["the slope is taken as 1 - tanh(g)²; g is a tanh already: 1 - g²"] = (
                 full * i * (1 - np.tanh(g) ** 2)
+            )
+            mistakes["the slope is taken as (1 - g)²; it should be 1 - g²"] = (
+                full * i * (1 - g) ** 2
             )
             mistakes["the slope is taken as g (1 - g), a sigmoid's; g is a tanh: 1 - g²"] = (
                 full * i * g * (1 - g)
@@ -128,7 +140,7 @@ def check_lstm_step_gradient(function, rng):
             mistakes["the slope is taken as 1 - s², a tanh's; it is a sigmoid: s (1 - s)"] = (
                 factor * (1 - s**2)
             )
-            mistakes["a sigmoid is taken once more; the gate s is one already: s (1 - s)"] = (
+            mistakes["a second sigmoid is taken; the gate s is a sigmoid already: s (1 - s)"] = (
                 factor * sigma(s) * (1 - sigma(s))
             )
         for other in range(4):
@@ -136,8 +148,8 @@ def check_lstm_step_gradient(function, rng):
                 mistakes[f"it has the gradient of the {names[other]}"] = dz[other]
         expect(came[0][k], dz[k], f"dz of the {names[k]}", mistakes)
     mistakes = {s: a * f for s, a in through.items()} | {
-        "f is not there: dc goes on through the forget gate": full,
-        "it goes through the input gate; it should be the forget gate": full * i,
+        "f is missing: dc passes the forget gate": full,
+        "dc passes the input gate; it should pass the forget gate": full * i,
     }
     expect(came[1], dc_, "dc_", mistakes)
 
@@ -152,7 +164,7 @@ def one_step_back(i, f, o, g, c_, c, dh, dc):
 
 @exercise("4.3", "numeric_gradients")
 def check_numeric_gradients(function, rng):
-    """A large delta, so that it shows which differences are taken."""
+    """With a large delta, so that the kinds of differences have different results."""
     x, delta = rng.normal(size=4), 0.1
 
     def f(x):
@@ -164,21 +176,25 @@ def check_numeric_gradients(function, rng):
     came = parts(call(function, f, x, delta), "central, complex step")
     central = shifted((1, -1), 2 * delta)
     mistakes = {
-        "it is a forward difference; the second point should be x - delta": shifted((1, 0), delta),
-        "it is a backward difference; the first point should be x + delta": shifted((0, -1), delta),
-        "divided by delta, but the points are 2 delta apart": shifted((1, -1), delta),
-        "it is f(x + delta) - f(x) over 2 delta; the second point should be x - delta": shifted(
+        "this is a forward difference; the second point should be x - delta": shifted(
+            (1, 0), delta
+        ),
+        "this is a backward difference; the first point should be x + delta": shifted(
+            (0, -1), delta
+        ),
+        "this is divided by delta, but the points are 2 delta apart": shifted((1, -1), delta),
+        "this is f(x + delta) - f(x) over 2 delta; the second point should be x - delta": shifted(
             (1, 0), 2 * delta
         ),
-        "it moves all entries at once; it should be one after the other": np.full(
+        "all entries move together; move one entry after the other": np.full(
             4, (f(x + delta) - f(x - delta)) / (2 * delta)
         ),
     }
     expect(came[0], central, "central", mistakes, f"{delta = }")
     steps = delta * np.eye(4)
     mistakes = {
-        "no imaginary part came through": np.zeros(4),
-        "the step is delta; it is 1e-20 here": [f(x + 1j * e).imag / delta for e in steps],
+        "the imaginary part was lost": np.zeros(4),
+        "the step is delta; it should be 1e-20": [f(x + 1j * e).imag / delta for e in steps],
         "the real part is taken": [f(x).real / 1e-20] * 4,
         "the imaginary part is not divided by 1e-20": [f(x + 1e-19j * e).imag for e in steps],
         "these are the central differences": central,
@@ -220,29 +236,29 @@ def check_lstm_gradients(function, rng):
         return dWx, dWh, shares.sum(axis=(0, 2))
 
     wrong = {
-        "the loop goes from the first step to the last; it should begin at the last": by_hand(
+        "the loop runs from the first step to the last; it should begin at the last": by_hand(
             backward=False
         ),
-        "only the share of step 0 is there: `=` where `+=` is meant": by_hand(only=slice(1)),
-        "only the share of the last step is there: `=` where `+=` is meant": by_hand(
+        "only the share of step 0 counts: `=` instead of `+=`": by_hand(only=slice(1)),
+        "only the share of the last step counts: `=` instead of `+=`": by_hand(
             only=slice(-1, None)
         ),
-        "the loop goes from the first step to the last, and `=` stands where `+=` is meant": (
+        "the loop runs from the first step to the last, with `=` instead of `+=`": (
             by_hand(backward=False, only=slice(-1, None))
         ),
-        "c[t] and c[t + 1] are swapped: c[t] is the cell before step t, c[t + 1] that after it": (
+        "c[t] and c[t + 1] are swapped: c[t] is before step t, c[t + 1] after it": (
             by_hand(swap=True)
         ),
         "dc is not carried from step to step": by_hand(carry_c=False),
-        "dh is not carried from step to step, what comes through Wh": by_hand(carry_h=False),
+        "dh is not carried from step to step, through Wh": by_hand(carry_h=False),
         "neither dh nor dc is carried from step to step": by_hand(carry_h=False, carry_c=False),
         "dz goes back through Wh; it should be Whᵀ": by_hand(transpose=False),
-        "it takes h[t + 1], the state after a step; it should be h[t]": by_hand(
+        "the factor is h[t + 1], the state after a step; it should be h[t]": by_hand(
             before=slice(1, None)
         ),
-        "it is a mean over the batch; a sum is asked for": [a / B for a in by_hand()],
-        "it is a mean over time; a sum is asked for": [a / T for a in by_hand()],
-        "it is a mean over time and batch; a sum is asked for": [a / T / B for a in by_hand()],
+        "this is a mean over the batch; it should be a sum": [a / B for a in by_hand()],
+        "this is a mean over time; it should be a sum": [a / T for a in by_hand()],
+        "this is a mean over time and batch; it should be a sum": [a / T / B for a in by_hand()],
     }
     for k, (name, expected) in enumerate(
         {"dWx": gradient.Wx, "dWh": gradient.Wh, "db": gradient.b}.items()

@@ -17,15 +17,15 @@ import numpy as np
 
 from npchar.layers.lstm import LSTM
 
-CASES = 3  # random ones for each exercise
+CASES = 3  # random cases for each exercise
 
 
 class Wrong(Exception):
-    """An answer is not right; the message says how."""
+    """An answer is wrong; the message says how."""
 
 
 class Exercise(NamedTuple):
-    """A function to write, and what checks it."""
+    """A function to write, and its check."""
 
     number: str
     name: str
@@ -49,7 +49,7 @@ def exercise(number: str, name: str) -> Callable[[Any], Any]:
 
 
 def main(functions: Mapping[str, Any], numbers: Sequence[str]) -> int:
-    """Check all exercises, or those named ("3.2", or "3" for a notebook); the exit status."""
+    """Check the named exercises ("3.2", or "3" for a notebook), or all; return the exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a console may lack some of the characters
         sys.stdout.reconfigure(errors="replace")
     exercises = sorted(EXERCISES)
@@ -80,9 +80,9 @@ def check(function: Callable[..., Any]) -> None:
 
 
 def verdict(function: Callable[..., Any] | None, name: str, check: Any) -> str:
-    """What to say of a function: "right", "not yet" or "wrong: ...".
+    """The verdict on a function: "right", "not yet" or "wrong: ...".
 
-    When it is not right, and calls an earlier exercise that is not right, that is what is said.
+    If the function calls an earlier exercise that is not right, the verdict names that exercise.
     """
     if not inspect.isfunction(function):
         return f"wrong: there is no function {name}"
@@ -99,7 +99,7 @@ def verdict(function: Callable[..., Any] | None, name: str, check: Any) -> str:
 
 
 def exercises_called(function: Callable[..., Any], name: str) -> list[Exercise]:
-    """The exercises before that of this name whose functions a student's function calls."""
+    """The earlier exercises whose functions a student's function calls."""
     numbers = {one.name: one.number for one in EXERCISES}
     used = {
         n for n in names_in(function.__code__) if inspect.isfunction(function.__globals__.get(n))
@@ -109,7 +109,7 @@ def exercises_called(function: Callable[..., Any], name: str) -> list[Exercise]:
 
 
 def names_in(code: CodeType) -> Iterator[str]:
-    """The global names that code uses, inner functions' too."""
+    """The global names in code and in its inner functions."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -117,7 +117,7 @@ def names_in(code: CodeType) -> Iterator[str]:
 
 
 def verdict_alone(function: Callable[..., Any], check: Any) -> str:
-    """The verdict without a look at what else the function calls."""
+    """The verdict on the function, without the functions that it calls."""
     try:
         with np.errstate(all="ignore"):  # for our own arithmetic
             for seed in range(CASES):
@@ -126,15 +126,20 @@ def verdict_alone(function: Callable[..., Any], check: Any) -> str:
         return "not yet"
     except Wrong as wrong:
         return f"wrong: {wrong}"
-    except Exception as error:  # of a check that met what it could not foresee
-        return f"wrong: what came cannot be compared: {type(error).__name__}: {error}"
+    except Exception as error:  # an unforeseen result made the check fail
+        return f"wrong: the result cannot be compared: {type(error).__name__}: {error}"
     return "right"
 
 
-def call(function: Callable[..., Any], *arguments: Any, case: str = "") -> Any:
-    """The result of a student's function, which must not warn, nor change its arguments.
+def call(
+    function: Callable[..., Any],
+    *arguments: Any,
+    case: str = "",
+    mistakes: Mapping[str, Any] | None = None,
+) -> Any:
+    """The result of a student's function, which must neither warn nor change its arguments.
 
-    `case` says which one it is, where that helps.
+    If NumPy warns, the result without the warning is compared with `mistakes`, to name the cause.
     """
     case = case and f" ({case})"
     before = copy.deepcopy(arguments)
@@ -145,7 +150,8 @@ def call(function: Callable[..., Any], *arguments: Any, case: str = "") -> Any:
     except (NotImplementedError, Wrong):
         raise
     except RuntimeWarning as warning:
-        raise Wrong(f"NumPy warns{line(function, warning)}: {warning}{case}") from warning
+        cause = cause_of_warning(function, before, mistakes or {})
+        raise Wrong(f"{cause}NumPy warns{line(function, warning)}: {warning}{case}") from warning
     except Exception as error:
         kind = type(error).__name__
         raise Wrong(f"it raises {kind}{line(function, error)}: {error}{case}") from error
@@ -158,8 +164,21 @@ def call(function: Callable[..., Any], *arguments: Any, case: str = "") -> Any:
     return result
 
 
+def cause_of_warning(
+    function: Callable[..., Any], arguments: Sequence[Any], mistakes: Mapping[str, Any]
+) -> str:
+    """The sentence on the mistake with the same result as a function that warned, or ""."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            result = function(*copy.deepcopy(arguments))
+            return next((f"{s}; " for s, value in mistakes.items() if alike(result, value)), "")
+        except Exception:  # the warning itself is the message
+            return ""
+
+
 def line(function: Callable[..., Any], error: BaseException) -> str:
-    """Where in the student's file an error came from."""
+    """The line of the student's file that raised an error."""
     file = function.__code__.co_filename
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     return f" in line {lines[-1]}" if lines else ""
@@ -170,7 +189,7 @@ def parts(came: Any, names: str) -> Sequence[Any]:
     count = len(names.split(", "))
     if not isinstance(came, (tuple, list)) or len(came) != count:
         got = f"{len(came)} values" if isinstance(came, (tuple, list)) else "one value"
-        raise Wrong(f"{got} came; {count} were expected: {names}")
+        raise Wrong(f"expected {count} values ({names}), got {got}")
     return came
 
 
@@ -182,35 +201,37 @@ def expect(
     case: str = "",
     tolerance: float = 1e-9,
 ) -> None:
-    """Raise Wrong unless `came` is what was expected; say how they differ.
+    """Raise Wrong unless `came` equals `expected`; the message says how they differ.
 
     Parameters
     ----------
     came, expected
         Arrays or numbers.
     what
-        A name for it.
+        The name of the result.
     mistakes
-        Sentences on usual mistakes, and what they lead to.
+        Sentences about usual mistakes, each with its result.
     case
-        Which one it is, where that helps.
+        A description of the arguments.
     tolerance
-        Of the largest number expected.
+        Relative to the largest expected number.
     """
     what, case = what and f"{what}: ", case and f" ({case})"
     given = came
     try:
         came = np.asarray(given)
     except ValueError:
-        raise Wrong(f"{what}a list of unequal rows came; an array was expected{case}") from None
+        raise Wrong(f"{what}expected an array, got a list of unequal rows{case}") from None
     expected = np.asarray(expected)
     if came.dtype.kind not in "biufc":
-        raise Wrong(f"{what}{reprlib.repr(given)} came; numbers were expected{case}")
+        raise Wrong(f"{what}expected numbers, got {reprlib.repr(given)}{case}")
     if came.dtype.kind == "c" and np.isrealobj(expected):
-        raise Wrong(f"{what}complex numbers came; real ones were expected{case}")
+        raise Wrong(f"{what}expected real numbers, got complex numbers{case}")
+
+    size = float(np.abs(expected).max(initial=0)) or 1
 
     def close(other: Any) -> bool:
-        return alike(came, other, tolerance, float(np.abs(expected).max(initial=0)) or 1)
+        return alike(came, other, tolerance, size)
 
     if close(expected):
         return
@@ -218,45 +239,58 @@ def expect(
     for sentence, value in (mistakes or {}).items():
         if close(value):
             raise Wrong(f"{what}{sentence}; {difference}{case}")
+    if alike(came, expected, 1e-5, size):
+        cause = "only some digits are right: a less precise type, or a small number added?"
+        if came.dtype in (np.float32, np.float16):
+            cause = f"the type is {came.dtype}, which has too few digits; keep float64"
+        raise Wrong(f"{what}{cause}; {difference}{case}")
     if came.shape == expected.shape and expected.size > 1:
         factor = float(np.vdot(expected, came).real / np.vdot(expected, expected).real)
         if close(-expected):
             raise Wrong(f"{what}the sign is wrong; {difference}{case}")
         if np.isfinite(factor) and factor != 0 and close(factor * expected):
-            raise Wrong(f"{what}all is {factor:.4g} times what it should be; {difference}{case}")
+            raise Wrong(
+                f"{what}every number is {factor:.4g} times the right one; {difference}{case}"
+            )
     if came.ndim == 2 and close(expected.T):
         raise Wrong(f"{what}it is transposed; {difference}{case}")
     raise Wrong(f"{what}{difference}{case}")
 
 
 def alike(came: Any, other: Any, tolerance: float = 1e-9, size: float = 1) -> bool:
-    """Whether two arrays have one shape and the same numbers, but for `tolerance` of `size`."""
+    """Whether two arrays have the same shape and, within the tolerance, the same numbers."""
     return np.shape(came) == np.shape(other) and bool(
         np.allclose(came, other, rtol=tolerance, atol=tolerance * size, equal_nan=True)
     )
 
 
 def compared(came: np.ndarray, expected: np.ndarray) -> str:
-    """What came and what was expected, where it matters most."""
+    """The expected and the actual value at the place with the largest error."""
     if came.shape != expected.shape:
-        return f"the shape {came.shape} came, {expected.shape} was expected"
+        return f"expected the shape {expected.shape}, got {came.shape}"
     came = came.astype(float)  # a bool cannot be printed so
     if not came.ndim:
-        return f"{came:.7g} came, {expected:.7g} was expected"
+        return expected_got(expected, came)
     error = np.abs(came - expected)
     error[np.isnan(error)] = np.inf
     worst = np.unravel_index(error.argmax(), error.shape)
     place = ", ".join(str(int(k)) for k in worst)
-    return f"at [{place}] {came[worst]:.7g} came, {expected[worst]:.7g} was expected"
+    return f"at [{place}] {expected_got(expected[worst], came[worst])}"
 
 
-# What several checks need
+def expected_got(expected: Any, came: Any) -> str:
+    """Two numbers, with more digits if seven do not distinguish them."""
+    digits = 7 if f"{expected:.7g}" != f"{came:.7g}" else 17
+    return f"expected {expected:.{digits}g}, got {came:.{digits}g}"
+
+
+# Shared by several checks
 
 T, B, D, H, V = 5, 2, 6, 3, 7
 
 
 def sigma(z):
-    """The sigmoid, for numbers of a usual size."""
+    """The sigmoid, for numbers of moderate size."""
     return 1 / (1 + np.exp(-z))
 
 
@@ -267,7 +301,7 @@ def softmax(z, axis=-1):
 
 
 def some_lstm(rng):
-    """A layer with random weights: no two gates are alike."""
+    """A layer with random weights, so that all gates differ."""
     return LSTM(
         rng.normal(size=(4, D, H)), 0.7 * rng.normal(size=(4, H, H)), rng.normal(size=(4, H))
     )

@@ -14,7 +14,7 @@ from npchar.network.network import NetworkConfig
 
 @exercise("3.1", "sigmoid")
 def check_sigmoid(function, rng):
-    """Usual numbers, then large ones."""
+    """Moderate numbers, then large ones."""
     z = 3 * rng.normal(size=(2, 4))
     mistakes = {
         "this is the sigmoid of 2 z": sigma(2 * z),
@@ -55,21 +55,26 @@ def check_lstm_step(function, rng):
     transposed = h_ @ lstm.Wh.swapaxes(1, 2)
     wrong |= {
         "Wh is transposed, h_ Whᵀ; it should be h_ Wh": step(z=zx + transposed + b),
-        "the bias is not there": step(z=zx + zh),
-        "what h_ adds is not there": step(z=zx + b),
-        "what x adds is not there": step(z=zh + b),
-        "the candidate g has a sigmoid, it needs tanh": step(candidate=sigma),
+        "the sums z use the cell c_; they should use the hidden state h_": step(
+            z=zx + c_ @ lstm.Wh + b
+        ),
+        "the new cell uses f h_; it should use f c_": (o * np.tanh(f * h_ + i * g), f * h_ + i * g),
+        "the bias is missing": step(z=zx + zh),
+        "the share of h_, h_ Wh, is missing": step(z=zx + b),
+        "the share of x, x Wx, is missing": step(z=zh + b),
+        "the candidate g has a sigmoid; it should have tanh": step(candidate=sigma),
         "the candidate g has no tanh": step(candidate=lambda z: z),
         "i and f are swapped in c": (o * np.tanh(i * c_ + f * g), i * c_ + f * g),
-        "f c_ + g: the input gate is not there": (o * np.tanh(f * c_ + g), f * c_ + g),
+        "this is f c_ + g: the input gate is missing": (o * np.tanh(f * c_ + g), f * c_ + g),
         "h and c are swapped": (c, h),
     }
     expect(came[1], expected.c, "c", {s: value[1] for s, value in wrong.items()})
     mistakes = {
-        "it is o c, tanh is not there": o * c,
-        "it is o tanh(c_), of the cell before the step": o * np.tanh(c_),
-        "it is tanh(c), the output gate is not there": np.tanh(c),
-        "it is tanh(o c), the gate belongs outside": np.tanh(o * c),
+        "this is o c: tanh is missing": o * c,
+        "this is o tanh(c_), from the cell before the step; it should be o tanh(c)": o
+        * np.tanh(c_),
+        "this is tanh(c): the output gate is missing": np.tanh(c),
+        "this is tanh(o c); the gate belongs outside of tanh": np.tanh(o * c),
     }
     expect(came[0], expected.h, "h", mistakes | {s: value[0] for s, value in wrong.items()})
 
@@ -82,16 +87,17 @@ def check_number_of_parameters(function, rng):
         came = call(function, V, H, layers)
         expected = sum(math.prod(s) for s in NetworkConfig(V, H, layers, 0.0).shapes().values())
         mistakes = {
-            "the Dense layer is not there": expected - (H + 1) * V,
-            "Dense's bias is not there": expected - V,
-            "the LSTMs' biases are not there": expected - 4 * H * layers,
-            "the biases are not there": expected - 4 * H * layers - V,
-            "a second bias for each gate, as in PyTorch": expected + 4 * H * layers,
-            "the recurrent weights are not there": expected - 4 * H * H * layers,
-            "one gate is counted instead of four": (expected - (H + 1) * V) / 4 + (H + 1) * V,
+            "the Dense layer is missing": expected - (H + 1) * V,
+            "the bias of Dense is missing": expected - V,
+            "the biases of the LSTMs are missing": expected - 4 * H * layers,
+            "all biases are missing": expected - 4 * H * layers - V,
+            "each gate has a second bias, as in PyTorch": expected + 4 * H * layers,
+            "the recurrent weights are missing": expected - 4 * H * H * layers,
+            "one gate is counted; there are four sets of weights": (expected - (H + 1) * V) / 4
+            + (H + 1) * V,
             "three gates are counted; g has weights too": (expected - (H + 1) * V) * 3 / 4
             + (H + 1) * V,
-            "each layer is taken to read V; those above the first read H": expected
+            "each layer is taken to read V numbers; layers above the first read H": expected
             + (layers - 1) * 4 * H * (V - H),
             "only one layer is counted": sum(
                 math.prod(s) for s in NetworkConfig(V, H, 1, 0.0).shapes().values()

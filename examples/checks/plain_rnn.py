@@ -26,7 +26,7 @@ def check_rnn_step(function, rng):
     zx, zh, b = x @ rnn.Wx, h_ @ rnn.Wh, rnn.b
     mistakes = {
         "tanh is missing": zx + zh + b,
-        "it is a sigmoid; it should be tanh": sigma(zx + zh + b),
+        "the function is a sigmoid; it should be tanh": sigma(zx + zh + b),
         "Wh is transposed, h_ Whᵀ; it should be h_ Wh": np.tanh(zx + h_ @ rnn.Wh.T + b),
         "the bias is missing": np.tanh(zx + zh),
         "the bias is outside of tanh": np.tanh(zx + zh) + b,
@@ -73,6 +73,9 @@ def check_rnn_gradients(function, rng):
         "the slope is taken as 1 - h; it should be 1 - h²": by_hand(
             slope=lambda _, after: 1 - after
         ),
+        "the slope is taken as (1 - h)²; it should be 1 - h²": by_hand(
+            slope=lambda _, after: (1 - after) ** 2
+        ),
         "the slope is taken as 1 - tanh(h)²; h is a tanh already: 1 - h²": by_hand(
             slope=lambda _, after: 1 - np.tanh(after) ** 2
         ),
@@ -87,17 +90,17 @@ def check_rnn_gradients(function, rng):
         "dh goes back through Whᵀ; it should be dz, after the slope of tanh": by_hand(
             through=False
         ),
-        "it takes h[t + 1], the state after a step; it should be h[t]": by_hand(
+        "the factor is h[t + 1], the state after a step; it should be h[t]": by_hand(
             before=slice(1, None)
         ),
         "the loop runs from the first step to the last; it should begin at the last": by_hand(
             backward=False
         ),
-        "only the share of step 0 is there: `=` where `+=` is meant": by_hand(only=slice(1)),
-        "only the share of the last step is there": by_hand(only=slice(-1, None)),
-        "it is a mean over the batch; a sum is needed": [a / B for a in right],
-        "it is a mean over time; a sum is needed": [a / T for a in right],
-        "it is a mean over time and batch; a sum is needed": [a / T / B for a in right],
+        "only the share of step 0 counts: `=` instead of `+=`": by_hand(only=slice(1)),
+        "only the share of the last step counts": by_hand(only=slice(-1, None)),
+        "this is a mean over the batch; it should be a sum": [a / B for a in right],
+        "this is a mean over time; it should be a sum": [a / T for a in right],
+        "this is a mean over time and batch; it should be a sum": [a / T / B for a in right],
     }
     expected = {"dWx": gradient.Wx, "dWh": gradient.Wh, "db": gradient.b}
     for k, (name, array) in enumerate(expected.items()):
@@ -116,14 +119,16 @@ def check_spectral_radius(function, rng):
     Wh = basis @ middle @ np.linalg.inv(basis)
     values = np.linalg.eigvals(Wh)
     mistakes = {
-        "it is the largest eigenvalue, but not in absolute value": values.real.max(),
-        "it is the largest real part; absolute values of complex numbers are asked for": np.abs(
+        "this is the largest eigenvalue, not the largest absolute value": values.real.max(),
+        "this is the largest real part; take the absolute values of the complex numbers": np.abs(
             values.real
         ).max(),
-        "it is the largest singular value, the longest stretch in one step": np.linalg.norm(Wh, 2),
-        "it is the root of the sum of squares": np.linalg.norm(Wh),
-        "it is the smallest; the largest is asked for": np.abs(values).min(),
-        "it is the determinant": np.linalg.det(Wh),
+        "this is the largest singular value, the longest stretch in one step": np.linalg.norm(
+            Wh, 2
+        ),
+        "this is the root of the sum of squares": np.linalg.norm(Wh),
+        "this is the smallest absolute value; it should be the largest": np.abs(values).min(),
+        "this is the determinant": np.linalg.det(Wh),
     }
     case = "the largest is a complex pair" if angle < math.pi else "the largest is negative"
     expect(call(function, Wh), radius, mistakes=mistakes, case=case)
@@ -139,15 +144,17 @@ def check_gradient_norms(function, rng):
     powers = [np.linalg.matrix_power(Wh, k) for k in range(n + 1)]
     radius = np.abs(np.linalg.eigvals(Wh)).max()
     mistakes = {
-        "it goes forward, dh Wh; back is dh Whᵀ": [np.linalg.norm(dh @ power) for power in powers],
+        "dh Wh is the way forward; the way back is dh Whᵀ": [
+            np.linalg.norm(dh @ power) for power in powers
+        ],
         "these are the squares of the norms": expected**2,
-        "the norm before the first step is not there": expected[1:],
-        "the norm after the last step is not there": expected[:-1],
-        "they are in the order of time; the last step belongs first": expected[::-1],
-        "they grow by the spectral radius at every step, which is right in the long run only": (
+        "the norm before the first step is missing": expected[1:],
+        "the norm after the last step is missing": expected[:-1],
+        "the norms are in the order of time; the last step should come first": expected[::-1],
+        "each step multiplies by the spectral radius; this is right only in the long run": (
             np.linalg.norm(dh) * radius ** np.arange(n + 1)
         ),
-        "these are sums of absolute values; roots of sums of squares are asked for": np.abs(
+        "these are sums of absolute values; they should be roots of sums of squares": np.abs(
             flow[::-1, 0]
         ).sum(axis=1),
     }

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 import npchar
-from checks.checking import V, Wrong, call, exercise, expect, softmax
+from checks.checking import V, Wrong, call, compared, exercise, expect, softmax
 from npchar.generation.sampling import top_mask
 
 
@@ -22,8 +22,8 @@ def check_reweight_distribution(function, rng):
             "the temperature divides the probabilities; it should divide their logarithms": softmax(
                 p / t
             ),
-            "it is softmax of the probabilities; their logarithms belong there": softmax(p),
-            "the temperature multiplies logarithms; it should divide": npchar.reweight_distribution(
+            "this is softmax of the probabilities; take it of their logarithms": softmax(p),
+            "it multiplies logarithms; it should divide them": npchar.reweight_distribution(
                 p, 1 / t
             ),
             "the sum is not 1": p ** (1 / t),
@@ -33,25 +33,30 @@ def check_reweight_distribution(function, rng):
         expect(call(function, p, t), expected, mistakes=mistakes, case=f"temperature {t}")
     p[rng.integers(V)] = 0
     p /= p.sum()
-    case = "one probability is 0"
-    expect(call(function, p, 0.7, case=case), npchar.reweight_distribution(p, 0.7), case=case)
-    case = "temperature 0.001: mind what is rounded to 0"
+    for t in (0.7, 5.0):  # at 5, a small number in place of the 0 becomes large
+        case = f"one probability is 0, temperature {t}"
+        came, expected = call(function, p, t, case=case), npchar.reweight_distribution(p, t)
+        if np.shape(came) == p.shape and np.any(np.asarray(came)[p == 0] > 0):
+            cause = (
+                "an impossible id (p = 0) became possible, as by log(p + 1e-12); it should stay 0"
+            )
+            raise Wrong(f"{cause}; {compared(np.asarray(came), expected)} ({case})")
+        expect(came, expected, case=case)
+    case = "temperature 0.001: small numbers are rounded to 0"
     expect(call(function, p, 0.001, case=case), npchar.reweight_distribution(p, 0.001), case=case)
 
 
 @exercise("7.2", "entropy")
 def check_entropy(function, rng):
-    """Compared with `npchar.entropy`; then with something impossible."""
+    """Compared with `npchar.entropy`, also for probabilities of 0."""
     for p in (rng.dirichlet(np.ones(V)), rng.dirichlet(np.ones(V), (2, 3))):
         expected = npchar.entropy(p)
         mistakes = {
-            "it is in bits, not nats": expected / math.log(2),
+            "this is in bits; it should be in nats": expected / math.log(2),
             "the sign is wrong": -expected,
-            "it is a mean; a sum is asked for": expected / V,
-            "the sum is over all; it should be over the last axis": expected.sum(),
-            "p is not there before log p: the surprises are weighted with p": -np.log(p).sum(
-                axis=-1
-            ),
+            "this is a mean; it should be a sum": expected / V,
+            "the sum is over all axes; it should be over the last axis": expected.sum(),
+            "the factor p before log p is missing": -np.log(p).sum(axis=-1),
         }
         expect(call(function, p), expected, mistakes=mistakes, case=f"the shape {p.shape}")
     case = "some probabilities are 0"
@@ -62,26 +67,28 @@ def check_entropy(function, rng):
 
 @exercise("7.3", "draw")
 def check_draw(function, rng):
-    """Compared with `npchar.sample`, which is told what to draw; then the edges."""
+    """Compared with `npchar.sample` for the same random numbers; then the edges."""
 
     def draws(p, us, case):
         ids = [call(function, p, u, case=case) for u in us]
         for came in ids:
             if not isinstance(came, (int, np.integer)):
-                raise Wrong(f"{came!r} came; an id, one whole number, was expected ({case})")
+                raise Wrong(f"expected an id, one whole number, got {came!r} ({case})")
         expected = [npchar.sample(p, 1.0, SimpleNamespace(random=lambda u=u: u)) for u in us]
         return np.array(ids), np.array(expected)
 
     p, us = rng.dirichlet(np.ones(V)), rng.random(50)
-    case = "the ids for 50 u, one after the other"
+    case = "the ids for 50 values of u"
     came, expected = draws(p, us, case)
     ends = np.cumsum(p)
     mistakes = {
-        "they are one too high": expected + 1,
-        "they are one too low": expected - 1,
-        "it is the most probable, whatever u": np.full(50, p.argmax()),
-        "the probabilities are searched, not their cumulative sum": np.searchsorted(p, us),
-        "it counts from the end; u should count from the beginning": np.searchsorted(ends, 1 - us),
+        "the ids are one too high": expected + 1,
+        "the ids are one too low": expected - 1,
+        "this is the most probable id for every u": np.full(50, p.argmax()),
+        "the search is in the probabilities; it should be in their cumulative sum": np.searchsorted(
+            p, us
+        ),
+        "u counts from the end; it should count from the beginning": np.searchsorted(ends, 1 - us),
     }
     expect(came, expected, mistakes=mistakes, case=case)
 
@@ -104,17 +111,17 @@ def check_draw(function, rng):
 
 @exercise("7.4", "top_p")
 def check_top_p(function, rng):
-    """Compared with what npchar's generation keeps; then with a sum that is hit exactly."""
+    """Compared with npchar; the last case has a sum of exactly `share`."""
     for share in (0.2, 0.5, 0.9, 1.0):
         p = rng.dirichlet(np.ones(V))
         kept = top_mask(np.log(p)[None], np.ones((1, 1)), None, share)[0]
-        expect_top_p(call(function, p, share), p, kept, share)
+        expect_top_p(function, p, kept, share)
     p = np.array([0.25, 0.125, 0.5, 0.125])
-    expect_top_p(call(function, p, 0.75), p, p > 0.2, 0.75)
+    expect_top_p(function, p, p > 0.2, 0.75)
 
 
-def expect_top_p(came, p, kept, share):
-    """The kept with a sum of 1; one more or less is a mistake with a name."""
+def expect_top_p(function, p, kept, share):
+    """The kept probabilities, with the sum 1; one more or one less is a named mistake."""
     order = np.argsort(-p, kind="stable")
     n = int(kept.sum())
 
@@ -129,15 +136,17 @@ def expect_top_p(came, p, kept, share):
     large = np.where(p >= share, p, 0)
     mistakes = {
         "the sum is not 1 again": first(n),
-        "one too many is kept": first(n + 1) / first(n + 1).sum(),
-        "one is missing: the one that brings the sum to the share is kept too": (
-            first(n - 1) / first(n - 1).sum() if n > 1 else np.full_like(p, np.nan)
-        ),
+        "one id too many is kept": first(n + 1) / first(n + 1).sum(),
+        "one is missing: keep also the id that brings the sum to the share, which "
+        "`cumulative sum <= share` drops": first(n - 1) / first(n - 1).sum(),  # n = 1: NaN
         "one is missing, and the sum is not 1": first(n - 1),
-        "they are in falling order; the old order was expected": falling / falling.sum(),
-        "in falling order, and the sum is not 1": falling,
-        "kept are those with a probability of at least `share`": large / max(large.sum(), 1e-300),
-        "kept are those of at least `share`, and the sum is not 1": large,
-        "nothing is dropped": p if n < len(p) else np.full_like(p, np.nan),
+        "the order is falling; it should be the old order": falling / falling.sum(),
+        "the order is falling, and the sum is not 1": falling,
+        "the ids with a probability of at least `share` are kept; `share` is of the sum": large
+        / max(large.sum(), 1e-300),
+        "the ids with a probability of at least `share` are kept, and the sum is not 1": large,
+        "nothing is dropped": p,
     }
-    expect(came, expected, mistakes=mistakes, case=f"share {share}, {n} of {len(p)} to be kept")
+    case = f"share {share}, keep {n} of {len(p)}"
+    came = call(function, p, share, case=case, mistakes=mistakes)
+    expect(came, expected, mistakes=mistakes, case=case)
