@@ -23,7 +23,6 @@ from PIL import Image  # installed with matplotlib
 plt.rcParams.update({"figure.figsize": (8, 3.2), "figure.dpi": 90, "font.size": 10})
 COLOURS = {"i": "tab:green", "f": "tab:red", "o": "tab:blue", "g": "tab:purple"}  # by gate
 COLOURS |= {"c": "tab:orange", "h": "tab:cyan"}
-PALE = "#c4c4c4"
 
 # For every notebook
 
@@ -168,28 +167,6 @@ def heat_map(
     axes.set(**labels)
     if name:
         figure.colorbar(image, label=name, pad=0.02, fraction=0.03)
-    show(figure, alt)
-
-
-def chance_level(by_chance: Any, found: float, alt: str, **labels: Any) -> None:
-    """Draw a measured value on the histogram of values that arise by chance.
-
-    Parameters
-    ----------
-    by_chance
-        The values that arise by chance, (n,).
-    found
-        The measured value.
-    alt
-        The alternative text.
-    labels
-        Other arguments of matplotlib's `Axes.set`: title, xlabel.
-    """
-    figure, axes = plt.subplots(figsize=(8, 2.6))
-    axes.hist(by_chance, bins=60, color=PALE, label="by chance")
-    axes.axvline(found, color="tab:red", lw=2, label=f"found: {found:.3f}")
-    axes.set(ylabel="how many", **labels)
-    axes.legend(fontsize=9)
     show(figure, alt)
 
 
@@ -382,15 +359,15 @@ def _arrow(x0: float, y0: float, x1: float, y1: float, colour: str, wide: float 
 
 # 3  The LSTM forward
 
-NODES = (  # the label, x, y, and the parts for which the node is highlighted
-    ("$c_-$", 0.8, 3.2, "fc"), ("×", 2.5, 3.2, "fc"), ("+", 4.4, 3.2, "c"), ("$c$", 8.3, 3.2, "ch"),
-    ("×", 4.4, 2.2, "igc"), ("tanh", 6.4, 2.6, "h"), ("×", 6.4, 1.9, "oh"), ("$h$", 8.3, 1.9, "h"),
+NODES = (  # text, place, and the part that gives the colour
+    ("$c_-$", 0.8, 3.2, "f"), ("×", 2.5, 3.2, "f"), ("+", 4.4, 3.2, "c"), ("$c$", 8.3, 3.2, "c"),
+    ("×", 4.4, 2.2, "i"), ("tanh", 6.4, 2.6, "h"), ("×", 6.4, 1.9, "h"), ("$h$", 8.3, 1.9, "h"),
     ("σ", 2.5, 1.0, "f"), ("σ", 3.8, 1.0, "i"), ("tanh", 5.0, 1.0, "g"), ("σ", 6.4, 1.0, "o"),
-    ("$x,\\ h_-$", 0.8, 0.3, "ifog"),
+    ("$x,\\ h_-$", 0.8, 0.3, ""),
 )  # fmt: skip
-ARROWS = (  # x and y of the start and the end, the parts that highlight it, and its label
-    (1.05, 3.2, 2.3, 3.2, "fc", ""), (2.7, 3.2, 4.2, 3.2, "fc", "$f\\,c_-$"),
-    (4.6, 3.2, 8.1, 3.2, "c", ""), (4.4, 2.38, 4.4, 3.02, "igc", "$i\\,g$"),
+ARROWS = (  # from, to, the part that gives the colour, and a label
+    (1.05, 3.2, 2.3, 3.2, "f", ""), (2.7, 3.2, 4.2, 3.2, "f", "$f\\,c_-$"),
+    (4.6, 3.2, 8.1, 3.2, "c", ""), (4.4, 2.38, 4.4, 3.02, "i", "$i\\,g$"),
     (6.4, 3.2, 6.4, 2.8, "h", ""), (6.4, 2.4, 6.4, 2.06, "h", ""), (6.6, 1.9, 8.1, 1.9, "h", ""),
     (2.5, 1.2, 2.5, 3.02, "f", "$f$"), (3.8, 1.2, 4.28, 2.04, "i", "$i$"),
     (5.0, 1.2, 4.52, 2.04, "g", "$g$"), (6.4, 1.2, 6.4, 1.74, "o", "$o$"),
@@ -398,47 +375,38 @@ ARROWS = (  # x and y of the start and the end, the parts that highlight it, and
     (5.0, 0.3, 5.0, 0.82, "g", ""), (6.4, 0.3, 6.4, 0.82, "o", ""),
 )  # fmt: skip
 PARTS = {
-    "i": "The input gate i: how much of the candidate is written",
-    "f": "The forget gate f: how much of the old cell is kept",
-    "o": "The output gate o: how much of the cell is shown",
-    "g": "The candidate g: what could be written",
-    "c": "The cell c: what was kept and what is written, added",
-    "h": "The hidden state h: the part of the cell that is shown",
+    "i": "input gate i: how much of the candidate is written",
+    "f": "forget gate f: how much of the old cell is kept",
+    "o": "output gate o: how much of the cell is shown",
+    "g": "candidate g: the new content",
+    "c": "cell c: the sum of the kept and the new content",
+    "h": "hidden state h: the visible part of the cell",
 }
 
 
-def cell(part: str) -> None:
-    """Draw one step of an LSTM with one part highlighted.
-
-    Parameters
-    ----------
-    part
-        "i", "f", "o", "g", "c" or "h".
-    """
-    figure, axes = plt.subplots(figsize=(7, 3))
-    ends = {"i": 3.8, "f": 2.5, "o": 6.4, "g": 5.0}
-    for until, colour in ((6.4, PALE), (ends.get(part, 0), COLOURS[part])):
-        if until:  # the line from x and h₋ below the gates
-            axes.plot([1.3, until], [0.3, 0.3], color=colour, lw=2)
-    for x0, y0, x1, y1, parts, name in sorted(ARROWS, key=lambda arrow: part in arrow[4]):
-        colour = COLOURS[part] if part in parts else PALE
+def cell() -> None:
+    """One step of an LSTM, with a colour for each of its six parts."""
+    figure, axes = plt.subplots(figsize=(8, 4.4))
+    axes.plot([1.3, 6.4], [0.3, 0.3], color="grey", lw=2)  # x and h₋ reach all gates
+    for x0, y0, x1, y1, part, name in ARROWS:
+        colour = COLOURS[part]
         style = {"arrowstyle": "->", "color": colour, "lw": 2}
         axes.annotate("", (x1, y1), (x0, y0), arrowprops=style)
         beside = -0.25 if x0 < x1 and y0 < y1 else 0.1  # left of an arrow that leans right
         axes.text((x0 + x1) / 2 + beside, (y0 + y1) / 2 + 0.08, name, color=colour, fontsize=12)
-    for name, x, y, parts in NODES:
-        on = part in parts
-        edge = COLOURS[part] if on else PALE
-        box = {"boxstyle": "round,pad=0.3", "fc": "white", "ec": edge, "lw": 2 if on else 1}
-        ink = "black" if on else "grey"
-        axes.text(x, y, name, ha="center", va="center", color=ink, bbox=box)
-    axes.set(xlim=(0.2, 8.7), ylim=(0, 3.6), title=PARTS[part])
+    for name, x, y, part in NODES:
+        box = {"boxstyle": "round,pad=0.3", "fc": "white", "ec": COLOURS.get(part, "grey"), "lw": 2}
+        axes.text(x, y, name, ha="center", va="center", bbox=box)
+    for part, task in PARTS.items():
+        axes.plot([], color=COLOURS[part], lw=3, label=task)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncol=2, fontsize=9, frameon=False)
+    axes.set(xlim=(0.2, 8.7), ylim=(0, 3.6))
     axes.axis("off")
     show(
         figure,
-        f"{PARTS[part]}. Diagram of one step: c₋ runs along the top through a product with f and "
-        "a sum with i g and becomes c; tanh of c times o becomes h. The ways of "
-        f"{part} are coloured, the others grey.",
+        "Diagram of one step, with a colour for each part. c₋ runs along the top through a product "
+        "with f and a sum with i g and becomes c; tanh of c times o becomes h. "
+        "The gates i, f and o and the candidate g are computed from x and h₋.",
     )
 
 
