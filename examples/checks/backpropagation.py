@@ -111,10 +111,8 @@ def check_lstm_step_gradient(function, rng):
             mistakes["the slope of the sigmoid or tanh is missing"] = full * ways[k]
         else:
             mistakes["the slope of the sigmoid is missing"] = dh * tanh_c
-            for factor in (dc, full):
-                mistakes[f"its factor is dc{' + ...' * (factor is full)}; it should be dh"] = (
-                    factor * tanh_c * slopes[2]
-                )
+            mistakes["its factor is dc; it should be dh"] = dc * tanh_c * slopes[2]
+            mistakes["its factor is the new dc; it should be dh"] = full * tanh_c * slopes[2]
             mistakes["its factor is c; it should be tanh(c)"] = dh * c * slopes[2]
         if k == 1:
             mistakes["its factor is c; it should be c_, before the step"] = full * c * slopes[1]
@@ -148,8 +146,8 @@ def check_lstm_step_gradient(function, rng):
                 mistakes[f"it has the gradient of the {names[other]}"] = dz[other]
         expect(came[0][k], dz[k], f"dz of the {names[k]}", mistakes)
     mistakes = {s: a * f for s, a in through.items()} | {
-        "f is missing: dc passes the forget gate": full,
-        "dc passes the input gate; it should pass the forget gate": full * i,
+        "f is missing: dc_ should be dc f": full,
+        "dc is multiplied by i; it should be multiplied by f": full * i,
     }
     expect(came[1], dc_, "dc_", mistakes)
 
