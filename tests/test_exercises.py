@@ -197,7 +197,11 @@ MISTAKES = [
     ("6.4", lambda a, b, V: answers.unigram_loss(a, b, V) / math.log(2), "in bits"),
     ("6.4", lambda a, b, V: answers.unigram_loss(b, b, V), "counts are from `held_out`"),
     ("6.4", lambda a, b, V: -np.log(np.bincount(a, minlength=V) / 50)[b].mean(), "1 is mis"),
-    ("7.1", lambda p, t: answers.reweight_distribution(p + 1e-12, t), "p = 0. became possible"),
+    (
+        "7.1",
+        lambda p, t: answers.reweight_distribution(p + 1e-12, t),
+        "p = 0. becomes .*expected 0",
+    ),
     ("7.1", reweigh_probabilities, "divides the probabilities; it should divide their log"),
     ("7.1", lambda p, t: answers.reweight_distribution(p, 1 / t), "it multiplies logarithms"),
     ("7.2", lambda p: -(p * np.log2(p)).sum(axis=-1), "in bits; it should be in nats"),
