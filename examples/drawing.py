@@ -385,7 +385,7 @@ PARTS = {
 
 
 def cell() -> None:
-    """One step of an LSTM, with a colour for each of its six parts."""
+    """Draw one step of an LSTM, with a colour for each of its six parts."""
     figure, axes = plt.subplots(figsize=(8, 4.4))
     axes.plot([1.3, 6.4], [0.3, 0.3], color="grey", lw=2)  # x and h₋ reach all gates
     for x0, y0, x1, y1, part, name in ARROWS:

@@ -1,7 +1,8 @@
 """Trainings that fill a given time: ``fit(minutes=...)`` chooses the number of epochs.
 
-``training/fit.py`` calls `fill_time` before the first step of a new training. The command line
-also chooses the model, by `model_for_time`. The constants were chosen by trials on three texts, which ``benchmarks/minutes.py`` compares.
+``training/fit.py`` calls `fill_time` before the first step of a new training. The command line also
+chooses the model, by `model_for_time`. The constants were chosen by trials on three texts, which
+``benchmarks/minutes.py`` compares.
 """
 
 from __future__ import annotations
