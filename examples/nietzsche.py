@@ -17,6 +17,7 @@ import os
 import re
 import signal
 import sys
+from pathlib import Path
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback for Ctrl-C during the imports
@@ -125,12 +126,15 @@ def load_text(corpus: list[str] | None = None) -> str:
 
 
 def prose_of_help() -> str:
-    """Python's help texts without tables, code, headings, lists and quotation marks."""
+    """The prose in Python's help topics and docstrings, without tables, code and quotes."""
     from pydoc_data.topics import topics
 
-    paragraphs = re.split(r"\n\s*\n", "\n\n".join(topics.values()))
+    modules = sorted(Path(os.__file__).parent.glob("*.py"))
+    sources = "\n".join(path.read_text("utf-8", errors="replace") for path in modules)
+    docstrings = re.findall('"""(.*?)"""', sources, re.DOTALL)
+    paragraphs = re.split(r"\n\s*\n", "\n\n".join([*topics.values(), *docstrings]))
     lines = dict.fromkeys(" ".join(paragraph.split()) for paragraph in paragraphs)
-    prose = [line for line in lines if re.fullmatch(r"[A-Z][^|=_<>{}\[\]\\@]{100,}\.", line)]
+    prose = [line for line in lines if re.fullmatch(r"[A-Z][^|=_<>{}\[\]\\@]{60,}\.", line)]
     return re.sub('["*]', "", "\n".join(prose))
 
 

@@ -118,8 +118,9 @@ def main():
     share = classify()
     print(f"  accuracy on new waves: {share:.0%} (chance: 33%)")
     print("Regression: an LSTM predicts the next value of a sine.")
+    results = continue_sines()
     print("  mean absolute error after 1 and 20 steps without true inputs:")
-    for name, errors in zip(("LSTM", "last value", "zero"), continue_sines()):
+    for name, errors in zip(("LSTM", "last value", "zero"), results):
         print(f"    {name:10} {errors[0]:.3f} {errors[-1]:.3f}")
     print("Gradients of a single layer:")
     print(npchar.check_gradients(npchar.FastGRU.create(3, 5, dtype="float64"), verbose=False))
