@@ -51,7 +51,8 @@ def main() -> int:
     name, best = min(history.baselines.items(), key=lambda baseline: baseline[1])
     print(f"\nvalidation loss {min(history.val_loss):.2f} nats per word; "
           f"the best baseline is the {name} model with {best:.2f}\n")  # fmt: skip
-    prompt = vocabulary.decode(vocabulary.encode(tokens[:3]))
+    triples = (tokens[k : k + 3] for k in range(len(tokens)))
+    prompt = next(triple for triple in triples if all(token in vocabulary for token in triple))
     for temperature in (0.5, 0.8, 1.0):
         words = model.generate(prompt, 60, temperature=temperature, seed=options.seed)
         print(f"------ temperature: {temperature}\n{''.join(prompt + words).strip()}\n")
