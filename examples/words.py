@@ -1,6 +1,6 @@
 """A model of tokens: words instead of characters.
 
-    python examples/words.py [FILE…]        a minute or two
+    python examples/words.py [FILE…]        half a minute
 
 The model is trained on the given texts, or by default on Python's help texts. A token is a word
 or a punctuation mark, with the white space before it. Words that occur only a few times are
@@ -29,16 +29,16 @@ def main() -> int:
     add("files", nargs="*", metavar="FILE", help="texts (default: Python's help texts)")
     add("--least", type=int, default=8, metavar="N",
         help="fewest occurrences of a word in the vocabulary (default: 8)")  # fmt: skip
-    add("--epochs", type=int, default=8, metavar="N", help="passes over the text (default: 8)")
+    add("--epochs", type=int, default=3, metavar="N", help="passes over the text (default: 3)")
     add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
     options = parser.parse_args()
     try:
         if options.files:
             text = npchar.load_corpus(options.files)
         else:
-            from pydoc_data import topics
+            from nietzsche import prose_of_help  # in this folder
 
-            text = "\n".join(topics.topics.values())
+            text = prose_of_help()
     except npchar.CorpusError as error:
         print(f"words.py: {error}", file=sys.stderr)
         return 2
