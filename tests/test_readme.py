@@ -1,4 +1,4 @@
-"""The snippets and commands of the README run as printed."""
+"""The snippets and commands of both READMEs run as printed."""
 
 import re
 import runpy
@@ -13,6 +13,7 @@ import npchar
 from npchar.cli.options import parser
 
 README = Path(__file__).parents[1] / "README.md"
+CHINESE = README.with_name("README.zh.md")
 SHORT = (
     'the will to power, and the soul of man: "what is it?" asked the old sage (hi--jkqxz). ' * 25
 )
@@ -81,23 +82,43 @@ def test_the_examples_on_tokens_run(arguments, short_corpus, monkeypatch, capsys
         assert f"recording of {seconds:.1f} s" in out
 
 
-def test_the_chinese_quick_start(tmp_path, monkeypatch):
+def test_the_chinese_snippets_and_commands(tmp_path, monkeypatch):
     """The snippets run in order on texts like those described, and the commands exist."""
-    guide = README.with_name("README.zh.md").read_text(encoding="utf-8")
-    line = "却说那日天气晴和,众人都在园中赏花。"
-    Path(tmp_path, "wenji.txt").write_text(f"{line}\n" * 90 + "龘\n", encoding="utf-8")
-    Path(tmp_path, "renming.txt").write_text("张三\n李四\n王小二\n" * 20, encoding="utf-8")
+    guide = CHINESE.read_text(encoding="utf-8")
+    line = "却说那日天气晴和，众人都在园中赏花。"
+    Path(tmp_path, "wenji.txt").write_text(f"{line}\n" * 90 + "龘\n", encoding="gb18030")
     monkeypatch.chdir(tmp_path)
-    fit = npchar.Model.fit
+    fit, load = npchar.Model.fit, npchar.load_corpus
     quick = {"epochs": 2, "workers": 1, "verbose": False}
     monkeypatch.setattr(npchar.Model, "fit", lambda *a, **named: fit(*a, **named | quick))
+    monkeypatch.setattr(
+        npchar,
+        "load_corpus",
+        lambda name, **named: SHORT if name == "nietzsche" else load(name, **named),
+    )
     space = {}
-    snippets = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
-    assert len(snippets) == 3
-    for snippet in snippets:
+    assert len(snippets(CHINESE)) == 3
+    for snippet in snippets(CHINESE):
         exec(compile(snippet, "README.zh.md", "exec"), space)
+    assert "龘" in space["text"]
     assert "龘" not in space["vocabulary"]
-    assert len(space["made"]) == 10
-    assert "新" in space["more"].vocabulary
-    for command in re.findall(r"^    npchar (.*?)(?: {2,}#.*)?$", guide, re.MULTILINE):
+    commands = re.findall(r"^    npchar (.*?)(?: {2,}#.*)?$", guide, re.MULTILINE)
+    assert len(commands) >= 4
+    for command in commands:
         parser().parse_args(shlex.split(command))
+
+
+def test_the_chinese_readme_has_the_links_commands_and_results_of_the_english_one():
+    english, chinese = (path.read_text(encoding="utf-8") for path in (README, CHINESE))
+    for pattern in (
+        r"\]\(([^)]+)\)",
+        "`((?:npchar|python|pip) [^`]*)`",
+        r"\b1\.\d\d+\b",
+        r"^    .*&& .*$",
+    ):
+        found = re.findall(
+            pattern, english.replace("python\nexamples", "python examples"), re.MULTILINE
+        )
+        missing = set(found) - set(re.findall(pattern, chinese, re.MULTILINE)) - {"README.zh.md"}
+        assert found
+        assert not missing
