@@ -304,6 +304,8 @@ def describe_model(
     """The configuration of a model file. `stored` is the type of the weights in the file."""
     import json
 
+    if not _is_reading(reading or {}):
+        raise ValueError(f"expected a reading with {', '.join(READING)}, got {reading!r}")
     dtype = str(network.parameters.flat.dtype)
     symbols = vocabulary.symbols
     if any("\ud800" <= symbol <= "\udfff" for symbol in symbols if isinstance(symbol, str)):
@@ -324,6 +326,13 @@ def describe_model(
         "documents": vocabulary.documents,
         "reading": reading or {},
     }
+
+
+def _is_reading(reading: object) -> bool:
+    """Whether a value is a `Reading`."""
+    return isinstance(reading, dict) and all(
+        isinstance(value, READING.get(name, ())) for name, value in reading.items()
+    )
 
 
 def _parse_model(configuration: Configuration) -> tuple[Vocabulary, NetworkConfig]:
@@ -349,7 +358,7 @@ def _parse_model(configuration: Configuration) -> tuple[Vocabulary, NetworkConfi
     checks = [
         vocabulary.symbols == symbols and len(vocabulary) >= 2,
         isinstance(documents, bool),
-        all(isinstance(value, READING[name]) for name, value in reading.items()),
+        _is_reading(reading),
         isinstance(epochs_trained, int) and epochs_trained >= 0,
         network_config.num_layers <= MAX_LAYERS,
         dtype in DTYPES and stored in STORED,

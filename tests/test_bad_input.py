@@ -1,5 +1,7 @@
 """Arguments that are not documents, folders or models: each error is one sentence."""
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,12 @@ def namer():
 @pytest.fixture(scope="module")
 def reader():
     return npchar.Model(npchar.Vocabulary("ain"), hidden_size=2)
+
+
+def with_reading(model, reading):
+    model = copy.copy(model)
+    model.reading = reading
+    return model
 
 
 BAD = [
@@ -40,6 +48,7 @@ BAD = [
     ("nothing to extend by", lambda m, r: m.extend(""), "got an empty text"),
     ("no window", lambda m, r: m.fit(NAMES, maxlen=None), "maxlen is None; expected a whole"),
     ("a word as a split", lambda m, r: m.fit(NAMES, validation_split="x"), "validation_split is"),
+    ("an odd reading", lambda m, r: with_reading(m, {"x": 1}).save("x.npz"), "expected a reading"),
     ("an old argument", lambda m, r: m.fit(NAMES, warm_up=0.1), "warm_up.*npchar.Schedule"),
     ("an old optimizer's", lambda m, r: m.fit(NAMES, epsilon=1), "epsilon.*npchar.RMSprop"),
     ("no time", lambda m, r: m.fit(NAMES, minutes=0), "minutes is 0; expected a number above 0"),

@@ -430,6 +430,34 @@ def test_samples_and_the_best_model(tmp_path, here):
     assert here("train", "cats.txt", "--save", "x.npz", "--best", "x.npz")[0] == 2
 
 
+def test_the_best_model_is_not_replaced(tmp_path, here):
+    (tmp_path / "cats.txt").write_text(TEXT)
+    assert here("train", "cats.txt", "--epochs", 1, *SMALL)[0] == 0
+    before = (tmp_path / "cats.txt").read_bytes()
+    again = ("resume", "cats.npz", "cats.txt", "--epochs", 1)
+    for command in (("train", "cats.txt", "--save", "x.npz"), again):
+        status, _, err = here(*command, "--best", "cats.txt")
+        assert (status, "cats.txt exists" in err) == (2, True)
+        assert here(*command, "--best", "nowhere/best.npz")[0] == 2
+    assert (tmp_path / "cats.txt").read_bytes() == before
+    assert not (tmp_path / "x.npz").exists()
+
+
+def test_fine_tuning_reads_texts_as_the_base_did(tmp_path, here):
+    (tmp_path / "names.txt").write_text("\n".join(NAMES).title())
+    options = ("--epochs", 1, *SMALL)
+    assert here("train", "names.txt", "--documents", "lines", "--lower", *options)[0] == 0
+    assert (
+        here("train", "names.txt", "--from", "names.npz", "--save", "x.npz", "--epochs", 1)[0] == 0
+    )
+    model = npchar.Model.load("x.npz")
+    assert model.reading == {"documents": "lines", "lower_case": True}
+    assert "A" not in model.vocabulary
+    (tmp_path / "odd.txt").write_text("\u6f22\nanna\n")
+    status, out, err = here("evaluate", "odd.txt", "--model", "x.npz", "--unknown", "skip")
+    assert (status, "skipped: 1 of 5" in out) == (0, True), err
+
+
 def test_info_as_json(here):
     table = json.loads(here("info", "--json")[1])
     model = npchar.Model.pretrained()
@@ -478,7 +506,7 @@ def test_a_finished_model_goes_on_for_more_epochs(tmp_path, here):
     model = npchar.Model.load(tmp_path / "cats.npz")
     status, out, err = here("resume", "cats.npz", "cats.txt")
     assert status == 2
-    assert "set epochs" in err
+    assert "use --epochs N" in err
     assert "npchar train --from" in err
     status, out, err = here("resume", "cats.npz", "cats.txt", "--epochs", 3)
     assert status == 0, err

@@ -134,6 +134,10 @@ def load_model_and_text(options: Namespace) -> tuple[Model, str | list[str], str
         f"{verb}: {n:,} of {total:,} characters ({n / total:.0%}), which are unknown" if n else ""
     )
     known = map_text(lambda one: vocabulary.decode(vocabulary.encode(one, options.unknown)), text)
+    if isinstance(known, list):
+        known = [document for document in known if document]
+    if not known:
+        raise ValueError(f"all characters of the text are unknown to {options.model}")
     return model, known, note
 
 

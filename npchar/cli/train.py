@@ -15,7 +15,8 @@ import npchar
 from npchar.cli import inputs
 from npchar.cli.inputs import say
 from npchar.cli.options import STANDARD_INPUT
-from npchar.files import Table
+from npchar.files import Table, unfinished
+from npchar.generation.sampling import require_temperature
 from npchar.training import rank
 from npchar.training.config import default_learning_rate, default_model_arguments
 from npchar.training.time_budget import model_for_time
@@ -36,12 +37,15 @@ def train(options: Namespace) -> int:
             f"{path} exists; use another file with --save, or resume an interrupted training with "
             f"`{_resume_command(path, options)}`"
         )
+    _require_best(options)
     sizes, settings = inputs.selected(options, SIZES), inputs.selected(options, SETTINGS)
     settings["schedule"] = npchar.Schedule(options.schedule, options.warm_up)
-    reading = inputs.reading_of(options)
+    base = None if options.base is None else inputs.load_model(options.base)
+    reading = inputs.reading_of(options, base)
     text = inputs.load_texts(options.files, options, reading, options.validation_split)
     if options.lower:
         reading["lower_case"] = True
+    if reading.get("lower_case"):
         text = inputs.map_text(str.lower, text)
     if isinstance(text, str):
         vocabulary = npchar.Vocabulary.from_text(text, min_count=options.min_count)
@@ -49,7 +53,7 @@ def train(options: Namespace) -> int:
     else:
         vocabulary = npchar.Vocabulary.from_documents(text, min_count=options.min_count)
         n, unit = sum(map(len, text)), f"characters in {len(text):,} documents"
-    if options.base is None:
+    if base is None:
         defaults = default_model_arguments(n, options.layer or "lstm")
         is_given = options.epochs or sizes.keys() & {"layer", "num_layers"}
         # MPI ranks would measure different sizes.
@@ -60,7 +64,8 @@ def train(options: Namespace) -> int:
         if sizes:
             names = ", ".join("--" + name.replace("_", "-") for name in sizes)
             raise ValueError(f"--from uses the sizes of the model; leave out {names}")
-        base = inputs.load_model(options.base)
+        if base.vocabulary.documents and isinstance(text, str):
+            raise ValueError(inputs.NEEDS_DOCUMENTS.format(options.base))
         model = base.extend(text, min_count=options.min_count)
         rate = default_learning_rate(options.optimizer, model.network.config)
         settings.setdefault("learning_rate", FINE_TUNING_RATE * rate)
@@ -78,11 +83,11 @@ def _model_for_minutes(
 ) -> Table:  # fmt: skip
     """Measure a model of 128 units, choose one for `--minutes`, and deduct the time of that."""
     start = time.perf_counter()
-    part = text[: max(1, len(text) * PROBED // n)]  # of characters or documents
+    part = "".join(text)[:PROBED]
     history = npchar.Model(vocabulary).fit(part, epochs=2, validation_split=0, verbose=False,
         **inputs.selected(options, ("maxlen", "batch_size", "workers")))  # fmt: skip
     settings["minutes"] = max(options.minutes - (time.perf_counter() - start) / 60, 0.001)
-    characters = min(n, PROBED) * 60 * settings["minutes"] / history.seconds[-1]
+    characters = len(part) * 60 * settings["minutes"] / history.seconds[-1]
     return model_for_time(n, characters, options.hidden_size)
 
 
@@ -92,6 +97,13 @@ def resume(options: Namespace) -> int:
     if inputs.is_shipped(path):
         raise ValueError(f"{path} is a shipped model; use `npchar train --from {path} FILE`")
     model = inputs.load_model(path, warn=False)
+    if not unfinished(path):
+        _require_best(options)
+        if options.epochs is None:
+            raise ValueError(
+                f"{path} has no unfinished training; use --epochs N to train it for N further "
+                f"epochs on its text, or `npchar train --from {shlex.quote(path)}` for another text"
+            )
     settings = npchar.training_settings(path) or {}
     settings |= inputs.selected(options, SETTINGS)
     if model.trained_on:
@@ -105,6 +117,12 @@ def resume(options: Namespace) -> int:
     return _fit(model, text, path, options, settings | {"resume": True})
 
 
+def _require_best(options: Namespace) -> None:
+    """Raise an error for an existing file as --best, which a new training would replace."""
+    if options.best and os.path.lexists(options.best):
+        raise ValueError(f"{options.best} exists; use another file with --best")
+
+
 def _fit(
     model: npchar.Model, text: str | list[str], path: str, options: Namespace, settings: Table
 ) -> int:
@@ -113,6 +131,9 @@ def _fit(
     best = options.best and os.path.realpath(options.best)
     if best == target:
         raise ValueError(f"{path} is the file of the training; use another file with --best")
+    if best and not os.path.isdir(os.path.dirname(best)):
+        raise ValueError(f"expected a folder for --best, got none at {os.path.dirname(best)}")
+    require_temperature(options.temperature)
 
     def show_sample(history: npchar.History) -> None:
         for sample in _samples(model, options.temperature, len(history.loss)):

@@ -69,6 +69,11 @@ def field_values(text: str, field: str, name: str) -> list[str]:
     """
     if text.lstrip().startswith("{"):
         return _json_values(text, field, name)
+    if text.lstrip().startswith("["):
+        raise CorpusError(
+            f"expected CSV, or JSON Lines with one object in each line, in {name}, got a JSON "
+            "array; write each of its objects to a line, for example with `jq -c '.[]'`"
+        )
     return _column(text, field, name)
 
 
@@ -88,26 +93,35 @@ def _json_values(text: str, field: str, name: str) -> list[str]:
                     f"expected a JSON object with a text in field {field!r} in line {number} of "
                     f"{name}, got {line:.80}"
                 )
-            values.append(value or "")
+            values.append((value or "").replace("\r\n", "\n").replace("\r", "\n"))
     return values
 
 
 def _column(text: str, field: str, name: str) -> list[str]:
-    """A column of a CSV file. Rows without this column are skipped."""
+    """A column of a CSV file. Rows that are too short are skipped, and longer ones are errors."""
     import csv
     import io
 
     header = text.partition("\n")[0]
     limit = csv.field_size_limit(len(text) + 1)  # a cell may be as long as the file
     try:
-        rows = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=header.count), strict=True)
-        columns = next(rows, [])
+        delimiter = max("\x1f,;\t", key=header.count)  # the first is for a single column
+        rows = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+        columns = [column.strip() for column in next(rows, [])]
         if field not in columns:
             raise CorpusError(
-                f"expected a column {field!r} in {name}, got {', '.join(columns)} in its first line"
+                f"expected a column {field!r} in the first line of {name}, got "
+                f"{', '.join(columns):.200}"
             )
-        k = columns.index(field)
-        return [row[k] for row in rows if len(row) > k]
+        values, k = [], columns.index(field)
+        for row in rows:
+            if len(row) > len(columns):
+                raise CorpusError(
+                    f"expected {len(columns)} columns in line {rows.line_num} of {name}, got "
+                    f"{len(row)}; put quotation marks around a text with {delimiter!r}"
+                )
+            values += row[k : k + 1]
+        return values
     except csv.Error as error:
         raise CorpusError(f"line {rows.line_num} of {name} is not CSV: {error}") from None
     finally:

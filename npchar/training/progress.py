@@ -84,7 +84,7 @@ class Progress:
     def _show_epoch(self, epoch: int, losses: str, rate: float, left: float, end: str) -> None:
         """Show the losses of an epoch, the characters per second, and the seconds left."""
         name = f"epoch {epoch + 1:>{len(str(self.epochs))}}/{self.epochs}"
-        time_left = timedelta(seconds=round(left))
+        time_left = timedelta(seconds=round(min(left, 1e9)))
         self._show(f"{name}  {losses}  {rate:,.0f} {self.symbol_name}s/s  {time_left} left", end)
 
     def _show(self, line: str, end: str) -> None:

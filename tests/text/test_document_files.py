@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import tarfile
 
 import pytest
@@ -47,10 +48,15 @@ def test_a_column_of_csv(tmp_path, capsys, delimiter):
     assert csv.field_size_limit() == 131072
 
 
+def test_a_single_column_may_have_separators(tmp_path):
+    (tmp_path / "file").write_text('text\nwell, well; well\n"and, so"\n')
+    assert load_corpus(tmp_path / "file", field="text") == ["well, well; well", "and, so"]
+
+
 @given(st.lists(st.text(st.characters(codec="utf-8")), min_size=1))
 def test_a_field_of_json_lines(texts):
     lines = "\n".join(json.dumps({"n": k, "text": text}) for k, text in enumerate(texts))
-    expected = [text for text in texts if text.strip()]
+    expected = [re.sub("\r\n?", "\n", text) for text in texts if text.strip()]
     if expected:
         assert separate([("file", lines + '\n{"text": null}\n\n')], None, "text") == expected
 
@@ -68,6 +74,8 @@ def test_a_field_of_json_lines(texts):
             {"field": "text"},
             "expected a column 'text' in .*file, got id, b",
         ),
+        ("id,text\n1,a, b\n", {"field": "text"}, "expected 2 columns in line 2 of .*file, got 3"),
+        ('[{"text": "a"}]', {"field": "text"}, "got a JSON array; write each"),
         ('id,text\n1,"a\n', {"field": "text"}, "line 2 of .*file is not CSV: unexpected end"),
         (
             '{"text": "a"}\n{"body": 1}',
