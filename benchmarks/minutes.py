@@ -26,7 +26,7 @@ FIXED = {  # no dropout is best for a few epochs, much dropout for many
 
 
 def run_command(path: str, minutes: float) -> tuple[float, float, str]:
-    """Run the command; return its seconds, the loss, and what it said about its choice."""
+    """Run the command; return its seconds, the loss, and its line about the chosen model."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = [path, "--minutes", str(minutes), "--save", os.path.join(folder, "model.npz")]
         start = time.perf_counter()

@@ -41,7 +41,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"hidden_size": 512, "num_layers": 2, "dropout": 0.4, "recurrent_dropout": 0.15},
         "fit": {"epochs": 10, "learning_rate": 0.014, "schedule": WARM_UP},
     },
-    # The shipped model: the best one that fits in one megabyte in 16-bit floats
+    # The shipped model: the largest that fits in one megabyte in 16-bit floats
     "shipped": {
         "model": {"hidden_size": 300, "dropout": 0.3, "recurrent_dropout": 0.05},
         "fit": {"epochs": 14, "learning_rate": 0.025, "schedule": WARM_UP},
