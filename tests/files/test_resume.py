@@ -719,6 +719,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 LIMITED = """
 import resource, sys, warnings, npchar
+sys.dont_write_bytecode = True  # it would be cut off, for all later processes
 text = "the cat sat on the mat, and the rat sat on the cat. " * 12
 model = npchar.Model(npchar.Vocabulary.from_text(text), hidden_size=8)
 

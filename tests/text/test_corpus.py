@@ -235,6 +235,7 @@ def test_a_disk_that_is_full(server, tmp_path):
     server.answers["/a.txt"] = [body(TEXT.encode() * 100)]
     program = (
         "import resource, sys, npchar\n"
+        "sys.dont_write_bytecode = True\n"  # it would be cut off, for all later processes
         "resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, 70_000))\n"
         "try:\n"
         "    npchar.load_corpus(sys.argv[1])\n"
@@ -377,6 +378,7 @@ def test_special_files(tmp_path):
     (tmp_path / "a.txt").write_text("hello")
     program = (
         "import resource, sys, npchar\n"
+        "sys.dont_write_bytecode = True\n"  # it would be cut off, for all later processes
         "resource.setrlimit(resource.RLIMIT_AS, (1 << 32, 1 << 32))\n"
         "print(npchar.load_corpus(sys.argv[1]))\n"
         "for device in ('/dev/zero', '/dev/null'):\n"

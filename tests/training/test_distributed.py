@@ -214,7 +214,8 @@ def test_without_an_executable_it_trains_alone(monkeypatch, executable):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on file sizes")
 def test_a_disk_without_room_for_what_workers_share(tmp_path):
     program = """
-    import resource, signal, warnings, npchar
+    import resource, signal, sys, warnings, npchar
+    sys.dont_write_bytecode = True  # it would be cut off, for all later processes
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
     text = "the cat sat on the mat. " * 40
