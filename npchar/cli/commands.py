@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                        f"the model's vocabulary; {advice}")  # fmt: skip
         # Name options instead of arguments.
         message = message.replace("validation_split=", "validation-split=")
-        pattern = r"\b(workers|validation-split|encoding|errors)='?([\w-]+)'?"
+        pattern = r"\b(workers|validation-split|encoding|errors|documents)='?([\w-]+)'?"
         say("npchar: " + re.sub(pattern, r"--\1 \2", message))
         return 2
     except KeyboardInterrupt:

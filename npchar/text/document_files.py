@@ -33,12 +33,8 @@ def separate(texts: list[tuple[str, str]], documents: str | None, field: str | N
     if documents is None:
         parts = [value for name, text in texts for value in field_values(text, field or "", name)]
     else:
-        is_marker = any(documents in text for _, text in texts) and not documents.isalpha()
-        if documents not in SEPARATORS and not (documents and is_marker):
-            raise CorpusError(
-                f"documents is {documents!r}; expected 'lines', 'paragraphs', 'files', or a marker "
-                "in the text that has other characters than letters, such as '\\nEND\\n'"
-            )
+        if documents not in SEPARATORS:
+            _require_marker(documents, texts)
         separator = SEPARATORS.get(documents) or re.escape(documents)
         parts = [part for _, text in texts for part in re.split(separator, text)]
         if documents != "files":
@@ -47,6 +43,21 @@ def separate(texts: list[tuple[str, str]], documents: str | None, field: str | N
     if not parts:
         raise CorpusError(f"expected documents in {', '.join(name for name, _ in texts)}, got none")
     return parts
+
+
+def _require_marker(marker: str, texts: list[tuple[str, str]]) -> None:
+    """Raise an error for a misspelt keyword, and for a marker that no text has."""
+    if not marker or marker.isalpha():
+        raise CorpusError(
+            f"documents is {marker!r}; expected 'lines', 'paragraphs', 'files', or a marker "
+            "in the text that has other characters than letters, such as '\\nEND\\n'"
+        )
+    if not any(marker in text for _, text in texts):
+        names = ", ".join(name for name, _ in texts)
+        raise CorpusError(
+            f"expected the marker {marker!r} between documents in {names:.200}, got none; use "
+            "another marker, or documents='lines', 'paragraphs' or 'files'"
+        )
 
 
 def field_values(text: str, field: str, name: str) -> list[str]:
@@ -105,7 +116,8 @@ def _column(text: str, field: str, name: str) -> list[str]:
     header = text.partition("\n")[0]
     limit = csv.field_size_limit(len(text) + 1)  # a cell may be as long as the file
     try:
-        delimiter = max("\x1f,;\t", key=header.count)  # the first is for a single column
+        unquoted = re.sub(r'"[^"]*"', "", header)
+        delimiter = max("\x1f,;\t", key=unquoted.count)  # the first is for a single column
         rows = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
         columns = [column.strip() for column in next(rows, [])]
         if field not in columns:

@@ -40,7 +40,7 @@ def test_documents(tmp_path, content, documents, expected):
 def test_a_column_of_csv(tmp_path, capsys, delimiter):
     with (tmp_path / "file.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, delimiter=delimiter)
-        writer.writerow(["id", "text", "more"])
+        writer.writerow(["a,b,c,d;e;f;g\th\ti\tj", "text", "more"])
         writer.writerows([k, text, ""] for k, text in enumerate([*TEXTS, " ", "x" * 200_000]))
         file.write("7\r\n")
     assert load_corpus(tmp_path / "file.csv", field="text") == [*TEXTS, "x" * 200_000]
@@ -65,7 +65,7 @@ def test_a_field_of_json_lines(texts):
     ("content", "options", "message"),
     [
         ("a line\nb", {"documents": "line"}, "documents is 'line'; expected 'lines', 'paragraphs'"),
-        ("a\nb", {"documents": "---"}, "documents is '---'; expected 'lines'.* a marker in the"),
+        ("a\nb", {"documents": "---"}, "the marker '---' between documents in .*file, got none"),
         ("a\nb", {"documents": ""}, "documents is ''; expected"),
         ("a\nb", {"documents": "lines", "field": "text"}, "documents or field, got both"),
         (" \n ", {"documents": "paragraphs"}, "expected documents in .*file, got none"),
