@@ -39,8 +39,9 @@ def test_documents(tmp_path, content, documents, expected):
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_column_of_csv(tmp_path, capsys, delimiter):
     with (tmp_path / "file.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, delimiter=delimiter)
-        writer.writerow(["a,b,c,d;e;f;g\th\ti\tj", "text", "more"])
+        writer = csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL)
+        others = {",", ";", "\t"} - {delimiter}
+        writer.writerow([5 * "".join(others), "text", "more"])
         writer.writerows([k, text, ""] for k, text in enumerate([*TEXTS, " ", "x" * 200_000]))
         file.write("7\r\n")
     assert load_corpus(tmp_path / "file.csv", field="text") == [*TEXTS, "x" * 200_000]
