@@ -11,7 +11,7 @@ nox.options.sessions = ["lint", "types", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 
 OLDEST, NEWEST = "3.10", "3.13"
-PACKAGES = "text", "layers", "network", "files", "generation", "analysis", "training"
+PACKAGES = "guide", "text", "layers", "network", "files", "generation", "analysis", "training"
 DOCUMENTED = ["npchar", *(f"npchar.{name}" for name in PACKAGES)]
 
 

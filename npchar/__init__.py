@@ -10,7 +10,8 @@ Shapes use these letters: T time, B batch, V vocabulary, H hidden, D a layer's i
 nats per character unless they are called bits. All random numbers depend on a `seed`. The examples
 assume ``import npchar`` and ``import numpy as np``.
 
-Start with `Model`. The packages, in the order of their dependencies:
+Start with `Model`, or with the user guide, `npchar.guide`. The packages, in the order of their
+dependencies:
 
 - `npchar.text`: texts, vocabularies, batches and n-gram baselines.
 - `npchar.layers`: LSTM, GRU, plain RNN, convolution, output layer and loss.
@@ -62,6 +63,7 @@ A package imports only from packages before it in this list. A test checks this 
 - ``exchange.py``: conversion to and from PyTorch and Keras, and to ONNX. ``cli/``: ``options`` has
   the options of the command line, ``train`` and ``commands`` implement its commands, and ``inputs``
   loads models and texts.
+- ``guide/``: the user guide in Markdown, and a module for each page, for the API reference.
 
 Stability
 =========

@@ -48,8 +48,8 @@ def test_all_snippets_run_one_after_the_other(path, short_corpus):
 
 def test_its_commands_exist_and_no_link_is_dead():
     root = README.parent
-    pages = [*root.glob("*.md"), *root.glob("[bet]*/README.md")]
-    assert len(pages) == 7
+    pages = [*root.glob("*.md"), *root.glob("[bet]*/README.md"), *root.glob("npchar/guide/*.md")]
+    assert len(pages) == 18
     for path in pages:
         for link in re.findall(r"\]\((?!https?://)([^)#]+)\)", path.read_text(encoding="utf-8")):
             assert (path.parent / link).exists(), f"{path.relative_to(root)}: {link}"

@@ -11,6 +11,7 @@ from children import run
 from conftest import ROOT
 
 import npchar
+from npchar import guide
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +37,7 @@ def site(tmp_path_factory):
     """The folder of the site, built as by `nox -s docs`."""
     pytest.importorskip("pdoc", reason="needs npchar[docs]")
     folder = tmp_path_factory.mktemp("site")
-    modules = ["npchar", *(f"npchar.{chapter}" for chapter in CHAPTERS)]
+    modules = ["npchar", "npchar.guide", *(f"npchar.{chapter}" for chapter in CHAPTERS)]
     command = ("-m", "pdoc", "-d", "numpy", "-o", folder, *modules)
     done = run(sys.executable, *command, cwd=ROOT, env={"PYTHONWARNINGS": "error"})
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -70,3 +71,11 @@ def test_every_public_name_and_every_chapter_is_there(site, pages):
         page = pages[site / "npchar" / f"{chapter}.html"]
         for name in getattr(npchar, chapter).__all__:
             assert f"{chapter}/{name}.html" in page.links or name in page.places
+
+
+def test_each_page_of_the_guide_is_two_clicks_away(site, pages):
+    """The start page leads to ``npchar.html``, which leads to the index of the guide."""
+    assert "npchar.html" in (site / "index.html").read_text(encoding="utf-8")
+    assert "npchar/guide.html" in pages[site / "npchar.html"].links
+    for name in guide.__all__:
+        assert f"guide/{name}.html" in pages[site / "npchar" / "guide.html"].links

@@ -1,0 +1,5 @@
+"""The page ``generate_text.md``, for the API reference."""
+
+from npchar.guide import page
+
+__doc__ = page("generate_text")

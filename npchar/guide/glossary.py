@@ -1,0 +1,5 @@
+"""The page ``glossary.md``, for the API reference."""
+
+from npchar.guide import page
+
+__doc__ = page("glossary")

@@ -1,0 +1,5 @@
+"""The page ``troubleshooting.md``, for the API reference."""
+
+from npchar.guide import page
+
+__doc__ = page("troubleshooting")
