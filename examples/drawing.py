@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image  # installed with matplotlib
+
+import npchar
+from npchar.analysis.page import PageModel
+from npchar.analysis.page import page as create_page
 
 plt.rcParams.update({"figure.figsize": (8, 3.2), "figure.dpi": 90, "font.size": 10})
 COLOURS = {"i": "tab:green", "f": "tab:red", "o": "tab:blue", "g": "tab:purple"}  # by gate
@@ -72,6 +77,30 @@ def slider(draw: Callable[..., object], **ranges: tuple[float, float, float]) ->
         for name, (low, high, first) in ranges.items()
     }
     ipywidgets.interact(draw, **sliders)
+
+
+def page(models: Mapping[str, npchar.Model], prompt: str) -> None:
+    """Show an interactive page that runs models, in a frame.
+
+    The page is too large for the repository. If the environment variable NPCHAR_STATIC is set, as
+    for stored notebooks, a sentence is shown in its place.
+
+    Parameters
+    ----------
+    models
+        The models, by their names in the list of the page.
+    prompt
+        The initial prompt.
+    """
+    from IPython.display import display
+
+    data = {"text/plain": "An interactive page with the model. Run this cell to see it."}
+    if "NPCHAR_STATIC" not in os.environ:
+        pages = [PageModel(name, m.network, m.vocabulary, prompt) for name, m in models.items()]
+        style = "box-sizing:border-box;width:100%;height:760px;border:1px solid #999"
+        source = html.escape(create_page(pages))
+        data["text/html"] = f'<iframe title="page" style="{style}" srcdoc="{source}"></iframe>'
+    display(data, metadata={}, raw=True)
 
 
 def visible(text: Iterable[str]) -> list[str]:
@@ -624,8 +653,8 @@ class Panel:
         for name, level in self.levels.items():
             ax.axhline(level, ls=":", lw=1, color="black")
             ax.annotate(
-                name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom",
-                fontsize=8,
+                name, (1, level), (-4, 1), xycoords=("axes fraction", "data"),
+                textcoords="offset points", ha="right", va="bottom", fontsize=8,
             )  # fmt: skip
         for x in self.marks:
             ax.axvline(x, ls=":", lw=0.8, color="gray")

@@ -1,6 +1,8 @@
 """Figures of the notebooks and their alternative texts."""
 
 import base64
+import html
+import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from types import SimpleNamespace
@@ -12,6 +14,10 @@ matplotlib.use("Agg")
 import drawing  # noqa: E402  it imports matplotlib
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
+
+import npchar  # noqa: E402
+from npchar.analysis.page import PageModel  # noqa: E402
+from npchar.analysis.page import page as create_page  # noqa: E402
 
 
 @pytest.fixture
@@ -47,6 +53,19 @@ def test_an_unrolled_network_can_be_stepped_through(shown):
     assert [len(page.findall(tag)) for tag in ("input", "svg/g", "p")] == [4, 4, 4]
     assert "reads <; the most probable next characters: b 0.80, < 0.20" in page.findall("p")[1].text
     assert data["text/plain"].endswith("sent back by step 2 has the norm 0.5.")
+
+
+def test_a_page_is_shown_but_not_stored(shown, monkeypatch):
+    model = npchar.Model(npchar.Vocabulary('"&<ab'), hidden_size=3)
+    monkeypatch.delenv("NPCHAR_STATIC", raising=False)
+    drawing.page({"one": model, "two": model}, 'a"b')
+    monkeypatch.setenv("NPCHAR_STATIC", "1")
+    drawing.page({"one": model, "two": model}, 'a"b')
+    (live, _), (stored, _) = shown
+    frame = re.fullmatch('<iframe [^>]* srcdoc="([^"]*)"></iframe>', live["text/html"])
+    models = [PageModel(name, model.network, model.vocabulary, 'a"b') for name in ("one", "two")]
+    assert html.unescape(frame[1]) == create_page(models)
+    assert list(stored) == ["text/plain"]
 
 
 @pytest.fixture
