@@ -58,15 +58,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 advice = "name the texts of its training, or use npchar train --from"
             message = (f"the character {error.character!r} at position {error.position} is not in "
                        f"the model's vocabulary; {advice}")  # fmt: skip
-        # Name options instead of arguments.
-        message = message.replace("validation_split=", "validation-split=")
-        pattern = r"\b(workers|validation-split|encoding|errors|documents)='?([\w-]+)'?"
-        say("npchar: " + re.sub(pattern, r"--\1 \2", message))
+        say(f"npchar: {_name_options(message, options)}")
         return 2
     except KeyboardInterrupt:
         say("")
         return 130
     return status
+
+
+def _name_options(message: str, options: Namespace) -> str:
+    """Replace names of arguments by names of options, as in "--top-k is 0" or "--workers 1"."""
+    value = r"(?=[-'\d]|nan\b|inf\b)"
+    if (match := re.match(rf"(\w+) is {value}", message)) and match[1] in vars(options):
+        message = f"--{match[1].replace('_', '-')}{message[match.end(1) :]}"
+    message = message.replace("validation_split=", "validation-split=")
+    pattern = r"\b(workers|validation-split|encoding|errors)='?([\w-]+)'?"
+    return re.sub(pattern, r"--\1 \2", message)
 
 
 def _prepare_output() -> None:
@@ -80,6 +87,7 @@ def _prepare_output() -> None:
 
 
 def _generate(options: Namespace) -> None:
+    require_positive(count=options.count)
     if options.length:  # 0: no end
         require_positive(length=options.length)
     model = inputs.load_model(options.model)

@@ -19,7 +19,7 @@ from npchar.files import Table, unfinished
 from npchar.generation.sampling import require_temperature
 from npchar.training import rank
 from npchar.training.config import default_learning_rate, default_model_arguments
-from npchar.training.time_budget import model_for_time
+from npchar.training.time_budget import model_for_time, require_minutes
 
 PROBED = 40_000  # characters that are trained to measure the speed of this machine
 FINE_TUNING_RATE = 0.25  # of the default learning rate, to preserve more of the old training
@@ -38,6 +38,7 @@ def train(options: Namespace) -> int:
             f"`{_resume_command(path, options)}`"
         )
     _require_best(options)
+    require_minutes(options.minutes, options.epochs)
     sizes, settings = inputs.selected(options, SIZES), inputs.selected(options, SETTINGS)
     settings["schedule"] = npchar.Schedule(options.schedule, options.warm_up)
     base = None if options.base is None else inputs.load_model(options.base)
@@ -57,7 +58,7 @@ def train(options: Namespace) -> int:
         defaults = default_model_arguments(n, options.layer or "lstm")
         is_given = options.epochs or sizes.keys() & {"layer", "num_layers"}
         # MPI ranks would measure different sizes.
-        if (options.minutes or 0) > 0 and not is_given and options.workers != "mpi":
+        if options.minutes and not is_given and options.workers != "mpi":
             defaults = _model_for_minutes(options, text, n, vocabulary, settings)
         model = npchar.Model(vocabulary, seed=options.seed, **defaults | sizes)
     else:

@@ -106,6 +106,7 @@ def generate_documents(
 ) -> list[Decoded]:
     """Documents from their beginning to their end: see `Model.generate_documents`."""
     require_positive(n=n, length=length)
+    require_seed(options.seed)  # type: ignore[arg-type]
     require_end(vocabulary)
     beginning = vocabulary.join([] if beginning is None else vocabulary.require_text(beginning))
     if END in beginning:
@@ -116,7 +117,7 @@ def generate_documents(
     stops = [end, *_stop_list(options.stop, vocabulary)]
 
     def draw(first: int, count: int) -> list[Decoded]:
-        seed = options.seed if options.seed is None else options.seed + first  # type: ignore[operator]
+        seed = None if options.seed is None else options.seed + first  # type: ignore[operator]
         shifted = options._replace(seed=seed)
         texts = _continue(network, vocabulary, [prompt] * count, length, shifted, stops)
         return [beginning + text for text in texts]

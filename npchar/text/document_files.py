@@ -33,7 +33,7 @@ def separate(texts: list[tuple[str, str]], documents: str | None, field: str | N
     if documents is None:
         parts = [value for name, text in texts for value in field_values(text, field or "", name)]
     else:
-        if documents not in SEPARATORS:
+        if not (isinstance(documents, str) and documents in SEPARATORS):
             _require_marker(documents, texts)
         separator = SEPARATORS.get(documents) or re.escape(documents)
         parts = [part for _, text in texts for part in re.split(separator, text)]
@@ -45,9 +45,9 @@ def separate(texts: list[tuple[str, str]], documents: str | None, field: str | N
     return parts
 
 
-def _require_marker(marker: str, texts: list[tuple[str, str]]) -> None:
+def _require_marker(marker: object, texts: list[tuple[str, str]]) -> None:
     """Raise an error for a misspelt keyword, and for a marker that no text has."""
-    if not marker or marker.isalpha():
+    if not isinstance(marker, str) or not marker or marker.isalpha():
         raise CorpusError(
             f"documents is {marker!r}; expected 'lines', 'paragraphs', 'files', or a marker "
             "in the text that has other characters than letters, such as '\\nEND\\n'"

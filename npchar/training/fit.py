@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from npchar.arguments import require_number, require_positive
+from npchar.arguments import require_positive
 from npchar.arrays import Array
 from npchar.files import Reading, TrainedOn, describe_model, text_digest
 from npchar.network.network import Network
@@ -27,7 +27,7 @@ from npchar.training.interrupts import Interrupts, interrupt
 from npchar.training.optimizers import Optimizer
 from npchar.training.progress import Progress, show
 from npchar.training.step import TrainingStep, follow
-from npchar.training.time_budget import describe_time, fill_time
+from npchar.training.time_budget import describe_time, fill_time, require_minutes
 from npchar.training.trainer import Callback, Trainer, count_baselines, train_validation_split
 
 Arguments = dict[str, Any]  # those for `resolve_config`
@@ -92,11 +92,7 @@ def _checked(options: FitOptions, epochs: int | None) -> FitOptions:
         raise TypeError(
             f"callbacks is {options.callbacks!r}; expected a list of functions, such as [print]"
         )
-    if options.minutes is not None:
-        require_number("minutes", options.minutes)
-        if epochs is not None:
-            raise ValueError(f"minutes is {options.minutes!r} and epochs is {epochs!r}; give one "
-                             "of them, because minutes chooses the epochs")  # fmt: skip
+    require_minutes(options.minutes, epochs)
     if workers not in (None, "mpi"):
         require_positive(workers=workers)
     if checkpoint is not None:

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from npchar.arguments import require_number
 from npchar.files import Table
 from npchar.network.network import NetworkConfig
 from npchar.text.batches import shuffled
@@ -33,6 +34,14 @@ USEFUL = 3  # times the default number of epochs
 USUAL = 2e6  # characters, a usual number that an LSTM of 128 units trains on in a minute
 COST = 1.3  # exponent: the time of a character is proportional to hidden_size ** COST
 DECAY = 0.43  # exponent: the part of the loss that training removes, by the time
+
+
+def require_minutes(minutes: float | None, epochs: int | None) -> None:
+    """Raise a ValueError unless `minutes` is None, or above 0 and without `epochs`."""
+    if minutes is not None:
+        require_number("minutes", minutes)
+        if epochs is not None:
+            raise ValueError("expected minutes or epochs, got both; leave one of them out")
 
 
 def fill_time(

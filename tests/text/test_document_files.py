@@ -88,6 +88,8 @@ def test_a_field_of_json_lines(texts):
             {"field": "text"},
             r"in line 2 of .*file, got \[1\]",
         ),
+        ("a\nb", {"documents": 5}, "documents is 5; expected 'lines', 'paragraphs'"),
+        ("a\nb", {"documents": ["lines"]}, r"documents is \['lines'\]; expected 'lines'"),
         ('{"text": "a"}\n{"te', {"field": "text"}, "expected a JSON object .* in line 2"),
         (
             '{"text": 3}',
