@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
 from npchar.network.registry import FAST
 from npchar.training.optimizers import OPTIMIZERS
@@ -12,6 +12,16 @@ from npchar.version import __version__
 STANDARD_INPUT = "-"
 DEFAULT_MODEL = "nietzsche"
 
+EPILOG = f"""\
+Without --model, commands use the included model {DEFAULT_MODEL}. A FILE of - is standard input.
+
+examples:
+  npchar generate --prompt "the will to " --temperature 0.5   use the included model
+  npchar train my-texts.txt --minutes 10                      train your own model
+  npchar generate --model my-texts.npz                        use your own model
+
+`npchar COMMAND --help` lists the options of a command."""
+
 
 def parser() -> ArgumentParser:
     """The commands and their options."""
@@ -19,119 +29,159 @@ def parser() -> ArgumentParser:
     model.add_argument("--model", default=DEFAULT_MODEL, metavar="PATH",
         help=f"model file (default: {DEFAULT_MODEL}, which is included)")  # fmt: skip
     workers.add_argument("--workers", type=lambda word: word if word == "mpi" else int(word),
-        help="processes, or mpi for the ranks of an MPI job (default: one per core)")  # fmt: skip
-    unknown.add_argument("--unknown", default="error", help="characters outside the vocabulary: "
-        "error, skip, or a character that replaces them (default: error)")  # fmt: skip
-    encoding.add_argument("--encoding", default="utf-8",
+        metavar="N", help="processes that compute each step together, or mpi for all ranks of an "
+        "MPI job (default: one per core, fewer for small batches)")  # fmt: skip
+    unknown.add_argument("--unknown", default="error", metavar="POLICY",
+        help="for characters outside the vocabulary: error stops, skip removes them, and a "
+        "character of the vocabulary replaces them (default: error)")  # fmt: skip
+    encoding.add_argument("--encoding", default="utf-8", metavar="NAME",
         help="encoding of files and standard input (default: utf-8)")  # fmt: skip
     encoding.add_argument("--errors", default="strict", choices=("strict", "replace", "ignore"),
-        help="bytes that cannot be decoded and zero bytes: stop, replace by U+FFFD, or drop "
-        "(default: strict)")  # fmt: skip
+        help="for zero bytes and bytes that cannot be decoded: strict stops, replace puts U+FFFD "
+        "in their place, ignore removes them (default: strict)")  # fmt: skip
     texts = ArgumentParser(add_help=False, parents=[encoding])
-    texts.add_argument("--documents", metavar="HOW", help="train on independent documents: lines, "
-        "paragraphs, files, or a marker between them such as '<|endoftext|>'")  # fmt: skip
-    texts.add_argument("--field", metavar="NAME",
-        help="train on a column of CSV files, or a field of JSON Lines, as documents")  # fmt: skip
+    texts.add_argument("--documents", metavar="HOW", help="split the texts into independent "
+        "documents: lines, paragraphs, files, or a marker between documents, such as "
+        "'<|endoftext|>' (default: one text, or as in the training of the model)")  # fmt: skip
+    texts.add_argument("--field", metavar="NAME", help="use this column of CSV files, or this "
+        "field of JSON Lines files, as the documents")  # fmt: skip
     samples = ArgumentParser(add_help=False)
     samples.add_argument("--sample", action="store_true",
         help="show generated text after each epoch")  # fmt: skip
-    samples.add_argument("--temperature", type=float, default=0.5,
+    samples.add_argument("--temperature", type=float, default=0.5, metavar="X",
         help="temperature of --sample (default: 0.5)")  # fmt: skip
-    samples.add_argument("--best", metavar="PATH",
-        help="keep the model of the best epoch so far in this file, too")  # fmt: skip
+    samples.add_argument("--best", metavar="PATH", help="also save the model of the best epoch so "
+        "far in this file, to use it before the training ends")  # fmt: skip
     json = ArgumentParser(add_help=False)
-    json.add_argument("--json", action="store_true", help="print JSON")
+    json.add_argument("--json", action="store_true", help="print the result as JSON")
     inputs = ArgumentParser(add_help=False, parents=[model, unknown, texts])
-    inputs.add_argument("files", nargs="+", metavar="FILE", help="texts; - for standard input")
+    inputs.add_argument("files", nargs="+", metavar="FILE",
+        help="files, folders or https addresses; - for standard input")  # fmt: skip
 
     top = ArgumentParser(
         prog="npchar",
         description="Train a character-level language model on your texts, and generate text.",
-        epilog="Without --model, generate, score and evaluate use a model of Nietzsche that is "
-        "included. Any FILE may be - for standard input.",
+        epilog=EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"npchar {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    add = commands.add_parser("train", parents=[workers, texts, samples],
+    train = commands.add_parser("train", parents=[workers, texts, samples],
         help="train a model on texts",
-        description="Train a model on texts. One file has the model and, until it is finished, the "
-        "training. `npchar resume` continues it after Ctrl-C.").add_argument  # fmt: skip
-    add("files", nargs="+", metavar="FILE",
-        help="files, folders, https addresses, or the corpora nietzsche, shakespeare")  # fmt: skip
-    add("--save", metavar="PATH", help="model file (default: name of the first text with .npz)")
-    add("--from", dest="base", metavar="MODEL",
-        help=f"model file to fine-tune, or {DEFAULT_MODEL}; new characters are added")  # fmt: skip
+        description="Train a model on texts and save it. The defaults suit most texts; use "
+        "--minutes to limit the time. If the training is interrupted, by Ctrl-C for example, "
+        "`npchar resume` continues it.")  # fmt: skip
+    add = train.add_argument
+    add("files", nargs="+", metavar="FILE", help="files, folders, https addresses, - for standard "
+        "input, or the corpora nietzsche and shakespeare")  # fmt: skip
+    add("--save", metavar="PATH",
+        help="model file (default: the name of the first FILE, with .npz)")  # fmt: skip
+    add("--from", dest="base", metavar="MODEL", help="fine-tune this model instead of a new one: a "
+        f"model file or {DEFAULT_MODEL}; new characters are added to it")  # fmt: skip
     add("--min-count", type=int, default=1, metavar="N", help="replace characters that occur fewer "
-        "than N times by one unknown symbol (default: 1)")  # fmt: skip
-    add("--lower", action="store_true", help="lower-case the texts")
-    add("--epochs", type=int, help="passes over the text (default: depends on its length)")
-    add("--minutes", type=float, help="train for this time: choose the size and the epochs for it")
+        "than N times by one unknown symbol; use it for texts with thousands of "
+        "different characters (default: 1, which keeps all)")  # fmt: skip
+    add("--lower", action="store_true", help="convert the texts to lower case, which makes short "
+        "texts easier to learn")  # fmt: skip
+    add = train.add_argument_group("model").add_argument
     add("--layer", choices=FAST, help="kind of layer (default: lstm)")
-    add("--hidden-size", type=int, help="units of a layer (default: 128; 256 for long texts)")
-    add("--num-layers", type=int, help="stacked layers (default: 1; conv: 6)")
-    add("--dropout", type=float, help="rate of dropout on layer outputs (default: 0.2 or 0.3)")
-    add("--recurrent-dropout", type=float,
-        help="rate of dropout on recurrent weights (default: 0)")  # fmt: skip
-    add("--maxlen", type=int, default=60, help="characters in a window (default: 60)")
-    add("--batch-size", type=int, help="windows in a step (default: 32; fewer for short texts)")
-    add("--optimizer", default="rmsprop", choices=OPTIMIZERS, help="(default: rmsprop)")
-    add("--learning-rate", type=float, help="initial rate (default: depends on the model)")
-    add("--schedule", default="linear", choices=SCHEDULES, help="decay of the learning rate "
-        "(default: linear)")  # fmt: skip
-    add("--warm-up", type=float,
-        help="share of all steps in which the rate rises from zero (default: 0.05)")  # fmt: skip
-    add("--validation-split", type=float, default=0.1, help="share at the end of each text, or of "
-        "the documents, that is held out for validation (default: 0.1)")  # fmt: skip
-    add("--patience", type=int, help="stop after this many epochs without improvement on the "
+    add("--hidden-size", type=int, metavar="N", help="units in each layer (default: 128; 256 for "
+        "lstm and gru if the texts have at least 300,000 characters)")  # fmt: skip
+    add("--num-layers", type=int, metavar="N", help="number of layers (default: 1; conv: 6)")
+    add("--dropout", type=float, metavar="X", help="rate of dropout on layer outputs; raise it if "
+        "the validation loss rises during training (default: 0.3; 0.2 if the texts have at least "
+        "300,000 characters)")  # fmt: skip
+    add("--recurrent-dropout", type=float, metavar="X", help="rate of dropout on recurrent "
+        "weights; 0.3 helps long trainings of large models (default: 0)")  # fmt: skip
+    add = train.add_argument_group("training").add_argument
+    add("--minutes", type=float, metavar="X", help="train for about this many minutes; the size of "
+        "the model and the number of epochs are chosen to fill them")  # fmt: skip
+    add("--epochs", type=int, metavar="N", help="passes over the texts, instead of --minutes "
+        "(default: 2 to 40, more for shorter texts)")  # fmt: skip
+    add("--maxlen", type=int, default=60, metavar="N",
+        help="characters in a training window (default: 60)")  # fmt: skip
+    add("--batch-size", type=int, metavar="N",
+        help="windows in a training step (default: 32; 4 to 31 for short texts)")  # fmt: skip
+    add("--optimizer", default="rmsprop", choices=OPTIMIZERS, help="optimizer; muon learns more "
+        "per epoch, but its steps take longer (default: rmsprop)")  # fmt: skip
+    add("--learning-rate", type=float, metavar="X", help="initial learning rate; lower it if the "
+        "loss rises (default: depends on optimizer, layer and hidden size)")  # fmt: skip
+    add("--schedule", default="linear", choices=SCHEDULES, help="how the learning rate changes: "
+        "linear and cosine fall to zero, constant does not fall (default: linear)")  # fmt: skip
+    add("--warm-up", type=float, metavar="X", help="fraction of all steps in which the learning "
+        "rate rises from zero (default: 0.05)")  # fmt: skip
+    add("--validation-split", type=float, default=0.1, metavar="X", help="fraction of each text, "
+        "at its end, or of the documents, for the validation set; 0 for none "
+        "(default: 0.1)")  # fmt: skip
+    add("--patience", type=int, metavar="N", help="stop after N epochs without improvement on the "
         "validation set (default: never)")  # fmt: skip
-    add("--seed", type=int, default=0, help="seed of all randomness (default: 0)")
+    add("--seed", type=int, default=0, metavar="N",
+        help="seed of the initial weights and of the training (default: 0)")  # fmt: skip
 
-    add = commands.add_parser("resume", parents=[workers, texts, samples], help="resume a training",
-        description="Resume an interrupted training, or train a finished model for more epochs, on "
-        "the same texts.").add_argument  # fmt: skip
-    add("save", metavar="PATH", help="model file")
-    add("files", nargs="+", metavar="FILE", help="the same texts in the same order")
-    add("--epochs", type=int, help="epochs in total; for a finished model, further epochs")
-    add("--learning-rate", type=float, help="another initial rate for the rest of the training")
-    add("--schedule", choices=SCHEDULES, help="another decay of the learning rate")
+    add = commands.add_parser("resume", parents=[workers, texts, samples],
+        help="resume an interrupted training, or train a model further",
+        description="Resume an interrupted training, or train a finished model for more epochs on "
+        "the same texts. For other texts, use `npchar train --from`.").add_argument  # fmt: skip
+    add("save", metavar="PATH", help="model file of the training")
+    add("files", nargs="+", metavar="FILE", help="the texts of the training, in the same order")
+    add("--epochs", type=int, metavar="N", help="for an interrupted training: epochs in total "
+        "(default: as before); for a finished model: further epochs")  # fmt: skip
+    add("--learning-rate", type=float, metavar="X",
+        help="initial learning rate for the rest of the training (default: as before)")  # fmt: skip
+    add("--schedule", choices=SCHEDULES,
+        help="schedule for the rest of the training (default: as before)")  # fmt: skip
 
     add = commands.add_parser("generate", parents=[model, unknown, encoding], help="generate text",
-        description="Generate text from a prompt.").add_argument  # fmt: skip
-    add("--prompt", metavar="TEXT", help=r"text to continue, - for standard input; \n is a line "
-        "feed (default: a line feed)")  # fmt: skip
-    add("--document", action="store_true", help="generate whole documents that begin with the "
-        "prompt (always, for a model of documents)")  # fmt: skip
-    add("--count", type=int, default=1, help="number of texts (default: 1)")
-    add("--new", nargs="+", metavar="FILE",
-        help="leave out documents that are in these texts, and repeats")  # fmt: skip
-    add("--length", type=int, default=400, help="characters; 0 for no end (default: 400)")
-    add("--temperature", type=float, default=1.0,
-        help="0: most probable character; 1: unchanged distribution (default: 1)")  # fmt: skip
-    add("--top-k", type=int, help="sample among the K most probable characters")
-    add("--top-p", type=float, help="sample among the most probable characters that sum up to P")
-    add("--no-repeat", type=int, metavar="N", help="avoid loops: do not repeat N characters")
-    add("--stop", action="append", metavar="TEXT", help="end before this text; may be repeated")
-    add("--seed", type=int, help="seed (default: random)")
+        description="Generate text that continues a prompt, or whole "
+        "documents.").add_argument  # fmt: skip
+    add("--prompt", metavar="TEXT", help=r"text to continue, or - for standard input; \n is a line "
+        "feed and \\t a tab (default: a line feed)")  # fmt: skip
+    add("--document", action="store_true", help="generate whole documents, which begin with the "
+        "prompt; the default for a model of documents")  # fmt: skip
+    add("--count", type=int, default=1, metavar="N", help="number of texts (default: 1)")
+    add("--new", nargs="+", metavar="FILE", help="generate only documents that are not in these "
+        "texts, each of them once; use it with the texts of the training")  # fmt: skip
+    add("--length", type=int, default=400, metavar="N", help="number of characters, for documents "
+        "at most; 0 for no limit (default: 400)")  # fmt: skip
+    add("--temperature", type=float, default=1.0, metavar="X",
+        help="randomness: 0 always takes the most probable character, 0.5 gives conservative "
+        "text, 1 samples from the distribution of the model, and higher values give more "
+        "surprising text (default: 1)")  # fmt: skip
+    add("--top-k", type=int, metavar="K",
+        help="sample only from the K most probable characters (default: all)")  # fmt: skip
+    add("--top-p", type=float, metavar="P", help="sample only from the most probable characters "
+        "whose probabilities sum to P (default: 1)")  # fmt: skip
+    add("--no-repeat", type=int, metavar="N", help="avoid loops: do not repeat sequences of N "
+        "characters; 8 to 12 works well for English (default: allow all)")  # fmt: skip
+    add("--stop", action="append", metavar="TEXT",
+        help="end before this text; may be given more than once")  # fmt: skip
+    add("--seed", type=int, metavar="N",
+        help="generate the same text for the same seed (default: a random seed)")  # fmt: skip
 
     commands.add_parser("score", parents=[inputs, json],
-        help="show which characters surprise a model",
-        description="Show how probable each character of a text is: in colours on a terminal, "
-        "elsewhere the most surprising characters.").add_argument(
+        help="show which characters of a text surprise a model",
+        description="Show how well a model predicts each character of a text: in colours on a "
+        "terminal, otherwise as a list of the most surprising characters.").add_argument(
         "--color", choices=("auto", "always", "never"), default="auto",
-        help="auto: on a terminal, unless NO_COLOR is set (default: auto)")  # fmt: skip
+        help="colours; auto uses them on a terminal unless NO_COLOR is set "
+        "(default: auto)")  # fmt: skip
 
-    commands.add_parser("evaluate", parents=[inputs, json], help="measure a model",
-        description="Measure how well a model predicts texts, in nats and bits per "
-        "character.")  # fmt: skip
+    commands.add_parser("evaluate", parents=[inputs, json],
+        help="measure how well a model predicts texts",
+        description="Print the loss of a model on texts, in nats and bits per character: lower is "
+        "better. To measure how much a model has learned, use texts that it was not trained "
+        "on.")  # fmt: skip
 
     add = commands.add_parser("page", parents=[model],
-        help="write a page that runs a model in a browser",
-        description="Write a page that runs a model in a browser: one file that needs no network. "
-        "Without --model it has the models nietzsche and structure.").add_argument  # fmt: skip
-    add("save", metavar="PATH", help="file to write, such as playground.html")
-    add("--prompt", metavar="TEXT", help="first prompt")
+        help="write a web page that runs a model",
+        description="Write a single HTML file that runs a model in a browser, without a server or "
+        "a network. Without --model, the page has the models nietzsche and "
+        "structure.").add_argument  # fmt: skip
+    add("save", metavar="PATH", help="file to write, such as playground.html; it must not exist")
+    add("--prompt", metavar="TEXT", help='initial prompt (default: "the ", or else a letter)')
 
     commands.add_parser("info", parents=[model, json], help="describe a model file",
-        description="Print the layers, characters and training of a model file.")  # fmt: skip
+        description="Print the layers, characters and training settings of a "
+        "model.")  # fmt: skip
     return top
