@@ -14,7 +14,7 @@ from pathlib import Path
 
 import npchar
 
-# Output of the author's run of Deep Learning with Python, listing 8.1 (Keras 2.0.8)
+# Output of the author's run of Deep Learning with Python, section 8.1 (Keras 2.0.8)
 PUBLISHED = {
     1: 1.9895, 2: 1.6382, 3: 1.5460, 4: 1.4973, 5: 1.4682, 10: 1.3947, 15: 1.3608, 20: 1.3391,
     25: 1.3253, 30: 1.3154, 40: 1.3098, 50: 1.3031, 54: 1.3014, 55: 1.3026, 56: 1.5978,

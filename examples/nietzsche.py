@@ -1,4 +1,4 @@
-"""The text generator of "Deep Learning with Python", listing 8.1, with npchar.
+"""The text generator of "Deep Learning with Python", section 8.1, with npchar.
 
     python examples/nietzsche.py            two minutes, better text than the book's
     python examples/nietzsche.py --book     the exact settings of the book, more than an hour

@@ -121,7 +121,7 @@ class GradientCheck(NamedTuple):
         lines = [
             f"Gradient of the loss ({self.loss:.4f}{self.loss_name}) by backpropagation, "
             "against two",
-            "numerical derivatives that use the forward pass alone. Errors are relative:",
+            "numerical derivatives that use only the forward pass. Errors are relative:",
             "the norm of the difference over the norm of the gradient.",
             "",
             f"{'array':<12} {'shape':<14} {'entries':>7} {'norm':>9} "
@@ -191,7 +191,7 @@ def check_gradients(
     >>> model = npchar.Model(npchar.Vocabulary("abcdefgh"), hidden_size=6)
     >>> check = npchar.check_gradients(model)  # doctest: +ELLIPSIS
     Gradient of the loss (2.0997 nats per character) by backpropagation, against two
-    numerical derivatives that use the forward pass alone. Errors are relative:
+    numerical derivatives that use only the forward pass. Errors are relative:
     the norm of the difference over the norm of the gradient.
     <BLANKLINE>
     array        shape          entries      norm  complex step central diff.
