@@ -58,19 +58,25 @@ class Model:
         The kind of layer: "lstm", "gru", "rnn" (plain recurrent layers) or "conv" (causal
         convolutions, see ``layers/conv.py``).
     hidden_size
-        Units of each layer, H.
+        The number of units in each layer, H.
     num_layers
-        Stacked layers. Default: 1; for "conv" 6, which see 64 characters.
+        The number of stacked layers. Default: 1, or 6 for "conv", whose predictions then depend
+        on the last 64 characters.
     dropout
         Rate of dropout on the outputs of each layer during training, from 0 to below 1. All steps
         of a window drop the same units.
     recurrent_dropout
-        Rate of dropout on the recurrent weights, in each step of training. It helps long trainings
-        of large models.
+        Rate of dropout on the recurrent weights during training, from 0 to below 1. It helps long
+        trainings of large models.
     seed
-        For the initial weights.
+        Seed of the initial weights, an integer of at least 0.
     dtype
-        "float32" or "float64".
+        The dtype of the weights: "float32" or "float64".
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, or the vocabulary has fewer than two characters.
 
     Examples
     --------
@@ -83,7 +89,7 @@ class Model:
     vocabulary: Vocabulary
     """The characters and their ids."""
     network: Network
-    """The layers as one function from ids to logits: see ``network/network.py``."""
+    """The layers, which compute logits from ids: see ``network/network.py``."""
     history: History
     """The `History` of the latest `fit`, complete or interrupted; empty before the first `fit`."""
     reading: Reading
@@ -193,135 +199,143 @@ class Model:
         resume: bool = False,
         **removed: object,
     ) -> History:
-        """Train on a text.
+        """Train the model on a text or on documents.
 
-        Defaults depend on the text length and the model size: a short text has more epochs, a
-        large model a lower learning rate (``training/config.py``). `History.config` has the values
+        The model changes in place, and further calls continue to train it. Defaults depend on the
+        text length and the model size (``training/config.py``): the default is more epochs for a
+        short text, and a lower learning rate for a large model. `History.config` has the values
         that were used.
 
-        If the loss or its gradient is not a finite number, or the loss rises far above its best,
-        the best weights are restored and the learning rate is divided by four, up to five times.
-        `History.events` lists these events.
+        If the training diverges, the best weights are restored and the learning rate is divided by
+        four, up to five times. Divergence means that the loss or its gradient is not finite, or
+        that the loss rises far above its best. `History.events` lists these events.
 
         Parameters
         ----------
         text
-            The text: a string, or a list of tokens for a vocabulary of tokens. All symbols must be
-            in the vocabulary. Or documents: a list, array or Series of texts such as names or
-            poems, for a vocabulary by `Vocabulary.from_documents`. Each document is read from the
-            zero state, and its end is predicted.
+            A text: a string, or a list of tokens for a vocabulary of tokens. Or documents: a list,
+            array or Series of independent texts such as names or poems, for a vocabulary created
+            by `Vocabulary.from_documents`. The model reads each document from the zero state and
+            learns to predict its end. All symbols must be in the vocabulary.
         epochs
-            Passes over the text. Default: 3 for 540,000 characters and 11 for 10,000; with dropout
-            5 and 18. With targets "last": 20.
+            The number of passes over the text. The default depends on the text length. It is 3 for
+            540,000 characters and 11 for 10,000, or 5 and 18 with dropout. With targets "last", it
+            is 20.
         minutes
-            Train for this time instead: a few steps are measured on this machine, and the number
-            of epochs is chosen such that the complete schedule fills the time. Unless `step` is
-            given, windows are further apart if this fills the time better, so that an epoch of a
-            long text uses a part of it. `History.config` has both. A training that is resumed
-            keeps its epochs.
+            The time to train for, in minutes, instead of `epochs`. A few steps are measured on this
+            machine, and the number of epochs is chosen so that the complete schedule fills the
+            time. Unless `step` is given, `step` may also grow to fill the time exactly, so that an
+            epoch uses a part of a long text. `History.config` has both values. A resumed training
+            keeps its number of epochs.
         maxlen
-            Characters in a window, T. The gradient flows back to the start of a window.
+            The number of characters in a window, T. Gradients flow back to the start of a window.
         step
-            Characters between the starts of two windows. Default: `maxlen` for targets "all", and
-            3 for "last", as in the book.
+            The number of characters between the starts of two windows. Default: `maxlen` for
+            targets "all", and 3 for "last", as in the book.
         targets
-            "all": predict the next character at every position of a window. "last": predict only
-            the character after the window, as in the book, which is 1/maxlen of the targets at the
-            same cost.
+            "all" predicts the next character at every position of a window. "last" predicts only
+            the character after the window, as in the book. It learns from 1/maxlen of the targets
+            at the same cost.
         batch_size
-            Windows in a step. Default: 32; for short texts fewer, at least 4, so that an epoch has
-            twenty steps.
+            The number of windows in a training step. Default: 32, or fewer for short texts, at
+            least 4, so that an epoch has about twenty steps.
         optimizer
             "rmsprop", "muon", "adam" or "sgd", or an instance such as ``npchar.RMSprop(rho=0.95)``.
             "muon" learns more per epoch, but its steps take about 8 % longer with 128 units, and
-            more with larger layers. A name stands for a new optimizer. An instance keeps its state
-            from one `fit` to the next.
+            more with larger layers. A name creates a new optimizer for each call. An instance keeps
+            its state from one call to the next.
         learning_rate
-            The initial learning rate. Default for "rmsprop" and up to 128 units: 0.04 for LSTMs,
-            0.03 for GRUs, 0.01 for plain RNNs, 0.02 for convolutions, and less for more units.
-            "muon": 0.06, 0.05, 0.03 and 0.02. "adam": 0.04; "sgd": 1.0; ``targets="last"``: 0.01.
-            With "rmsprop" the rate of the first layer's input weights is 3, 2 or 8 times as high in
-            LSTMs, GRUs or plain RNNs, with "muon" twice. An instance of an optimizer has its own
-            rates.
+            The initial learning rate. Defaults for up to 128 units (they are lower for more units):
+
+            - "rmsprop": 0.04 for LSTMs, 0.03 for GRUs, 0.01 for plain RNNs, 0.02 for convolutions
+            - "muon": 0.06 for LSTMs, 0.05 for GRUs, 0.03 for plain RNNs, 0.02 for convolutions
+            - "adam": 0.04
+            - "sgd": 1.0
+
+            With targets "last", the default is 0.01. "rmsprop" multiplies the rate of the input
+            weights of the first layer by 3 (LSTM), 2 (GRU) or 8 (RNN), and "muon" by 2. An
+            instance of an optimizer has its own rate, and `learning_rate` must then be None.
         schedule
             How the learning rate changes after a warm-up in the first twentieth of all steps:
-            "linear" falls to zero, "cosine" falls to zero along half a wave, "constant" does not
-            fall.
-            ``npchar.Schedule("linear", warm_up=0.1)`` sets another warm-up. Or a function of
-            progress, 0 to 1, that returns a factor for the learning rate. It is called in the main
-            process. A checkpoint does not store it, so `resume` needs it again.
+            "linear" falls to zero, "cosine" falls to zero along half a cosine wave, and "constant"
+            does not fall. ``npchar.Schedule("linear", warm_up=0.1)`` sets another warm-up. A
+            function gets the progress, from 0 to 1, and returns a factor for the learning rate. It
+            is called in the main process only. Checkpoints do not store it, so pass it again to
+            resume.
         clip_norm
-            The largest norm of the gradient over all parameters. Larger gradients are scaled down
-            to it. None: no limit.
+            The maximum norm of the gradient over all parameters. Larger gradients are scaled down.
+            None sets no limit.
         validation_split
-            The fraction of the text, at its end, that is the validation set; 0 for none. Of
-            documents: a fraction of the documents, drawn by the seed.
+            The fraction of the text, at its end, for the validation set. For documents, this is a
+            fraction of the documents, drawn at random with `seed`. 0 disables validation.
         validation_data
-            A text or documents for validation. Then all of `text` is used for training.
+            A text or documents for validation, instead of `validation_split`.
         patience
-            Stop after this many epochs without improvement of `val_loss`, or of `loss` without a
-            validation set. None: never.
+            Stop after this many epochs without improvement of `val_loss`, or of `loss` if there is
+            no validation set. None never stops early.
         restore_best
-            Restore the weights of the epoch with the lowest `val_loss` at the end. If every epoch
-            diverged (more than half a nat above the loss before), the weights from before this
-            call are restored.
+            At the end, restore the weights of the epoch with the lowest `val_loss`. If all epochs
+            diverged (their loss is more than half a nat above the loss before), the weights from
+            before this call are restored.
         seed
-            For the order of the batches, the start of the first window, and dropout. The order
+            Seed of the batch order, the position of the first window, and dropout. The batch order
             also depends on the number of epochs that the model has been trained, so that a loop of
             ``fit(text, epochs=1)`` keeps learning. The same seed and the same calls on the same
-            machine give the same weights to the bit. None draws a seed.
+            machine give the same weights to the bit. None draws a random seed.
         callbacks
-            A list of functions. Each is called with the `History` after every epoch. Training ends
-            if one returns True.
+            A list of functions. Each function is called with the `History` after every epoch.
+            Training ends if a function returns True.
         verbose
             Print the findings of `npchar.examine` on the text, the losses of the n-gram baselines,
             and a line for each epoch.
         workers
-            The number of processes that compute each step together, this one included, or "mpi"
-            for all ranks of an MPI job. Default: one process per available core if the batch is
-            large enough. Each of several processes uses one thread. Where processes cannot be
-            started, as in a browser or a frozen program, this process trains alone.
+            The number of processes that compute each step together, including this process, or
+            "mpi" for all ranks of an MPI job. Default: one process per available core if the batch
+            is large enough. With several processes, each process uses one thread. If processes
+            cannot be started, as in a browser or a frozen program, only this process is used.
         checkpoint
-            A file in which the training is saved now and then, at its end, and when it is
-            interrupted by Ctrl-C, SIGTERM or an error. It is a model file too: `load` reads the
-            latest weights.
+            The path of a file to save the training in: at intervals, at its end, and when Ctrl-C,
+            SIGTERM or an error interrupts it. `load` reads the latest weights from this file.
         checkpoint_every
-            How often the training is saved: a number and "seconds", "steps" or "epochs".
+            The interval between two saves: a number and "seconds", "steps" or "epochs".
         resume
-            Resume from the checkpoint if the file exists, with the same result to the bit as
-            without interruption. The text, the model and the other arguments must be the same.
-            More `epochs` extend the training: the learning rate then follows the longer schedule.
-            Another `learning_rate` or `schedule` applies to the rest of the training, and
-            `History.events` records it.
-            The file of a finished model starts a new training of that model on the same text if
-            `epochs` is given. Without `resume`, an existing file is an error.
+            Resume from the checkpoint if the file exists. The result is the same to the bit as
+            without the interruption. The text, the model and the other arguments must be the same,
+            with two exceptions. More `epochs` extend the training, and the learning rate then
+            follows the longer schedule. Another `learning_rate` or `schedule` applies to the rest
+            of the training, and `History.events` records it.
+            If the file has a finished model and `epochs` is given, a new training of this model on
+            the same text starts. Without `resume`, an existing file raises an error.
 
         Returns
         -------
         History
-            Its `loss` and `val_loss`, nats per character, have a number per epoch.
+            The losses, events and settings. `loss` and `val_loss` have one number per epoch, in
+            nats per character.
 
         Raises
         ------
         ValueError
-            For an argument out of its range, a text too short for one window, or MPI ranks with
-            different arguments or texts.
+            If an argument is out of its range, the text is too short for one window, or MPI ranks
+            have different arguments or texts.
         UnknownCharacterError
-            For a character outside the vocabulary.
+            If the text has a character outside the vocabulary.
         MissingMPIError
-            For ``workers="mpi"`` without mpi4py.
+            If `workers` is "mpi" and mpi4py is not installed.
         TrainingDiverged
-            If the training diverges again after five lower learning rates. The model then has
-            the best weights.
+            If the training diverges again after five reductions of the learning rate. The model
+            then has the best weights.
         CheckpointError
-            For a checkpoint that is damaged, or belongs to another model, text or training, or
-            to a training that runs in another process, or to npchar 1.
+            If the checkpoint is damaged, belongs to another model, text or training, is used by
+            another process, or was written by npchar 1.
+        FileExistsError
+            If the checkpoint exists and `resume` is False.
         OSError
-            If the checkpoint cannot be written at the start or the end. In between, this is a
-            warning, and the training continues.
+            If the checkpoint cannot be written at the start or the end. During the training, a
+            failure to write it is only a warning.
         KeyboardInterrupt
-            On Ctrl-C, at the end of a step; a second Ctrl-C does not wait. The model has the
-            weights of the last step, and `history` has the complete epochs.
+            On Ctrl-C, at the end of the current step, or immediately on a second Ctrl-C. The model
+            has the weights of the last step, and `history` has the complete epochs.
 
         Examples
         --------
@@ -354,8 +368,8 @@ class Model:
     def extend(self, text: Text, *, min_count: int = 1) -> Model:
         """Create a copy of this model with the symbols of another text added, for fine-tuning.
 
-        The predictions for old texts stay almost the same, because new symbols are improbable
-        before training. For fine-tuning, a quarter of the default learning rate preserves more of
+        Before training, new symbols are improbable, so the predictions for old texts stay almost
+        the same. Use a quarter of the default learning rate for fine-tuning, to preserve more of
         the knowledge of the old text.
 
         Parameters
@@ -363,8 +377,8 @@ class Model:
         text
             The new text, or a list of documents.
         min_count
-            New symbols that occur fewer times are replaced by one unknown symbol: that of the
-            vocabulary, or U+FFFD.
+            New symbols that occur fewer times are replaced by the unknown symbol of the vocabulary,
+            or by U+FFFD if it has none.
 
         Returns
         -------
@@ -384,14 +398,15 @@ class Model:
         return model
 
     def loss_and_gradient(self, ids: Array, targets: Array) -> tuple[float, Parameters]:
-        """The mean loss of a batch, nats per character, and its gradient.
+        """Compute the mean loss of a batch, in nats per character, and its gradient.
 
         Parameters
         ----------
         ids
             The ids of the input characters, (T, B), time first.
         targets
-            The ids to predict: (T, B) after every character, or (B,) only after the last one.
+            The ids to predict: (T, B) for a prediction after every character, or (B,) for one
+            after the last character only.
 
         Returns
         -------
@@ -401,7 +416,7 @@ class Model:
         Raises
         ------
         ValueError
-            If ids or targets have other shapes, or are not in the vocabulary.
+            If `ids` or `targets` have another shape, or an id is not in the vocabulary.
 
         Examples
         --------
@@ -436,8 +451,8 @@ class Model:
             A text of at least two characters, or a list of documents. Each document is read from
             the zero state, and its end is predicted.
         train_text
-            The training text, for n-gram baselines. Without it, the only baseline is the uniform
-            distribution, log V.
+            The training text, for n-gram baselines. Without it, the only baseline is the loss of
+            the uniform distribution, log V.
         progress
             Called from time to time with the fraction of the text that has been read, 0 to 1.
 
@@ -471,10 +486,10 @@ class Model:
         return Evaluation(loss, loss / math.log(2), len(ids.ids) - 1, losses)
 
     def score(self, text: Text, *, progress: Progress | None = None) -> Any:
-        """The log-probability of each character of a text, given all characters before it.
+        """Compute the log-probability of each character of a text, given all characters before it.
 
         The first character of a text is not predicted. In documents, the first character and the
-        end are predicted, too. `Score.text` then has U+0003 before and after the document.
+        end are also predicted, and `Score.text` has U+0003 before and after the document.
 
         Recurrent models read texts of at least two thousand characters in segments side by side
         (``network/long_text.py``). Their log-probabilities are exact to 1e-4. The result needs 4
@@ -511,10 +526,10 @@ class Model:
     def next_probabilities(
         self, prompt: Text, *, temperature: float = 1.0, unknown: Hashable = "error"
     ) -> Array:
-        """The distribution from which `generate` samples the next character.
+        """Compute the distribution from which `generate` samples the next character.
 
-        The unknown symbol has probability 0, because it is never generated. In `score`, it has the
-        probability that the model predicts.
+        The unknown symbol has probability 0, because `generate` never returns it. `score` uses the
+        probability that the model predicts for it.
 
         Parameters
         ----------
@@ -564,27 +579,31 @@ class Model:
         Parameters
         ----------
         prompt
-            The text to continue, at least one character; or a list of texts, which are continued
-            together in much less time than one after the other.
+            The text to continue, at least one character. A list of texts is continued in one
+            batch, which is much faster than one text after the other.
         length
-            The number of characters to generate; with a `stop`, at most this number.
+            The number of characters to generate, or the maximum if `stop` is given.
         temperature
-            0 always takes the most probable character, 1 samples from the model's distribution,
-            infinity from the uniform one. With several prompts, one value for all or one for each.
-        top_k, top_p
-            Sample only from the k most probable characters, or from the most probable ones whose
-            probabilities sum to p.
+            The randomness of the text, from 0 to infinity. 0 always takes the most probable
+            character, 1 samples from the distribution of the model, and infinity samples from the
+            uniform distribution. With several prompts, a single value for all or one for each.
+        top_k
+            Sample only from this many most probable characters. None samples from all.
+        top_p
+            Sample only from the most probable characters whose probabilities sum to this number,
+            above 0 and up to 1. None samples from all.
         no_repeat
             Avoid loops: sample no sequence of this many characters that is already in the last
             2,000 characters of the prompt and the generated text (Paulus et al. 2018). For English,
-            8 to 12 works well. A sequence is repeated only where no other character is more than a
-            tenth as probable as the most probable one, as in the middle of a word, and never for
-            more than four times this length.
+            8 to 12 works well. Sequences may still repeat inside words, where every other character
+            has less than a tenth of the largest probability, but not over more than four times this
+            length.
         stop
-            A text, or several, that end the generated text. They are not part of it.
+            A text or a list of texts. Generation ends before the first of them.
         seed
-            The same seed gives the same text (default: another text each time). With several
-            prompts, one for each, or one number, to which the index of the prompt is added.
+            An integer. The same seed gives the same text. None gives another text each time. With
+            several prompts, a list has one seed per prompt, and a single seed is increased by the
+            index of the prompt.
         unknown
             The policy for characters of the prompt outside the vocabulary, as for
             `Vocabulary.encode`.
@@ -597,9 +616,9 @@ class Model:
         Raises
         ------
         ValueError
-            For an empty prompt, or an argument out of its range.
+            If the prompt is empty, or an argument is out of its range.
         UnknownCharacterError
-            For a character outside the vocabulary, with `unknown="error"`.
+            If the prompt has a character outside the vocabulary and `unknown` is "error".
 
         Examples
         --------
@@ -625,15 +644,25 @@ class Model:
         seed: int | None = None,
         unknown: Hashable = "error",
     ) -> Iterator[Any]:
-        """Generate text from a prompt, a character at a time, without end or up to a `stop`.
+        """Generate text from a prompt, one character at a time.
 
-        The arguments are those of `generate`, and the same seed gives the same text. With a
-        `stop`, characters that may be its beginning are held back until they are not.
+        The iterator ends only at a `stop`. It gives the same text as `generate` for the same
+        arguments and seed. Characters that may be the beginning of a `stop` are delayed.
+
+        Parameters
+        ----------
+        prompt, temperature, top_k, top_p, no_repeat, stop, seed, unknown
+            As for `generate`, for a single prompt.
 
         Yields
         ------
         str, or a token
             One character at a time.
+
+        Raises
+        ------
+        ValueError, UnknownCharacterError
+            As for `generate`.
 
         Examples
         --------
@@ -673,24 +702,27 @@ class Model:
         temperature, top_k, top_p, no_repeat, stop, unknown
             As for `generate`.
         seed
-            The same seed gives the same documents. Document k has the seed `seed + k`.
+            An integer. The same seed gives the same documents: document k, from 0, uses the seed
+            ``seed + k``. None gives other documents each time.
         beginning
-            The beginning of each document, which is part of the result.
+            The beginning of each document. It is included in the result.
         new_to
-            Documents, such as those of the training. Copies of them are left out, and so are
-            repeats and empty documents: the result has the first n documents that are new. It has
-            fewer, with a warning, if a thousand documents in a row bring nothing new.
+            Documents, such as those of the training. The result then has the first n documents that
+            are neither copies of these nor repeats nor empty. If a thousand documents in a row are
+            not new, the result has fewer documents, with a warning.
 
         Returns
         -------
         list of str, or of lists of tokens
-            The documents. With `new_to` a `NewDocuments`, which also has the numbers of `copies`
-            and `repeats`.
+            The documents. With `new_to`, this is a `NewDocuments`, which has the numbers of
+            `copies` and `repeats` that were left out.
 
         Raises
         ------
         ValueError
-            For a model that was not trained on documents.
+            If the vocabulary is not for documents, or an argument is out of its range.
+        UnknownCharacterError
+            If `beginning` has a character outside the vocabulary and `unknown` is "error".
 
         Examples
         --------
@@ -709,7 +741,17 @@ class Model:
     # Analysis
 
     def activations(self, text: Text) -> Activations:
-        """The gates and outputs of all units after each character: see `npchar.Activations`.
+        """Compute the gates and outputs of all units after each character of a text.
+
+        Parameters
+        ----------
+        text
+            A text of at least one character.
+
+        Returns
+        -------
+        Activations
+            Arrays of the shape (T, layers, H), for T characters.
 
         Examples
         --------
@@ -720,7 +762,7 @@ class Model:
         return Activations.of(self.network, text, self.vocabulary.encode(text, at_least=1))
 
     def saliency(self, text: Text) -> Array:
-        """The influence of each character of a text on the prediction of the last character.
+        """Compute the influence of each character of a text on the prediction of the last one.
 
         Parameters
         ----------
@@ -747,7 +789,7 @@ class Model:
         return saliency(self.network, self.vocabulary.encode(text, at_least=2))
 
     def entropies(self, text: Text, temperatures: Sequence[float]) -> Array:
-        """The mean entropy of the distribution of the next character, for each temperature.
+        """Compute the mean entropy of the next character's distribution at several temperatures.
 
         Parameters
         ----------
@@ -759,8 +801,8 @@ class Model:
         Returns
         -------
         Array
-            The mean over all positions in nats, for each temperature: 0 at temperature 0, and log V
-            at infinity. The unknown symbol is excluded, as in `next_probabilities`.
+            The mean over all positions in nats, one number per temperature. It is 0 at temperature
+            0, and log V at infinity. The unknown symbol is excluded, as in `next_probabilities`.
 
         Raises
         ------

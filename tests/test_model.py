@@ -133,9 +133,9 @@ def small():
             lambda: small().loss_and_gradient(np.empty((0, 2), int), np.empty((0, 2), int)),
             "non-empty",
         ),
-        (lambda: small().fit(""), "has 0 symbols"),
-        (lambda: small().fit("abc" * 20), "has 60 symbols.*at least maxlen"),
-        (lambda: small().fit("abc" * 40), "12 held out.*maxlen"),
+        (lambda: small().fit(""), "for training .*got 0 and 0"),
+        (lambda: small().fit("abc" * 20), "at least maxlen .*got 54 and 6"),
+        (lambda: small().fit("abc" * 40), "got 108 and 12; .*maxlen"),
         (lambda: small().fit("abc" * 900, maxlen=0), "maxlen is 0"),
         (lambda: small().fit("abc" * 900, workers=0), "workers is 0"),
         (lambda: small().fit("abc" * 900, workers="many"), "workers is 'many'"),
@@ -203,6 +203,6 @@ def test_fit_examines_the_text_as_it_will_use_it(capsys):
     assert capsys.readouterr() == ("", "")
     model.fit(text, maxlen=20, validation_split=0.4, **settings)
     assert "only in the validation set, so never learned: 'z'" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="needs at least maxlen"):
+    with pytest.raises(ValueError, match="expected at least maxlen"):
         model.fit(text, maxlen=5000, **settings)
     assert "a window of maxlen=5000 needs 5001" in capsys.readouterr().out

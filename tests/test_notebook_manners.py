@@ -95,8 +95,8 @@ def test_an_interrupted_fit_ends_in_a_line_and_leaves_its_history(text, model, t
         model.fit(text, callbacks=[end_early], **settings)
     assert len(model.history.loss) == 2
     line = (
-        "interrupted after 2 of 9 epochs: the model has the weights of the last step, "
-        "model.history the losses"
+        "interrupted after 2 of 9 epochs. The model has the weights of the last step, "
+        "and model.history has the losses"
     )
     assert ended.value._render_traceback_() == [line]
     path = tmp_path / "run.npz"

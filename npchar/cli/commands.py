@@ -53,9 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except USER_ERRORS as error:
         message = str(error)
         if isinstance(error, npchar.UnknownCharacterError):
-            advice = "leave it out, or add --unknown skip"
+            advice = "remove it, or add --unknown skip"
             if options.command == "resume":
-                advice = "name the texts of its training, or use npchar train --from"
+                advice = "use the texts of its training, or `npchar train --from`"
             message = (f"the character {error.character!r} at position {error.position} is not in "
                        f"the model's vocabulary; {advice}")  # fmt: skip
         say(f"npchar: {_name_options(message, options)}")
@@ -193,7 +193,7 @@ def _evaluate(options: Namespace) -> None:
 
 def _page(options: Namespace) -> None:
     if os.path.exists(options.save):  # perhaps a model, given without --model
-        raise ValueError(f"the file {options.save} exists; name another, or remove it")
+        raise ValueError(f"{options.save} exists; use another file, or remove it")
     model = inputs.load_model(options.model)
     prompt = inputs.as_trained(options.prompt, model) if options.prompt else None
     if options.model != DEFAULT_MODEL or not inputs.is_shipped(DEFAULT_MODEL):

@@ -130,9 +130,7 @@ def load_model_and_text(options: Namespace) -> tuple[Model, str | list[str], str
     total = counts.total()
     n = sum(count for character, count in counts.items() if character not in vocabulary)
     verb = "skipped" if options.unknown == "skip" else "replaced"
-    note = (
-        f"{verb}: {n:,} of {total:,} characters ({n / total:.0%}), which are unknown" if n else ""
-    )
+    note = f"{verb} {n:,} of {total:,} characters ({n / total:.0%}), which are unknown" if n else ""
     known = map_text(lambda one: vocabulary.decode(vocabulary.encode(one, options.unknown)), text)
     if isinstance(known, list):
         known = [document for document in known if document]

@@ -64,7 +64,7 @@ def train(options: Namespace) -> int:
     else:
         if sizes:
             names = ", ".join("--" + name.replace("_", "-") for name in sizes)
-            raise ValueError(f"--from uses the sizes of the model; leave out {names}")
+            raise ValueError(f"a model for --from has its sizes already; leave out {names}")
         if base.vocabulary.documents and isinstance(text, str):
             raise ValueError(inputs.NEEDS_DOCUMENTS.format(options.base))
         model = base.extend(text, min_count=options.min_count)

@@ -1,9 +1,9 @@
 """Sampling the next character: logits or probabilities and a temperature to an id.
 
 Logits come from ``layers/dense.py``. ``generation/stream.py`` feeds the ids back to the model.
-`reweight_distribution` and `sample` are the book's two steps, written for reading. `sampler` draws
-from the same distribution for many texts at once in fewer operations. All of them compute in
-float64, because temperatures near zero multiply the logits by large factors.
+`reweight_distribution` and `sample` are the two steps of the book. `sampler` draws from the same
+distribution for many texts at once, with fewer operations. All functions use float64, because
+temperatures near zero multiply the logits by large factors.
 """
 
 from __future__ import annotations
@@ -34,26 +34,29 @@ TINY_TEMPERATURE = 1e-250  # below it, quotients would overflow; the result is t
 
 
 def reweight_distribution(probabilities: ArrayLike, temperature: float = 0.5) -> Array:
-    """The book's function, made safe: p^(1/temperature), normalised.
+    """Reweight probabilities by a temperature: p^(1/temperature), normalised.
+
+    This is the function of the book (Chollet 2017, section 8.1), without overflow and division by
+    zero.
 
     Parameters
     ----------
     probabilities
-        (..., V), none negative; a row need not sum to 1.
+        The probabilities, (..., V), 0 or more. Rows need not sum to 1.
     temperature
-        Below 1 sharpens the distribution, above 1 flattens it. 0 leaves only the most probable
-        outcome (the first if several tie). Infinity makes all possible outcomes equally
-        probable.
+        A number from 0 to infinity. Below 1, it sharpens the distribution, and above 1, it flattens
+        the distribution. 0 keeps only the most probable outcome (the first of several equal ones).
+        Infinity makes all possible outcomes equally probable.
 
     Returns
     -------
     Array
-        Float64, (..., V); rows sum to 1.
+        The new probabilities, (..., V), float64. Rows sum to 1.
 
     Raises
     ------
     ValueError
-        For a temperature below 0, a negative probability, or a row without one above 0.
+        If the temperature or a probability is below 0, or all probabilities of a row are 0.
 
     Examples
     --------
@@ -68,8 +71,8 @@ def reweight_distribution(probabilities: ArrayLike, temperature: float = 0.5) ->
         raise ValueError("expected one or more probabilities, got none")
     if not (np.isfinite(p).all() and (p >= 0).all() and (p.max(axis=-1) > 0).all()):
         raise ValueError(
-            "expected probabilities that are finite, none negative, and in every row at least one "
-            "above zero"
+            "expected finite probabilities of 0 or more, with a positive one in each row, got "
+            f"{probabilities!r:.60}"
         )
     with np.errstate(divide="ignore"):  # log 0 = −∞, which is impossible at any temperature
         weights = softmax_weights(np.log(p), temperature)
@@ -89,7 +92,7 @@ def sample(
     probabilities, temperature
         As for `reweight_distribution`.
     rng
-        The random generator (default: a new one, seeded by the system).
+        The random generator. Default: a new generator with a random seed.
 
     Returns
     -------
@@ -99,7 +102,7 @@ def sample(
     Raises
     ------
     ValueError
-        As `reweight_distribution`, and for more than one distribution.
+        As for `reweight_distribution`, or if there is more than one distribution.
 
     Examples
     --------
@@ -113,8 +116,8 @@ def sample(
             "dimensions"
         )
     rng = np.random.default_rng() if rng is None else rng
-    # The inverse of the cumulative sum: unlike a multinomial draw it needs no exact
-    # sum of 1, and it never picks a weight of zero.
+    # Unlike a multinomial draw, the inverse of the cumulative sum needs no exact sum of 1 and never
+    # draws an index of probability zero.
     cumulative = np.cumsum(reweight_distribution(probabilities, temperature))  # (V,)
     return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
 
@@ -172,12 +175,12 @@ def entropy(probabilities: ArrayLike) -> Array:
     Parameters
     ----------
     probabilities
-        (..., V); a row need not sum to 1.
+        The probabilities, (..., V). Rows need not sum to 1.
 
     Returns
     -------
     Array
-        (...), float64.
+        The entropy of each row, (...), float64.
 
     Examples
     --------

@@ -51,7 +51,7 @@ class NewDocuments(list[Any]):
     copies = 0
     """The number of generated documents that were left out because they are not new."""
     repeats = 0
-    """The number that were left out because they had been generated before."""
+    """The number of generated documents that were left out because they are repeats."""
 
 
 class GenerationOptions(NamedTuple):
@@ -87,7 +87,7 @@ def generate(
 def stream(
     network: Network, vocabulary: Vocabulary, prompt: Text, options: GenerationOptions
 ) -> Iterator[Hashable]:
-    """The symbols that continue a prompt, without end or up to a stop: see `Model.stream`."""
+    """The symbols that continue a prompt, endlessly or up to a stop: see `Model.stream`."""
     stops = _stop_list(options.stop, vocabulary)
     encoded = vocabulary.encode(prompt, options.unknown, at_least=1)
     ids = _streams(network, vocabulary, [encoded], options)
@@ -132,7 +132,7 @@ def _new_documents(
 ) -> NewDocuments:
     """The first n documents that `draw` draws, without old ones, repeats and empty ones.
 
-    Fewer, with a warning, if nothing new comes in `MOST_DRAWN` documents.
+    The result has fewer, with a warning, if `MOST_DRAWN` documents in a row are not new.
     """
     documents = NewDocuments()
     known: dict[Hashable, str] = {"": "copies", (): "copies"}
@@ -266,7 +266,7 @@ def _continue(
 def until(symbols: Iterator[Hashable], stops: Sequence[Text]) -> Iterator[Hashable]:
     """The symbols before the first of the stops.
 
-    Symbols that may be the beginning of a stop are held back until they are not.
+    Symbols that may be the beginning of a stop are delayed.
     """
     held_back: list[Hashable] = []
     for symbol in symbols:
@@ -286,7 +286,7 @@ def _stop_at_end(symbols: Sequence[Hashable], stops: Sequence[Text]) -> Text | N
 
 
 def _stop_list(stop: Texts | None, vocabulary: Vocabulary) -> list[Text]:
-    """The stops as a list; a ValueError for an empty one."""
+    """Return the stops as a list; raise a ValueError for an empty stop."""
     stops = [] if stop is None else _text_list(stop, vocabulary)[0]
     if not all(len(vocabulary.require_text(text)) for text in stops):
         raise ValueError(f"stop is {stop!r}; expected a text or several, none of them empty")

@@ -138,7 +138,7 @@ class GradientCheck(NamedTuple):
             "",
             "Every gradient is right."
             if self.passed
-            else "A gradient is WRONG: backward does not match forward in the arrays marked so.",
+            else "Backward does not match forward in the arrays that are marked WRONG.",
         ]
         return "\n".join(lines)
 

@@ -167,8 +167,8 @@ class Network:
         wrong = [name for name, array in self.parameters.items() if not np.isfinite(array).all()]
         if wrong:
             raise ValueError(
-                f"expected finite weights, got others in {', '.join(wrong)}; load a model that was "
-                "saved earlier, or train a new one"
+                f"expected finite weights, got NaN or infinity in {', '.join(wrong)}; load a model "
+                "that was saved earlier, or train a new one"
             )
 
     @property

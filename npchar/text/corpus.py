@@ -218,7 +218,7 @@ def _load_file(
         raise CorpusError(f"cannot download {name}: only https:// URLs are supported")
     elif not os.path.exists(name):
         corpora = ", ".join(CORPORA)
-        raise CorpusError(f"there is no file {name!r}, nor a corpus of that name ({corpora})")
+        raise CorpusError(f"there is no file {name!r}, and no corpus of that name ({corpora})")
     elif stat.S_ISCHR(os.stat(name).st_mode):  # /dev/zero has no end
         raise CorpusError(f"expected a file with text, got the device {name}")
     return _read(path, encoding, errors, progress, is_plain)

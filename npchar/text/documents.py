@@ -91,9 +91,9 @@ def require_end(vocabulary: Vocabulary) -> None:
     """Raise a ValueError unless the vocabulary is one for documents."""
     if not vocabulary.documents:
         raise ValueError(
-            "expected a model of documents, got one whose vocabulary has no symbol for their end; "
-            "make the vocabulary with npchar.Vocabulary.from_documents(documents), or train with "
-            "--documents on the command line"
+            "expected a model of documents, got a vocabulary with no symbol for their end; create "
+            "it with npchar.Vocabulary.from_documents(documents), or train with --documents on the "
+            "command line"
         )
 
 
@@ -150,7 +150,7 @@ def require_vocabulary(vocabulary: Vocabulary) -> None:
     """Raise an error unless `vocabulary` is a vocabulary of at least two symbols."""
     if not isinstance(vocabulary, Vocabulary):
         raise TypeError(
-            f"expected a Vocabulary, got {type(vocabulary).__name__}; make one with "
+            f"expected a Vocabulary, got {type(vocabulary).__name__}; create one with "
             "npchar.Vocabulary.from_text(text)"
         )
     if len(vocabulary) < 2:

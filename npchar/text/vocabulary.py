@@ -114,12 +114,12 @@ class Vocabulary:
         if unknown_symbol not in (None, *ordered):
             raise ValueError(f"unknown_symbol is {unknown_symbol!r}; expected one of the symbols")
         if documents and END not in ordered:
-            raise ValueError("documents is True; expected U+0003 as one of the symbols")
+            raise ValueError("expected U+0003 among the symbols, because documents is True")
         is_text = all(isinstance(symbol, str) and len(symbol) == 1 for symbol in ordered)
         if tokens is None:
             tokens = not is_text
         elif not tokens and not is_text:
-            raise ValueError("tokens is False; expected only single characters as symbols")
+            raise ValueError("expected single characters as symbols, because tokens is False")
         self.__dict__.update(  # the attributes of a frozen dataclass cannot be assigned
             symbols=tuple(ordered) if tokens else "".join(map(str, ordered)),
             tokens=tokens,
@@ -185,7 +185,7 @@ class Vocabulary:
         'aben'
         """
         if isinstance(documents, (str, bytes)):
-            raise ValueError(f"expected a list of texts, got one, {documents[:20]!r}")
+            raise ValueError(f"expected a list of texts, got a single text, {documents[:20]!r}")
         documents = as_list(documents, "a list of texts")
         require_documents(documents)
         return cls._count(documents, min_count, documents=True)
@@ -439,7 +439,7 @@ def require_documents(documents: Sequence[Text]) -> None:
     for k, document in enumerate(documents):
         if not isinstance(document, kind):
             hint = "; pass list(...) of its tokens" if isinstance(document, Collection) else ""
-            raise TypeError(f"expected texts, got {type(document).__name__}: document {k}{hint}")
+            raise TypeError(f"expected a text as document {k}, got {type(document).__name__}{hint}")
         if not len(document):
             raise ValueError(f"document {k} is empty; remove empty documents")
         if END in document:

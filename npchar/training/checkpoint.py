@@ -81,11 +81,11 @@ class Checkpoint:
         different = _differences(then, then | now | {n: then[n] for n in CHANGEABLE})
         text = self.saved.configuration.get("trained_on")
         if not text or text["sha256"] != digest:
-            different.append("it had another text")
+            different.append("it has another text")
         if different:
             raise CheckpointError(
                 f"{self.path} belongs to another training: {'; '.join(different)}. Use the same "
-                "values, or another checkpoint"
+                "arguments and text, or another checkpoint"
             )
         if different := _differences(self.saved.configuration["training"]["made_by"], made_by):
             warnings.warn(
@@ -123,8 +123,8 @@ class Checkpoint:
             shapes.get(name) != array.shape for name, array in arrays.items()
         ):
             raise CheckpointError(
-                f"the training in {self.path} is damaged: expected other tables or arrays; "
-                "npchar.Model.load reads its weights"
+                f"the training in {self.path} is damaged and cannot be resumed; load its weights "
+                "with npchar.Model.load"
             )
         rng.bit_generator.state = training["generator"]
         for name, array in arrays.items():
@@ -205,8 +205,8 @@ def open_checkpoint(
         return checkpoint
     if not resume:
         raise FileExistsError(
-            f"there is a file {path!r} already; resume its training with resume=True, or use "
-            "another checkpoint"
+            f"the checkpoint {path!r} exists; resume its training with resume=True, or use another "
+            "checkpoint"
         )
     saved = read_model_file(path)
     text, training = saved.configuration.get("trained_on"), saved.configuration.get("training")
@@ -216,13 +216,13 @@ def open_checkpoint(
         checkpoint.epochs_trained = saved.configuration["epochs_trained"]
         return checkpoint
     if training is not None:
-        why = "has a training by an earlier npchar, which this version cannot resume"
+        why = "has a training by an earlier npchar version, which cannot be resumed"
     elif model is None or any(
         not np.array_equal(saved.arrays.get(name, 0), model[name]) for name in model
     ):
         why = "has no training to resume. To train its model further, load it and set epochs"
     elif text is None:
-        why = "does not say which text its model was trained on"  # as in files of version 1.0
+        why = "does not record the text of its training"  # as in files of version 1.0
     elif text and text["sha256"] != text_digest(ids):
         why = "has a model that was trained on another text"
     else:
@@ -250,7 +250,7 @@ def checkpoint_lock(path: str) -> Iterator[None]:
     with open(lock, "ab") as file:
         if not _lock_file(file.fileno()):
             raise CheckpointError(
-                f"another training saves to {path}; wait for its end, or use another checkpoint"
+                f"another training writes to {path}; wait until it ends, or use another checkpoint"
             )
         try:
             yield

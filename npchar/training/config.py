@@ -26,7 +26,7 @@ RATES = {  # up to 128 units
     "sgd": {"lstm": 1.0, "gru": 1.0, "rnn": 1.0, "conv": 1.0},
 }
 INPUT_SCALES = {"lstm": 3.0, "gru": 2.0, "rnn": 8.0, "conv": 1.0}  # for RMSprop
-LONG = 300_000  # characters, from which a larger model pays
+LONG = 300_000  # characters, from which a larger model is better
 USUAL = 540_000  # characters, on which the rates were compared
 
 
@@ -37,7 +37,7 @@ class TrainingConfig:
     Raises
     ------
     ValueError
-        For a value out of its range, naming it.
+        If a value is out of its range.
     """
 
     epochs: int
@@ -85,12 +85,12 @@ def resolve_config(
     network_config
         The configuration of the network.
     saved
-        The configuration of the training to resume: its values are the defaults.
+        The configuration of the training to resume, which replaces the defaults.
 
     Raises
     ------
     ValueError
-        For a value out of its range, or arguments that exclude each other.
+        If a value is out of its range, or two arguments cannot be combined.
     """
     require_positive(maxlen=arguments["maxlen"])
     saved, values = saved or {}, dict(arguments)
@@ -106,8 +106,8 @@ def resolve_config(
     if isinstance(optimizer, Optimizer):
         if arguments["learning_rate"] is not None:
             raise ValueError(
-                f"learning_rate is {arguments['learning_rate']!r}, but the optimizer has its own; "
-                f"pass it to the optimizer, as in optimizer={optimizer!r}"
+                f"learning_rate is {arguments['learning_rate']!r}; expected None, because the "
+                f"optimizer has its own rate: optimizer={optimizer!r}"
             )
         values["optimizer"] = type(optimizer).__name__.lower()
         values["learning_rate"] = optimizer.learning_rate
@@ -131,8 +131,8 @@ def resolve_config(
         values |= {"schedule": FUNCTION, "warm_up": 0.0}
     elif saved.get("schedule") == FUNCTION:
         raise ValueError(
-            "the training has a schedule that is a function, which a checkpoint does not store; "
-            "pass the same function as schedule= to resume it"
+            "expected a function as schedule, as in the interrupted training; checkpoints do not "
+            "store functions, so pass the same one again"
         )
     else:
         schedule = schedule if isinstance(schedule, Schedule) else Schedule(schedule)
@@ -146,7 +146,7 @@ def resolve_config(
 
 
 def resolve_optimizer(optimizer: str | Optimizer, config: TrainingConfig) -> Optimizer:
-    """The optimizer of a training: the user's own, or a new one by name."""
+    """The optimizer of a training: the given instance, or a new optimizer for a name."""
     if isinstance(optimizer, Optimizer):
         return optimizer
     return OPTIMIZERS[optimizer](learning_rate=config.learning_rate, **config.optimizer_arguments)
@@ -155,16 +155,16 @@ def resolve_optimizer(optimizer: str | Optimizer, config: TrainingConfig) -> Opt
 def default_model_arguments(n: int, layer: str = "lstm") -> Table:
     """The arguments of `Model` for a text of n symbols: a larger model for a longer text.
 
-    Dropout keeps a model from learning a short text by heart.
+    Dropout prevents a model from memorizing a short text.
     """
     hidden_size = 256 if n >= LONG and layer in ("lstm", "gru") else 128
     return {"hidden_size": hidden_size, "dropout": 0.2 if n >= LONG else 0.3}
 
 
 def default_epochs(n: int, network_config: NetworkConfig) -> int:
-    """Passes over a text of n symbols: more over a short text, though fewer symbols in all.
+    """The number of passes over a text of n symbols: more for a shorter text.
 
-    With dropout there are more, because the model learns more slowly and overfits later.
+    With dropout, the number is larger, because the model learns more slowly and overfits later.
     """
     passes: float = 3 * (USUAL / max(n, 1)) ** (1 / 3 if n < USUAL else 1 / 6)
     if network_config.dropout or network_config.recurrent_dropout:

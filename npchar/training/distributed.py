@@ -276,8 +276,8 @@ class MPICommunicator(Communicator):
         self.rank, self.size = self._world.Get_rank(), self._world.Get_size()
         if self.size == 1 and any(os.environ.get(name, "1") not in ("", "1") for name in LAUNCHED):
             raise MissingMPIError(
-                "expected several MPI processes, got one, because mpi4py was built for another MPI "
-                "than that of the launcher; use the mpiexec of the same MPI"
+                "expected several MPI processes, got one; use the mpiexec of the MPI for which "
+                "mpi4py was built"
             )
 
     def send(self, message: Message, weights: Array) -> None:

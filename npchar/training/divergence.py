@@ -120,17 +120,17 @@ class DivergenceGuard:
             After five rollbacks. The best weights are restored in this case, too.
         """
         self.restore()
-        best = "those at its start"
+        best = "those before this training"
         if self.best_epoch:
-            best = f"the weights of epoch {self.best_epoch}"
+            best = f"those of epoch {self.best_epoch}"
         if self.rollbacks == MAX_ROLLBACKS:
             raise TrainingDiverged(
-                f"{where}, {reason}, the {MAX_ROLLBACKS + 1}th time, though the learning rate "
-                f"had gone down to {rate:.3g}. The weights are the best there were, {best}. "
-                "Train with a lower learning_rate or a smaller clip_norm"
+                f"{where}, {reason}, after {MAX_ROLLBACKS} reductions of the learning rate to "
+                f"{rate:.3g}. The model has its best weights, {best}. Train with a lower "
+                "learning_rate or a smaller clip_norm"
             )
         self.rollbacks += 1
         return (
-            f"{where}, {reason}: its steps were too long. Back to the best weights, {best}, and "
-            f"on with a quarter of the learning rate, {rate * RATE_FACTOR:.3g}"
+            f"{where}, {reason}. Training continues from the best weights, {best}, with a quarter "
+            f"of the learning rate, {rate * RATE_FACTOR:.3g}"
         )

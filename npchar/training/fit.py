@@ -77,10 +77,10 @@ def fit(model: TrainableModel, text: Text, arguments: Arguments, options: FitOpt
     except KeyboardInterrupt:
         history, path = model.history, options.checkpoint
         epochs = history.config.get("epochs", "all")
-        how = f"; fit with resume=True resumes from {path}" if path else ""
+        how = f". To resume from {path}, call fit again with resume=True" if path else ""
         raise interrupt(
-            f"interrupted after {len(history.loss)} of {epochs} epochs: the model has "
-            f"the weights of the last step, model.history the losses{how}"
+            f"interrupted after {len(history.loss)} of {epochs} epochs. The model has the weights "
+            f"of the last step, and model.history has the losses{how}"
         ) from None
 
 
@@ -99,7 +99,7 @@ def _checked(options: FitOptions, epochs: int | None) -> FitOptions:
         require_every(options.checkpoint_every)
         checkpoint = os.path.realpath(checkpoint)  # a callback may change the current folder
     elif options.resume:
-        raise ValueError("resume is True, but no checkpoint is given")
+        raise ValueError("expected a checkpoint to resume from, got none; pass checkpoint=path")
     return options._replace(callbacks=callbacks, checkpoint=checkpoint)
 
 
@@ -213,8 +213,8 @@ def _require_same_on_all_ranks(
     names = [name for name, value in inputs.items() if not communicator.is_same_on_all(value)]
     if names:
         raise ValueError(
-            f"the ranks of this MPI job have different {' and '.join(names)}; give all of them "
-            "the same, or train a model on each rank with workers=1"
+            f"expected the same {' and '.join(names)} on all ranks of this MPI job, got different "
+            "ones; to train one model per rank, use workers=1"
         )
 
 

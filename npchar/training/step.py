@@ -32,7 +32,7 @@ from npchar.training.distributed import (
 )
 from npchar.training.optimizers import Optimizer, clip_by_global_norm
 
-LARGE_PRODUCT = 1 << 24  # multiplications, from which threads of the BLAS pay in one process
+LARGE_PRODUCT = 1 << 24  # multiplications, from which BLAS threads save time in one process
 LARGEST = (1 << 25) - (1 << 20)  # bytes, up to which glibc adapts to memory that is freed
 
 
@@ -100,7 +100,7 @@ class BatchGradient:
 class TrainingStep:
     """A step of the optimizer, whose gradient all ranks compute together.
 
-    Only rank 0 has one. The others call `follow`.
+    Only rank 0 has a `TrainingStep`. The other ranks call `follow`.
     """
 
     network: Network
@@ -119,7 +119,7 @@ class TrainingStep:
     def __call__(self, batch: Batch, learning_rate: float) -> StepResult:
         """Change the weights by one batch.
 
-        A step whose loss or gradient is not finite leaves them as they are.
+        The weights do not change if the loss or its gradient is not finite.
         """
         targets = self._compute_gradient(batch)
         gradient, loss = self._gradient.sums[:-1], float(self._gradient.sums[-1])
@@ -147,21 +147,21 @@ class TrainingStep:
                 finally:  # also after an error: the other ranks take part in it
                     communicator.reduce(self._gradient.sums)
             except WorkerError as error:
-                warnings.warn(f"{error}: this process continues alone", stacklevel=3)
+                warnings.warn(f"{error}; this process continues without workers", stacklevel=3)
                 communicator.close()
                 self.communicator = Communicator()
         return self._gradient.compute(batch, 0, 1)
 
 
 def follow(communicator: Worker | MPICommunicator, network: Network, targets: str) -> End:
-    """Compute the share of another rank than 0 in all steps, until rank 0 ends.
+    """Compute the gradients of a rank above 0 in all steps, until rank 0 ends.
 
     Parameters
     ----------
     communicator
         Connects the ranks.
     network
-        A network, whose weights become those of rank 0.
+        A network. It receives the weights of rank 0 in each step.
     targets
         As for `BatchGradient`.
     """

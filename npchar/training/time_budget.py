@@ -1,4 +1,4 @@
-"""Trainings that fill a given time: ``fit(minutes=...)`` chooses the number of epochs.
+"""Chooses the number of epochs for a given time, for ``fit(minutes=...)``.
 
 ``training/fit.py`` calls `fill_time` before the first step of a new training. The command line also
 chooses the model, by `model_for_time`. The constants were chosen by trials on three texts, which
@@ -26,7 +26,7 @@ from npchar.training.interrupts import Interrupts
 from npchar.training.step import TrainingStep
 from npchar.training.trainer import TrainingData, make_batches, validation_loss
 
-MEASURED_SHARE = 0.04  # of the time, which is spent on steps that are only measured
+MEASURED_SHARE = 0.04  # of the time, for steps that are measured and undone
 WARM_UP, FEWEST, MOST = 3, 11, 300  # steps that are not counted, and the limits of all steps
 VALIDATED = 64_000  # symbols at most whose validation is measured
 SIZES = 64, 96, 128, 192, 256, 384, 512
@@ -47,7 +47,7 @@ def require_minutes(minutes: float | None, epochs: int | None) -> None:
 def fill_time(
     step: TrainingStep, data: TrainingData, end: float, keeps_step: bool
 ) -> TrainingConfig:
-    """Choose the number of epochs, and the distance of windows, such that training ends in time.
+    """Choose `epochs` and `step`, the distance between windows, so that training ends in time.
 
     Parameters
     ----------
@@ -58,14 +58,14 @@ def fill_time(
     end
         The time of `time.perf_counter` at which the training is to end.
     keeps_step
-        Whether all windows are used in each epoch. Otherwise their distance grows until the
-        epochs fill the time exactly, or until one epoch of a long text fits in it. Windows begin
-        at other places in each epoch, so that none of the text is left out in the long run.
+        Whether `step` must not change. Otherwise it grows until the epochs fill the time exactly,
+        or until one epoch of a long text fits in the time. Windows start at other positions in
+        each epoch, so that all parts of the text are used over several epochs.
 
     Returns
     -------
     TrainingConfig
-        That of `step`, with other `epochs` and `step`.
+        The configuration of `step` with the chosen `epochs` and `step`.
     """
     config, whole = step.config, data.validation
     count = make_batches(data.training, config).batch_count
@@ -95,7 +95,7 @@ def useful_epochs(n: int, network_config: NetworkConfig) -> float:
 
 
 def seconds_per_step(step: TrainingStep, data: TrainingData, end: float) -> float:
-    """The usual time of training steps on real batches, which are undone."""
+    """The typical time of training steps on real batches. The steps are undone."""
     batches, rng = make_batches(data.training, step.config), np.random.default_rng(0)
     weights, optimizer = step.network.parameters.flat, step.optimizer
     saved, step.optimizer = weights.copy(), copy.deepcopy(optimizer)
@@ -120,13 +120,13 @@ def seconds_per_step(step: TrainingStep, data: TrainingData, end: float) -> floa
 def describe_time(
     config: TrainingConfig, n: int, network_config: NetworkConfig, minutes: float
 ) -> str:
-    """A sentence on the epochs that were chosen, and on what more time would bring.
+    """A sentence about the chosen epochs and the benefit of more time.
 
-    The loss above its limit falls with a power of the time.
+    It assumes that the loss above its limit falls with a power of the time.
     """
     if config.epochs >= useful_epochs(n, network_config):
-        return (f"{config.epochs} epochs are enough for this text and model, which would overfit "
-                "in more; a recurrent_dropout of 0.3 makes use of more time")  # fmt: skip
+        return (f"{config.epochs} epochs are enough: in more epochs, this model would overfit this "
+                "text; use a recurrent_dropout of 0.3 to benefit from more time")  # fmt: skip
     share = min(1.0, config.maxlen / config.step)
     characters = config.epochs * share * n * (network_config.hidden_size / 128) ** COST
     above = 0.11 * (USUAL / characters) ** DECAY
@@ -146,9 +146,9 @@ def model_for_time(n: int, characters: float, hidden_size: int | None = None) ->
     n
         The length of the text.
     characters
-        The number that an LSTM of 128 units would train on in this time.
+        The number of characters that an LSTM of 128 units would train on in this time.
     hidden_size
-        The size if it is given, whose dropout is chosen.
+        The hidden size, for which only dropout is chosen. Default: also chosen.
     """
     best = min(180 * (characters / USUAL) ** 0.35, 128 * (n / 20_000) ** 0.4)
     H = hidden_size or min(SIZES, key=lambda size: abs(math.log(size / best)))

@@ -1,8 +1,8 @@
-"""The trainer: epochs, batches, steps, validation, history, checkpoints.
+"""The training loop: epochs, batches, steps, validation, history and checkpoints.
 
-``text/batches.py`` makes the batches, ``training/step.py`` the steps, in this process or in
-several. ``training/divergence.py`` watches the losses, ``training/progress.py`` prints them, and
-``training/fit.py`` makes a `Trainer` of the arguments of `Model.fit`.
+``training/fit.py`` creates a `Trainer` from the arguments of `Model.fit`. The batches come from
+``text/batches.py``. ``training/step.py`` runs the steps, in one or several processes.
+``training/divergence.py`` checks the losses, and ``training/progress.py`` prints them.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from npchar.training.schedule import learning_rate_at
 from npchar.training.step import TrainingStep
 
 Callback = Callable[[History], object]
-BLOCK_STEPS, BLOCK_TARGETS = 50, 5000  # whose losses are averaged, because a step's says little
+BLOCK_STEPS, BLOCK_TARGETS = 50, 5000  # averaged, because losses of single steps are noisy
 
 
 @dataclass
 class TrainingPosition:
-    """How far a training has come."""
+    """The progress of a training."""
 
-    epochs: int = 0  # complete ones
+    epochs: int = 0  # complete epochs
     steps: int = 0  # in all epochs
-    batches: int = 0  # in the current epoch, as are the following
+    batches: int = 0  # in the current epoch, as all numbers below
     targets: int = 0  # of the batches with a finite loss
     loss: float = 0.0  # sum over these targets
     norm: float = 0.0  # sum over these targets
@@ -59,23 +59,23 @@ class TrainingData(NamedTuple):
     training: Ids
     validation: Ids
     description: str
-    """A phrase on the validation set."""
+    """A phrase that describes the validation set."""
 
 
 def train_validation_split(
     config: TrainingConfig, text: Ids, validation: Ids | None = None
 ) -> TrainingData:
-    """Take a validation set from the text, unless there is one.
+    """Split the text into training and validation sets, unless a validation set is given.
 
     Raises
     ------
     ValueError
-        If one of them is too short, or documents come with targets "last".
+        If a set is too short, or targets is "last" for documents.
     """
     is_documents = text.ends is not None or (validation is not None and validation.ends is not None)
     if config.targets != "all" and is_documents:
         raise ValueError(
-            "targets is 'last', which needs windows of one length; train on documents with 'all'"
+            "expected targets='all' for documents, got 'last', which needs windows of one length"
         )
     if validation is not None:
         return TrainingData(text, validation, f"{len(validation.ids):,} symbols of validation_data")
@@ -91,9 +91,8 @@ def train_validation_split(
     first = n - n_held_out
     if first < needed or 0 < n_held_out < needed:
         raise ValueError(
-            f"the text has {n} symbols, {first} to train on and {n_held_out} held out; "
-            f"each part needs at least maxlen + 1 = {needed}: pass a longer text, a smaller "
-            "maxlen or validation_split=0"
+            f"expected at least maxlen + 1 = {needed} symbols for training and for validation, got "
+            f"{first} and {n_held_out}; pass a longer text, a smaller maxlen or validation_split=0"
         )
     description = f"the last {n_held_out:,} of {n:,}"
     return TrainingData(Ids(text.ids[:first]), Ids(text.ids[first:]), description)
@@ -110,7 +109,7 @@ def make_batches(text: Ids, config: TrainingConfig) -> Batches:
 
 @dataclass(eq=False)
 class Trainer:
-    """A training, in the process that leads it."""
+    """The training loop of rank 0."""
 
     step: TrainingStep
     """Changes the weights."""
@@ -141,7 +140,7 @@ class Trainer:
         self.step.count = self.position.steps
 
     def run(self) -> History:
-        """Train for all epochs that are left."""
+        """Train for the remaining epochs."""
         position, patience = self.position, self.config.patience
         if self.progress:
             self.progress.begin(self.history, position.epochs, position.finished)
@@ -153,12 +152,12 @@ class Trainer:
                 loss = self._validation_loss()
                 if loss is not None:
                     self.guard.set_baseline(loss, self.network.epochs_trained)
-            self._save(required=True)  # better to fail now than after hours
+            self._save(required=True)  # fail now instead of after hours
             try:
                 while self.position.epochs < self.config.epochs:
                     if patience is not None and self.guard.epochs_since_best >= patience:
-                        self._report(f"ended after epoch {self.position.epochs}: none of the last "
-                                     f"{patience} was better held out")  # fmt: skip
+                        self._report(f"stopped after epoch {self.position.epochs}: the last "
+                                     f"{patience} epochs brought no improvement")  # fmt: skip
                         break
                     self._train_epoch()
                     self._end_epoch()
@@ -166,8 +165,8 @@ class Trainer:
                     if any(isinstance(result, (bool, np.bool_)) and result for result in results):
                         break
             except BaseException:
-                # Ctrl-C, or a mistake in a callback. In the middle of a step the weights are not
-                # those of the position.
+                # Ctrl-C, or an error in a callback. Do not save weights that a step may have
+                # changed only in part.
                 if self.step.count == self.position.steps:
                     self._save()
                 raise
@@ -177,7 +176,7 @@ class Trainer:
         return self.history
 
     def _train_epoch(self) -> None:
-        """Make the steps of the current epoch that are left."""
+        """Run the remaining steps of the current epoch."""
         position, config = self.position, self.config
         start, first = time.perf_counter() - position.seconds, position.batches
         # A resumed training draws the same again, from `generator`.
@@ -205,13 +204,13 @@ class Trainer:
                     break
 
     def _initialize_output_bias(self) -> None:
-        """Begin with the frequencies of the symbols, which would take the first steps to learn."""
+        """Set the output bias to log frequencies of symbols, which saves the first steps."""
         b = self.network.dense.b
         counts = np.bincount(self.data.training.ids, minlength=len(b)) + 1
         b[...] = np.log(counts / counts.sum())
 
     def _train_batch(self, batch: Batch, rate: float, is_last: bool) -> None:
-        """Make one step and count it; roll back if the training diverges."""
+        """Run and count one step; roll back if the training diverges."""
         position, problem = self.position, None
         rate *= RATE_FACTOR**self.guard.rollbacks
         loss, norm, targets = self.step(batch, rate)
@@ -226,7 +225,7 @@ class Trainer:
                 problem = self.guard.update(mean, position.block_targets)
                 position.block_targets, position.block_loss = 0, 0.0
         else:
-            problem = f"the loss came out as {loss:.4g} and its gradient's norm as {norm:.4g}"
+            problem = f"the loss is {loss:.4g} and the norm of its gradient is {norm:.4g}"
         if problem:
             where = f"in epoch {position.epochs + 1}, after {position.steps} steps"
             position.block_targets, position.block_loss = 0, 0.0
@@ -237,7 +236,7 @@ class Trainer:
     def _end_epoch(self) -> None:
         """Validate, and add the epoch to the history."""
         position, history = self.position, self.history
-        if not history.baselines:  # not before the first step, for which nothing should wait
+        if not history.baselines:  # after the first epoch, so that training starts at once
             history.baselines = count_baselines(self.data, self.network.config.vocabulary_size)
         start = time.perf_counter() - position.seconds
         loss, norm = math.inf, math.inf  # if no loss was finite
@@ -287,7 +286,7 @@ class Trainer:
     # Checkpoints
 
     def _tables(self) -> dict[str, Any]:
-        """All that changes while training, except arrays."""
+        """The state of the training, except arrays."""
         return {
             "position": asdict(self.position),
             "history": {name: getattr(self.history, name) for name in History.KINDS},
@@ -296,7 +295,7 @@ class Trainer:
         }
 
     def _arrays(self) -> dict[str, Array]:
-        """All arrays that change while training."""
+        """The arrays of the state of the training."""
         return {
             **self.network.parameters,
             "training.v": self.step.optimizer.prepare(self.network.parameters.flat),
@@ -305,7 +304,7 @@ class Trainer:
         }
 
     def _resume(self, checkpoint: Checkpoint) -> None:
-        """Load the state that the checkpoint holds, if there is one."""
+        """Restore the state in the checkpoint, if it has one."""
         examples = self._tables() | {"history": History.KINDS}
         saved = checkpoint.restore(examples, self._arrays(), self.rng)
         if saved is None:
@@ -327,7 +326,7 @@ class Trainer:
     def _save(self, required: bool = False) -> None:
         """Write the checkpoint, if there is one.
 
-        Unless it is required, a failure is only a warning: a training is worth more than its file.
+        If it cannot be written, warn, or raise the OSError if `required` is True.
         """
         if self.checkpoint is None:
             return
@@ -339,13 +338,14 @@ class Trainer:
         except OSError as error:
             if required:
                 raise
-            warnings.warn(f"{error}. The training goes on and tries again later", stacklevel=2)
+            warnings.warn(f"{error}. The training continues and tries again later", stacklevel=2)
 
 
 def count_baselines(data: TrainingData, vocabulary_size: int) -> dict[str, float]:
     """The losses of n-gram models on the validation set.
 
-    Without one they are measured on the training set, where only the simplest say anything.
+    Without a validation set, only the uniform and unigram models are used, on the training set,
+    because larger models would overfit it.
     """
     training, validation = data.training.ids, data.validation.ids
     is_tested = len(validation) > 1

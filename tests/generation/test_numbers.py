@@ -78,7 +78,7 @@ def test_weights_that_are_no_numbers_are_an_error(use, name, value):
     """The weights of a single symbol count too, even if the first steps do not use them."""
     model = Model(Vocabulary.from_text(TEXT), hidden_size=4)
     model.parameters[name][..., -1] = value
-    with pytest.raises(ValueError, match=f"expected finite weights, got others in {name}"):
+    with pytest.raises(ValueError, match=f"expected finite weights, got NaN or infinity in {name}"):
         USES[use](model)
 
 

@@ -319,7 +319,7 @@ def test_what_is_not_a_text(tmp_path):
         (tmp_path / "empty", "is empty"),
         (tmp_path / "folder", "expected a folder with texts"),
         (tmp_path / "none.txt", "no file"),
-        ("nietsche", "no file 'nietsche', nor a corpus.*nietzsche"),
+        ("nietsche", "no file 'nietsche'.*corpus.*nietzsche"),
         ("http://localhost/a.txt", "only https"),
         ("ftp://localhost/a.txt", "only https"),
     ):

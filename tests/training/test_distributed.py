@@ -72,7 +72,7 @@ def test_ranks_follow_a_rollback_and_a_callback():
         return model.parameters.flat, history.events
 
     (one, events), (two, others) = weights(1), weights(2)
-    assert any("Back to the best" in event for event in events)
+    assert any("best weights" in event for event in events)
     assert events == others
     np.testing.assert_allclose(two, one, rtol=1e-6)
 
@@ -101,7 +101,7 @@ def test_a_worker_killed_in_a_step_costs_that_step(monkeypatch):
     expected, model = make(dtype="float64"), make(dtype="float64")
     same = expected.fit(TEXT, workers=1, **QUIET)
     monkeypatch.setattr(Leader, "reduce", kill)
-    with pytest.warns(UserWarning, match="continues alone"):
+    with pytest.warns(UserWarning, match="continues without workers"):
         history = model.fit(TEXT, workers=2, **QUIET)
     np.testing.assert_allclose(history.loss, same.loss, rtol=1e-8)
     np.testing.assert_allclose(model.parameters.flat, expected.parameters.flat, rtol=1e-6)
@@ -197,7 +197,7 @@ def test_a_forked_child_keeps_no_worker_and_no_training(how):
 def test_a_worker_that_fails_to_start(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(sys, "executable", "false")
-    with pytest.warns(UserWarning, match="a worker process ended: this process continues alone"):
+    with pytest.warns(UserWarning, match="a worker process ended; .* without workers"):
         history = make().fit(TEXT, workers=2, **QUIET)
     assert len(history.loss) == 2
     assert list(tmp_path.iterdir()) == []

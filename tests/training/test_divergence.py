@@ -65,7 +65,7 @@ def test_wild_learning_rates_end_well(text, tmp_path, rate, clip):
         events = [str(error)]
     # At a rate of 1 the training may succeed, depending on rounding errors.
     assert rate == 1 or any("learning rate" in event for event in events)
-    assert all("6th time" in event or "Back to the best weights" in event for event in events
+    assert all("best weights" in event for event in events
                if "learning rate" in event)  # fmt: skip
     for found in (model, Model.load(path)):
         assert np.isfinite(found.parameters.flat).all()
@@ -111,7 +111,7 @@ def test_patience(text):
     history = model.fit(text, epochs=40, learning_rate=1e-4, patience=3, callbacks=worse, **QUIET)
     best = int(np.argmin(history.val_loss))
     assert len(history.loss) == best + 1 + 3
-    assert "none of the last 3 was better" in history.events[-2]
+    assert "stopped after epoch" in history.events[-2]
 
 
 def test_patience_without_a_held_out_part(text):
