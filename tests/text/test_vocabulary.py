@@ -98,7 +98,7 @@ def test_a_vocabulary_cannot_be_changed():
         (lambda: Vocabulary([]), "at least one"),
         (lambda: Vocabulary.from_text("ab", min_count=0), "min_count is 0"),
         (lambda: Vocabulary("ab", unknown_symbol="c"), "unknown_symbol is 'c'; expected one"),
-        (lambda: Vocabulary(["ab"], tokens=False), "only single characters"),
+        (lambda: Vocabulary(["ab"], tokens=False), "expected single characters"),
         (lambda: Vocabulary(["a", 0.5]), "got 0.5"),
         (lambda: Vocabulary([True]), "got True"),
         (lambda: Vocabulary("abc").encode("a", "?"), "unknown is '\\?'"),
