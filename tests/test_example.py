@@ -139,7 +139,7 @@ def test_an_interrupted_run_goes_on(short_corpus, tmp_path):
         (["--corpus", "no-such-file.txt"], "no file 'no-such-file.txt'"),
         (["--corpus", npchar.__path__[0] + "/pretrained"], "without any; skipped"),
         (["--checkpoint", "no-such-folder/run.npz"], "no-such-folder"),
-        (["--checkpoint", sys.executable], "there is a file"),
+        (["--checkpoint", sys.executable], "exists; resume its training"),
         (["--checkpoint", sys.executable, "--resume"], "damaged or not a saved model"),
     ],
 )

@@ -233,7 +233,7 @@ def test_optimizers_and_schedules_resume(tmp_path, monkeypatch):
         crash_after(patch, 9)
         with pytest.raises(Crash):
             fit(make(), path, optimizer=optimizer(), **options)
-    with pytest.raises(ValueError, match="pass the same function as schedule="):
+    with pytest.raises(ValueError, match="expected a function as schedule"):
         fit(make(), path, learning_rate=None)
     with pytest.raises(CheckpointError, match="optimizer_arguments was"):
         fit(make(), path, optimizer=npchar.RMSprop(learning_rate=0.03), **options)
@@ -459,11 +459,11 @@ def test_an_earlier_run_is_not_overwritten(tmp_path):
 OTHERS = {
     "another text": lambda model, path: model.save(path),
     # Files of version 1.0 have no digest of the text.
-    "not say which text": lambda model, path: (
+    "not record the text": lambda model, path: (
         model.save(path),
         reconfigure(path, lambda file: file.pop("trained_on")),
     ),
-    "not say which": lambda model, path: (
+    "not record": lambda model, path: (
         npchar.from_torch(npchar.to_torch(model), model.vocabulary).save(path)
     ),
 }
@@ -535,7 +535,7 @@ def test_a_file_has_one_lock_and_the_folder_where_the_training_began(tmp_path, m
     def go_elsewhere(history):
         os.chdir(elsewhere)
         for path in (there / "run.npz", link):
-            with pytest.raises(CheckpointError, match="another training saves to"):
+            with pytest.raises(CheckpointError, match="another training writes to"):
                 fit(make(), path)
 
     fit(make(), "run.npz", callbacks=[go_elsewhere], checkpoint_every=(1, "epochs"))
@@ -627,7 +627,7 @@ def test_two_trainings_do_not_share_a_file(tmp_path):
     first, _ = begun()
     model = make()
     before = model.parameters.flat.copy()
-    with pytest.raises(CheckpointError, match=f"another training saves to {path}"):
+    with pytest.raises(CheckpointError, match=f"another training writes to {path}"):
         fit(model, path)
     np.testing.assert_array_equal(model.parameters.flat, before)
     first.kill()
