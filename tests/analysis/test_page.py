@@ -76,6 +76,20 @@ const until = (condition) => new Promise((done, fail) => {
 const pictures = async (n) => {
   for (let k = 0; k < n; k++) await new Promise(requestAnimationFrame);
 };
+// The longest time, in milliseconds, for which the page could not react during some work.
+const longestPause = async (work) => {
+  let [last, longest, working] = [performance.now(), 0, true];
+  const tick = () => {
+    const now = performance.now();
+    longest = Math.max(longest, now - last);
+    last = now;
+    if (working) setTimeout(tick);
+  };
+  tick();
+  await work();
+  working = false;
+  return longest;
+};
 const row = (n) => {
   const [glyph, bar, number] = at("bars").children[n].children;
   return [glyph.ariaLabel, bar.firstChild.style.width, number.textContent];
@@ -142,6 +156,16 @@ async function laboratory() {
     return { sooner, length: shown().length, ready: !at("write").disabled };
   };
   found.long = await reads("the rest ".repeat(700));
+  found.pauses = [];
+  for (let k = 0; k < 2; k++) {
+    change("prompt", "");
+    found.pauses.push(await longestPause(async () => {
+      await reads("the rest ".repeat(700));
+      at("write").click();
+      await until(() => shown().length < 6100); // the earliest characters are dropped
+      at("write").click();
+    }));
+  }
   await reads("the rest");
   at("start-tour").click();
   found.tour = [1, 2, 3, 4, 5].map(() => {
@@ -231,6 +255,13 @@ async function examine() {
     square: grid[2].style.backgroundColor,
     state: npchar.states().at(-1),
   };
+  change("temperature", 1);
+  found.first = { before: npchar.probabilities() };
+  at("pin").click();
+  found.first.after = npchar.probabilities();
+  found.first.percent = parseFloat(at("change").textContent);
+  found.first.follows = at("follow").checked;
+  at("unpin").click();
   found.grids = layers.map((buttons) => buttons.length);
   found.models = Array.from(at("model").options, (option) => option.textContent);
   if (found.models.length > 1) {
@@ -581,6 +612,21 @@ def test_pinned_units_are_held(case):
     np.testing.assert_allclose(found["pinned"]["then"], then, rtol=0, atol=1e-12)
     assert [found["pinned"]["states"][0]["h"][k] for k in (3, 5)] == [-0.5, 0.75]
     np.testing.assert_allclose(found["unpinned"], free, rtol=0, atol=1e-12)
+
+
+def test_the_first_pin_changes_the_next_character(case):
+    model, _, found = case
+    first = found["first"]
+    change = np.abs(np.subtract(first["after"], first["before"])).sum() / 2
+    assert change > 0.001
+    assert first["percent"] == pytest.approx(100 * change, abs=0.06)
+    assert first["follows"] == ("lstm" in model.network.config.layer)
+
+
+def test_a_long_text_does_not_block_the_page(case):
+    """The limit is 200 ms. The factor of 4 is for slow machines, the two runs are for busy ones."""
+    _, _, found = case
+    assert min(found["pauses"]) < 800
 
 
 def test_a_second_model_to_choose(case):

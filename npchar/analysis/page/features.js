@@ -63,10 +63,8 @@ function ranked(r) {
 const MOVES = 100;
 
 /**
- * What the best of all units reaches by chance: the feature is moved along the text, whose end
- * is joined to its beginning, by 100 distances, so that it has nothing to do with it; 5 of them
- * give more than this. `among` are the places that are compared, of all rows, (T, U).
- * A generator, which pauses after each distance.
+ * The correlation that the best unit exceeds by chance in 5 of 100 cases. In each case the feature
+ * is shifted along the text in a circle. `among` are the places that are compared, of all rows.
  */
 function* chanceLevel(rows, among, feature) {
   const T = rows.length;

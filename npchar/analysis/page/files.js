@@ -32,7 +32,7 @@ function arrayOf(buffer) {
   const start = view.getUint8(6) === 1 ? 10 + view.getUint16(8, true) : 12 + view.getUint32(8, true);
   const header = decode(new Uint8Array(buffer, 0, start));
   const type = /'descr': '(.*?)'/.exec(header)?.[1];
-  if (!TYPES[type] || /'fortran_order': True/.test(header)) throw new Error(`its type is ${type}`);
+  if (!TYPES[type] || /'fortran_order': True/.test(header)) throw new Error(`an array has the type ${type}`);
   const numbers = new TYPES[type](buffer.slice(start));
   return type === "<f2" ? fromHalf(numbers) : numbers;
 }
@@ -45,18 +45,18 @@ function modelOf(buffer, name) {
   const { hidden_size, num_layers, layer = "lstm", stand_in = null } = model;
   if (!KINDS[layer]) throw new Error(`the page cannot run ${layer} layers`);
   const characters = Array.from(model.characters);
+  if (!(num_layers < Object.keys(members).length)) throw new Error("an array is missing");
   const names = Array.from({ length: num_layers }, (_, k) =>
     KINDS[layer].arrays.map((array) => `${layer}${k}.${array}`),
   );
   const arrays = [...names.flat(), "dense.W", "dense.b"].map((array) => arrayOf(members[`${array}.npy`]));
   if (stand_in !== null) arrays.at(-1)[characters.indexOf(stand_in)] = -30000; // never generated
   const weights = Float32Array.from(arrays.flatMap((array) => Array.from(array)));
-  const isLetter = (character) => /\p{L}/u.test(character);
-  const the = Array.from("the ").every((character) => characters.includes(character));
-  const prompt = the ? "the " : (characters.find(isLetter) ?? characters[0]);
+  if (!weights.every(Number.isFinite)) throw new Error("a weight is not a finite number");
+  const prompt = characters.find((character) => /\p{L}/u.test(character)) ?? characters[0];
   const description = { npchar, name, about: "", characters, layer, hidden_size, num_layers, prompt };
   const network = networkOf(description, weights);
-  if (network.used !== weights.length) throw new Error("an array has another size");
+  if (network.used !== weights.length) throw new Error("an array has an unexpected size");
   return { description, weights: () => weights, network };
 }
 
@@ -80,9 +80,8 @@ async function openFile(file) {
       const linked = new URLSearchParams(location.hash.slice(1)).get("model") === file.name;
       return linked ? openLink() : openModel();
     }
-    const read = await file.text();
-    element("prompt").value = read.slice(0, LONGEST);
-    if (read.length > LONGEST) said.textContent = `The page reads the first ${LONGEST} characters.`;
+    const bytes = file.slice(0, 4 * LONGEST + 4); // one character more than the page reads
+    element("prompt").value = await bytes.text();
     begin();
   } catch (error) {
     said.textContent = `The page cannot open ${file.name}: ${error.message}.`;
@@ -98,12 +97,12 @@ async function copyLink() {
   const { name: model } = description;
   const state = { model, prompt, written, temperature: temperature(), colouring, unit, pins: held };
   const url = `${location.href.split("#")[0]}#${new URLSearchParams(state)}`;
-  let said = "The link is copied.";
+  let said = "The page copied the link.";
   try {
     history.replaceState(null, "", url);
     await navigator.clipboard.writeText(url);
   } catch {
-    said = "The link is in the address bar."; // a browser may not allow a copy
+    said = "Copy the link from the address bar."; // the browser did not allow a copy
   }
   element("said").textContent = said;
 }
@@ -113,7 +112,7 @@ function openLink() {
   const state = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   const place = models.findIndex(({ description }) => description.name === state.model);
   if (place < 0) {
-    if (state.model) element("said").textContent = `Open the file ${state.model} first.`;
+    if (state.model) element("said").textContent = `This link needs the model ${state.model}. Open its file first.`;
     return openModel();
   }
   element("model").selectedIndex = place;
@@ -121,16 +120,19 @@ function openLink() {
   element("prompt").value = state.prompt ?? "";
   element("temperature").value = state.temperature ?? 0.5;
   showSettings();
-  const there = (unit) => units[unit?.layer]?.[unit?.unit] !== undefined;
+  const there = (unit) => units[unit?.layer]?.[unit.unit] instanceof Element;
+  const isValue = (value) => Number.isFinite(value) && Math.abs(value) <= 100;
+  const usable = ({ c, h }) =>
+    network.kind.memory === "c" ? isValue(c) && (h === null || isValue(h)) : isValue(h);
   begin(() => {
     const { ids } = encode(state.written ?? "");
     inSlices(reading(ids, true), unchanged(), () => {
       try {
         const unit = JSON.parse(state.unit);
         if (there(unit)) choose(unit.layer, unit.unit);
-        setPins(JSON.parse(state.pins).filter(there));
+        setPins(JSON.parse(state.pins).filter((pin) => there(pin) && usable(pin)));
       } catch {
-        element("said").textContent = "A part of the link is missing.";
+        element("said").textContent = "The page could not read all of the link.";
       }
       setColouring(["surprise", "none"].find((name) => name === state.colouring) ?? "unit");
       toEnd();
@@ -157,7 +159,7 @@ function compare() {
       });
       shown.replaceChildren(...spans);
       said.textContent = `${meanBits(bits)} bits per character.`;
-      if (unknown.length) said.textContent += ` Left out: ${unknown.map((c) => nameOf(c)[1]).join(" ")}`;
+      if (unknown.length) said.textContent += ` ${leftOut(unknown)}`;
     };
     inSlices(surprises(networkAt(list.selectedIndex), ids), () => n === comparisons, show);
   }

@@ -8,7 +8,10 @@ function networkOf({ characters, layer, hidden_size: H, num_layers }, flat) {
   const kind = KINDS[layer];
   const V = characters.length;
   let start = 0;
-  const next = (length) => flat.subarray(start, (start += length));
+  const next = (length) => {
+    if (!(start + length <= flat.length)) throw new Error("an array has an unexpected size");
+    return flat.subarray(start, (start += length));
+  };
 
   const layers = [];
   for (let depth = 0; depth < num_layers; depth++) {
@@ -362,9 +365,8 @@ function step({ layers, dense }, id, states, pins = []) {
 }
 
 /**
- * How much the prediction of a character depended on each before it: see Model.saliency.
- * The norm of the gradient of log p(target) with respect to each of `ids`, as a one-hot vector,
- * which were read from `states` on. A generator, which pauses after each step.
+ * The saliency of each of `ids`, read from `states` on, for the character after them: the norm of
+ * the gradient of log p(target) with respect to the id as a one-hot vector. See Model.saliency.
  */
 function* saliency(network, ids, states, target) {
   const { layers, dense } = network;

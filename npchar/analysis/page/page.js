@@ -4,8 +4,9 @@
 const SPEEDS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]; // characters a second
 const FRAME = 12; // milliseconds of writing between two pictures
 const SPOKEN = 3000; // milliseconds between two announcements of what is written
-const EXAMPLE = 240; // characters
-const LONGEST = 20000; // characters of a text file
+const EXAMPLE = [240, 400]; // characters, at least and at most
+const EFFECT = 0.1; // of a first pin on the next character, at the end of the example
+const LONGEST = 20000; // characters of a prompt
 
 /** The network of a model, which is built when it is first needed. */
 function networkAt(place) {
@@ -23,19 +24,18 @@ function openModel(then = writeExample) {
   const { kind, layers } = network;
   words = WORDS[kind.memory === "h" && !kind.bounded ? "unbounded" : kind.memory];
   [pins, chosen] = [[], null];
-  element("unpin").hidden = element("pinned").hidden = true;
+  element("pinned").hidden = true;
   for (const id of ["grids", "bars"]) element(id).replaceChildren();
   units = layers.map(makeUnits);
   bars = Array.from({ length: Math.min(BARS, characters.length) }, makeBar);
-  const size = `${kind.name} of ${layers.length} × ${layers[0].H} ${words.unit}s`;
+  const size = `${kind.name}, ${layers.length} × ${layers[0].H} ${words.unit}s`;
   const texts = {
     shown: bars.length,
     known: characters.length,
     about: description.about,
     "units-title": words.title,
     square: words.square,
-    "no-diagram-why": NO_DIAGRAM[description.layer] ?? "",
-    size: `${size}, ${network.weights.toLocaleString("en")} weights; made by npchar ${description.npchar}.`,
+    size: `${size}, ${network.weights.toLocaleString("en")} weights. Made by npchar ${description.npchar}.`,
   };
   for (const [id, text] of Object.entries(texts)) element(id).textContent = text;
   for (const word of document.querySelectorAll(".unit-word")) word.textContent = words.unit;
@@ -56,32 +56,33 @@ function openModel(then = writeExample) {
   begin(then);
 }
 
-/** Write an example, always the same one, and choose a unit that shows something. */
+/**
+ * Write an example, always the same one, and choose a unit that follows a feature. The example ends
+ * where a pin of this unit has an effect.
+ */
 function writeExample() {
   if (!text.length) return;
-  function* writeAndCompare() {
-    for (let k = 0, seed = 1; k < EXAMPLE; k++) {
+  function* writing() {
+    for (let k = 0, seed = 1; k < EXAMPLE[1]; k++) {
+      if (k === EXAMPLE[0]) chooseClosest(yield* closest());
+      if (k >= EXAMPLE[0] && strongestPin(chosen).change > EFFECT) return;
       seed = (seed * 16807) % 2147483647; // Park and Miller's generator
       writeOne(temperature(), seed / 2147483647);
       yield;
     }
-    return yield* closest();
   }
-  inSlices(writeAndCompare(), unchanged(), (best) => {
-    chooseClosest(best);
-    toEnd();
-  });
+  inSlices(writing(), unchanged(), toEnd);
 }
 
 /** Begin with the prompt; only what is new is read where it has just grown. */
 function begin(then = () => {}) {
   stop();
-  const { ids, unknown } = encode(element("prompt").value);
+  const prompt = element("prompt").value;
+  const { ids, unknown } = encode(prompt.slice(0, LONGEST));
   const grown = first === 0 && text.every(({ id, written }, n) => !written && id === ids[n]);
   if (!grown) reset();
-  element("note").textContent = unknown.length
-    ? `Left out, as it is not in the vocabulary: ${unknown.map((c) => nameOf(c)[1]).join(" ")}`
-    : "";
+  const tooLong = `The page reads only the first ${LONGEST.toLocaleString("en")} characters. `;
+  element("note").textContent = (prompt.length > LONGEST ? tooLong : "") + leftOut(unknown);
   const finish = () => {
     setBusy(false);
     toEnd();
@@ -99,7 +100,7 @@ function setBusy(busy, progress = {}) {
 /** Whether there is something to go on from; the page says so if not. */
 function ready() {
   if (text.length) return true;
-  element("status").textContent = "Type a prompt first: at least one character of the vocabulary.";
+  element("status").textContent = "Type a prompt first. It needs at least one character of the vocabulary.";
   element("prompt").focus();
   return false;
 }
@@ -203,15 +204,11 @@ function goOnFromHere() {
   box.focus();
 }
 
-// Selecting in the text. A new span replaces the others, or is added to them.
+// Selecting spans in the text.
 
 let kept = []; // the spans that stay when this one grows or shrinks
 let anchor = null; // where a span that is selected by keys began
-let touched = null; // where a span that is selected by a finger began
-
-function beginSpan() {
-  kept = element("add").checked ? spans : [];
-}
+let dragged = null; // where a span that is selected by a pointer began
 
 function select(span) {
   spans = [...kept, span];
@@ -224,15 +221,15 @@ function entryOf(target) {
   return text.find(({ element }) => element === target);
 }
 
-/** A finger that moves sideways selects a span; the browser takes the other ways to scroll. */
+/** A mouse or a finger that moves sideways selects a span; other moves of a finger scroll the page. */
 function dragText({ clientX, clientY }) {
-  const to = touched && entryOf(document.elementFromPoint(clientX, clientY));
-  if (to && to !== touched) select([Math.min(touched.n, to.n), Math.max(touched.n, to.n)]);
+  const to = dragged && entryOf(document.elementFromPoint(clientX, clientY));
+  if (to && to !== dragged) select([Math.min(dragged.n, to.n), Math.max(dragged.n, to.n)]);
 }
 
-function clickText(event) {
-  if (selectedSpan()) return; // the end of a drag
-  const entry = entryOf(event.target);
+/** A click, whose target is no single character at the end of a drag. */
+function clickText({ target }) {
+  const entry = entryOf(target);
   if (!entry) return;
   anchor = null;
   goTo(entry.n);
@@ -259,8 +256,7 @@ function textKeys(event) {
   event.preventDefault();
   const n = ways[event.key]();
   if (event.shiftKey) {
-    if (anchor === null) beginSpan();
-    anchor ??= from;
+    if (anchor === null) [kept, anchor] = [spans, from];
     select([Math.min(anchor, n), Math.max(anchor, n)]);
   } else anchor = null;
   goTo(n);
@@ -283,7 +279,6 @@ function lineAway(n, direction) {
 
 function forgetSpans() {
   [spans, kept, anchor] = [[], [], null];
-  getSelection().removeAllRanges();
   showSpans();
   showRanking();
 }
@@ -311,20 +306,20 @@ for (const id of ["temperature", "other"]) {
   });
 }
 on("both", "click", sampleBoth);
-on("text", "pointerdown", ({ pointerType, target }) => {
-  beginSpan();
-  touched = pointerType === "touch" ? entryOf(target) : null;
+on("text", "pointerdown", ({ target }) => {
+  getSelection().removeAllRanges(); // or else the mouse would move the selected text
+  [kept, dragged] = [spans, entryOf(target)];
 });
 on("text", "pointermove", dragText);
-for (const event of ["pointerup", "pointercancel"]) on("text", event, () => (touched = null));
+for (const name of ["pointerup", "pointercancel"]) addEventListener(name, () => (dragged = null));
 on("text", "click", clickText);
 on("text", "keydown", textKeys);
 on("from-here", "click", goOnFromHere);
 on("to-end", "click", toEnd);
 on("unit-number", "input", search);
 on("unit-layer", "change", search);
-on("pin", "click", () => (pinOf(chosen) ? unpin(chosen) : pinAt()));
-on("flip", "click", () => pinAt({}, -1));
+on("pin", "click", () => pin(chosen, pinOf(chosen) ? null : strongestPin(chosen).pin));
+on("pin-here", "click", () => pinAt());
 on("unpin", "click", () => setPins([]));
 for (const name of ["c", "h"]) {
   on(`pin-${name}`, "input", ({ target }) => pinAt({ [name]: Number(target.value) }));
@@ -332,10 +327,6 @@ for (const name of ["c", "h"]) {
 on("follow", "change", () => pinAt());
 on("feature", "change", showRanking);
 on("forget", "click", forgetSpans);
-document.addEventListener("selectionchange", () => {
-  const span = selectedSpan();
-  if (span) select(span);
-});
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
   event.preventDefault();

@@ -3,10 +3,11 @@
 
 const element = (id) => document.getElementById(id);
 const box = element("text");
-const KEPT = 5000; // characters of the text; earlier ones are dropped, a tenth at a time
+const KEPT = 5000; // characters of the text; earlier ones are dropped
+const DROPPED = 100; // characters at a time, so that the page lays out little at once
 const BACK = 100; // characters that the saliency goes back
 const COMPARED = 2000; // characters, the latest, over which units are compared with a feature
-const SLICE = 25; // milliseconds of work at a time, so that the page stays responsive
+const SLICE = 12; // milliseconds of work at a time, so that the page stays responsive
 const ENOUGH = 3; // spans that a ranking needs
 
 const scripts = document.querySelectorAll("script.weights");
@@ -123,7 +124,7 @@ function writeOne(temperature, u = Math.random()) {
   const id = draw(probabilitiesOf(logits, temperature), u);
   feed(id, true);
   if (text.length > KEPT) {
-    const dropped = text.splice(0, KEPT / 10);
+    const dropped = text.splice(0, DROPPED);
     remove(dropped);
     first += dropped.length;
     origin = dropped.at(-1).states;
@@ -186,6 +187,23 @@ function shownNumber() {
 /** The step that read it. */
 function shown() {
   return moment === null ? { values, logits } : stepAt(moment, pins);
+}
+
+/** How much probability moves from some characters to others, from 0 to 1. */
+function totalChange(p, q) {
+  return p.reduce((sum, one, id) => sum + Math.abs(one - q[id]) / 2, 0);
+}
+
+/** A pin at the lowest or the highest value of a unit in the text: what changes more, and by how much. */
+function strongestPin({ layer, unit }) {
+  const { memory } = network.kind;
+  const range = [shown().values, ...text.map(({ states }) => states)].map((s) => s[layer][memory][unit]);
+  const predicted = (pins) => probabilitiesOf(stepAt(shownNumber(), pins).logits, temperature());
+  const [low, high] = [Math.min(...range), Math.max(...range)].map((value) => {
+    const pin = { layer, unit, ...(memory === "c" ? { c: value, h: null } : { h: value }) };
+    return { pin, change: totalChange(predicted([]), predicted([pin])) };
+  });
+  return low.change > high.change ? low : high;
 }
 
 /** What a unit shows after a step, from −1 to 1. */

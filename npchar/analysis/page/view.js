@@ -9,9 +9,9 @@ const SIGNS = { " ": ["␣", "space"], "\n": ["↵", "line break"], "\t": ["⇥"
 const CELLS = { name: "Cell", unit: "cell", title: "The memory cells" };
 const HIDDEN = { name: "Unit", unit: "unit", title: "The hidden units" };
 const WORDS = {
-  c: { ...CELLS, value: "tanh(c)", square: "a memory cell, as tanh(c)," },
-  h: { ...HIDDEN, value: "h", square: "a unit of h, the hidden state," },
-  unbounded: { ...HIDDEN, value: "tanh(h)", square: "a hidden unit, as tanh(h)," },
+  c: { ...CELLS, value: "tanh(c)", square: "tanh(c) of one memory cell" },
+  h: { ...HIDDEN, value: "h", square: "h of one hidden unit" },
+  unbounded: { ...HIDDEN, value: "tanh(h)", square: "tanh(h) of one hidden unit" },
 };
 
 // Formatting.
@@ -24,6 +24,14 @@ function nameOf(character) {
     return [`U+${number}`, `U+${number}`];
   }
   return [/\p{M}/u.test(character) ? `◌${character}` : character, character];
+}
+
+/** A sentence about characters that are not in the vocabulary, if there are any. */
+function leftOut(unknown) {
+  if (!unknown.length) return "";
+  const names = unknown.slice(0, 20).map((character) => nameOf(character)[1]);
+  if (unknown.length > 20) names.push("…");
+  return `The text leaves out characters that are not in the vocabulary: ${names.join(" ")}`;
 }
 
 /** A colour for a value from −1 to 1. */
@@ -80,17 +88,12 @@ function colour({ states, bits, element }) {
 function setColouring(name) {
   colouring = element("colouring").value = name;
   element("surprise-scale").hidden = name !== "surprise";
-  showMean();
   text.forEach(colour);
-  showUnits();
+  show();
 }
 
 function surpriseColour(bits) {
   return `rgb(var(--surprise) / ${Math.min(1, bits / MOST_BITS).toFixed(3)})`;
-}
-
-function showMean() {
-  element("mean").textContent = meanBits(text.map(({ bits }) => bits));
 }
 
 /** The mean of numbers of bits. */
@@ -114,8 +117,8 @@ function showMoment() {
   inSlices(saliencyOf(n), () => current() && moment === n, showSaliency);
   element("moment-said").textContent =
     `“${nameOf(characters[id])[1]}” is character ${n + 1}. Its probability was ` +
-    `${percent(2 ** -bits)}: a surprise of ${bits.toFixed(1)} bits. ` +
-    (n > first ? "The bars under the text show which characters this depended on." : "");
+    `${percent(2 ** -bits)}, a surprise of ${bits.toFixed(1)} bits. ` +
+    (n > first ? "The bars under the characters show how much this prediction depended on them." : "");
 }
 
 /** Mark what the character clicked depended on. */
@@ -136,18 +139,6 @@ function showSpans() {
   for (const { n, element } of text) {
     if (spans.some(([from, to]) => from <= n && n <= to)) element.classList.add("span");
   }
-}
-
-/** The text that is selected in the browser, as numbers of the first and last character. */
-function selectedSpan() {
-  const selection = getSelection();
-  if (selection.isCollapsed || !selection.rangeCount) return null;
-  const range = selection.getRangeAt(0);
-  if (!box.contains(range.commonAncestorContainer)) return null;
-  const inside = text.filter(({ element: { firstChild } }) =>
-    [0, firstChild.length].every((at) => range.comparePoint(firstChild, at) === 0),
-  );
-  return inside.length ? [inside[0].n, inside.at(-1).n] : null;
 }
 
 /** Whether the end of the text is in sight: then it stays there, else the reader is elsewhere. */
@@ -183,8 +174,12 @@ function showBars({ logits } = shown()) {
   });
   element("without").hidden = without === null;
   if (without) {
-    const change = both[0].reduce((sum, p, id) => sum + Math.abs(p - without[0][id]) / 2, 0);
-    element("change").textContent = percent(change);
+    const [before, after] = [without[0], both[0]];
+    const changes = after.map((p, id) => Math.abs(p - before[id]));
+    const id = changes.indexOf(Math.max(...changes));
+    element("change").textContent = percent(totalChange(before, after));
+    element("most-changed").textContent =
+      `“${nameOf(characters[id])[1]}”: from ${percent(before[id])} to ${percent(after[id])}`;
   }
   element("choices").textContent = choices(both[0]).toFixed(1);
   element("other-choices").textContent = choices(both[1]).toFixed(1);
@@ -220,7 +215,7 @@ function showUnits({ values } = shown()) {
   });
   const value = chosen && signed(valueOf(values[chosen.layer], chosen.unit));
   element("chosen").textContent = chosen
-    ? `The ${words.value} of ${unitName(chosen).toLowerCase()} is ${value} here.`
+    ? `${unitName(chosen)} has ${words.value} = ${value} here.`
     : `No ${words.unit} is chosen.`;
 }
 
@@ -233,17 +228,18 @@ function choose(layer, unit) {
   element("unit-number").value = chosen ? unit : "";
   element("unit-layer").value = layer;
   setColouring(chosen ? "unit" : colouring);
-  showInside();
 }
 
 /** Choose the unit that follows a feature of the example best. */
 function chooseClosest({ place, r, name }) {
   const { H } = network.layers[0];
-  choose(Math.floor(place / H), place % H);
+  const unit = { layer: Math.floor(place / H), unit: place % H };
+  if (!sameUnit(chosen, unit)) choose(unit.layer, unit.unit);
   if (name === null) return;
-  const feature = element("feature").querySelector(`[value="${name}"]`).textContent;
+  element("feature").value = name;
+  const feature = element("feature").selectedOptions[0].textContent;
   element("example").textContent =
-    `${unitName(chosen)} follows “${feature}” more closely than any other: r = ${signed(r)}.`;
+    `${unitName(chosen)} follows “${feature}” more closely than any other ${words.unit}: r = ${signed(r)}.`;
 }
 
 /** Choose the unit whose number is typed. */
@@ -255,7 +251,7 @@ function search() {
   number.setAttribute("aria-invalid", String(unit !== null && !there));
   if (there && !sameUnit(chosen, { layer, unit })) choose(layer, unit);
   if (unit !== null && !there) {
-    element("chosen").textContent = `There are ${words.unit}s 0 to ${units[layer].length - 1}.`;
+    element("chosen").textContent = `The ${words.unit}s have the numbers 0 to ${units[layer].length - 1}.`;
   }
 }
 
@@ -276,7 +272,7 @@ function moveFocus(event, buttons) {
 /** A grid of squares for a layer; returns them. */
 function makeUnits({ H }, layer) {
   const grid = Object.assign(make("div", "units"), { role: "group" });
-  grid.ariaLabel = `The ${H} ${words.unit}s of layer ${layer}; arrow keys go from one to another`;
+  grid.ariaLabel = `The ${H} ${words.unit}s of layer ${layer}. The arrow keys move between them.`;
   const buttons = Array.from({ length: H }, (_, unit) => {
     const button = makeButton(unit, () => choose(layer, unit));
     button.tabIndex = unit === 0 ? 0 : -1;
@@ -315,11 +311,6 @@ const EQUATIONS = {
       ? `h = v g = ${n.v} × ${n.g} = ${n.h}`
       : `h = v g + x = ${n.v} × ${n.g} + ${n.x} = ${n.h}`,
   ],
-};
-const NO_DIAGRAM = {
-  gru: "A GRU has no cell beside h, and two gates.",
-  rnn: "A plain RNN has no cell, and no gates.",
-  conv: "The state of a convolution is its last inputs.",
 };
 const SIGMOIDS = { lstm: "ifo", gru: "rz", rnn: "", conv: "g" }; // from 0 to 1: no sign
 
@@ -372,10 +363,11 @@ function showInside() {
     ? `${unitName(chosen)}: ${spoken.join(", ")}`
     : `Inside a ${words.unit}`;
   element("inside-hint").textContent = chosen
-    ? `${unitName(chosen)} at the ${moment === null ? "latest character" : "character clicked"}` +
-      (pins.length ? ", as it would be without pins at this one" : "") +
-      (kind === "lstm" ? ": its own numbers. The gates see all of x and of h₋." : ".")
-    : `Choose a ${words.unit} by its square or its number to see its values.`;
+    ? `The values of ${unitName(chosen).toLowerCase()} at the ` +
+      (moment === null ? "latest character" : "character that you clicked") +
+      (pins.length ? ", without the pins." : ".") +
+      (kind === "lstm" ? " The gates read all of x and all of h₋." : "")
+    : `Click a square, or type a number above the text, to see the values of a ${words.unit}.`;
   showPin();
 }
 
@@ -397,7 +389,7 @@ function showPin() {
   }
   if (held) element("follow").checked = held.h === null;
   element("pin-h").disabled ||= element("follow").checked;
-  for (const id of ["follow", "pin", "flip"]) element(id).disabled = !chosen;
+  for (const id of ["follow", "pin", "pin-here"]) element(id).disabled = !chosen;
   element("pin").ariaPressed = String(Boolean(held));
   element("pin").textContent = held ? "Unpin" : "Pin";
 }
@@ -407,26 +399,22 @@ function setPins(wanted) {
   for (const { layer, unit } of pins) units[layer][unit].classList.remove("pinned");
   pins = wanted;
   for (const { layer, unit } of pins) units[layer][unit].classList.add("pinned");
-  element("unpin").hidden = pins.length === 0;
   element("pinned").hidden = pins.length === 0;
   element("pinned-units").textContent = pins.map(unitName).join(", ");
   rerun();
   show();
 }
 
-/** Hold a unit at values of c and h. */
-function pin({ layer, unit }, { c, h }) {
-  setPins([...pins.filter((one) => !sameUnit(one, { layer, unit })), { layer, unit, c, h }]);
+/** Hold a unit at values of c and h, or nowhere. */
+function pin({ layer, unit }, at) {
+  const others = pins.filter((one) => !sameUnit(one, { layer, unit }));
+  setPins(at ? [...others, { layer, unit, c: at.c, h: at.h }] : others);
 }
 
-function unpin(unit) {
-  setPins(pins.filter((one) => !sameUnit(one, unit)));
-}
-
-/** Pin the chosen unit where it is, or where a slider has put it; or at the opposite, `sign` −1. */
-function pinAt(moved = {}, sign = 1) {
+/** Pin the chosen unit where it is, or where a slider has put it. */
+function pinAt(moved = {}) {
   const { c, h } = shown().values[chosen.layer];
-  const held = { c: c && sign * c[chosen.unit], h: sign * h[chosen.unit], ...moved };
+  const held = { c: c?.[chosen.unit], h: h[chosen.unit], ...moved };
   pin(chosen, c && element("follow").checked ? { ...held, h: null } : held);
 }
 
@@ -442,8 +430,8 @@ function showRanking() {
   element("ranking").replaceChildren();
   if (name === "spans" && spans.length < ENOUGH) {
     element("ranking-said").textContent =
-      `Select ${ENOUGH} or more spans of the same kind in the text: ${spans.length} so far. ` +
-      `With fewer, many ${words.unit}s fit by chance.`;
+      `Select ${ENOUGH} or more similar spans in the text (${spans.length} so far). ` +
+      `With fewer spans, many ${words.unit}s match by chance.`;
     return;
   }
   inSlices(following(name), () => current() && n === rankings, showRanked);
@@ -452,16 +440,16 @@ function showRanking() {
 function showRanked(found) {
   const said = element("ranking-said");
   if (!found) {
-    said.textContent = "The feature is the same for all characters of the text.";
+    said.textContent = "The feature has the same value at all characters of the text.";
     return;
   }
   const { r, chance, among } = found;
   const H = network.layers[0].H;
   const better = r.filter((one) => Math.abs(one) > chance).length;
   said.textContent =
-    `Over ${among.length} characters. Chance level ${chance.toFixed(3)}: moved along the text, ` +
-    `the feature finds a ${words.unit} with a stronger r 5 times in 100. ` +
-    `Above it: ${better} of ${r.length}.`;
+    `${better} of ${r.length} ${words.unit}s exceed the chance level of ${chance.toFixed(3)} over ` +
+    `${among.length} characters. A feature that is shifted along the text finds a ${words.unit} ` +
+    "above this level in 5 of 100 cases.";
   for (const k of ranked(r).slice(0, RANKED)) {
     const unit = { layer: Math.floor(k / H), unit: k % H };
     const toUnit = () => sameUnit(chosen, unit) || choose(unit.layer, unit.unit);
@@ -481,7 +469,7 @@ function showRanked(found) {
 /** What changes with the character that is shown. */
 function show() {
   const now = shown();
-  if (colouring === "surprise") showMean();
+  if (colouring === "surprise") element("mean").textContent = meanBits(text.map(({ bits }) => bits));
   showBars(now);
   showUnits(now);
   showInside();
