@@ -139,7 +139,7 @@ def test_from_texts_to_a_model_and_back(tmp_path, here):
     assert "<html" in (tmp_path / "cats.html").read_text(encoding="utf-8")
     status, _, err = here("page", "cats.npz", *model)  # the model file is not overwritten
     assert status == 2
-    assert "the file cats.npz exists" in err
+    assert "cats.npz exists" in err
     status, out, _ = here("generate", "--length", 30, *model)
     assert len(out) == 31
     assert "npchar resume cats.npz" in here("train", "cats.txt")[2]

@@ -72,7 +72,7 @@ def _name_options(message: str, options: Namespace) -> str:
     if (match := re.match(rf"(\w+) is {value}", message)) and match[1] in vars(options):
         message = f"--{match[1].replace('_', '-')}{message[match.end(1) :]}"
     message = message.replace("validation_split=", "validation-split=")
-    pattern = r"\b(workers|validation-split|encoding|errors)='?([\w-]+)'?"
+    pattern = r"\b(workers|validation-split|encoding|errors|documents)='?([\w-]+)'?"
     return re.sub(pattern, r"--\1 \2", message)
 
 

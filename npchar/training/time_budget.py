@@ -132,8 +132,11 @@ def describe_time(
     above = 0.11 * (USUAL / characters) ** DECAY
     double, five = (above * (1 - factor**-DECAY) for factor in (2, 5))
     part = f" of {share:.0%} of the text" if share < 0.95 else ""
-    return (f"{config.epochs} epochs{part} take about {minutes:.2g} minutes; twice the time would "
-            f"lower the loss by roughly {double:.2f}, five times by {five:.2f}")  # fmt: skip
+    ending, verb = ("", "takes") if config.epochs == 1 else ("s", "take")
+    return (
+        f"{config.epochs} epoch{ending}{part} {verb} about {minutes:.2g} minutes; twice the time "
+        f"would lower the loss by roughly {double:.2f}, five times by {five:.2f}"
+    )
 
 
 def model_for_time(n: int, characters: float, hidden_size: int | None = None) -> Table:

@@ -672,7 +672,7 @@ def full(k):
 def test_a_failure_in_between_is_told(tmp_path, on_replace, uninterrupted):
     path, model = tmp_path / "run.npz", make()
     count = on_replace(before=lambda k: full(k) if k == 2 else None)
-    with pytest.warns(UserWarning, match="No space left on device.*goes on"):
+    with pytest.warns(UserWarning, match="No space left on device.*continues"):
         history = fit(model, path, checkpoint_every=(2, "steps"))
     assert outcome(model, history) == uninterrupted
     # Writes at the start, at every second of 21 steps and at the end; failed ones are not repeated.
