@@ -7,13 +7,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import make_listing
 import pytest
 
 from npchar.text.corpus import CORPORA
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-NOTEBOOKS = sorted(EXAMPLES.glob("[0-9]-*.ipynb"))
+LISTING = list(make_listing.NOTEBOOKS.values())  # both have the same code
+NOTEBOOKS = [*sorted(EXAMPLES.glob("[0-9]-*.ipynb")), *LISTING]
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+each_code = pytest.mark.parametrize("path", NOTEBOOKS[:-1], ids=lambda path: path.stem)
 
 
 def cells(path):
@@ -79,13 +82,28 @@ def test_no_long_passage_of_the_corpus_is_committed(corpus):
             assert not any(text[k : k + n] in blocks for k in range(len(text))), path.name
 
 
-def execute(path, seed=0):
+def parts(notebook):
+    return [(c["id"], c["cell_type"], c["metadata"], "".join(c["source"])) for c in notebook]
+
+
+def test_both_notebooks_of_the_listing_are_made_from_one_source():
+    for language, path in make_listing.NOTEBOOKS.items():
+        assert parts(cells(path)) == parts(make_listing.make_notebook(language)["cells"])
+    english, chinese = (
+        [(c["outputs"], source(c)) if c["cell_type"] == "code" else "prose" for c in cells(path)]
+        for path in LISTING
+    )
+    assert english == chinese
+
+
+def execute(path, seed=0, characters=1_000_000):
     nbformat = pytest.importorskip("nbformat", reason="needs npchar[run-notebooks]")
     nbclient = pytest.importorskip("nbclient", reason="needs npchar[run-notebooks]")
     pytest.importorskip("ipykernel", reason="needs npchar[run-notebooks]")
     text = path.read_text(encoding="utf-8")
     assert text.count("SEED = 0 ") == 1
     text = text.replace("SEED = 0 ", f"SEED = {seed} ")
+    text = text.replace("CHARACTERS = 1_000_000 ", f"CHARACTERS = {characters} ")
     notebook = nbformat.reads(text, as_version=4)
     client = nbclient.NotebookClient(
         notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": EXAMPLES}}
@@ -106,14 +124,14 @@ def empty_cache(tmp_path, monkeypatch, loopback):
     return tmp_path
 
 
-@each
+@each_code
 def test_it_runs_from_a_clean_kernel_without_a_network(path, empty_cache):
-    printed = execute(path)
+    printed = execute(path, characters=30_000)
     assert ("help texts" in printed) == ("load_text()" in text_of(path))
 
 
 @pytest.mark.slow
-@each
+@each_code
 def test_its_claims_hold_for_another_seed_and_the_corpus(path, empty_cache, request):
     if "load_text()" in text_of(path):
         name = f"{hashlib.sha256(CORPORA['nietzsche'].url.encode()).hexdigest()[:12]}-nietzsche.txt"
