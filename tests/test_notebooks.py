@@ -126,7 +126,7 @@ def empty_cache(tmp_path, monkeypatch, loopback):
 
 @each_code
 def test_it_runs_from_a_clean_kernel_without_a_network(path, empty_cache):
-    printed = execute(path, characters=30_000)
+    printed = execute(path, characters=120_000)
     assert ("help texts" in printed) == ("load_text()" in text_of(path))
 
 
