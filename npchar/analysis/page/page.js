@@ -93,6 +93,7 @@ function begin(then = () => {}) {
 }
 
 function setBusy(busy, progress = {}) {
+  box.style.contentVisibility = busy ? "hidden" : ""; // one layout at the end instead of many
   Object.assign(element("progress"), { hidden: !busy, ...progress });
   for (const id of ["write", "one"]) element(id).disabled = busy;
 }
