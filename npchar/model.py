@@ -241,9 +241,9 @@ class Model:
             least 4, so that an epoch has about twenty steps.
         optimizer
             "rmsprop", "muon", "adam" or "sgd", or an instance such as ``npchar.RMSprop(rho=0.95)``.
-            "muon" learns more per epoch, but its steps take about 8 % longer with 128 units, and
-            more with larger layers. A name creates a new optimizer for each call. An instance keeps
-            its state from one call to the next.
+            "muon" may reach a lower loss per epoch, but its steps take about 8 % longer with 128
+            units, and more with larger layers. A name creates a new optimizer for each call. An
+            instance keeps its state from one call to the next.
         learning_rate
             The initial learning rate. Defaults for up to 128 units (they are lower for more units):
 

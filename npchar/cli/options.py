@@ -103,8 +103,8 @@ def parser() -> ArgumentParser:
         help="characters in a training window (default: 60)")  # fmt: skip
     add("--batch-size", type=int, metavar="N",
         help="windows in a training step (default: 32; 4 to 31 for short texts)")  # fmt: skip
-    add("--optimizer", default="rmsprop", choices=OPTIMIZERS, help="optimizer; muon learns more "
-        "per epoch, but its steps take longer (default: rmsprop)")  # fmt: skip
+    add("--optimizer", default="rmsprop", choices=OPTIMIZERS, help="optimizer; muon may reach "
+        "a lower loss per epoch, but its steps take longer (default: rmsprop)")  # fmt: skip
     add("--learning-rate", type=float, metavar="X", help="initial learning rate; lower it if the "
         "loss rises (default: depends on optimizer, layer and hidden size)")  # fmt: skip
     add("--schedule", default="linear", choices=SCHEDULES, help="how the learning rate changes: "
