@@ -238,6 +238,28 @@ def saliency(loss, x):
     return np.linalg.norm(gradient, axis=1)
 
 
+# 9  Attention
+
+
+def weighted_sum(q, k, v):
+    """9.1 Scores, weights, values; the largest score of a row cancels."""
+    s = q @ k.T / math.sqrt(q.shape[1])  # (U, T)
+    e = np.exp(s - s.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True) @ v
+
+
+def softmax_gradient(a, da):
+    """9.2 da minus its weighted mean, times the weight."""
+    return a * (da - (a * da).sum(axis=1, keepdims=True))
+
+
+def causal_weights(s):
+    """9.3 exp(-inf) is 0; the diagonal is never masked, so no row is empty."""
+    s = np.where(np.tri(len(s), dtype=bool), s, -np.inf)
+    e = np.exp(s - s.max(axis=1, keepdims=True))
+    return e / e.sum(axis=1, keepdims=True)
+
+
 if __name__ == "__main__":
     from checks import main
 

@@ -205,12 +205,14 @@ def date_accuracy(network, n, B=100):
     return float((written == target).reshape(n, 11, B).all(axis=1).mean())
 
 
-def recall(attention, distance, seed, steps, H=32, B=16):
+def recall(attention, distance, seed, steps, H=32, B=16, rate=0.005, forget_bias=1.0):
     """Learn to recall the first of `distance` + 1 symbols; the share of new ones recalled.
 
     The symbol is one of 8; 8 others follow. Training ends after four batches without an error.
+    `forget_bias` is the initial forget bias of the encoder.
     """
     network, rng = Rewriter(17, H, attention, seed), np.random.default_rng(seed)
+    network.weights["encoder"].b[1] = forget_bias
     question, shares = np.full((1, B), 16), []
     for step in range(steps + 10):  # the last ten only measure
         source = rng.integers(8, 16, (distance + 1, B))
@@ -221,7 +223,7 @@ def recall(attention, distance, seed, steps, H=32, B=16):
             if shares[-4:] == [1.0] * 4:
                 break
         if step < steps:
-            network.train_step(source, question, source[:1], rate=0.005)
+            network.train_step(source, question, source[:1], rate=rate)
     return float(np.mean(shares[-10:] if step >= steps else shares[-4:]))
 
 

@@ -445,6 +445,47 @@ def saliency(loss: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndar
     raise NotImplementedError
 
 
+# 9  Attention: 9-attention.ipynb
+
+
+def weighted_sum(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """9.1 Attention: U queries read T states of one sequence.
+
+    The score of a query and a key is their scalar product over √H. The weights of a query are the
+    softmax of its scores. Its result is the sum of the values, each times its weight. A score of
+    1000 works too.
+
+    q (U, H), k and v (T, H)  ->  (U, H)
+
+    Hint: the scores are (U, T). Over which axis is the sum of the weights 1?
+    """
+    raise NotImplementedError
+
+
+def softmax_gradient(a: np.ndarray, da: np.ndarray) -> np.ndarray:
+    """9.2 The gradient of the softmax, for U queries.
+
+    Each row of a is the softmax of a row of scores s. Return ds.
+
+    a and da (U, T)  ->  ds (U, T)
+
+    Hint: `keepdims=True` keeps the sum of each row as a column.
+    """
+    raise NotImplementedError
+
+
+def causal_weights(s: np.ndarray) -> np.ndarray:
+    """9.3 Causal attention: a position sees itself and the positions before it.
+
+    s[t, j] is the score of position j for position t. Return the weights: each row has the sum 1.
+
+    s (T, T)  ->  (T, T)
+
+    Hint: `np.tri(T, dtype=bool)`. Which score has the weight 0?
+    """
+    raise NotImplementedError
+
+
 if __name__ == "__main__":
     from checks import main
 

@@ -215,6 +215,13 @@ MISTAKES = [
     ("8.2", lambda text: np.arange(len(text)) + 1, "never restarts"),
     ("8.3", saliency_with(lambda g, x: g), "this is the gradient; take its norm"),
     ("8.3", saliency_with(lambda g, x: g.sum(axis=1)), "signs cancel"),
+    ("9.1", lambda q, k, v: softmax(q @ k.T) @ v, "not divided by √H"),
+    ("9.1", lambda q, k, v: softmax(q @ k.T / 3**0.5, axis=0) @ v, "over the queries"),
+    ("9.1", lambda q, k, v: softmax(q @ k.T / 3**0.5, shift=False) @ v, "overflow .*score is"),
+    ("9.2", lambda a, da: a * da, "sum is missing"),
+    ("9.2", lambda a, da: a * (1 - a) * da, "rule of the sigmoid"),
+    ("9.3", lambda s: softmax(s) * np.tri(len(s)), "after the softmax"),
+    ("9.3", lambda s: softmax(s * np.tri(len(s))), "masked score of 0"),
 ]
 
 

@@ -5,6 +5,7 @@ A dictionary maps a sentence about each usual mistake to the result of this mist
 """
 
 from checks import (  # noqa: F401  each registers its checks
+    attention,
     backpropagation,
     cells,
     lstm_forward,
