@@ -198,8 +198,9 @@ def lstm_step_gradient(
     """4.2 One step of an LSTM, backward.
 
     gates are i, f, o, g after their sigmoid or tanh, and z are the sums inside the sigmoid or
-    tanh. dh is the gradient with respect to h, from the output and from the next step. dc is the
-    share of the next step in the gradient with respect to c, without the share of h.
+    tanh. dh is the whole gradient with respect to h, from the output and from the next step. dc
+    and dc_ are carried shares: dc comes from the next step, without the share of h, and dc_ goes
+    to the step before.
 
     gates (4, B, H), c_, c, dh and dc (B, H)  ->  dz (4, B, H), dc_ (B, H)
 
