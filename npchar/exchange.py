@@ -233,7 +233,7 @@ def from_torch(state: Mapping[str, ArrayLike], vocabulary: Vocabulary) -> Model:
 
 
 def to_onnx(model: Model, path: str | os.PathLike[str]) -> None:
-    """Write a model to an ONNX file. This needs the package ``onnx``: pip install "npchar[onnx]".
+    """Write a model to an ONNX file. This needs ``pip install onnx``.
 
     The weights are float32, because ONNX runtimes do not support recurrent layers in float64. The
     inputs are ``ids`` (T, B), int64, and the initial state of each layer K, (1, B, H): ``hK``, and

@@ -100,9 +100,9 @@ def test_both_notebooks_of_the_listing_are_made_from_one_source():
 
 
 def execute(path, seed=0, characters=1_000_000):
-    nbformat = pytest.importorskip("nbformat", reason="needs npchar[run-notebooks]")
-    nbclient = pytest.importorskip("nbclient", reason="needs npchar[run-notebooks]")
-    pytest.importorskip("ipykernel", reason="needs npchar[run-notebooks]")
+    nbformat = pytest.importorskip("nbformat", reason='needs pip install ".[run-notebooks]"')
+    nbclient = pytest.importorskip("nbclient", reason='needs pip install ".[run-notebooks]"')
+    pytest.importorskip("ipykernel", reason='needs pip install ".[run-notebooks]"')
     text = path.read_text(encoding="utf-8")
     assert text.count("SEED = 0 ") == 1
     text = text.replace("SEED = 0 ", f"SEED = {seed} ")

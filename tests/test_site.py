@@ -35,7 +35,7 @@ class Page(html.parser.HTMLParser):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The folder of the site, built as by `nox -s docs`."""
-    pytest.importorskip("pdoc", reason="needs npchar[docs]")
+    pytest.importorskip("pdoc", reason="needs pdoc")
     folder = tmp_path_factory.mktemp("site")
     modules = ["npchar", "npchar.guide", *(f"npchar.{chapter}" for chapter in CHAPTERS)]
     command = ("-m", "pdoc", "-d", "numpy", "-o", folder, *modules)

@@ -1,4 +1,4 @@
-"""Plots with matplotlib, an optional dependency: pip install "npchar[plot]".
+"""Plots with matplotlib, an optional dependency: pip install matplotlib.
 
 Each function draws on the given axes, or on new axes, and returns the axes.
 """
@@ -25,7 +25,7 @@ def axes(ax: Axes | None) -> Axes:
         from matplotlib import pyplot
     except ImportError:
         raise ImportError(
-            'plots need matplotlib, which is not installed; run pip install "npchar[plot]"'
+            "plots need matplotlib, which is not installed; run pip install matplotlib"
         ) from None
     new: Axes = pyplot.figure(figsize=(7, 3.6), layout="constrained").add_subplot()
     return new
@@ -64,7 +64,7 @@ def plot_entropies(
 ) -> Axes:
     """Plot the entropy of the distribution of the next character against the temperature.
 
-    Matplotlib is needed: ``pip install "npchar[plot]"``.
+    This needs matplotlib: ``pip install matplotlib``.
 
     Parameters
     ----------

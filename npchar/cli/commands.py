@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, npchar.UnknownCharacterError):
             advice = "remove it, or add --unknown skip"
             if options.command == "resume":
-                advice = "use the texts of its training, or `npchar train --from`"
+                advice = "use its training texts, or `npchar train --from`"
             message = (f"the character {error.character!r} at position {error.position} is not in "
                        f"the model's vocabulary; {advice}")  # fmt: skip
         say(f"npchar: {_name_options(message, options)}")
@@ -224,7 +224,7 @@ def _info(options: Namespace) -> None:
     shorten.maxstring = 200
     print(f"characters: {shorten.repr(model.vocabulary.characters)}")
     if settings:
-        print(f"an unfinished training, after {epochs}" if epochs else "a finished training")
+        print(f"an unfinished run, after {epochs}" if epochs else "a finished run")
         print("settings: " + ", ".join(f"{name} {value}" for name, value in settings.items()))
 
 

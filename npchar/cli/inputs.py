@@ -30,7 +30,7 @@ def say(sentence: str) -> None:
 
 
 def load_model(name: str, *, warn: bool = True) -> Model:
-    """Load a model file or a shipped model; warn if its training is unfinished."""
+    """Load a model file or a shipped model; warn if its run is unfinished."""
     if is_shipped(name):
         return Model.pretrained(name)
     if name in PRETRAINED:
@@ -40,7 +40,7 @@ def load_model(name: str, *, warn: bool = True) -> Model:
         raise ValueError(f"expected a model of characters, got one of tokens, {name}; use it in "
                          "Python with npchar.Model.load")  # fmt: skip
     if warn and (epochs := unfinished(name)):
-        say(f"{name} is an unfinished training, after {epochs}; resume it with `npchar resume`")
+        say(f"{name} is an unfinished run, after {epochs}; resume it with `npchar resume`")
     return model
 
 

@@ -34,7 +34,7 @@ def train(options: Namespace) -> int:
     path = options.save or (os.path.splitext(name)[0].lstrip(".") or "model") + ".npz"
     if os.path.exists(path):
         raise ValueError(
-            f"{path} exists; use another file with --save, or resume an interrupted training with "
+            f"{path} exists; use another file with --save, or resume an interrupted run with "
             f"`{_resume_command(path, options)}`"
         )
     _require_best(options)
@@ -64,7 +64,7 @@ def train(options: Namespace) -> int:
     else:
         if sizes:
             names = ", ".join("--" + name.replace("_", "-") for name in sizes)
-            raise ValueError(f"a model for --from has its sizes already; leave out {names}")
+            raise ValueError(f"a model for --from already has its size; leave out {names}")
         if base.vocabulary.documents and isinstance(text, str):
             raise ValueError(inputs.NEEDS_DOCUMENTS.format(options.base))
         model = base.extend(text, min_count=options.min_count)
@@ -93,7 +93,7 @@ def _model_for_minutes(
 
 
 def resume(options: Namespace) -> int:
-    """Resume a training, or train a finished model further."""
+    """Resume an interrupted run, or train a finished model further."""
     path = options.save
     if inputs.is_shipped(path):
         raise ValueError(f"{path} is a shipped model; use `npchar train --from {path} FILE`")
@@ -102,8 +102,8 @@ def resume(options: Namespace) -> int:
         _require_best(options)
         if options.epochs is None:
             raise ValueError(
-                f"{path} has no unfinished training; use --epochs N to train it for N further "
-                f"epochs on its text, or `npchar train --from {shlex.quote(path)}` for another text"
+                f"{path} has no unfinished run; use --epochs N to train it for N further epochs "
+                f"on its text, or `npchar train --from {shlex.quote(path)}` for another text"
             )
     settings = npchar.training_settings(path) or {}
     settings |= inputs.selected(options, SETTINGS)
@@ -131,7 +131,7 @@ def _fit(
     target = os.path.realpath(path)  # because the current folder may change
     best = options.best and os.path.realpath(options.best)
     if best == target:
-        raise ValueError(f"{path} is the file of the training; use another file with --best")
+        raise ValueError(f"{path} is the model file of this run; use another file with --best")
     if best and not os.path.isdir(os.path.dirname(best)):
         raise ValueError(f"expected a folder for --best, got none at {os.path.dirname(best)}")
     require_temperature(options.temperature)

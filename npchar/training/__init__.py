@@ -51,7 +51,7 @@ Another number of processes gives the same weights to rounding.
 With ``workers="mpi"``, the ranks of an MPI job train one model, also across machines. All ranks
 need the same arguments, model and text. If a rank fails, the job ends with its error message:
 
-    pip install "npchar[mpi]"
+    pip install ".[mpi]"    # in a checkout of npchar
     mpiexec -n 4 python -m mpi4py examples/nietzsche.py --workers mpi
 
 Without ``workers="mpi"``, a program under MPI trains a separate model on each rank.

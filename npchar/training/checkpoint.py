@@ -84,7 +84,7 @@ class Checkpoint:
             different.append("it has another text")
         if different:
             raise CheckpointError(
-                f"{self.path} belongs to another training: {'; '.join(different)}. Use the same "
+                f"{self.path} belongs to another run: {'; '.join(different)}. Use the same "
                 "arguments and text, or another checkpoint"
             )
         if different := _differences(self.saved.configuration["training"]["made_by"], made_by):
@@ -205,7 +205,7 @@ def open_checkpoint(
         return checkpoint
     if not resume:
         raise FileExistsError(
-            f"the checkpoint {path!r} exists; resume its training with resume=True, or use another "
+            f"the checkpoint {path!r} exists; resume its run with resume=True, or use another "
             "checkpoint"
         )
     saved = read_model_file(path)
@@ -216,13 +216,13 @@ def open_checkpoint(
         checkpoint.epochs_trained = saved.configuration["epochs_trained"]
         return checkpoint
     if training is not None:
-        why = "has a training by an earlier npchar version, which cannot be resumed"
+        why = "has a run of an earlier npchar version, which cannot be resumed"
     elif model is None or any(
         not np.array_equal(saved.arrays.get(name, 0), model[name]) for name in model
     ):
-        why = "has no training to resume. To train its model further, load it and set epochs"
+        why = "has no run to resume. To train its model further, load it and set epochs"
     elif text is None:
-        why = "does not record the text of its training"  # as in files of version 1.0
+        why = "does not record its training text"  # as in files of version 1.0
     elif text and text["sha256"] != text_digest(ids):
         why = "has a model that was trained on another text"
     else:
@@ -235,7 +235,7 @@ def open_checkpoint(
 
 @contextlib.contextmanager
 def checkpoint_lock(path: str) -> Iterator[None]:
-    """Prevent other trainings from writing the same checkpoint.
+    """Prevent other runs from writing the same checkpoint.
 
     This locks an empty file next to the checkpoint. The system releases the lock when the process
     ends.
@@ -243,14 +243,14 @@ def checkpoint_lock(path: str) -> Iterator[None]:
     Raises
     ------
     CheckpointError
-        If another training has the lock.
+        If another run has the lock.
     """
     folder, name = os.path.split(os.path.realpath(path))  # one lock for all links to a file
     lock = os.path.join(folder, f".npchar-{name}.lock")
     with open(lock, "ab") as file:
         if not _lock_file(file.fileno()):
             raise CheckpointError(
-                f"another training writes to {path}; wait until it ends, or use another checkpoint"
+                f"another run writes to {path}; wait until it ends, or use another checkpoint"
             )
         try:
             yield

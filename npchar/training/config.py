@@ -131,7 +131,7 @@ def resolve_config(
         values |= {"schedule": FUNCTION, "warm_up": 0.0}
     elif saved.get("schedule") == FUNCTION:
         raise ValueError(
-            "expected a function as schedule, as in the interrupted training; checkpoints do not "
+            "expected a function as schedule, as in the interrupted run; checkpoints do not "
             "store functions, so pass the same one again"
         )
     else:

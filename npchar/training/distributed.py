@@ -269,7 +269,7 @@ class MPICommunicator(Communicator):
             from mpi4py import MPI
         except ImportError:
             raise MissingMPIError(
-                'workers="mpi" needs mpi4py; run pip install "npchar[mpi]", then '
+                'workers="mpi" needs mpi4py; run pip install mpi4py mpich, then '
                 "mpiexec -n N python -m mpi4py ..."
             ) from None
         self._in_place, self._world = MPI.IN_PLACE, MPI.COMM_WORLD

@@ -213,7 +213,7 @@ def test_a_training_by_version_1_is_refused_but_its_model_loads(tmp_path, finish
         training["windows"] = 3
 
     reconfigure(path, older, **{"training.order": np.array([2, 0, 1], np.uint8)})
-    with pytest.raises(CheckpointError, match="by an earlier npchar.*another checkpoint"):
+    with pytest.raises(CheckpointError, match="an earlier npchar.*another checkpoint"):
         fit(make(), path)
     np.testing.assert_array_equal(Model.load(path).parameters.flat, expected)
 
@@ -451,7 +451,7 @@ def test_an_earlier_run_is_not_overwritten(tmp_path):
     make().save(path)
     before = path.read_bytes()
     for model, changes in ((make(seed=2), {}), (make(), {"epochs": None})):
-        with pytest.raises(CheckpointError, match="no training to resume.*set epochs"):
+        with pytest.raises(CheckpointError, match="no run to resume.*set epochs"):
             fit(model, path, **changes)
     assert path.read_bytes() == before
 
@@ -459,7 +459,7 @@ def test_an_earlier_run_is_not_overwritten(tmp_path):
 OTHERS = {
     "another text": lambda model, path: model.save(path),
     # Files of version 1.0 have no digest of the text.
-    "not record the text": lambda model, path: (
+    "not record its training text": lambda model, path: (
         model.save(path),
         reconfigure(path, lambda file: file.pop("trained_on")),
     ),
@@ -535,7 +535,7 @@ def test_a_file_has_one_lock_and_the_folder_where_the_training_began(tmp_path, m
     def go_elsewhere(history):
         os.chdir(elsewhere)
         for path in (there / "run.npz", link):
-            with pytest.raises(CheckpointError, match="another training writes to"):
+            with pytest.raises(CheckpointError, match="another run writes to"):
                 fit(make(), path)
 
     fit(make(), "run.npz", callbacks=[go_elsewhere], checkpoint_every=(1, "epochs"))
@@ -627,7 +627,7 @@ def test_two_trainings_do_not_share_a_file(tmp_path):
     first, _ = begun()
     model = make()
     before = model.parameters.flat.copy()
-    with pytest.raises(CheckpointError, match=f"another training writes to {path}"):
+    with pytest.raises(CheckpointError, match=f"another run writes to {path}"):
         fit(model, path)
     np.testing.assert_array_equal(model.parameters.flat, before)
     first.kill()
