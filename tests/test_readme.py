@@ -42,7 +42,6 @@ def test_all_snippets_run_one_after_the_other(path, short_corpus):
                 __import__(needs[0])
             except ImportError:
                 continue
-            space["model"] = npchar.Model.pretrained("nietzsche-128")  # the sizes match the snippet
         exec(compile(snippet, str(path), "exec"), space)
 
 
