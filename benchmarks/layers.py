@@ -77,7 +77,7 @@ def hidden_size(kind: str, V: int, parameters: int) -> int:
 
 
 def fitted(text: str, kind: str, H: int, epochs: int, rate: float, seed: int) -> npchar.History:
-    """The history of a training with the defaults of `fit` except for the compared settings."""
+    """The history of a run with the defaults of `fit` except for the compared settings."""
     model = npchar.Model(npchar.Vocabulary.from_text(text), layer=kind, hidden_size=H, seed=seed)
     return model.fit(text, epochs=epochs, learning_rate=rate, seed=seed, verbose=False)
 

@@ -51,7 +51,7 @@ def run_fixed(path: str, minutes: float, arguments: dict[str, float]) -> tuple[f
 
 
 def main() -> None:
-    """Print a line for each training."""
+    """Print a line for each run."""
     parser = argparse.ArgumentParser()
     parser.add_argument("files", nargs="+")
     parser.add_argument("--minutes", nargs="+", type=float, default=[1.0])

@@ -40,7 +40,7 @@ class Section(NamedTuple):
 
 
 def rmsprop(learning_rate: float, input_scale: float) -> partial[npchar.RMSprop]:
-    """A function that makes an optimizer, because each training needs a new one."""
+    """A function that makes an optimizer, because each run needs a new one."""
     return partial(
         npchar.RMSprop, learning_rate=learning_rate, input_scale=input_scale, epsilon=1e-12
     )

@@ -46,7 +46,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"hidden_size": 300, "dropout": 0.3, "recurrent_dropout": 0.05},
         "fit": {"epochs": 14, "learning_rate": 0.025, "schedule": WARM_UP},
     },
-    # The second shipped model, for the text of `structure.py`. It was selected from eight trainings
+    # The second shipped model, for the text of `structure.py`. It was selected from eight runs
     # (seeds, dropout 0.1 to 0.3) because its units track lines, quotations and brackets best
     "structure": {
         "model": {"hidden_size": 64, "dropout": 0.1, "seed": 3},

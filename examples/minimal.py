@@ -4,7 +4,7 @@
     python examples/minimal.py my-text.txt   trains on another text
 
 The network learns to predict the next character of a text. Every 200 steps it generates a sample.
-Ctrl-C stops the training. npchar is a complete library for the same task.
+Ctrl-C stops the run. npchar is a complete library for the same task.
 """
 
 import os

@@ -2,11 +2,11 @@
 
     python examples/nietzsche.py            two minutes, better text than the book's
     python examples/nietzsche.py --book     the exact settings of the book, more than an hour
-    python examples/nietzsche.py --checkpoint run.npz --resume     start or resume a training
+    python examples/nietzsche.py --checkpoint run.npz --resume     start or resume a run
     mpiexec -n 4 python -m mpi4py examples/nietzsche.py --workers mpi       four MPI processes
 
 The model is trained on Nietzsche's writings. After every epoch it continues a random passage at
-four temperatures. Ctrl-C stops the training.
+four temperatures. Ctrl-C stops the run.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def parse_options() -> argparse.Namespace:
         help="rate of dropout on layer outputs (default: 0.2; --book: 0)")  # fmt: skip
     add("--seed", type=int, default=0, metavar="N", help="random seed (default: 0)")
     add("--save", metavar="PATH", help="file for the best model (default: none)")
-    add("--checkpoint", metavar="PATH", help="file for the state of the training, saved every 30 "
+    add("--checkpoint", metavar="PATH", help="file for the state of the run, saved every 30 "
         "seconds and on interruption (default: none)")  # fmt: skip
     add("--resume", action="store_true", help="resume from the checkpoint if it exists")
     add("--workers", metavar="N", type=number_or_mpi, help="number of processes, or mpi for the "
@@ -176,7 +176,7 @@ def train_and_write(options: argparse.Namespace) -> int:
             saved = True
 
     def write(history: npchar.History) -> None:
-        # The seed depends on the epoch, so a resumed training writes the same text.
+        # The seed depends on the epoch, so a resumed run writes the same text.
         rng = np.random.default_rng([options.seed, len(history.loss)])
         start = int(rng.integers(max(1, len(text) - SEED_LENGTH)))
         prompt = text[start : start + SEED_LENGTH]
@@ -212,7 +212,7 @@ def train_and_write(options: argparse.Namespace) -> int:
         say("\n\nInterrupted.")
         status = 130 if isinstance(ended, KeyboardInterrupt) else 143
         if options.checkpoint:
-            say(f"The training is saved in {options.checkpoint}; add --resume to continue it.")
+            say(f"The run is saved in {options.checkpoint}; add --resume to continue it.")
         # The model of a partial epoch is saved, unless it would replace an earlier model.
         if options.save and not saved and not os.path.exists(options.save):
             model.save(options.save)

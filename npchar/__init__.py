@@ -31,38 +31,39 @@ A package imports only from packages before it in this list. A test checks this 
   downloads files, ``compressed`` decompresses them, and ``encoding`` decodes them and suggests
   encodings. ``vocabulary`` converts characters or tokens to ids. ``document_files`` splits files
   into documents, and ``documents`` stores documents as one array of ids. ``batches`` creates
-  shuffled batches of windows or documents. ``ngrams`` has the baselines. ``examine`` checks a text
-  before training.
-- ``layers/``: the plain layers, for reading. ``lstm``, ``gru``, ``rnn`` and ``conv`` have the
-  equations, forward and backward, and the order of the gates. ``dense`` is the output layer, and
-  ``loss`` has the losses. ``layer`` is the base class. ``parameters`` is one flat vector with named
-  views.
+  shuffled batches of windows or documents. ``ngrams`` computes the baselines. ``examine`` checks a
+  text before training.
+- ``layers/``: the plain layers, for reading. ``lstm``, ``gru``, ``rnn`` and ``conv`` contain the
+  equations of the forward and the backward pass, and the order of the gates. ``dense`` is the
+  output layer, and ``loss`` computes the losses. ``layer`` is the base class. ``parameters`` is one
+  flat vector with named views.
 - ``fast/``: the optimized layers, for training and generation, with the same results.
-  ``recurrent`` has the buffers, the loop over time and the stepper. ``lstm``, ``gru`` and ``rnn``
-  have the equations of one step on views of these buffers. ``dense`` is the output layer with its
-  loss. ``matmul`` splits matrix products into tiles. The convolution has no optimized version.
+  ``recurrent`` contains the buffers, the loop over time and the stepper. ``lstm``, ``gru`` and
+  ``rnn`` apply the equations of one step to views of these buffers. ``dense`` is the output layer
+  with its loss. ``matmul`` splits matrix products into tiles. The convolution has no optimized
+  version.
 - ``network/``: ``registry`` lists the plain and optimized layers by name; new layers are added
   there. ``network`` stacks layers. ``long_text`` reads a long text as a batch of segments.
   ``gradcheck`` compares gradients with the complex step and central differences.
 - ``files.py``: the format of model files, which are written atomically and validated when read.
-- ``generation/``: ``sampling`` has temperature, top-k, top-p and the filter of repeats.
+- ``generation/``: ``sampling`` applies temperature, top-k, top-p and the filter of repeats.
   ``stream`` reads prompts and generates text.
-- ``analysis/``: ``scoring`` has the losses and probabilities of a text, ``activations`` the gates
-  and cells, and ``originality`` the passages that a generated text copies. ``colouring``, ``plots``
-  and ``summary`` display results. ``page/`` creates the interactive page: ``network.js`` runs the
-  model in the browser, and ``view.js`` displays it.
-- ``training/``: ``fit`` connects the arguments of `Model.fit` to a training. ``config`` resolves
-  their defaults. ``trainer`` has the epochs, validation and callbacks. ``step`` has one training
-  step (gradient, sum over processes, clipping, update) and ``run_worker``, which workers run.
+- ``analysis/``: ``scoring`` computes the losses and probabilities of a text, ``activations`` the
+  gates and cells, and ``originality`` the passages that a generated text copies. ``colouring``,
+  ``plots`` and ``summary`` display results. ``page/`` creates the interactive page: ``network.js``
+  runs the model in the browser, and ``view.js`` displays it.
+- ``training/``: ``fit`` connects the arguments of `Model.fit` to a run. ``config`` resolves
+  their defaults. ``trainer`` runs the epochs, validation and callbacks. ``step`` is one training
+  step (gradient, sum over processes, clipping, update), and its ``run_worker`` runs in workers.
   ``distributed`` starts worker processes and exchanges batches, weights and gradients with them or
   with MPI ranks. ``optimizers`` and ``schedule`` update the weights. ``divergence`` detects
-  divergence and restores the best weights. ``checkpoint`` saves and resumes a training.
+  divergence and restores the best weights. ``checkpoint`` saves and resumes a run.
   ``interrupts`` delays Ctrl-C. ``time_budget`` chooses the number of epochs for a given time.
-  ``history`` has the results of each epoch, and ``progress`` prints them.
+  ``history`` stores the results of each epoch, and ``progress`` prints them.
 - ``model.py``: the methods of `Model`, which delegate to these packages.
-- ``exchange.py``: conversion to and from PyTorch and Keras, and to ONNX. ``cli/``: ``options`` has
-  the options of the command line, ``train`` and ``commands`` implement its commands, and ``inputs``
-  loads models and texts.
+- ``exchange.py``: conversion to and from PyTorch and Keras, and to ONNX. ``cli/``: ``options``
+  defines the options of the command line, ``train`` and ``commands`` implement its commands, and
+  ``inputs`` loads models and texts.
 - ``guide/``: the user guide in Markdown, and a module for each page, for the API reference.
 
 Stability
@@ -70,8 +71,8 @@ Stability
 npchar follows semantic versioning. The following stay compatible within version 2: the names in
 ``npchar.__all__`` with their documented arguments, methods and results; the commands and options of
 ``npchar``; and model files, which load from every version since 0.1. Import names from ``npchar``,
-because modules may move. The same seed gives the same weights to the bit on the same machine with
-the same versions of npchar and NumPy.
+because modules may move. The same seed gives bit-identical weights on the same machine with the
+same versions of npchar and NumPy.
 """
 
 __docformat__ = "numpy"

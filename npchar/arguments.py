@@ -36,7 +36,7 @@ REMOVED = {
     "saliency": "model.saliency(text)",
     "entropies": "model.entropies(text, temperatures)",
     "rank": "npchar.training.rank()",
-    "WorkerError": "nothing: a training continues when a worker process dies",
+    "WorkerError": "nothing: training continues if a worker process dies",
     "epsilon": "an optimizer with it, as in optimizer=npchar.RMSprop(epsilon=1e-7)",
     "warm_up": "a schedule with it, as in schedule=npchar.Schedule(warm_up=0.1)",
     "generate_document": "generate_documents",

@@ -384,7 +384,7 @@ def text_digest(ids: Array) -> str:
 def training_settings(path: str | os.PathLike[str]) -> Table | None:
     """The arguments of the `Model.fit` that wrote a checkpoint; None for other model files.
 
-    ``Model.load(path).fit(text, checkpoint=path, resume=True, **settings)`` resumes the training
+    ``Model.load(path).fit(text, checkpoint=path, resume=True, **settings)`` resumes the run
     with the same text.
 
     Raises
@@ -409,7 +409,7 @@ def training_settings(path: str | os.PathLike[str]) -> Table | None:
 
 
 def unfinished(path: str | os.PathLike[str]) -> str | None:
-    """The progress of the unfinished training in a model file; None for other model files."""
+    """The progress of the unfinished run in a model file; None for other model files."""
     training = read_model_file(path).configuration.get("training")
     if training is None or training["position"]["finished"]:
         return None

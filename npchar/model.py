@@ -66,8 +66,8 @@ class Model:
         Rate of dropout on the outputs of each layer during training, from 0 to below 1. All steps
         of a window drop the same units.
     recurrent_dropout
-        Rate of dropout on the recurrent weights during training, from 0 to below 1. It helps long
-        trainings of large models.
+        Rate of dropout on the recurrent weights during training, from 0 to below 1. It helps large
+        models in long runs.
     seed
         Seed of the initial weights, an integer of at least 0.
     dtype
@@ -93,14 +93,13 @@ class Model:
     history: History
     """The `History` of the latest `fit`, complete or interrupted; empty before the first `fit`."""
     reading: Reading
-    """How the command line reads texts for this model: in lower case or not, and how texts are
-    split into documents. The methods of this class use texts unchanged."""
+    """How the command line reads texts for this model: whether in lower case, and how it splits
+    them into documents. The methods of this class use texts unchanged."""
     trained_on: TrainedOn | None
     """The text of the latest `fit`: the ``sha256`` of its ids, and the ``validation_split``.
 
-    It is empty before the first `fit`, and None if the text is not known. It is stored in model
-    files, so that ``fit(resume=True)`` does not replace a finished model by a model of another
-    text."""
+    It is empty before the first `fit`, and None if the text is unknown. Model files store it, so
+    that ``fit(resume=True)`` does not replace a finished model with a model of another text."""
 
     def __init__(
         self,
@@ -201,32 +200,33 @@ class Model:
     ) -> History:
         """Train the model on a text or on documents.
 
-        The model changes in place, and further calls continue to train it. Defaults depend on the
-        text length and the model size (``training/config.py``): the default is more epochs for a
-        short text, and a lower learning rate for a large model. `History.config` has the values
-        that were used.
+        The model changes in place, and further calls continue to train it. Some defaults depend on
+        the text length and the model size (``training/config.py``): short texts get more epochs,
+        and large models get a lower learning rate. `History.config` contains the values that were
+        used.
 
-        If the training diverges, the best weights are restored and the learning rate is divided by
+        If the run diverges, the best weights are restored and the learning rate is divided by
         four, up to five times. Divergence means that the loss or its gradient is not finite, or
         that the loss rises far above its best. `History.events` lists these events.
 
         Parameters
         ----------
         text
-            A text: a string, or a list of tokens for a vocabulary of tokens. Or documents: a list,
-            array or Series of independent texts such as names or poems, for a vocabulary created
-            by `Vocabulary.from_documents`. The model reads each document from the zero state and
-            learns to predict its end. All symbols must be in the vocabulary.
+            One text, or documents. A text is a string, or a list of tokens for a vocabulary of
+            tokens. Documents are a list, array or Series of independent texts, such as names or
+            poems, and need a vocabulary created by `Vocabulary.from_documents`. The model reads
+            each document from the zero state and learns to predict its end. All symbols must be in
+            the vocabulary.
         epochs
-            The number of passes over the text. The default depends on the text length. It is 3 for
-            540,000 characters and 11 for 10,000, or 5 and 18 with dropout. With targets "last", it
-            is 20.
+            The number of passes over the text. The default depends on the text length: 3 for
+            540,000 characters and 11 for 10,000, or 5 and 18 for a model with dropout. With targets
+            "last", it is 20.
         minutes
-            The time to train for, in minutes, instead of `epochs`. A few steps are measured on this
-            machine, and the number of epochs is chosen so that the complete schedule fills the
-            time. Unless `step` is given, `step` may also grow to fill the time exactly, so that an
-            epoch uses a part of a long text. `History.config` has both values. A resumed training
-            keeps its number of epochs.
+            The training time in minutes, instead of `epochs`. `fit` times a few steps on this
+            machine and chooses the number of epochs so that the complete schedule fills the time.
+            Unless `step` is given, `fit` may also increase `step` to fill the time exactly, so that
+            an epoch uses only a part of a long text. `History.config` contains both values. A
+            resumed run keeps its number of epochs.
         maxlen
             The number of characters in a window, T. Gradients flow back to the start of a window.
         step
@@ -234,8 +234,8 @@ class Model:
             targets "all", and 3 for "last", as in the book.
         targets
             "all" predicts the next character at every position of a window. "last" predicts only
-            the character after the window, as in the book. It learns from 1/maxlen of the targets
-            at the same cost.
+            the character after the window, as in the book: one target instead of `maxlen`, at the
+            same cost.
         batch_size
             The number of windows in a training step. Default: 32, or fewer for short texts, at
             least 4, so that an epoch has about twenty steps.
@@ -254,20 +254,19 @@ class Model:
 
             With targets "last", the default is 0.01. "rmsprop" multiplies the rate of the input
             weights of the first layer by 3 (LSTM), 2 (GRU) or 8 (RNN), and "muon" by 2. An
-            instance of an optimizer has its own rate, and `learning_rate` must then be None.
+            optimizer instance has its own rate, so `learning_rate` must then be None.
         schedule
             How the learning rate changes after a warm-up in the first twentieth of all steps:
             "linear" falls to zero, "cosine" falls to zero along half a cosine wave, and "constant"
             does not fall. ``npchar.Schedule("linear", warm_up=0.1)`` sets another warm-up. A
-            function gets the progress, from 0 to 1, and returns a factor for the learning rate. It
-            is called in the main process only. Checkpoints do not store it, so pass it again to
-            resume.
+            function maps the progress, from 0 to 1, to a factor for the learning rate. It is called
+            in the main process only. Checkpoints do not store it, so pass it again to resume.
         clip_norm
             The maximum norm of the gradient over all parameters. Larger gradients are scaled down.
             None sets no limit.
         validation_split
-            The fraction of the text, at its end, for the validation set. For documents, this is a
-            fraction of the documents, drawn at random with `seed`. 0 disables validation.
+            The fraction of the text, at its end, that becomes the validation set. For documents, it
+            is a fraction of the documents, drawn at random with `seed`. 0 disables validation.
         validation_data
             A text or documents for validation, instead of `validation_split`.
         patience
@@ -275,13 +274,13 @@ class Model:
             no validation set. None never stops early.
         restore_best
             At the end, restore the weights of the epoch with the lowest `val_loss`. If all epochs
-            diverged (their loss is more than half a nat above the loss before), the weights from
-            before this call are restored.
+            diverged (their loss is more than half a nat above the loss before this call), restore
+            the weights from before this call.
         seed
             Seed of the batch order, the position of the first window, and dropout. The batch order
             also depends on the number of epochs that the model has been trained, so that a loop of
             ``fit(text, epochs=1)`` keeps learning. The same seed and the same calls on the same
-            machine give the same weights to the bit. None draws a random seed.
+            machine give bit-identical weights. None draws a random seed.
         callbacks
             A list of functions. Each function is called with the `History` after every epoch.
             Training ends if a function returns True.
@@ -294,18 +293,18 @@ class Model:
             is large enough. With several processes, each process uses one thread. If processes
             cannot be started, as in a browser or a frozen program, only this process is used.
         checkpoint
-            The path of a file to save the training in: at intervals, at its end, and when Ctrl-C,
+            The path of a file in which to save the run: at intervals, at its end, and when Ctrl-C,
             SIGTERM or an error interrupts it. `load` reads the latest weights from this file.
         checkpoint_every
             The interval between two saves: a number and "seconds", "steps" or "epochs".
         resume
-            Resume from the checkpoint if the file exists. The result is the same to the bit as
-            without the interruption. The text, the model and the other arguments must be the same,
-            with two exceptions. More `epochs` extend the training, and the learning rate then
-            follows the longer schedule. Another `learning_rate` or `schedule` applies to the rest
-            of the training, and `History.events` records it.
-            If the file has a finished model and `epochs` is given, a new training of this model on
-            the same text starts. Without `resume`, an existing file raises an error.
+            Resume from the checkpoint if the file exists. The result is bit-identical to that of an
+            uninterrupted run. The text, the model and the other arguments must be the same, with
+            two exceptions. More `epochs` extend the run, and the learning rate then follows the
+            longer schedule. Another `learning_rate` or `schedule` applies to the rest of the run,
+            and `History.events` records it. If the file contains a finished model and `epochs` is
+            given, a new run of this model on the same text starts. Without `resume`, an existing
+            file raises an error.
 
         Returns
         -------
@@ -319,20 +318,20 @@ class Model:
             If an argument is out of its range, the text is too short for one window, or MPI ranks
             have different arguments or texts.
         UnknownCharacterError
-            If the text has a character outside the vocabulary.
+            If the text contains a character outside the vocabulary.
         MissingMPIError
             If `workers` is "mpi" and mpi4py is not installed.
         TrainingDiverged
-            If the training diverges again after five reductions of the learning rate. The model
-            then has the best weights.
+            If the run diverges again after five reductions of the learning rate. The model
+            then keeps its best weights.
         CheckpointError
-            If the checkpoint is damaged, belongs to another model, text or training, is used by
+            If the checkpoint is damaged, belongs to another model, text or run, is in use by
             another process, or was written by npchar 1.
         FileExistsError
             If the checkpoint exists and `resume` is False.
         OSError
-            If the checkpoint cannot be written at the start or the end. During the training, a
-            failure to write it is only a warning.
+            If the checkpoint cannot be written at the start or the end. During the run, a failure
+            to write it is only a warning.
         KeyboardInterrupt
             On Ctrl-C, at the end of the current step, or immediately on a second Ctrl-C. The model
             has the weights of the last step, and `history` has the complete epochs.
@@ -345,7 +344,7 @@ class Model:
         >>> len(history.loss), history.loss[-1] < history.loss[0]
         (3, True)
 
-        With a checkpoint, the same call resumes an interrupted training.
+        With a checkpoint, the same call resumes an interrupted run.
 
         >>> history = model.fit(text, epochs=2, maxlen=20, workers=1, verbose=False,
         ...                     checkpoint="run.npz", resume=True)
@@ -368,22 +367,22 @@ class Model:
     def extend(self, text: Text, *, min_count: int = 1) -> Model:
         """Create a copy of this model with the symbols of another text added, for fine-tuning.
 
-        Before training, new symbols are improbable, so the predictions for old texts stay almost
-        the same. Use a quarter of the default learning rate for fine-tuning, to preserve more of
-        the knowledge of the old text.
+        New symbols are improbable at first, so the predictions for old texts stay almost the same.
+        Fine-tune with a quarter of the default learning rate, so that the copy keeps more of the
+        knowledge of the old text.
 
         Parameters
         ----------
         text
             The new text, or a list of documents.
         min_count
-            New symbols that occur fewer times are replaced by the unknown symbol of the vocabulary,
-            or by U+FFFD if it has none.
+            New symbols that occur fewer times than this are replaced with the unknown symbol of the
+            vocabulary, or with U+FFFD if there is none.
 
         Returns
         -------
         Model
-            The copy. Its vocabulary has the symbols of both texts.
+            The copy, with the symbols of both texts in its vocabulary.
 
         Examples
         --------
@@ -464,9 +463,9 @@ class Model:
         Raises
         ------
         ValueError
-            If the text has fewer than two characters.
+            If the text is shorter than two characters.
         UnknownCharacterError
-            If the text has a character outside the vocabulary.
+            If the text contains a character outside the vocabulary.
 
         Examples
         --------
@@ -489,7 +488,7 @@ class Model:
         """Compute the log-probability of each character of a text, given all characters before it.
 
         The first character of a text is not predicted. In documents, the first character and the
-        end are also predicted, and `Score.text` has U+0003 before and after the document.
+        end are also predicted, and `Score.text` begins and ends with U+0003.
 
         Recurrent models read texts of at least two thousand characters in segments side by side
         (``network/long_text.py``). Their log-probabilities are exact to 1e-4. The result needs 4
@@ -505,14 +504,14 @@ class Model:
         Returns
         -------
         Score, or list of Score
-            The log-probability of each character, in nats. A list has one score per document.
+            The log-probability of each character, in nats; for documents, one score for each.
 
         Raises
         ------
         ValueError
-            If the text has fewer than two characters.
+            If the text is shorter than two characters.
         UnknownCharacterError
-            If the text has a character outside the vocabulary.
+            If the text contains a character outside the vocabulary.
 
         Examples
         --------
@@ -546,7 +545,7 @@ class Model:
         ValueError
             If the prompt is empty, or the temperature is below 0.
         UnknownCharacterError
-            If the prompt has a character outside the vocabulary and `unknown` is "error".
+            If the prompt contains a character outside the vocabulary and `unknown` is "error".
 
         Examples
         --------
@@ -586,18 +585,18 @@ class Model:
         temperature
             The randomness of the text, from 0 to infinity. 0 always takes the most probable
             character, 1 samples from the distribution of the model, and infinity samples from the
-            uniform distribution. With several prompts, a single value for all or one for each.
+            uniform distribution. Several prompts share one value, or a list gives one for each.
         top_k
-            Sample only from this many most probable characters. None samples from all.
+            Sample only from the `top_k` most probable characters. None samples from all.
         top_p
-            Sample only from the most probable characters whose probabilities sum to this number,
-            above 0 and up to 1. None samples from all.
+            Sample only from the smallest set of most probable characters whose probabilities sum to
+            at least this number, above 0 and up to 1. None samples from all.
         no_repeat
-            Avoid loops: sample no sequence of this many characters that is already in the last
+            Avoid loops: do not repeat a sequence of this many characters that occurs in the last
             2,000 characters of the prompt and the generated text (Paulus et al. 2018). For English,
-            8 to 12 works well. Sequences may still repeat inside words, where every other character
-            has less than a tenth of the largest probability, but not over more than four times this
-            length.
+            8 to 12 works well. A repeat is still allowed where every other character has less than
+            a tenth of the largest probability, as inside words, but not for more than four times
+            this length.
         stop
             A text or a list of texts. Generation ends before the first of them.
         seed
@@ -618,7 +617,7 @@ class Model:
         ValueError
             If the prompt is empty, or an argument is out of its range.
         UnknownCharacterError
-            If the prompt has a character outside the vocabulary and `unknown` is "error".
+            If the prompt contains a character outside the vocabulary and `unknown` is "error".
 
         Examples
         --------
@@ -707,22 +706,22 @@ class Model:
         beginning
             The beginning of each document. It is included in the result.
         new_to
-            Documents, such as those of the training. The result then has the first n documents that
-            are neither copies of these nor repeats nor empty. If a thousand documents in a row are
-            not new, the result has fewer documents, with a warning.
+            Documents, such as the training documents. The result is then the first n documents that
+            are not copies of these, not repeats and not empty. If a thousand documents in a row are
+            not new, generation ends early with a warning.
 
         Returns
         -------
         list of str, or of lists of tokens
-            The documents. With `new_to`, this is a `NewDocuments`, which has the numbers of
-            `copies` and `repeats` that were left out.
+            The documents. With `new_to`, the list is a `NewDocuments`, whose `copies` and `repeats`
+            count the documents that were left out.
 
         Raises
         ------
         ValueError
             If the vocabulary is not for documents, or an argument is out of its range.
         UnknownCharacterError
-            If `beginning` has a character outside the vocabulary and `unknown` is "error".
+            If `beginning` contains a character outside the vocabulary and `unknown` is "error".
 
         Examples
         --------
@@ -779,7 +778,7 @@ class Model:
         Raises
         ------
         ValueError
-            If the text has fewer than two characters.
+            If the text is shorter than two characters.
 
         Examples
         --------
@@ -807,7 +806,7 @@ class Model:
         Raises
         ------
         ValueError
-            If the text has fewer than two characters, or a temperature is below 0.
+            If the text is shorter than two characters, or a temperature is below 0.
 
         Examples
         --------
@@ -822,7 +821,7 @@ class Model:
         return entropies(logits[:, 0], temperatures)
 
     def summary(self) -> None:
-        """Print the layers, their sizes, and the memory needed by the model and its training.
+        """Print the layers, their sizes, and the memory needed for the model and for training.
 
         Examples
         --------
@@ -918,8 +917,8 @@ class Model:
         Returns
         -------
         Model
-            The saved model. Its weights are the same to the bit, except after saving as "float16".
-            A checkpoint gives the latest weights.
+            The saved model. Its weights are bit-identical, unless they were saved as "float16".
+            From a checkpoint, the model gets the latest weights.
 
         Raises
         ------

@@ -97,7 +97,7 @@ def test_sigterm_under_nohup_leaves_the_hint_in_the_log(short_corpus, tmp_path):
     process.terminate()
     log, errors = process.communicate(timeout=LIMIT)
     assert (process.returncode, errors) == (143, "")
-    assert f"The training is saved in {tmp_path / 'run.npz'}; add --resume" in log
+    assert f"The run is saved in {tmp_path / 'run.npz'}; add --resume" in log
 
 
 def test_ctrl_c_while_numpy_loads_ends_without_a_traceback(tmp_path):
@@ -139,7 +139,7 @@ def test_an_interrupted_run_goes_on(short_corpus, tmp_path):
         (["--corpus", "no-such-file.txt"], "no file 'no-such-file.txt'"),
         (["--corpus", npchar.__path__[0] + "/pretrained"], "without any; skipped"),
         (["--checkpoint", "no-such-folder/run.npz"], "no-such-folder"),
-        (["--checkpoint", sys.executable], "exists; resume its training"),
+        (["--checkpoint", sys.executable], "exists; resume its run"),
         (["--checkpoint", sys.executable, "--resume"], "damaged or not a saved model"),
     ],
 )

@@ -126,5 +126,5 @@ def test_plots(fitted):
 
 def test_without_matplotlib(fitted, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
-    with pytest.raises(ImportError, match="npchar\\[plot\\]"):
+    with pytest.raises(ImportError, match="pip install matplotlib"):
         fitted[1].plot()

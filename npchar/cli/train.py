@@ -119,7 +119,7 @@ def resume(options: Namespace) -> int:
 
 
 def _require_best(options: Namespace) -> None:
-    """Raise an error for an existing file as --best, which a new training would replace."""
+    """Raise an error for an existing file as --best, which a new run would replace."""
     if options.best and os.path.lexists(options.best):
         raise ValueError(f"{options.best} exists; use another file with --best")
 
@@ -147,7 +147,7 @@ def _fit(
 
     callbacks = [keep_best] * bool(best) + [show_sample] * options.sample
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell, for `npchar train ... &`
-        say(f"Ctrl-C is ignored in the background; `kill {os.getpid()}` saves the training and "
+        say(f"Ctrl-C is ignored in the background; `kill {os.getpid()}` saves the run and "
             "stops it")  # fmt: skip
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -161,7 +161,7 @@ def _fit(
             say(f"\ninterrupted; resume with `{_resume_command(path, options)}`")
         return 130 if isinstance(interruption, KeyboardInterrupt) else 128 + signal.SIGTERM
     if _is_leader(options):
-        model.save(target)  # without the state of the training
+        model.save(target)  # without the state of the run
         which = "validation" if history.val_loss else "training"
         loss = min(history.val_loss or history.loss)
         print(f"{path}: {loss:.4f} nats per character on the {which} set")

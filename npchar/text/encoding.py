@@ -162,7 +162,7 @@ def decode(
         notes.append(f"{odd}: {'replaced by U+FFFD' if errors == 'replace' else 'removed'}")
         text = ODD.sub("\ufffd" if errors == "replace" else "", text)
     elif codec == "utf-8" and b"\x1b$" in data and (hint := likely_encoding(data, text, codec)):
-        raise _encoding_error(f"{name} has the escape sequences of another encoding", hint)
+        raise _encoding_error(f"{name} contains escape sequences of another encoding", hint)
     if not text:
         raise NotTextError(f"{name} is empty", "empty")
     return text, notes

@@ -20,13 +20,13 @@ weights), ``distributed`` (several processes), ``interrupts`` and ``progress``.
 
 Checkpoints
 ===========
-``model.fit(text, checkpoint="run.npz", resume=True)`` starts a training, or resumes it if the file
-exists. The training is saved every 30 seconds, at its end, and on Ctrl-C, SIGTERM or an error.
+``model.fit(text, checkpoint="run.npz", resume=True)`` starts a run, or resumes it if the file
+exists. The run is saved every 30 seconds, at its end, and on Ctrl-C, SIGTERM or an error.
 ``checkpoint_every=(500, "steps")`` sets another interval. Weights, losses and generated text are
 the same to the bit as without the interruption, also in the middle of an epoch. Another text, model
 or setting raises an error, except `epochs`, `learning_rate` and `schedule`. Another version of
-NumPy or number of processes causes a warning. A file can be used by only one training at a time.
-``kill PID`` (SIGTERM) ends a training that a script started in the background, where shells ignore
+NumPy or number of processes causes a warning. A file can be used by only one run at a time.
+``kill PID`` (SIGTERM) ends a run that a script started in the background, where shells ignore
 Ctrl-C.
 
 ``fit(minutes=5)`` measures some steps on this machine and chooses the number of epochs, such that
@@ -36,7 +36,7 @@ the number of units and the dropout.
 If the loss spikes or is not a finite number, the best weights are restored and the learning rate is
 divided by four. `npchar.History.events` reports this. After five rollbacks, the next divergence
 raises `npchar.TrainingDiverged`. The weights of the epoch with the lowest validation loss are
-restored at the end. ``patience=N`` stops a training early.
+restored at the end. ``patience=N`` stops a run early.
 
 Several processes
 =================

@@ -1,4 +1,4 @@
-"""Checkpoints, from which a training is resumed with the same result to the bit.
+"""Checkpoints, from which a run is resumed with the same result to the bit.
 
 A checkpoint is a model file (``files.py``) with the latest weights. It also has the table
 ``training`` in its configuration and the arrays ``training.*``. ``training/trainer.py`` calls
@@ -31,12 +31,12 @@ from npchar.files import (
 from npchar.version import __version__
 
 UNITS = ("epochs", "steps", "seconds")
-CHANGEABLE = ("learning_rate", "schedule", "warm_up")  # when a training is resumed
+CHANGEABLE = ("learning_rate", "schedule", "warm_up")  # when a run is resumed
 
 
 @dataclass
 class Checkpoint:
-    """The checkpoint file of a training: see `open_checkpoint`."""
+    """The checkpoint file of a run: see `open_checkpoint`."""
 
     path: str
     every: tuple[float, str]
@@ -44,23 +44,23 @@ class Checkpoint:
     configuration: Configuration
     """The description of the model: see `files.describe_model`."""
     saved: ModelFile | None = None
-    """The content of the file, if the training is resumed."""
+    """The content of the file, if the run is resumed."""
     settings: Table = field(default_factory=dict)
-    """The settings of the resumed training."""
+    """The settings of the resumed run."""
     processes: int | None = None
-    """The number of processes of the resumed training."""
+    """The number of processes of the resumed run."""
     epochs_trained: int = 0
     """The number of epochs of training of the saved model."""
     is_longer: bool = False
-    """Whether the resumed training has more epochs than before."""
+    """Whether the resumed run has more epochs than before."""
     changes: list[str] = field(default_factory=list)
-    """A phrase for each other changed setting of the resumed training."""
+    """A phrase for each other changed setting of the resumed run."""
     _last_count: float = 0.0  # at the latest save
 
     def begin(self, settings: Table, ids: Array, processes: int) -> None:
-        """Set the settings and the text of the training, and compare them with the saved ones.
+        """Set the settings and the text of the run, and compare them with the saved ones.
 
-        A resumed training must have the same model, settings and text, except more epochs, the
+        A resumed run must have the same model, settings and text, except more epochs, the
         learning rate and its schedule. A warning is issued if results may differ in the last bits.
         """
         import platform  # here, for a fast `import npchar`
@@ -101,14 +101,14 @@ class Checkpoint:
         Parameters
         ----------
         tables
-            The tables of a new training. The saved tables must have the same names.
+            The tables of a new run. The saved tables must have the same names.
         arrays
             The arrays to copy into.
 
         Returns
         -------
         dict or None
-            None for a new training.
+            None for a new run.
 
         Raises
         ------
@@ -123,7 +123,7 @@ class Checkpoint:
             shapes.get(name) != array.shape for name, array in arrays.items()
         ):
             raise CheckpointError(
-                f"the training in {self.path} is damaged and cannot be resumed; load its weights "
+                f"the run in {self.path} is damaged and cannot be resumed; load its weights "
                 "with npchar.Model.load"
             )
         rng.bit_generator.state = training["generator"]
@@ -143,7 +143,7 @@ class Checkpoint:
         self, epochs: int, steps: int, epochs_trained: int, tables: Table,
         arrays: dict[str, Array],
     ) -> None:  # fmt: skip
-        """Save the tables and arrays of a training after this number of epochs and steps."""
+        """Save the tables and arrays of a run after this number of epochs and steps."""
         # Set before writing, so that the next attempt after an error waits for the interval.
         self._last_count = self._count(epochs, steps)
         self.configuration["epochs_trained"] = epochs_trained
@@ -179,7 +179,7 @@ def open_checkpoint(
     model: dict[str, Array] | None,
     ids: Array,
 ) -> Checkpoint:
-    """Read the checkpoint of a training to resume, or create that of a new training.
+    """Read the checkpoint of a run to resume, or create that of a new run.
 
     Parameters
     ----------
@@ -188,10 +188,10 @@ def open_checkpoint(
     resume
         Whether an existing file is allowed.
     model
-        The weights with which a new training may start if the file has the same weights. None: the
-        file must have a training.
+        The weights with which a new run may start if the file has the same weights. None: the
+        file must have a run.
     ids
-        The text of the training.
+        The text of the run.
 
     Raises
     ------

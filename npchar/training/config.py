@@ -1,4 +1,4 @@
-"""The configuration of a training: the arguments of `Model.fit` with all defaults resolved.
+"""The configuration of a run: the arguments of `Model.fit` with all defaults resolved.
 
 Defaults depend on the text length and the model size. They were found by
 ``benchmarks/recipes.py`` on two corpora and on short parts of them.
@@ -85,7 +85,7 @@ def resolve_config(
     network_config
         The configuration of the network.
     saved
-        The configuration of the training to resume, which replaces the defaults.
+        The configuration of the run to resume, which replaces the defaults.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def resolve_config(
 
 
 def resolve_optimizer(optimizer: str | Optimizer, config: TrainingConfig) -> Optimizer:
-    """The optimizer of a training: the given instance, or a new optimizer for a name."""
+    """The optimizer of a run: the given instance, or a new optimizer for a name."""
     if isinstance(optimizer, Optimizer):
         return optimizer
     return OPTIMIZERS[optimizer](learning_rate=config.learning_rate, **config.optimizer_arguments)

@@ -1,4 +1,4 @@
-"""Communicators, with which the processes of a training exchange gradients and messages.
+"""Communicators, with which the processes of a run exchange gradients and messages.
 
 `Communicator` is a single process. `Leader` and `Worker` are processes on one machine, and
 `MPICommunicator` is a rank of an MPI job. Rank 0 sends a message and the weights to all other
@@ -58,7 +58,7 @@ class Batch(NamedTuple):
 
 
 class End(NamedTuple):
-    """The end of a training, with all changes in rank 0 except the weights."""
+    """The end of a run, with all changes in rank 0 except the weights."""
 
     history: History
     state: Array | None
@@ -70,7 +70,7 @@ Message = Batch | End
 
 
 class WorkerError(RuntimeError):
-    """A worker process of this training has ended."""
+    """A worker process of this run has ended."""
 
 
 class Communicator:

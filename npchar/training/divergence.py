@@ -21,7 +21,7 @@ COUNTERS = ("best_loss", "best_epoch", "epochs_since_best", "rollbacks", "lowest
 
 
 class TrainingDiverged(ArithmeticError):
-    """The training has diverged again after five reductions of the learning rate.
+    """The run has diverged again after five reductions of the learning rate.
 
     Divergence is a loss or a gradient that is not finite, or a loss far above its best.
 
@@ -39,17 +39,17 @@ class TrainingDiverged(ArithmeticError):
 
 
 class DivergenceGuard:
-    """Detects divergence in the losses of a training, and stores the best weights.
+    """Detects divergence in the losses of a run, and stores the best weights.
 
     Losses are averaged over blocks of about 50 steps with at least 5,000 targets, or over an epoch
     if the epoch is shorter. A block is a spike if its mean is more than half a nat, plus a margin
-    for random variation, above the lowest mean or above the uniform baseline. The training then
+    for random variation, above the lowest mean or above the uniform baseline. The run then
     rolls back, as it does if a number is not finite.
 
     Parameters
     ----------
     weights, optimizer
-        The weights and the optimizer at the start of the training.
+        The weights and the optimizer at the start of the run.
     uniform
         The loss of the uniform distribution over the vocabulary, log V.
     """
@@ -57,7 +57,7 @@ class DivergenceGuard:
     def __init__(self, weights: Array, optimizer: Optimizer, uniform: float) -> None:
         self.weights, self.optimizer, self.uniform = weights, optimizer, uniform
         self.best, self.best_state = weights.copy(), optimizer.prepare(weights).copy()
-        # Epoch 0 is the start of this training; an epoch with a loss above `best_loss` diverged.
+        # Epoch 0 is the start of this run; an epoch with a loss above `best_loss` diverged.
         self.best_loss, self.best_epoch = uniform + TOLERANCE, 0
         self.epochs_since_best = 0
         self.rollbacks = 0
@@ -87,7 +87,7 @@ class DivergenceGuard:
         """Whether there are weights to restore at the end.
 
         These are the weights of the best epoch. If every epoch has diverged, they are the weights
-        before this training, if these are better than the uniform baseline.
+        before this run, if these are better than the uniform baseline.
         """
         return self.best_epoch > 0 or self.best_loss < self.uniform + TOLERANCE
 
@@ -110,7 +110,7 @@ class DivergenceGuard:
         Parameters
         ----------
         where, reason
-            The position in the training, and the description that `update` returned.
+            The position in the run, and the description that `update` returned.
         rate
             The learning rate before the rollback.
 

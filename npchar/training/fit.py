@@ -1,4 +1,4 @@
-"""From the arguments of `Model.fit` to a training, on one rank or on all of them."""
+"""From the arguments of `Model.fit` to a run, on one rank or on all of them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Arguments = dict[str, Any]  # those for `resolve_config`
 
 
 class TrainableModel(Protocol):
-    """The attributes of a `Model` that a training reads and changes."""
+    """The attributes of a `Model` that a run reads and changes."""
 
     vocabulary: Vocabulary
     network: Network
@@ -168,7 +168,7 @@ def _train(
 def _open_checkpoint(
     model: TrainableModel, ids: Array, arguments: Arguments, options: FitOptions
 ) -> Iterator[Checkpoint | None]:
-    """The checkpoint of a training, if it has one, which no other training can write meanwhile."""
+    """The checkpoint of a run, if it has one, which no other run can write meanwhile."""
     if options.checkpoint is None:
         yield None
         return

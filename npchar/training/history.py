@@ -1,4 +1,4 @@
-"""The history of a training: the losses and times of each epoch."""
+"""The history of a run: the losses and times of each epoch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["History"]
 
 @dataclass(repr=False)
 class History:
-    """The losses, times and events of a training. Lists have one number per epoch.
+    """The losses, times and events of a run. Lists contain one number per epoch.
 
     Examples
     --------

@@ -34,8 +34,8 @@ class Interrupts:
     Parameters
     ----------
     terminate
-        Whether SIGTERM also ends the training in an orderly way, with a SystemExit of 143, so that
-        the training can be saved.
+        Whether SIGTERM also ends the run in an orderly way, with a SystemExit of 143, so that
+        the run can be saved.
     """
 
     def __init__(self, terminate: bool) -> None:

@@ -235,7 +235,7 @@ class Adam(Optimizer):
         The learning rate, lr.
     beta1, beta2
         β₁ and β₂, the decay rates of the running means of g and g². The default of β₂ is lower than
-        the 0.999 of the paper, because most trainings here have only thousands of steps.
+        the 0.999 of the paper, because most runs here have only thousands of steps.
     epsilon
         ε, which avoids a division by zero.
 

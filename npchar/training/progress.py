@@ -1,4 +1,4 @@
-"""Prints the progress of a training: a line per epoch, and a line per special event.
+"""Prints the progress of a run: a line per epoch, and a line per special event.
 
 ``training/trainer.py`` calls it with the numbers of ``training/history.py``.
 """
@@ -36,12 +36,12 @@ class Progress:
         self.epoch, self.share, self.begun = -1, 0.0, 0.0
 
     def begin(self, history: History, epochs_done: int, finished: bool) -> None:
-        """Print the validation set, and the epoch after which the training is resumed."""
+        """Print the validation set, and the epoch after which the run is resumed."""
         if self.held_out:
             self.say(f"held out: {self.held_out}")
         self._say_baselines(history)
         if finished:
-            self.say(f"the training is already complete, after epoch {epochs_done}")
+            self.say(f"the run is already complete, after epoch {epochs_done}")
         elif epochs_done:
             self.say(f"resuming after epoch {epochs_done}")
 
@@ -97,7 +97,7 @@ class Progress:
 
 
 def show(text: str, end: str = "\n") -> None:
-    """Print a text, and ignore errors, so that the training continues.
+    """Print a text, and ignore errors, so that the run continues.
 
     Standard output may be closed, a broken pipe, or a full disk. Characters that it cannot encode
     become "?".

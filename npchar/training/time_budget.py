@@ -1,6 +1,6 @@
 """Chooses the number of epochs for a given time, for ``fit(minutes=...)``.
 
-``training/fit.py`` calls `fill_time` before the first step of a new training. The command line also
+``training/fit.py`` calls `fill_time` before the first step of a new run. The command line also
 chooses the model, by `model_for_time`. The constants were chosen by trials on three texts, which
 ``benchmarks/minutes.py`` compares.
 """
@@ -56,7 +56,7 @@ def fill_time(
     data
         The training and validation sets.
     end
-        The time of `time.perf_counter` at which the training is to end.
+        The time of `time.perf_counter` at which the run is to end.
     keeps_step
         Whether `step` must not change. Otherwise it grows until the epochs fill the time exactly,
         or until one epoch of a long text fits in the time. Windows start at other positions in
@@ -140,7 +140,7 @@ def describe_time(
 
 
 def model_for_time(n: int, characters: float, hidden_size: int | None = None) -> Table:
-    """The arguments of `Model` for a text of n symbols and the time of a training.
+    """The arguments of `Model` for a text of n symbols and the time of a run.
 
     A longer training has a larger model, and more dropout if it reads the text more often.
 

@@ -39,7 +39,7 @@ BLOCK_STEPS, BLOCK_TARGETS = 50, 5000  # averaged, because losses of single step
 
 @dataclass
 class TrainingPosition:
-    """The progress of a training."""
+    """The progress of a run."""
 
     epochs: int = 0  # complete epochs
     steps: int = 0  # in all epochs
@@ -117,11 +117,11 @@ class Trainer:
     schedule: str | Callable[[float], float]
     """The name of the schedule, or a function of progress."""
     history: History
-    """Filled by the training."""
+    """Filled by the run."""
     callbacks: Sequence[Callback] = ()
     """Called with the history after each epoch."""
     checkpoint: Checkpoint | None = None
-    """Where the training is saved."""
+    """Where the run is saved."""
     progress: Progress | None = None
     """Prints the losses."""
 
@@ -179,7 +179,7 @@ class Trainer:
         """Run the remaining steps of the current epoch."""
         position, config = self.position, self.config
         start, first = time.perf_counter() - position.seconds, position.batches
-        # A resumed training draws the same again, from `generator`.
+        # A resumed run draws the same again, from `generator`.
         batches = self.batches.shifted(self.rng)
         order = shuffled(len(batches), self.rng)
         count = batches.batch_count
@@ -210,7 +210,7 @@ class Trainer:
         b[...] = np.log(counts / counts.sum())
 
     def _train_batch(self, batch: Batch, rate: float, is_last: bool) -> None:
-        """Run and count one step; roll back if the training diverges."""
+        """Run and count one step; roll back if the run diverges."""
         position, problem = self.position, None
         rate *= RATE_FACTOR**self.guard.rollbacks
         loss, norm, targets = self.step(batch, rate)
@@ -286,7 +286,7 @@ class Trainer:
     # Checkpoints
 
     def _tables(self) -> dict[str, Any]:
-        """The state of the training, except arrays."""
+        """The state of the run, except arrays."""
         return {
             "position": asdict(self.position),
             "history": {name: getattr(self.history, name) for name in History.KINDS},
@@ -295,7 +295,7 @@ class Trainer:
         }
 
     def _arrays(self) -> dict[str, Array]:
-        """The arrays of the state of the training."""
+        """The arrays of the state of the run."""
         return {
             **self.network.parameters,
             "training.v": self.step.optimizer.prepare(self.network.parameters.flat),
@@ -338,7 +338,7 @@ class Trainer:
         except OSError as error:
             if required:
                 raise
-            warnings.warn(f"{error}. The training continues and tries again later", stacklevel=2)
+            warnings.warn(f"{error}. The run continues and tries again later", stacklevel=2)
 
 
 def count_baselines(data: TrainingData, vocabulary_size: int) -> dict[str, float]:
