@@ -85,7 +85,7 @@ def test_the_chinese_snippets_and_commands(tmp_path, monkeypatch):
     """The snippets run in order on texts like those described, and the commands exist."""
     guide = CHINESE.read_text(encoding="utf-8")
     line = "却说那日天气晴和，众人都在园中赏花。"
-    Path(tmp_path, "wenji.txt").write_text(f"{line}\n" * 90 + "龘\n", encoding="gb18030")
+    Path(tmp_path, "novel.txt").write_text(f"{line}\n" * 90 + "龘\n", encoding="gb18030")
     monkeypatch.chdir(tmp_path)
     fit, load = npchar.Model.fit, npchar.load_corpus
     quick = {"epochs": 2, "workers": 1, "verbose": False}
