@@ -182,11 +182,14 @@ async function laboratory() {
   dispatchEvent(new Event("hashchange"));
   await until(() => shown().length === 9 && at("unit-number").value === "3");
   found.linked.push(state());
+  history.replaceState(null, "", location.hash.replace(/unit=[^&]*/, "unit=9"));
+  dispatchEvent(new Event("hashchange"));
+  await until(() => at("said").textContent === "The page could not read all of the link.");
   const dataTransfer = new DataTransfer();
   const bytes = Uint8Array.from(atob(INPUT.file), (c) => c.charCodeAt(0));
-  dataTransfer.items.add(new File([bytes], "own.npz"));
+  dataTransfer.items.add(new File([bytes], "own.NPZ"));
   document.dispatchEvent(new DragEvent("drop", { dataTransfer, cancelable: true }));
-  await until(() => at("model").selectedOptions[0].text === "own.npz");
+  await until(() => at("model").selectedOptions[0].text === "own.NPZ");
   found.dropped = probabilitiesAfter("the rest");
 }
 

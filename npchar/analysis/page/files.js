@@ -73,7 +73,7 @@ async function openFile(file) {
   const said = element("said");
   said.textContent = "";
   try {
-    if (file.name.endsWith(".npz")) {
+    if (file.name.toLowerCase().endsWith(".npz")) {
       models.push(modelOf(await file.arrayBuffer(), file.name));
       addOption(models.at(-1).description);
       element("model").selectedIndex = models.length - 1;
@@ -81,7 +81,9 @@ async function openFile(file) {
       return linked ? openLink() : openModel();
     }
     const bytes = file.slice(0, 4 * LONGEST + 4); // one character more than the page reads
-    element("prompt").value = await bytes.text();
+    const string = await bytes.text();
+    if (string.includes("\0")) throw new Error("it is neither a text nor an .npz file");
+    element("prompt").value = string;
     begin();
   } catch (error) {
     said.textContent = `The page cannot open ${file.name}: ${error.message}.`;
@@ -111,13 +113,12 @@ async function copyLink() {
 function openLink() {
   const state = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   const place = models.findIndex(({ description }) => description.name === state.model);
-  if (place < 0) {
-    if (state.model) element("said").textContent = `This link needs the model ${state.model}. Open its file first.`;
-    return openModel();
-  }
-  element("model").selectedIndex = place;
+  const name = place < 0 && state.model?.slice(0, 100);
+  element("said").textContent = name ? `This link needs the model ${name}. Open its file first.` : "";
+  if (place >= 0) element("model").selectedIndex = place;
+  if (place < 0 || state.prompt === undefined) return openModel();
   openModel(() => {});
-  element("prompt").value = state.prompt ?? "";
+  element("prompt").value = state.prompt;
   element("temperature").value = state.temperature ?? 0.5;
   showSettings();
   const there = (unit) => units[unit?.layer]?.[unit.unit] instanceof Element;
@@ -125,12 +126,14 @@ function openLink() {
   const usable = ({ c, h }) =>
     network.kind.memory === "c" ? isValue(c) && (h === null || isValue(h)) : isValue(h);
   begin(() => {
-    const { ids } = encode(state.written ?? "");
+    const { ids } = encode((state.written ?? "").slice(0, LONGEST));
     inSlices(reading(ids, true), unchanged(), () => {
       try {
-        const unit = JSON.parse(state.unit);
+        const unit = JSON.parse(state.unit ?? "null");
         if (there(unit)) choose(unit.layer, unit.unit);
-        setPins(JSON.parse(state.pins).filter((pin) => there(pin) && usable(pin)));
+        const held = JSON.parse(state.pins ?? "[]");
+        setPins(held.filter((pin) => there(pin) && usable(pin)));
+        if ((unit && !there(unit)) || pins.length < held.length) throw new RangeError("no such unit");
       } catch {
         element("said").textContent = "The page could not read all of the link.";
       }

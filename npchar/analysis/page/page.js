@@ -77,6 +77,7 @@ function writeExample() {
 /** Begin with the prompt; only what is new is read where it has just grown. */
 function begin(then = () => {}) {
   stop();
+  element("status").textContent = "";
   const prompt = element("prompt").value;
   const { ids, unknown } = encode(prompt.slice(0, LONGEST));
   const grown = first === 0 && text.every(({ id, written }, n) => !written && id === ids[n]);
@@ -164,17 +165,14 @@ function speak(length) {
 function oneCharacter() {
   stop();
   if (!ready()) return;
-  moment = null;
   element("spoken").textContent = nameOf(writeOne(temperature()))[1];
   element("status").textContent = "";
-  showMoment();
-  showText();
+  toEnd();
 }
 
 function clear() {
   stop();
   reset();
-  element("status").textContent = "";
   begin();
 }
 
@@ -199,7 +197,6 @@ function goOnFromHere() {
   stop();
   remove(text.splice(moment + 1 - first));
   spans = spans.filter(([, to]) => to <= moment);
-  moment = null;
   rerun();
   toEnd();
   box.focus();

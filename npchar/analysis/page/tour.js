@@ -8,16 +8,18 @@ function showTour(to) {
   station = to;
   const { at, colouring } = steps[to].dataset;
   if (colouring) setColouring(colouring);
-  element("tour").hidden = false;
   steps.forEach((step, k) => (step.hidden = k !== to));
   element("tour-back").disabled = to === 0;
   element("tour-next").disabled = to === steps.length - 1;
-  steps[to].firstElementChild.focus({ preventScroll: true });
   outline(at);
+  if (to === 0) box.scrollTop = 0; // to the prompt
+  steps[to].firstElementChild.focus({ preventScroll: true });
 }
 
-/** Outline a part of the page, and no other; bring it into sight. */
+/** Outline a part of the page, and no other; bring it into sight. Without one, hide the tour. */
 function outline(selector) {
+  element("tour").hidden = !selector;
+  document.documentElement.classList.toggle("touring", Boolean(selector)); // faster than :has(#tour)
   document.querySelector(".toured")?.classList.remove("toured");
   const part = selector && document.querySelector(selector);
   part?.classList.add("toured");
@@ -25,7 +27,6 @@ function outline(selector) {
 }
 
 function endTour() {
-  element("tour").hidden = true;
   outline(null);
   element("start-tour").focus();
 }

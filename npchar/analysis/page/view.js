@@ -112,8 +112,7 @@ function showMoment() {
   if (moment === null) return;
   const { id, bits, element: clicked } = text[moment - first];
   clicked.classList.add("moment");
-  const n = moment;
-  const current = unchanged();
+  const [n, current] = [moment, unchanged()];
   inSlices(saliencyOf(n), () => current() && moment === n, showSaliency);
   element("moment-said").textContent =
     `“${nameOf(characters[id])[1]}” is character ${n + 1}. Its probability was ` +
