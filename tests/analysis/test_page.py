@@ -112,6 +112,8 @@ async function goBack() {
     states: npchar.states(),
     titles: Array.from(at("text").querySelectorAll(".salient"), (span) => span.title),
   };
+  const [clicked, panel] = [letters()[30], at("moment")].map((e) => e.getBoundingClientRect());
+  found.back.inSight = clicked.bottom <= panel.top;
   change("unit-number", 3);
   found.back.equations = Array.from(at("equations").children, (line) => line.textContent);
   found.back.diagram = Object.fromEntries(Array.from(
@@ -581,6 +583,7 @@ def test_a_character_that_is_clicked_comes_back(case):
         found["saliency"][1], abs=6e-5
     )
     assert back["left"] == n + 1
+    assert back["inSight"]
     assert back["on"] == back["probabilities"]
     values = {name: array[n, 0, 3] for name, array in seen.values.items()}
     numbers = re.findall(r"[+-]?\d\.\d{3}", re.sub("−", "-", "; ".join(back["equations"])))

@@ -179,8 +179,8 @@ function clear() {
 /** Show the moment after a character of the text. */
 function goTo(n) {
   moment = n;
+  showMoment(); // it covers the lower part of the window
   text[n - first].element.scrollIntoView({ block: "nearest" });
-  showMoment();
   show();
 }
 
@@ -337,8 +337,7 @@ for (const name of ["dragover", "dragleave", "drop"]) {
     if (name === "drop") openFile(event.dataTransfer.files[0]);
   });
 }
-on("two", "toggle", compare);
-on("two", "input", compare);
+for (const name of ["toggle", "input"]) on("two", name, compare);
 addEventListener("hashchange", openLink);
 showSettings();
 openLink();
