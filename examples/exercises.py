@@ -96,9 +96,9 @@ def rnn_gradients(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """2.2 The gradient of a plain RNN: backpropagation through time.
 
-    The forward pass is done: h[t] is the state before step t, and h[t + 1] the state after it.
-    dh[t] is the gradient of the loss with respect to the output of step t, h[t + 1], without the
-    share of later steps. All gradients are sums over time and batch.
+    The forward pass is done. Steps count from 0: h[t] is the state before step t, and h[t + 1] the
+    state after it. dh[t] is the gradient of the loss with respect to the output of step t,
+    h[t + 1], without the share of later steps. All gradients are sums over time and batch.
 
     Wh (H, H), x (T, B, D), h (T + 1, B, H), dh (T, B, H)  ->  dWx (D, H), dWh (H, H), db (H,)
 
