@@ -1,7 +1,7 @@
 """The text generator of "Deep Learning with Python", section 8.1, with npchar.
 
     python examples/nietzsche.py            two minutes, better text than the book's
-    python examples/nietzsche.py --book     the exact settings of the book, more than an hour
+    python examples/nietzsche.py --book     the settings of the book, more than an hour
     python examples/nietzsche.py --checkpoint run.npz --resume     start or resume a run
     mpiexec -n 4 python -m mpi4py examples/nietzsche.py --workers mpi       four MPI processes
 
@@ -70,14 +70,18 @@ def parse_options() -> argparse.Namespace:
         "points: the loss is computed from logits, and the gradient is clipped at norm 1.",
     )
     add = parser.add_argument
-    add("--book", action="store_true", help="the exact settings of the book's listing")
+    add(
+        "--book",
+        action="store_true",
+        help="the settings of the book's listing, except for two (see below)",
+    )
     add("--corpus", metavar="PATH", nargs="+",
         help="files or https addresses of another text (default: Nietzsche)")  # fmt: skip
     add("--epochs", type=int, metavar="N", help="passes over the text (default: 8; --book: 59)")
-    add("--targets", choices=("all", "last"), help="targets at all characters or at the last one "
-        "of each window (default: all; --book: last)")  # fmt: skip
+    add("--targets", choices=("all", "last"), help="predict every character of a window, or "
+        "only the one after it (default: all; --book: last)")  # fmt: skip
     add("--step", type=int, metavar="N", help="characters between the starts of two windows "
-        "(default: maxlen for all targets, 3 for last)")  # fmt: skip
+        "(default: maxlen with --targets all, 3 with --targets last)")  # fmt: skip
     add("--maxlen", type=int, default=60, metavar="N",
         help="characters in a window (default: 60)")  # fmt: skip
     add("--batch-size", type=int, metavar="N",

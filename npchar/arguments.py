@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -27,7 +29,7 @@ def require_number(name: str, value: float, zero: bool = False, below: float = m
     """Raise a ValueError unless 0 < `value` < `below`; with `zero`, 0 is allowed."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not (0 < value < below or (zero and value == 0)):
-        lowest = "from 0" if zero else "above 0"
+        lowest = "of at least 0" if zero else "above 0"
         limit = "" if math.isinf(below) else f" and below {below:g}"
         raise ValueError(f"{name} is {value!r}; expected a number {lowest}{limit}")
 
@@ -52,8 +54,12 @@ def removed_name(owner: str, name: str) -> AttributeError:
     return AttributeError(f"{owner} has no attribute {name!r}{advice}")
 
 
-def require_known(function: str, arguments: Mapping[str, object]) -> None:
-    """Raise a TypeError for unknown arguments, with the replacement of a removed argument."""
-    for name in arguments:
-        advice = f"; use {REMOVED[name]}" if name in REMOVED else ""
-        raise TypeError(f"{function} got an unexpected keyword argument {name!r}{advice}")
+def require_known(
+    function: Callable[..., object], name: str, arguments: Mapping[str, object]
+) -> None:
+    """Raise a TypeError for unknown arguments of a function, with the argument to use instead."""
+    for argument in arguments:
+        similar = difflib.get_close_matches(argument, inspect.signature(function).parameters)
+        instead = REMOVED.get(argument) or ", or ".join(similar)
+        advice = f"; use {instead}" if instead else ""
+        raise TypeError(f"{name} got an unexpected keyword argument {argument!r}{advice}")

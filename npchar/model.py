@@ -234,11 +234,11 @@ class Model:
             targets "all", and 3 for "last", as in the book.
         targets
             "all" predicts the next character at every position of a window. "last" predicts only
-            the character after the window, as in the book: one target instead of `maxlen`, at the
-            same cost.
+            the character after the window, as in the book, which gives one target per window
+            instead of `maxlen`, at about the same cost.
         batch_size
-            The number of windows in a training step. Default: 32, or fewer for short texts, at
-            least 4, so that an epoch has about twenty steps.
+            The number of windows in a training step. Default: 32. For short texts it is smaller,
+            down to 4, so that an epoch has about twenty steps.
         optimizer
             "rmsprop", "muon", "adam" or "sgd", or an instance such as ``npchar.RMSprop(rho=0.95)``.
             "muon" may reach a lower loss per epoch, but its steps take about 8 % longer with 128
@@ -253,8 +253,8 @@ class Model:
             - "sgd": 1.0
 
             With targets "last", the default is 0.01. "rmsprop" multiplies the rate of the input
-            weights of the first layer by 3 (LSTM), 2 (GRU) or 8 (RNN), and "muon" by 2. An
-            optimizer instance has its own rate, so `learning_rate` must then be None.
+            weights of the first layer by 3 (LSTM), 2 (GRU) or 8 (RNN), and "muon" by 2. If
+            `optimizer` is an instance, leave `learning_rate` at None: the instance has its own.
         schedule
             How the learning rate changes after a warm-up in the first twentieth of all steps:
             "linear" falls to zero, "cosine" falls to zero along half a cosine wave, and "constant"
@@ -273,11 +273,11 @@ class Model:
             Stop after this many epochs without improvement of `val_loss`, or of `loss` if there is
             no validation set. None never stops early.
         restore_best
-            At the end, restore the weights of the epoch with the lowest `val_loss`. If all epochs
-            diverged (their loss is more than half a nat above the loss before this call), restore
-            the weights from before this call.
+            At the end, restore the weights of the epoch with the lowest `val_loss`. If the loss of
+            every epoch is more than half a nat above the loss before this call, restore the weights
+            from before this call.
         seed
-            Seed of the batch order, the position of the first window, and dropout. The batch order
+            The seed for the batch order, the start of the first window and dropout. The batch order
             also depends on the number of epochs that the model has been trained, so that a loop of
             ``fit(text, epochs=1)`` keeps learning. The same seed and the same calls on the same
             machine give bit-identical weights. None draws a random seed.
@@ -296,7 +296,7 @@ class Model:
             The path of a file in which to save the run: at intervals, at its end, and when Ctrl-C,
             SIGTERM or an error interrupts it. `load` reads the latest weights from this file.
         checkpoint_every
-            The interval between two saves: a number and "seconds", "steps" or "epochs".
+            The interval between saves: a number and "seconds", "steps" or "epochs".
         resume
             Resume from the checkpoint if the file exists. The result is bit-identical to that of an
             uninterrupted run. The text, the model and the other arguments must be the same, with
@@ -351,7 +351,7 @@ class Model:
         >>> len(history.loss)
         2
         """
-        require_known("fit", removed)
+        require_known(Model.fit, "fit", removed)
         arguments = {
             "epochs": epochs, "maxlen": maxlen, "step": step, "targets": targets,
             "batch_size": batch_size, "optimizer": optimizer, "learning_rate": learning_rate,
@@ -491,7 +491,7 @@ class Model:
         end are also predicted, and `Score.text` begins and ends with U+0003.
 
         Recurrent models read texts of at least two thousand characters in segments side by side
-        (``network/long_text.py``). Their log-probabilities are exact to 1e-4. The result needs 4
+        (``network/long_text.py``). Their log-probabilities are accurate to 1e-4. The result needs 4
         bytes of memory per character for float32 models.
 
         Parameters
@@ -595,10 +595,10 @@ class Model:
             Avoid loops: do not repeat a sequence of this many characters that occurs in the last
             2,000 characters of the prompt and the generated text (Paulus et al. 2018). For English,
             8 to 12 works well. A repeat is still allowed where every other character has less than
-            a tenth of the largest probability, as inside words, but not for more than four times
-            this length.
+            a tenth of the largest probability, as inside words. No repeated passage is longer than
+            four times this length.
         stop
-            A text or a list of texts. Generation ends before the first of them.
+            A text or a list of texts. Generation stops before the first occurrence of any of them.
         seed
             An integer. The same seed gives the same text. None gives another text each time. With
             several prompts, a list has one seed per prompt, and a single seed is increased by the
@@ -873,8 +873,8 @@ class Model:
         """Save the model to a file.
 
         The file is an ``.npz`` of arrays and a JSON description, without pickle. `load` and
-        ``numpy.load`` read it. The file is written atomically. Links are followed, and a replaced
-        file keeps its mode.
+        ``numpy.load`` read it. The file is written atomically. Symbolic links are followed, and a
+        replaced file keeps its permissions.
 
         Parameters
         ----------
@@ -951,7 +951,7 @@ class Model:
             - "nietzsche": 300 LSTM units, trained on the corpus of the book in lower case with
               ``python benchmarks/records.py shipped``. Its loss on the validation set, the last
               tenth of the corpus, is 1.282 nats per character.
-            - "nietzsche-128": a smaller model from the first release, which the notebooks use. Its
+            - "nietzsche-128": a smaller model, which the notebooks use. Its
               loss is 1.367.
             - "structure": 64 LSTM units, trained with ``python benchmarks/records.py structure`` on
               an artificial text with brackets, quotations and lines of 30 characters. Single units

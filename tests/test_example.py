@@ -137,7 +137,7 @@ def test_an_interrupted_run_goes_on(short_corpus, tmp_path):
     ("arguments", "message"),
     [
         (["--corpus", "no-such-file.txt"], "no file 'no-such-file.txt'"),
-        (["--corpus", npchar.__path__[0] + "/pretrained"], "without any; skipped"),
+        (["--corpus", npchar.__path__[0] + "/pretrained"], "got none; skipped"),
         (["--checkpoint", "no-such-folder/run.npz"], "no-such-folder"),
         (["--checkpoint", sys.executable], "exists; resume its run"),
         (["--checkpoint", sys.executable, "--resume"], "damaged or not a saved model"),

@@ -34,8 +34,8 @@ def parser() -> ArgumentParser:
         metavar="N", help="number of processes, or mpi for all ranks of an MPI job "
         "(default: one per core, fewer for small batches)")  # fmt: skip
     unknown.add_argument("--unknown", default="error", metavar="POLICY",
-        help="what to do with characters outside the vocabulary: error stops, skip removes them, "
-        "and a character of the vocabulary replaces them (default: error)")  # fmt: skip
+        help="what to do with characters outside the vocabulary: 'error' stops, 'skip' removes "
+        "them, a character of the vocabulary is used instead (default: error)")  # fmt: skip
     encoding.add_argument("--encoding", default="utf-8", metavar="NAME",
         help="encoding of files and standard input (default: utf-8)")  # fmt: skip
     encoding.add_argument("--errors", default="strict", choices=("strict", "replace", "ignore"),
@@ -100,8 +100,8 @@ def parser() -> ArgumentParser:
     add = train.add_argument_group("training").add_argument
     add("--minutes", type=float, metavar="X", help="train for about this many minutes; npchar "
         "chooses the size of the model, the dropout and the number of epochs")  # fmt: skip
-    add("--epochs", type=int, metavar="N", help="passes over the texts, instead of --minutes "
-        "(default: 2 to 40, more for shorter texts)")  # fmt: skip
+    add("--epochs", type=int, metavar="N", help="passes over the texts; not with --minutes "
+        "(default: 2 to 40; shorter texts get more)")  # fmt: skip
     add("--maxlen", type=int, default=60, metavar="N",
         help="characters in a training window (default: 60)")  # fmt: skip
     add("--batch-size", type=int, metavar="N",
@@ -114,8 +114,8 @@ def parser() -> ArgumentParser:
         "linear and cosine fall to zero, constant does not fall (default: linear)")  # fmt: skip
     add("--warm-up", type=float, metavar="X", help="fraction of all steps, at the start, in "
         "which the learning rate rises to its full value (default: 0.05)")  # fmt: skip
-    add("--validation-split", type=float, default=0.1, metavar="X", help="fraction of each text, "
-        "at its end, or of the documents, for the validation set; 0 for none "
+    add("--validation-split", type=float, default=0.1, metavar="X", help="fraction to hold out "
+        "for validation: the end of each text, or randomly chosen documents; 0 for none "
         "(default: 0.1)")  # fmt: skip
     add("--patience", type=int, metavar="N", help="stop after N epochs without improvement on the "
         "validation set (default: never)")  # fmt: skip
@@ -144,7 +144,7 @@ def parser() -> ArgumentParser:
         "prompt; the default for a model of documents")  # fmt: skip
     add("--count", type=int, default=1, metavar="N", help="number of texts (default: 1)")
     add("--new", nargs="+", metavar="FILE", help="generate only documents that are not in these "
-        "files, each at most once; usually the training texts")  # fmt: skip
+        "files (usually the training texts), each at most once")  # fmt: skip
     add("--length", type=int, default=400, metavar="N", help="number of characters, or the maximum "
         "for a document; 0 for no limit (default: 400)")  # fmt: skip
     add("--temperature", type=float, default=1.0, metavar="X",
@@ -160,7 +160,7 @@ def parser() -> ArgumentParser:
     add("--stop", action="append", metavar="TEXT",
         help="end the text before this string; may be given more than once")  # fmt: skip
     add("--seed", type=int, metavar="N",
-        help="number that determines the text (default: a random number)")  # fmt: skip
+        help="seed; the same seed gives the same text (default: a random seed)")  # fmt: skip
 
     commands.add_parser("score", parents=[inputs, json],
         help="show which characters of a text surprise a model",

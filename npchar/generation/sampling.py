@@ -126,8 +126,8 @@ def require_temperature(temperature: float) -> float:
     """Return `temperature` as a float; raise a ValueError unless it is from 0 to infinity."""
     try:
         value = float(temperature) if isinstance(temperature, numbers.Real) else math.nan
-    except OverflowError:  # a whole number or fraction above the largest float
-        value = math.nan
+    except OverflowError:
+        value = math.inf
     if not value >= 0:  # or NaN
         raise ValueError(
             f"temperature is {temperature!r:.40}; expected a number from 0 (always the most "

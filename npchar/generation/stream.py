@@ -214,7 +214,8 @@ def _streams(
     for name, values in (("temperature", temperatures), ("seed", seeds)):
         if len(values) != n:
             raise ValueError(
-                f"expected one {name}, or one for each of {n} prompts, got {len(values)}"
+                f"expected one {name}, or a list of {n}, one for each prompt; got a list of "
+                f"{len(values)}"
             )
     for value in seeds:
         require_seed(value)

@@ -99,7 +99,7 @@ def load_corpus(
         and is removed. All line endings are converted to line feeds.
     errors
         How to handle zero bytes and bytes that cannot be decoded. "strict" raises an error with
-        their number and lines, "replace" replaces them by U+FFFD, and "ignore" removes them.
+        their number and lines, "replace" replaces them with U+FFFD, and "ignore" removes them.
         "replace" and "ignore" also decode CESU-8 (UTF-8 with surrogate pairs).
     progress
         Report to standard error: downloads, changes to a text, skipped files, and a local file or
@@ -185,7 +185,7 @@ def _load_folder(
     names = ", ".join(left_out[:MOST_LEFT_OUT]) + (f" and {more:,} more" if more > 0 else "")
     if not texts:
         note = f"; skipped: {names}" if left_out else ""
-        raise CorpusError(f"expected a folder with texts, got {folder} without any{note}")
+        raise CorpusError(f"expected text files in the folder {folder}, got none{note}")
     if left_out and progress:
         _report(f"skipped in {folder}: {names}")
     return texts

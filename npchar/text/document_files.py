@@ -50,7 +50,7 @@ def _require_marker(marker: object, texts: list[tuple[str, str]]) -> None:
     if not isinstance(marker, str) or not marker or marker.isalpha():
         raise CorpusError(
             f"documents is {marker!r}; expected 'lines', 'paragraphs', 'files', or a marker "
-            "in the text that has other characters than letters, such as '\\nEND\\n'"
+            "that contains a character other than a letter, such as '\\nEND\\n'"
         )
     if not any(marker in text for _, text in texts):
         names = ", ".join(name for name, _ in texts)

@@ -106,7 +106,7 @@ def hash_of(path: Path) -> str:
 
 def download(url: str, path: Path, progress: bool) -> None:
     """Download `url` to `path`; try again after temporary failures."""
-    advice = "try again later, or download the file in another way and pass its path"
+    advice = "download the file in another way and pass its path"
     if in_browser():
         advice = (
             "browsers block downloads that the other site does not allow; put the file next to "

@@ -118,7 +118,7 @@ def decode(
         The name of the file, for messages.
     errors
         How to handle zero bytes and bytes that cannot be decoded: "strict" raises an error,
-        "replace" replaces them by U+FFFD, and "ignore" removes them. "replace" and "ignore" also
+        "replace" replaces them with U+FFFD, and "ignore" removes them. "replace" and "ignore" also
         decode CESU-8.
 
     Raises
@@ -146,7 +146,9 @@ def decode(
             data = CESU_8.sub(_join_surrogates, data)
         text = data.decode(encoding)
     except LookupError:
-        raise CorpusError(f"there is no encoding {encoding!r}") from None
+        raise CorpusError(
+            f"there is no encoding {encoding!r}; use a name such as 'utf-8', 'cp1252' or 'gb18030'"
+        ) from None
     except UnicodeDecodeError:
         text = _decode_marked(data, encoding)
     if "\r" in text:
@@ -159,7 +161,7 @@ def decode(
             raise NotTextError(f"{name} is a binary file; expected a text", "a binary file")
         if errors == "strict":
             raise _encoding_error(f"{name} is not {codec} text: it has {odd}", hint)
-        notes.append(f"{odd}: {'replaced by U+FFFD' if errors == 'replace' else 'removed'}")
+        notes.append(f"{odd}: {'replaced with U+FFFD' if errors == 'replace' else 'removed'}")
         text = ODD.sub("\ufffd" if errors == "replace" else "", text)
     elif codec == "utf-8" and b"\x1b$" in data and (hint := likely_encoding(data, text, codec)):
         raise _encoding_error(f"{name} contains escape sequences of another encoding", hint)

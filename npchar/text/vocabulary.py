@@ -107,7 +107,7 @@ class Vocabulary:
         documents: bool = False,
         **removed: object,
     ) -> None:
-        require_known("Vocabulary", removed)
+        require_known(Vocabulary, "Vocabulary", removed)
         ordered = _in_order({_storable(symbol) for symbol in symbols})
         if not ordered:
             raise ValueError("expected at least one symbol for a vocabulary, got none")
@@ -267,9 +267,9 @@ class Vocabulary:
                 position = int(is_unknown.argmax())
                 raise UnknownCharacterError(text[position], position, self.tokens)
         if len(ids) < at_least:
+            name = self.symbol_name + ("s" if at_least > 1 else "")
             raise ValueError(
-                f"expected a text of at least {at_least} {self.symbol_name}s of the vocabulary, "
-                f"got {text!r:.60}"
+                f"expected a text of at least {at_least} {name} of the vocabulary, got {text!r:.60}"
             )
         return ids.astype(self.id_dtype, copy=False)
 

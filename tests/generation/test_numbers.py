@@ -98,7 +98,7 @@ def test_every_real_number_is_a_temperature(temperature):
     )
 
 
-@pytest.mark.parametrize("temperature", ["0.5", None, -1e-9, math.nan, 1j, Decimal("0.5"), 10**400])
+@pytest.mark.parametrize("temperature", ["0.5", None, -1e-9, math.nan, 1j, Decimal("0.5")])
 def test_what_is_no_temperature_is_an_error(temperature):
     model = Model(Vocabulary.from_text(TEXT), hidden_size=4)
     for use in (model.generate, model.next_probabilities, model.stream):

@@ -317,7 +317,7 @@ def test_what_is_not_a_text(tmp_path):
     for source, message in (
         (tmp_path / "zeros", r"1 .*zero byte"),
         (tmp_path / "empty", "is empty"),
-        (tmp_path / "folder", "expected a folder with texts"),
+        (tmp_path / "folder", "expected text files in the folder"),
         (tmp_path / "none.txt", "no file"),
         ("nietsche", "no file 'nietsche'.*corpus.*nietzsche"),
         ("http://localhost/a.txt", "only https"),

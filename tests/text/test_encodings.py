@@ -127,7 +127,7 @@ def test_odd_bytes_are_counted_and_can_be_replaced(tmp_path, capsys, odd, count,
         load_corpus(path)
     assert hint(path) is None
     assert load_corpus(path, errors="replace") == UTF_8 + replaced + UTF_8
-    assert re.search(r"line 51.*replaced by U\+FFFD", capsys.readouterr().err)
+    assert re.search(r"line 51.*replaced with U\+FFFD", capsys.readouterr().err)
     assert load_corpus(path, errors="ignore") == UTF_8 + ignored + UTF_8
     assert "removed" in capsys.readouterr().err
 
