@@ -156,7 +156,6 @@ def model_for_time(n: int, characters: float, hidden_size: int | None = None) ->
     best = min(180 * (characters / USUAL) ** 0.35, 128 * (n / 20_000) ** 0.4)
     H = hidden_size or min(SIZES, key=lambda size: abs(math.log(size / best)))
     passes = characters / n * (128 / H) ** COST
-    repetition = passes * H / 128 / default_epochs(n, NetworkConfig(1, 1, 1, 0.0))
-    dropout = 0.0 if repetition < 2.5 else 0.2 if repetition < 4 else 0.5
-    recurrent_dropout = 0.3 if dropout == 0.5 else 0.0
+    rates = (0.0, 0.0), (0.2, 0.0), (0.3, 0.1), (0.5, 0.3)
+    dropout, recurrent_dropout = rates[np.searchsorted((2.5, 8, 30), passes)]
     return {"hidden_size": H, "dropout": dropout, "recurrent_dropout": recurrent_dropout}
