@@ -73,7 +73,7 @@ def parse_options() -> argparse.Namespace:
     add(
         "--book",
         action="store_true",
-        help="the settings of the book's listing, except for two (see below)",
+        help="use the settings of the book, with two exceptions (see below)",
     )
     add("--corpus", metavar="PATH", nargs="+",
         help="files or https addresses of another text (default: Nietzsche)")  # fmt: skip
