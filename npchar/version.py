@@ -2,7 +2,7 @@
 
 import sys
 
-__version__ = "2.0.0.dev0"
+__version__ = "2.0.0"
 
 
 def in_browser() -> bool:
