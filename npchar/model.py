@@ -278,9 +278,9 @@ class Model:
             from before this call.
         seed
             The seed for the batch order, the start of the first window and dropout. The batch order
-            also depends on the number of epochs that the model has been trained, so that a loop of
-            ``fit(text, epochs=1)`` keeps learning. The same seed and the same calls on the same
-            machine give bit-identical weights. None draws a random seed.
+            also depends on the number of epochs that the model has been trained, so that repeated
+            calls of ``fit(text, epochs=1)`` see different batches. The same seed and the same calls
+            on the same machine give bit-identical weights. None draws a random seed.
         callbacks
             A list of functions. Each function is called with the `History` after every epoch.
             Training ends if a function returns True.

@@ -27,7 +27,7 @@ def parser() -> ArgumentParser:
     """The commands and their options."""
     model, shown, workers, encoding, unknown = (ArgumentParser(add_help=False) for _ in range(5))
     model.add_argument("--model", default=DEFAULT_MODEL, metavar="PATH",
-        help=f"model file (default: {DEFAULT_MODEL}, which is included)")  # fmt: skip
+        help=f"model file or name of an included model (default: {DEFAULT_MODEL})")  # fmt: skip
     shown.add_argument("--model", default=DEFAULT_MODEL, metavar="PATH",
         help=f"model file (default: the included {DEFAULT_MODEL} and structure)")  # fmt: skip
     workers.add_argument("--workers", type=lambda word: word if word == "mpi" else int(word),
@@ -35,7 +35,7 @@ def parser() -> ArgumentParser:
         "(default: one per core, fewer for small batches)")  # fmt: skip
     unknown.add_argument("--unknown", default="error", metavar="POLICY",
         help="what to do with characters outside the vocabulary: 'error' stops, 'skip' removes "
-        "them, a character of the vocabulary is used instead (default: error)")  # fmt: skip
+        "them, any character of the vocabulary replaces them (default: error)")  # fmt: skip
     encoding.add_argument("--encoding", default="utf-8", metavar="NAME",
         help="encoding of files and standard input (default: utf-8)")  # fmt: skip
     encoding.add_argument("--errors", default="strict", choices=("strict", "replace", "ignore"),

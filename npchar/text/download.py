@@ -28,6 +28,8 @@ REASONS = {  # short descriptions of common errors of requests
     "resolve|getaddrinfo": "its host name cannot be resolved (no network?)",
     "refused": "the connection was refused",
     "timed out": "the server took too long to answer",
+    "No connection adapters": "it redirects to another protocol, and only https is supported",
+    "CERTIFICATE_VERIFY_FAILED": "the certificate of the server cannot be verified",
 }
 
 

@@ -240,8 +240,8 @@ def start_workers(
         return Leader(size, network, targets)
     except (ImportError, OSError, TypeError) as error:  # a TypeError: sys.executable is None
         warnings.warn(
-            f"cannot start {size - 1} worker processes ({error}); training in one process, as with "
-            "workers=1",
+            f"cannot start {size - 1} worker process{'es' * (size > 2)} ({error}); training in one "
+            "process, as with workers=1",
             stacklevel=2,
         )
         return Communicator()

@@ -94,6 +94,8 @@ def _checked(options: FitOptions, epochs: int | None) -> FitOptions:
         )
     require_minutes(options.minutes, epochs)
     if workers not in (None, "mpi"):
+        if isinstance(workers, str):
+            raise ValueError(f"workers is {workers!r}; expected a whole number, or 'mpi'")
         require_positive(workers=workers)
     if checkpoint is not None:
         require_every(options.checkpoint_every)

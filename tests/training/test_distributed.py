@@ -206,7 +206,7 @@ def test_a_worker_that_fails_to_start(monkeypatch, tmp_path):
 @pytest.mark.parametrize("executable", [None, "", "/there/is/no/such/program"])
 def test_without_an_executable_it_trains_alone(monkeypatch, executable):
     monkeypatch.setattr(sys, "executable", executable)
-    with pytest.warns(UserWarning, match="cannot start 1 worker processes .*workers=1"):
+    with pytest.warns(UserWarning, match="cannot start 1 worker process .*workers=1"):
         history = make().fit(TEXT, workers=2, **QUIET)
     assert len(history.loss) == 2
 
@@ -224,7 +224,7 @@ def test_a_disk_without_room_for_what_workers_share(tmp_path):
     """
     done = run_python("-c", textwrap.dedent(program), env={"TMPDIR": str(tmp_path)})
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
-    assert "cannot start 1 worker processes" in done.stderr
+    assert "cannot start 1 worker process" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
