@@ -45,7 +45,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """Run the slow tests."""
-    install(session, "-e", ".[test]")
+    install(session, "-e", ".[test,run-notebooks]")
     session.run("pytest", "-m", "slow", *session.posargs)
 
 

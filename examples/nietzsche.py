@@ -114,6 +114,8 @@ def parse_options() -> argparse.Namespace:
 
 def number_or_mpi(word: str) -> int | str:
     """The value of --workers."""
+    if word != "mpi" and not word.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number, or mpi, got {word!r}")
     return word if word == "mpi" else int(word)
 
 

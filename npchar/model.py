@@ -252,9 +252,10 @@ class Model:
             - "adam": 0.04
             - "sgd": 1.0
 
-            With targets "last", the default is 0.01. "rmsprop" multiplies the rate of the input
-            weights of the first layer by 3 (LSTM), 2 (GRU) or 8 (RNN), and "muon" by 2. If
-            `optimizer` is an instance, leave `learning_rate` at None: the instance has its own.
+            With targets "last", the default is 0.01. With targets "all", "rmsprop" multiplies the
+            rate of the input weights of the first layer by 3 (LSTM), 2 (GRU) or 8 (RNN). "muon"
+            multiplies it by 2. If `optimizer` is an instance, leave `learning_rate` at None: the
+            instance has its own.
         schedule
             How the learning rate changes after a warm-up in the first twentieth of all steps:
             "linear" falls to zero, "cosine" falls to zero along half a cosine wave, and "constant"

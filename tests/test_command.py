@@ -292,6 +292,7 @@ MISTAKES = [
     (("evaluate", "names.txt", "--model", "namer.npz"), "add --documents lines"),
     (("evaluate", "names.txt", "--documents", "lines"), "no symbol for their end"),
     (("train", "empty"), "expected text files in the folder"),
+    (("generate", "--count", 2, "--length", 0), "expected a --length above 0 for several texts"),
     (("train", "empty", "--documents", "lines"), "expected text files in the folder"),
     (("train", "names.txt", "--save", "folder"), "folder exists; use another file with --save"),
     (("train", "names.txt", "--min-count", 0), "--min-count is 0"),

@@ -121,6 +121,8 @@ def _generate(options: Namespace) -> None:
         return
     first = prompt or inputs.first_prompt(model)
     if options.count != 1:
+        if not options.length:
+            raise ValueError("expected a --length above 0 for several texts, got 0")
         for text in model.generate([first] * options.count, options.length, **sampling):
             print(prompt + text)
         return

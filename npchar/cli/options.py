@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 
 from npchar.network.registry import FAST
 from npchar.training.optimizers import OPTIMIZERS
@@ -23,6 +23,13 @@ examples:
 `npchar COMMAND --help` lists the options of a command."""
 
 
+def workers_or_mpi(word: str) -> int | str:
+    """The value of --workers."""
+    if word != "mpi" and not word.isdecimal():
+        raise ArgumentTypeError(f"expected a whole number, or mpi, got {word!r}")
+    return word if word == "mpi" else int(word)
+
+
 def parser() -> ArgumentParser:
     """The commands and their options."""
     model, shown, workers, encoding, unknown = (ArgumentParser(add_help=False) for _ in range(5))
@@ -30,7 +37,7 @@ def parser() -> ArgumentParser:
         help=f"model file or name of an included model (default: {DEFAULT_MODEL})")  # fmt: skip
     shown.add_argument("--model", default=DEFAULT_MODEL, metavar="PATH",
         help=f"model file (default: the included {DEFAULT_MODEL} and structure)")  # fmt: skip
-    workers.add_argument("--workers", type=lambda word: word if word == "mpi" else int(word),
+    workers.add_argument("--workers", type=workers_or_mpi,
         metavar="N", help="number of processes, or mpi for all ranks of an MPI job "
         "(default: one per core, fewer for small batches)")  # fmt: skip
     unknown.add_argument("--unknown", default="error", metavar="POLICY",
@@ -99,7 +106,8 @@ def parser() -> ArgumentParser:
         "weights; 0.3 helps large models in long runs (default: 0)")  # fmt: skip
     add = train.add_argument_group("training").add_argument
     add("--minutes", type=float, metavar="X", help="train for about this many minutes; npchar "
-        "chooses the size of the model, the dropout and the number of epochs")  # fmt: skip
+        "chooses the size, the dropout and the epochs (only the epochs with --layer, --num-layers, "
+        "--from or --workers mpi)")  # fmt: skip
     add("--epochs", type=int, metavar="N", help="passes over the texts; not with --minutes "
         "(default: 2 to 40; shorter texts get more)")  # fmt: skip
     add("--maxlen", type=int, default=60, metavar="N",

@@ -127,7 +127,7 @@ def require_temperature(temperature: float) -> float:
     try:
         value = float(temperature) if isinstance(temperature, numbers.Real) else math.nan
     except OverflowError:
-        value = math.inf
+        value = math.inf if temperature > 0 else math.nan
     if not value >= 0:  # or NaN
         raise ValueError(
             f"temperature is {temperature!r:.40}; expected a number from 0 (always the most "

@@ -25,7 +25,7 @@ TIMEOUT = (10, 30)  # seconds to connect, and between two pieces of the body
 CHUNK = 1 << 16  # bytes
 BUSY = (408, 425, 429, 500, 502, 503, 504)  # status codes after which the download is repeated
 REASONS = {  # short descriptions of common errors of requests
-    "resolve|getaddrinfo": "its host name cannot be resolved (no network?)",
+    "Failed to resolve|getaddrinfo": "its host name cannot be resolved (no network?)",
     "refused": "the connection was refused",
     "timed out": "the server took too long to answer",
     "No connection adapters": "it redirects to another protocol, and only https is supported",

@@ -142,7 +142,7 @@ def describe_time(
 def model_for_time(n: int, characters: float, hidden_size: int | None = None) -> Table:
     """The arguments of `Model` for a text of n symbols and the time of a run.
 
-    A longer training has a larger model, and more dropout if it reads the text more often.
+    A longer run gets a larger model, and more dropout if it reads the text more often.
 
     Parameters
     ----------

@@ -89,6 +89,8 @@ def test_weights_that_are_no_numbers_are_an_error(use, name, value):
 def test_every_real_number_is_a_temperature(temperature):
     model = Model(Vocabulary.from_text(TEXT), hidden_size=4)
     usual = float(temperature)
+    huge, infinite = (model.next_probabilities("the", temperature=T) for T in (10**400, math.inf))
+    np.testing.assert_array_equal(huge, infinite)
     for prompt in ("the", ["the", "cat"]):
         text = model.generate(prompt, 20, temperature=temperature, seed=1)
         assert text == model.generate(prompt, 20, temperature=usual, seed=1)
@@ -98,7 +100,9 @@ def test_every_real_number_is_a_temperature(temperature):
     )
 
 
-@pytest.mark.parametrize("temperature", ["0.5", None, -1e-9, math.nan, 1j, Decimal("0.5")])
+@pytest.mark.parametrize(
+    "temperature", ["0.5", None, -1e-9, -(10**400), math.nan, 1j, Decimal("0.5")]
+)
 def test_what_is_no_temperature_is_an_error(temperature):
     model = Model(Vocabulary.from_text(TEXT), hidden_size=4)
     for use in (model.generate, model.next_probabilities, model.stream):

@@ -9,6 +9,7 @@ import pytest
 import npchar
 from npchar import Model, Vocabulary
 from npchar.training import fit as fit_module
+from npchar.training.time_budget import model_for_time
 
 TEXT = Path(npchar.__file__).with_name("model.py").read_text()[:20_000]
 NAMES = ["anna", "ben", "carolina", "benedikt", "nina", "caba", "dennis", "bea"] * 40
@@ -32,6 +33,24 @@ def test_it_is_the_training_of_the_chosen_epochs(text, settings):
     chosen = {name: config[name] for name in ("epochs", "step")}
     assert other.fit(text, verbose=False, **settings | chosen).config == config
     np.testing.assert_array_equal(model.parameters.flat, other.parameters.flat)
+
+
+@pytest.mark.parametrize(
+    ("n", "characters", "expected"),
+    [
+        (5_000_000, 10_000_000, (0.0, 0.0)),  # less than one pass
+        (600_000, 11_000_000, (0.2, 0.0)),  # 4 passes
+        (600_000, 55_000_000, (0.3, 0.1)),  # 15
+        (100_000, 11_000_000, (0.5, 0.3)),  # 45
+        (20_000, 11_000_000, (0.5, 0.3)),  # 550
+    ],
+)
+def test_the_model_for_a_time(n, characters, expected):
+    """The dropout that was best in trials with texts and times like these."""
+    model = model_for_time(n, characters)
+    assert (model["dropout"], model["recurrent_dropout"]) == expected
+    sizes = [model_for_time(n, characters * k)["hidden_size"] for k in (1, 4, 16)]
+    assert sizes == sorted(sizes)
 
 
 def test_an_epoch_of_a_long_text_is_a_part_of_it():
