@@ -9,7 +9,8 @@ from npchar.fast.matmul import MatmulPlan
 from npchar.layers.dense import Dense
 from npchar.layers.loss import softmax_cross_entropy
 
-BLOCK = 1 << 18  # logits computed at a time
+BLOCK = 1 << 18  # logits computed at a time, which stay in the processor's cache
+CHUNK = 1 << 21  # logits kept at a time: larger arrays would be allocated anew for every step
 
 
 class FastDense(Dense):
@@ -43,21 +44,28 @@ class FastDense(Dense):
         rows = h.reshape(-1, H)  # (n, H)
         n, dtype = len(rows), rows.dtype
         count = int((ids >= 0).sum()) if count is None else count
-        dlogits, loss = aligned_empty((n, V), dtype), np.zeros((), dtype)
         step, height = max(32, BLOCK // V // 32 * 32), 0
-        for start in range(0, n, step):
-            block = slice(start, start + step)
-            logits = dlogits[block]
-            if ids[block].max() < 0:  # all rows are padding
-                logits[...] = 0
-                continue
-            if len(logits) != height:  # the first block, or a shorter last block
-                height = len(logits)
-                plan = MatmulPlan(height, H, V, dtype)
-                W = plan.right(self.W[None])
-            np.matmul(plan.left(rows[None, block]), W, plan.out(logits[None]))
-            logits += self.b
-            loss += softmax_cross_entropy(logits, ids[block], out=logits, count=count)[0]
-        np.matmul(rows.T, dlogits, out=gradient.W)
-        np.matmul(np.ones(n, dtype), dlogits, out=gradient.b)  # a sum, by BLAS
-        return loss, (dlogits @ self.W.T).reshape(h.shape)
+        chunk = max(step, CHUNK // V // step * step)
+        buffer, dh = aligned_empty((min(n, chunk), V), dtype), np.empty_like(rows)
+        loss, ones = np.zeros((), dtype), np.ones(n, dtype)
+        gradient.W[...], gradient.b[...] = 0, 0
+        for first in range(0, n, chunk):
+            part = rows[first : first + chunk]
+            dlogits = buffer[: len(part)]
+            for start in range(0, len(part), step):
+                block = slice(start, start + step)
+                logits, targets = dlogits[block], ids[first:][block]
+                if targets.max() < 0:  # all rows are padding
+                    logits[...] = 0
+                    continue
+                if len(logits) != height:  # the first block, or a shorter last block
+                    height = len(logits)
+                    plan = MatmulPlan(height, H, V, dtype)
+                    W = plan.right(self.W[None])
+                np.matmul(plan.left(part[None, block]), W, plan.out(logits[None]))
+                logits += self.b
+                loss += softmax_cross_entropy(logits, targets, out=logits, count=count)[0]
+            gradient.W += part.T @ dlogits
+            gradient.b += ones[: len(part)] @ dlogits  # a sum, by BLAS
+            np.matmul(dlogits, self.W.T, out=dh[first : first + chunk])
+        return loss, dh.reshape(h.shape)

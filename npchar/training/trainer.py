@@ -206,7 +206,9 @@ class Trainer:
     def _initialize_output_bias(self) -> None:
         """Set the output bias to log frequencies of symbols, which saves the first steps."""
         b = self.network.dense.b
-        counts = np.bincount(self.data.training.ids, minlength=len(b)) + 1
+        ids, block = self.data.training.ids, 1 << 20  # `bincount` needs 8 bytes for each id
+        starts = range(0, len(ids), block)
+        counts = np.sum([np.bincount(ids[k : k + block], minlength=len(b)) for k in starts], 0) + 1
         b[...] = np.log(counts / counts.sum())
 
     def _train_batch(self, batch: Batch, rate: float, is_last: bool) -> None:

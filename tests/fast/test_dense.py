@@ -25,9 +25,11 @@ def assert_loss_is_plain(H, V, h, targets, count=None):
 
 
 @pytest.mark.parametrize("block", [1, 13 * 64, 1 << 20], ids=["three", "two", "one"])
+@pytest.mark.parametrize("chunk", [1, 1 << 21])
 @pytest.mark.parametrize("without_target", [0, 5, 40, 77])
-def test_the_loss_in_blocks_of_rows_is_the_loss(block, without_target, monkeypatch):
+def test_the_loss_in_blocks_of_rows_is_the_loss(block, chunk, without_target, monkeypatch):
     monkeypatch.setattr(dense, "BLOCK", block)
+    monkeypatch.setattr(dense, "CHUNK", chunk)
     rng = np.random.default_rng(3)
     h, targets = rng.standard_normal((16, 5, 6)), rng.integers(0, 13, (16, 5))
     targets.reshape(-1)[:without_target] = -1
