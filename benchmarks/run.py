@@ -172,7 +172,7 @@ def measure_steps(rounds: int, batches: Sequence[int]) -> list[dict[str, Any]]:
     found = []
     for case in cases:
         is_usual = usual.items() <= case.items()
-        turn = max(1, 640 // case["B"] // (1 if is_usual else 6))
+        turn = max(4, 640 // case["B"] // (1 if is_usual else 6))  # steps
         peers = [p for p in PEERS if installed(p) and (is_usual or not p.startswith("Keras"))]
         arguments = case | {"turn": turn}
         contenders = [
