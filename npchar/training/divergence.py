@@ -120,7 +120,7 @@ class DivergenceGuard:
             After five rollbacks. The best weights are restored in this case, too.
         """
         self.restore()
-        best = "those before this training"
+        best = "those before this run"
         if self.best_epoch:
             best = f"those of epoch {self.best_epoch}"
         if self.rollbacks == MAX_ROLLBACKS:

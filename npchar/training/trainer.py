@@ -276,7 +276,7 @@ class Trainer:
         guard.restore()
         event = f"restored the weights of epoch {guard.best_epoch}, which has the lowest val_loss"
         if not guard.best_epoch:
-            event = ("every epoch diverged: restored the weights from before this training; use "
+            event = ("every epoch diverged: restored the weights from before this run; use "
                      "a lower learning_rate")  # fmt: skip
         self._report(event)
 

@@ -97,7 +97,7 @@ def test_an_epoch_of_fine_tuning_that_diverges_is_taken_back():
     )
     assert min(history.val_loss) > before + 0.5
     np.testing.assert_array_equal(model.parameters.flat, weights)
-    assert "before this training" in history.events[-1]
+    assert "before this run" in history.events[-1]
 
 
 def test_a_new_model_keeps_what_it_learned_even_if_the_text_ends_differently():
